@@ -1,0 +1,327 @@
+"""The command line: ``fastem fit``, ``predict``, ``score``, ``sample`` and ``info``.
+
+Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
+1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Table
+except ImportError:
+    sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
+
+from fastem import datasets, files, plot
+from fastem.covariance import variances
+from fastem.estimator import GaussianMixture
+from fastem.model import Params
+
+Array = npt.NDArray[Any]
+
+PLOT_ENDINGS = (".png", ".pdf", ".svg")
+PIPE_WIDTH = 120  # of the table of components where there is no terminal to ask
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Gaussian mixture models. FILE is a .csv, .npy or .parquet table with one row per sample, "
+    f"or the name of a built-in data set ({', '.join(datasets.NAMES)}).",
+)
+
+DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="Table, or the name of a built-in data set.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model written by 'fastem fit -o'.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Columns, by name or 0-based position (default: all)."),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv or .npy.")]
+
+
+@app.command()
+def fit(
+    file: DataFile,
+    components: Annotated[int, typer.Option("--components", "-k", min=1, help="Number of components.")] = 1,
+    covariance: Annotated[
+        Literal["full", "tied", "diag", "spherical"], typer.Option(help="Covariance type.")
+    ] = "full",
+    columns: Columns = None,
+    weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
+    init: Annotated[
+        Literal["kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
+    ] = "kmeans",
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
+    n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
+    max_iter: Annotated[int, typer.Option(min=0, help="Iterations at most.")] = 100,
+    tol: Annotated[
+        float, typer.Option(min=0.0, help="Stop at this change of the mean log-likelihood.")
+    ] = 1e-3,
+    reg_covar: Annotated[float, typer.Option(min=0.0, help="Added to the variances.")] = 1e-6,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")
+    ] = None,
+) -> None:
+    """Fit a mixture to a table and describe it."""
+    with _reporting():
+        # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
+        _check(output, files.MODEL_ENDINGS)
+        _check(labels, files.OUTPUT_ENDINGS)
+        _check(picture, PLOT_ENDINGS)
+        if picture is not None:
+            plot.require_matplotlib()
+        X, names, sample_weight = _read_weighted(file, columns, weights)
+        model = GaussianMixture(
+            components,
+            covariance_type=covariance,
+            tol=tol,
+            reg_covar=reg_covar,
+            max_iter=max_iter,
+            n_init=n_init,
+            init_params=init,
+            random_state=seed,
+        )
+        with _progress(max_iter) as callback:
+            model.fit(X, sample_weight=sample_weight, callback=callback)
+        if output is not None:
+            files.save(model, output, feature_names=names)
+        if labels is not None:
+            files.write_table(labels, model.predict(X), ["label"])
+        if picture is not None:
+            figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
+            figure.savefig(picture)
+        _print_components(model, names)
+        _print_pairs(_quality(model, X, sample_weight) + _ending(model))
+
+
+@app.command()
+def predict(
+    model_file: ModelFile,
+    file: DataFile,
+    output: Output = None,
+    columns: Columns = None,
+    proba: Annotated[bool, typer.Option("--proba", help="Probability of each component instead.")] = False,
+) -> None:
+    """Print or write the component of each row."""
+    with _reporting():
+        _check(output, files.OUTPUT_ENDINGS)
+        model, X = _read_for_model(model_file, file, columns)
+        if proba:
+            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
+        else:
+            _write(output, model.predict(X), ["label"])
+
+
+@app.command()
+def score(model_file: ModelFile, file: DataFile, output: Output = None, columns: Columns = None) -> None:
+    """Print log-likelihood, BIC and AIC of a table; with -o also write each row's log-likelihood."""
+    with _reporting():
+        _check(output, files.OUTPUT_ENDINGS)
+        model, X = _read_for_model(model_file, file, columns)
+        if output is not None:
+            files.write_table(output, model.score_samples(X), ["log_likelihood"])
+        _print_pairs(_quality(model, X, None))
+
+
+@app.command()
+def sample(
+    model_file: ModelFile,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Rows to draw.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
+    output: Output = None,
+) -> None:
+    """Draw rows from a model."""
+    with _reporting():
+        _check(output, files.OUTPUT_ENDINGS)
+        model, names = _load(model_file)
+        X, _ = model.set_params(random_state=seed).sample(number)
+        _write(output, X, names or [f"x{j}" for j in range(X.shape[1])])
+
+
+@app.command()
+def info(model_file: ModelFile) -> None:
+    """Describe a model."""
+    with _reporting():
+        model, names = _load(model_file)
+        _print_components(model, names)
+        K, D = model.means_.shape
+        _print_pairs([("components", str(K)), ("features", str(D)), ("dtype", str(model.means_.dtype))])
+        _print_pairs(_ending(model))
+        _print_pairs([(k, str(v)) for k, v in files.plain_parameters(model).items() if v is not None])
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+# Input and output
+
+
+def _check(path: Path | None, endings: tuple[str, ...]) -> None:
+    """Refuse an output that could not be written, before the work for it is done."""
+    if path is not None:
+        files.check_output(path, endings)
+
+
+def _find(file: Path) -> Path:
+    """Return the file, or that of the built-in data set of this name."""
+    return datasets.data_path(str(file)) if not file.exists() and str(file) in datasets.NAMES else file
+
+
+def _read_weighted(
+    file: Path, columns: str | None, weights: str | None
+) -> tuple[Array, list[str] | None, Array | None]:
+    """Read the features, their names and the column of weights, which is not a feature."""
+    path = _find(file)
+    wanted = None if columns is None else columns.split(",")
+    if weights is None:
+        return *files.read_table(path, wanted), None
+    X, names = files.read_table(path, None if wanted is None else [*wanted, weights])
+    last = X.shape[1] - 1
+    j = files.choose_columns(path, [weights], names, last + 1)[0] if wanted is None else last
+    features = [i for i in range(last + 1) if i != j]
+    return X[:, features], names and [names[i] for i in features], X[:, j]
+
+
+def _load(path: Path) -> tuple[GaussianMixture, list[str] | None]:
+    """Read a model, and its feature names apart from it."""
+    model = files.load(path)
+    if not hasattr(model, "feature_names_in_"):
+        return model, None
+    names = list(model.feature_names_in_)
+    del model.feature_names_in_  # tables come as arrays: columns are matched here, not by the model
+    return model, names
+
+
+def _read_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[GaussianMixture, Array]:
+    """Read a model and the columns for it: those asked for, else those of its names, else all."""
+    model, names = _load(model_file)
+    path = _find(file)
+    if columns is not None:
+        return model, files.read_table(path, columns.split(","))[0]
+    return model, files.read_table(path, names if files.column_names(path) is not None else None)[0]
+
+
+def _write(output: Path | None, values: Array, names: Sequence[str]) -> None:
+    if output is None:
+        files.write_csv(sys.stdout, values, names)
+    else:
+        files.write_table(output, values, names)
+
+
+# What is printed
+
+
+def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> None:
+    """Print a table of the components, with as many features as fit."""
+    params = model.params_
+    K, D = params.means.shape
+    sd = np.broadcast_to(np.sqrt(variances(params.covariances)), (K, D))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    shown = min(D, max(1, (console.width - 22) // 16))
+    labels = (names or [f"x{j}" for j in range(D)])[:shown]
+    caption = None if shown == D else f"{shown} of {D} features shown"
+    table = Table(
+        "component",
+        "weight",
+        *map(escape, labels),
+        title=f"{model.covariance_type} covariance: mean (standard deviation)",
+        caption=caption,
+    )
+    for k, weight in enumerate(params.weights):
+        cells = [f"{params.means[k, j]:.6g} ({sd[k, j]:.3g})" for j in range(shown)]
+        table.add_row(str(k), f"{weight:.4f}", *cells)
+    console.print(table)
+
+
+def _quality(model: GaussianMixture, X: Array, sample_weight: Array | None) -> list[tuple[str, str]]:
+    total_weight = len(X) if sample_weight is None else float(sample_weight.sum())
+    mean = model.score(X, sample_weight=sample_weight)
+    return [
+        ("log-likelihood", f"{mean * total_weight:.10g}"),
+        ("mean log-likelihood", f"{mean:.10g}"),
+        ("BIC", f"{model.bic(X, sample_weight=sample_weight):.10g}"),
+        ("AIC", f"{model.aic(X, sample_weight=sample_weight):.10g}"),
+    ]
+
+
+def _ending(model: GaussianMixture) -> list[tuple[str, str]]:
+    """Say how the fit went; nothing for a model that was given, not fitted."""
+    if not model.n_iter_:
+        return []
+    return [
+        ("iterations", str(model.n_iter_)),
+        ("converged", "yes" if model.converged_ else "no"),
+        ("status", model.status_.value),
+    ]
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    for label, value in pairs:
+        typer.echo(f"{label:<22}{value}")
+
+
+@contextmanager
+def _progress(max_iter: int) -> Iterator[Callable[[int, float, Params], None] | None]:
+    """Give a callback that moves a progress bar; None where standard error is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bar = Progress(
+        TextColumn("iteration"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("mean log-likelihood {task.fields[bound]:.6f}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("fit", total=max_iter, bound=float("nan"))
+        yield lambda iteration, bound, _: bar.update(task, completed=iteration, bound=bound)
+
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    """Turn each warning into one line on standard error, and an error into one line and an exit status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say("warning", message)
+        try:
+            yield
+            sys.stdout.flush()  # a reader that has gone shows here, not when Python ends
+        except BrokenPipeError:
+            raise  # typer ends quietly
+        except KeyboardInterrupt:
+            typer.echo("fastem: interrupted", err=True)
+            raise typer.Exit(130) from None
+        except (ValueError, OSError, ImportError, MemoryError) as error:
+            _say("error", error)
+            raise typer.Exit(1) from None
+
+
+def _say(kind: str, what: Warning | Exception | str) -> None:
+    """Print one line on standard error, whatever the message."""
+    text = str(what) or type(what).__name__
+    if isinstance(what, OSError) and what.filename:
+        text = f"{what.filename}: {what.strerror}"
+    typer.echo(f"fastem: {kind}: {' '.join(text.split())}", err=True)
+
+
+if __name__ == "__main__":
+    main()

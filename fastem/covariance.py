@@ -1,0 +1,203 @@
+"""Covariance families: what constraint the M-step obeys, and every conversion that depends on it.
+
+To add a family is to add an entry to COVARIANCES, at the bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.linalg import lapack
+
+from fastem.model import Array, Params, Stats, outer
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+class SingularCovarianceError(ValueError):
+    """A covariance is not positive definite.
+
+    Attributes
+    ----------
+    components : list of int, which ones
+    """
+
+    def __init__(self, components: Sequence[int], cause: str = "") -> None:
+        self.components, self.cause = list(components), cause
+        super().__init__(
+            "Fitting the mixture model failed because some components have ill-defined empirical covariance "
+            "(for instance caused by singleton or collapsed samples). Try to decrease the number of components, "
+            f"increase reg_covar, or scale the input data. Singular: component {str(self.components)[1:-1]}. {cause}".rstrip()
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.components, self.cause)
+
+    def because(self, cause: str) -> SingularCovarianceError:
+        """The same error with its cause, a sentence."""
+        return SingularCovarianceError(self.components, cause)
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """A covariance family.
+
+    Parameters
+    ----------
+    name : scikit-learn's covariance_type
+    shared : one covariance for all components
+    form : "full", "diag" or "spherical"
+    """
+
+    name: str
+    shared: bool
+    form: Literal["full", "diag", "spherical"]
+
+    def shape(self, K: int, D: int) -> tuple[int, int, int]:
+        """The canonical shape (K|1, D|1, D|1) of its covariances."""
+        return 1 if self.shared else K, D if self.form == "full" else 1, 1 if self.form == "spherical" else D
+
+    def natural_shape(self, K: int, D: int) -> tuple[int, ...]:
+        """scikit-learn's shape: (K, D, D), (D, D), (K, D) or (K,)."""
+        matrix = {"full": (D, D), "diag": (D,), "spherical": ()}[self.form]
+        return matrix if self.shared else (K, *matrix)
+
+    def n_parameters(self, K: int, D: int) -> int:
+        """Free parameters of its covariances."""
+        return (1 if self.shared else K) * {"full": D * (D + 1) // 2, "diag": D, "spherical": 1}[self.form]
+
+    def estimate(self, stats: Stats, reg_covar: float) -> tuple[Array, Array, Array]:
+        """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
+
+        With scikit-learn, N_k = s0 + 10 eps: an empty component keeps its mean, weight about 0 and variance
+        `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
+        """
+        s0, s1, s2 = stats.s0, stats.s1, stats.s2
+        nk = s0 + 10 * EPS
+        weights = nk / nk.sum(axis=-1, keepdims=True)
+        step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
+        moved = (2 * nk - s0)[..., None] * step
+        scatter = s2 - outer(moved, step, s2.shape)
+        mass = nk.sum(axis=-1, keepdims=True) if self.shared else nk
+        divisor = mass * s1.shape[-1] if self.form == "spherical" else mass
+        covariances = scatter / divisor[..., None, None]
+        diagonal = variances(covariances)
+        # What is left of s2 after cancellation, if it is below rounding, is zero: constant columns end here.
+        diagonal[diagonal <= 4 * EPS * variances(s2 / divisor[..., None, None])] = 0.0
+        diagonal += reg_covar
+        return weights, stats.origin + step, covariances
+
+
+def variances(covariances: Array) -> Array:
+    """The diagonals, (..., K|1, D|1), as a writable view."""
+    return np.einsum("...ii->...i", covariances) if covariances.shape[-2] > 1 else covariances[..., 0, :]
+
+
+def factorise(covariances: Array, tolerance: float = 0.0) -> Array:
+    """The precision factor: lower triangular, inverse covariance = factor' factor.
+
+    Parameters
+    ----------
+    covariances : (..., K|1, D|1, D|1)
+    tolerance : a Cholesky pivot at or below tolerance * variance counts as zero
+
+    Raises
+    ------
+    SingularCovarianceError
+        naming the components whose covariance is not positive definite
+    """
+    if covariances.shape[-2] == 1:
+        failed = ~((covariances > 0) & (covariances < np.inf)).all(axis=(-2, -1))
+        factor = 1.0 / np.sqrt(np.where(failed[..., None, None], 1.0, covariances))
+    else:
+        factor = np.empty_like(covariances)
+        failed = np.zeros(covariances.shape[:-2], dtype=bool)
+        for index in np.ndindex(failed.shape):
+            chol, info = lapack.dpotrf(covariances[index], lower=1, clean=1)
+            pivots = np.diagonal(chol) ** 2
+            failed[index] = info != 0 or not (pivots > tolerance * np.diagonal(covariances[index])).all()
+            factor[index] = np.eye(len(chol)) if failed[index] else lapack.dtrtri(chol, lower=1)[0]
+    if failed.any():
+        raise SingularCovarianceError([int(k) for k in np.flatnonzero(failed.any(axis=tuple(range(failed.ndim - 1))))])
+    return factor
+
+
+def from_precisions(precisions: Array) -> tuple[Array, Array]:
+    """Covariances and factor of given inverse covariances, (K|1, D|1, D|1).
+
+    A Cholesky factor L of the precision with both axes reversed, reversed back and transposed, is lower
+    triangular with factor' factor = precision.
+
+    Raises
+    ------
+    SingularCovarianceError
+        if a precision is not positive definite
+    """
+    if precisions.shape[-2] == 1:
+        factor = 1.0 / factorise(precisions)
+        return 1.0 / precisions, factor
+    factorise(precisions)
+    factor = np.array([lapack.dpotrf(p[::-1, ::-1], lower=1, clean=1)[0][::-1, ::-1].T for p in precisions])
+    roots = np.array([lapack.dtrtri(np.ascontiguousarray(f), lower=1)[0] for f in factor])
+    return roots @ roots.swapaxes(-1, -2), factor
+
+
+def log_norm(params: Params) -> Array:
+    """log weight + log normalising constant of each component, (..., K); -inf for weight 0."""
+    K, D = params.means.shape[-2:]
+    diagonal = variances(params.factor)
+    log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
+    return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
+
+
+@np.errstate(all="ignore")
+def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0) -> Params:
+    """The M-step: the mixture that maximises the expected complete-data log-likelihood.
+
+    Parameters
+    ----------
+    stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
+    covariance : "full", "tied", "diag" or "spherical"
+    reg_covar : added to every variance
+
+    Returns
+    -------
+    Params
+
+    Raises
+    ------
+    SingularCovarianceError
+        (a ValueError) if a covariance is not positive definite. With ``reg_covar=0`` a Cholesky pivot of less
+        than 4 D eps of the variance counts as zero.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X = np.array([[0.0], [2.0], [10.0], [12.0]])
+    >>> params = fastem.m_step(fastem.moments(X, labels=[0, 0, 1, 1]))
+    >>> params.means.ravel(), params.covariances.ravel()
+    (array([ 1., 11.]), array([1., 1.]))
+    """
+    family = COVARIANCES[covariance]
+    if stats.s2.shape != family.shape(*stats.s1.shape):
+        raise ValueError(
+            f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
+            f"statistics have {stats.s2.shape}: make them with the same covariance"
+        )
+    weights, means, covariances = family.estimate(stats, reg_covar)
+    tolerance = 0.0 if reg_covar > 0 else 4 * means.shape[-1] * EPS
+    return Params(weights, means, covariances, factorise(covariances, tolerance))
+
+
+COVARIANCES = {
+    family.name: family
+    for family in (
+        Covariance("full", shared=False, form="full"),
+        Covariance("tied", shared=True, form="full"),
+        Covariance("diag", shared=False, form="diag"),
+        Covariance("spherical", shared=False, form="spherical"),
+    )
+}

@@ -1,0 +1,296 @@
+"""The one EM loop, and the functions under the estimator for people who embed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastem.covariance import COVARIANCES, SingularCovarianceError, m_step
+from fastem.estep import LABELS, RESP, Accumulator, Scorer, Scores
+from fastem.model import Array, Params, Result, Stats, Status
+from fastem.sources import Source
+from fastem.validate import as_source, check_labels, check_resp
+
+Callback = Callable[[int, float, Params], Any]
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a fit.
+
+    Attributes
+    ----------
+    result : Result or None
+        the last complete iteration; None if there was none
+    """
+
+    def __init__(self, result: Result | None) -> None:
+        self.result = result
+        super().__init__("the fit was interrupted; .result holds the last complete iteration")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result,)
+
+
+def evaluate(source: Source, params: Params) -> Stats:
+    """One pass: the statistics of a source's rows under `params`."""
+    accumulator = Accumulator(params)
+    return source.reduce(accumulator, accumulator.slice_rows)
+
+
+def run(
+    source: Source,
+    params: Params,
+    *,
+    covariance: str,
+    reg_covar: float,
+    tol: float,
+    max_iter: int,
+    callback: Callback | None = None,
+    previous: float = -np.inf,
+) -> Result:
+    """The loop of `em` on a source; `previous` is the bound that the first change is taken against.
+
+    Each turn proposes parameters, evaluates them by a pass over the data and accepts them; a proposal that is no
+    mixture (a collapsed component) is rejected, and the fit ends where it was.
+    """
+    history: list[float] = []
+    result = None
+
+    def propose(stats: Stats) -> Params:
+        return m_step(stats, covariance, reg_covar=reg_covar)
+
+    def accept(params: Params, stats: Stats, status: Status) -> Result:
+        return Result(params, stats, stats.loglik, history, len(history), status)
+
+    try:
+        while True:
+            stats = evaluate(source, params)
+            history.append(stats.loglik / stats.sum_w)
+            result = accept(params, stats, Status.MAX_ITER)
+            if callback is not None and callback(len(history), history[-1], params):
+                return accept(params, stats, Status.INTERRUPTED)
+            if abs(history[-1] - previous) < tol:
+                return accept(params, stats, Status.CONVERGED)
+            if len(history) >= max_iter:
+                return result
+            previous = history[-1]
+            try:
+                params = propose(stats)
+            except SingularCovarianceError:
+                return accept(params, stats, Status.DEGENERATE)
+    except KeyboardInterrupt as error:
+        if result is not None:
+            del history[result.n_iter :]
+        raise FitInterrupted(result) from error
+
+
+def em(
+    X: ArrayLike,
+    params: Params,
+    *,
+    covariance: str = "full",
+    reg_covar: float = 0.0,
+    sample_weight: ArrayLike | None = None,
+    tol: float = 1e-3,
+    max_iter: int = 100,
+    callback: Callback | None = None,
+) -> Result:
+    """Fit a Gaussian mixture by expectation-maximisation from given parameters.
+
+    Ends on an E-step: the result's parameters, statistics and log-likelihood belong together. scikit-learn ends on
+    an M-step: its parameters after n iterations are ``m_step(em(..., max_iter=n).stats)``.
+
+    Parameters
+    ----------
+    X : (N, D) array-like; float32 and float64 are read in place, all else is converted to float64
+    params : Params, the start, for instance of `fastem.make_params`
+    covariance : "full", "tied", "diag" or "spherical"
+    reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
+        log-likelihood may fall
+    sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
+    tol : stop when the mean log-likelihood changes by less
+    max_iter : most passes over the data, at least 1
+    callback : called as ``callback(iteration, mean_loglik, params)`` after each pass; True ends the fit with
+        Status.INTERRUPTED
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        for rows, weights or parameters that are not finite or do not match
+    FitInterrupted
+        (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X = np.array([[0.0], [2.0], [10.0], [12.0]])
+    >>> start = fastem.make_params([0.5, 0.5], [[0.0], [12.0]], [[[4.0]], [[4.0]]])
+    >>> result = fastem.em(X, start, tol=1e-6)
+    >>> result.status.name, result.params.means.round(3).ravel()
+    ('CONVERGED', array([ 1., 11.]))
+    """
+    source = as_source(X, sample_weight, n_features=params.means.shape[1])
+    return run(
+        source,
+        params,
+        covariance=covariance,
+        reg_covar=reg_covar,
+        tol=tol,
+        max_iter=max_iter,
+        callback=callback,
+    )
+
+
+def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = None) -> Stats:
+    """The E-step fused with the sums that the M-step needs, in one pass over the rows.
+
+    Parameters
+    ----------
+    X : (N, D) array-like
+    params : Params
+    sample_weight : (N,) array-like, non-negative
+
+    Returns
+    -------
+    Stats
+        about ``params.means``; statistics of several blocks of rows add up
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X = np.random.default_rng(0).normal(size=(1000, 2))
+    >>> params = fastem.make_params([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [np.eye(2), np.eye(2)])
+    >>> whole = fastem.accumulate(X, params)
+    >>> parts = fastem.accumulate(X[:300], params) + fastem.accumulate(X[300:], params)
+    >>> bool(np.allclose(whole.s2, parts.s2, rtol=1e-12)), whole.n_rows
+    (True, 1000)
+    """
+    return evaluate(as_source(X, sample_weight, n_features=params.means.shape[1]), params)
+
+
+def moments(
+    X: ArrayLike,
+    *,
+    resp: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    n_components: int | None = None,
+    covariance: str = "full",
+    sample_weight: ArrayLike | None = None,
+    origin: ArrayLike | None = None,
+) -> Stats:
+    """Statistics of rows whose components are known: the start of a fit from labels or responsibilities.
+
+    Parameters
+    ----------
+    X : (N, D) array-like
+    resp : (N, K) array-like, non-negative; or
+    labels : (N,) array-like of int in 0..K-1
+    n_components : K, if the labels do not show it
+    covariance : family that the second moments are for
+    sample_weight : (N,) array-like, non-negative
+    origin : (K, D) array-like
+        what the moments are about. Default: the components' own means (found by a first pass), which keeps all
+        digits however far from 0 the data are
+
+    Returns
+    -------
+    Stats
+        with loglik NaN
+
+    Examples
+    --------
+    >>> import fastem
+    >>> fastem.moments([[0.0], [2.0], [10.0]], labels=[0, 0, 1]).s0
+    array([2., 1.])
+    """
+    source = as_source(X, sample_weight)
+    if (resp is None) == (labels is None):
+        raise ValueError("moments needs either resp (N, K) or labels (N,), and not both")
+    if resp is not None:
+        mode, given = RESP, check_resp(resp, source.n_rows)
+        K = given.shape[1]
+    else:
+        given, K = check_labels(labels, source.n_rows, n_components)
+        mode = LABELS
+    return known(source, mode, given, K, covariance, None if origin is None else np.asarray(origin, np.float64))
+
+
+def known(
+    source: Source, mode: int, given: Any, K: int, covariance: str, origin: Array | None = None
+) -> Stats:
+    """`moments` on a source."""
+    D = source.n_features
+
+    def sums(origin: Array, shape: tuple[int, ...]) -> Stats:
+        accumulator = Accumulator(at(origin), shape, mode, given)
+        return source.reduce(accumulator, accumulator.slice_rows)
+
+    if origin is None:
+        first, _ = source.sample(1, np.random.RandomState(0))
+        rough = sums(np.repeat(first[:1], K, axis=0), (0, 0, 0))
+        with np.errstate(all="ignore"):
+            origin = np.where(rough.s0[:, None] > 0, rough.origin + rough.s1 / rough.s0[:, None], rough.origin)
+    return sums(np.broadcast_to(origin, (K, D)), COVARIANCES[covariance].shape(K, D))
+
+
+def at(means: Array) -> Params:
+    """Spherical components of variance 1 and weight 1 at `means`: those of k-means, and carriers of an origin."""
+    ones = np.ones((len(means), 1, 1))
+    return Params(np.ones(len(means)), means, ones, ones)
+
+
+def log_density(X: ArrayLike, params: Params) -> Array:
+    """Log density of the mixture at each row.
+
+    Parameters
+    ----------
+    X : (N, D) array-like
+    params : Params
+
+    Returns
+    -------
+    (N,) float64; -inf where the density underflows under every component
+
+    Examples
+    --------
+    >>> import fastem
+    >>> params = fastem.make_params([1.0], [[0.0]], [[[1.0]]])
+    >>> fastem.log_density([[0.0], [2.0]], params).round(3)
+    array([-0.919, -2.919])
+    """
+    source = as_source(X, n_features=params.means.shape[1])
+    return score(source, params, density=True).density
+
+
+def score(
+    source: Source,
+    params: Params,
+    *,
+    density: bool = False,
+    label: bool = False,
+    resp: bool = False,
+    joint: bool = False,
+    distances: bool = False,
+) -> Scores:
+    """The scores asked for, of all rows of a source; `distances` as in `Scorer`."""
+    N, K = source.n_rows, len(params.means)
+    scores = Scores(
+        np.empty(N if density else 0),
+        np.empty(N if label else 0, dtype=np.int64),
+        np.empty((N if resp else 0, K)),
+        np.empty((N if joint else 0, K)),
+    )
+    scorer = Scorer(params, scores, distances)
+    source.for_each(scorer, scorer.slice_rows)
+    return scores

@@ -1,0 +1,513 @@
+"""`GaussianMixture`: scikit-learn's class, without importing scikit-learn."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem import validate
+from fastem.covariance import COVARIANCES, SingularCovarianceError, m_step
+from fastem.em import Callback, run, score
+from fastem.init import Given, start
+from fastem.model import Array, Params, Result, Status
+from fastem.sources import ArraySource
+
+DID_NOT_CONVERGE = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
+    "check for degenerate data."
+)
+
+
+class GaussianMixture:
+    """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+    tol : float, default 1e-3
+        a fit has converged when the mean log-likelihood changes by less
+    reg_covar : float, default 1e-6
+        added to every variance (in the square of the data's units). 0 asks for strict maximum likelihood: a singular
+        start is then an error
+    max_iter : int, default 100
+    n_init : int, default 1
+        starts; the one with the largest lower bound is kept
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
+        k-means and seeds look at a sample of max(50,000, 50 n_components) rows when there are more
+    weights_init : (K,) array-like, optional
+    means_init : (K, D) array-like, optional
+    precisions_init : array-like, optional
+        inverse covariances, in the shape of `precisions_`
+    random_state : int, RandomState or None, default None
+    warm_start : bool, default False
+        continue from the last fit
+    verbose : int, default 0
+        1 prints the iterations' numbers, 2 also time and change
+    verbose_interval : int, default 10
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    means_ : (K, D)
+    covariances_, precisions_, precisions_cholesky_
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical; precision = U U' with U = precisions_cholesky_.
+        All parameters are float32 if X was, else float64
+    converged_ : bool, True for one reason only: status_ is Status.CONVERGED
+    status_ : Status, why the fit ended; None if the parameters were given
+    n_iter_ : int
+    lower_bound_ : float
+        mean log-likelihood at the last E-step (before the last M-step, so it is not score(X))
+    lower_bounds_ : list of float, one per iteration
+    n_features_in_ : int
+    feature_names_in_ : (D,) array of str, if X was a data frame
+
+    Notes
+    -----
+    Trajectories from the same start equal scikit-learn's. A seed's k-means start need not. With 'k-means++' and
+    'random_from_data' the starting weights are 1/K (scikit-learn's do not sum to 1: only ``lower_bounds_[0]``
+    differs). The same seed gives the same bits whatever the number of threads and the layout of X.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38; McLachlan & Peel (2000), Finite Mixture Models.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> X, names = fastem.load_faithful()
+    >>> model = fastem.GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> model.means_[model.means_[:, 0].argsort()].round(2)
+    array([[ 2.04, 54.48],
+           [ 4.29, 79.97]])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    @classmethod
+    def from_parameters(
+        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full"
+    ) -> Self:
+        """A fitted estimator from known parameters, ready to predict, score and sample.
+
+        Parameters
+        ----------
+        weights : (K,) array-like, sum 1
+        means : (K, D) array-like
+        covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+        covariance_type : str
+
+        Raises
+        ------
+        ValueError
+            as `fastem.make_params`
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
+        >>> model.predict([[1.0], [8.0]])
+        array([0, 1])
+        """
+        params = validate.make_params(weights, means, covariances, covariance_type)
+        model = cls(len(params.means), covariance_type=covariance_type)
+        model._store(params, np.dtype(np.float64))
+        model._record(None, -np.inf, [], 0)
+        return model
+
+    # --- fitting --------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
+    ) -> Self:
+        """Estimate the parameters.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or pandas or polars frame
+            float64 and float32 arrays of any layout are read in place; all else is converted to float64
+        y : ignored
+        sample_weight : (N,) array-like, non-negative
+            weight 2 is the row twice, weight 0 the row absent
+        callback : called as ``callback(iteration, lower_bound, params)`` after each pass
+            True ends the fit with Status.INTERRUPTED
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for parameters or data that cannot be used, or a singular start. The estimator is then unchanged
+        FitInterrupted
+            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
+        """
+        self._fit(X, sample_weight, callback)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """`fit`, then the most probable component of each row, (N,) int64."""
+        source = self._fit(X, sample_weight, None)
+        return score(source, self.params_, label=True).label
+
+    def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> ArraySource:
+        validate.check_constructor(self)
+        names = validate.feature_names(X)
+        rows = validate.check_rows(X, min_rows=2)
+        weight = validate.check_weight(sample_weight, len(rows))
+        n_present = len(rows) if weight is None else np.count_nonzero(weight)
+        if n_present < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {n_present}"
+            )
+        source = ArraySource(rows, weight)
+        validate.check_spread(rows, source.sum_w)
+        given = self._given(source.n_features)
+        warm = self.warm_start and hasattr(self, "converged_")
+        if warm:
+            self._check_warm(source.n_features)
+        best = self._best_run(source, given, warm, callback)
+        # All is computed: from here on nothing fails, so that a failed fit leaves the estimator as it was.
+        params, status = best.params, best.status
+        if best.n_iter and status is not Status.DEGENERATE:
+            try:
+                params = m_step(best.stats, self.covariance_type, reg_covar=self.reg_covar)
+            except SingularCovarianceError:
+                status = Status.DEGENERATE
+        self._store(params, source.dtype)
+        self._record(status, best.history[-1] if best.n_iter else -np.inf, best.history, best.n_iter)
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
+        if best.n_iter and not self.converged_:
+            collapsed = " A component collapsed." if status is Status.DEGENERATE else ""
+            warnings.warn(
+                DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3
+            )
+        return source
+
+    def _given(self, D: int) -> Given:
+        K, covariance = self.n_components, self.covariance_type
+        return Given(
+            None if self.weights_init is None else validate.check_weights(self.weights_init, K),
+            None if self.means_init is None else validate.check_means(self.means_init, K, D),
+            None
+            if self.precisions_init is None
+            else validate.check_precisions(self.precisions_init, covariance, K, D),
+        )
+
+    def _check_warm(self, D: int) -> None:
+        """A warm start continues a fit of the same shape."""
+        K = self.n_components
+        shape = COVARIANCES[self.covariance_type].natural_shape(K, D)
+        for name, now, before in (
+            ("n_components", K, len(self.weights_)),
+            ("n_features", D, self.n_features_in_),
+            ("covariance_type", shape, self.covariances_.shape),
+        ):
+            if now != before:
+                raise ValueError(
+                    f"warm_start=True continues the last fit, but {name} has changed: {before} in that fit, {now} "
+                    "now. Set warm_start=False to start anew."
+                )
+
+    def _best_run(self, source: ArraySource, given: Given, warm: bool, callback: Callback | None) -> Result:
+        family = COVARIANCES[self.covariance_type]
+        rng = validate.check_random_state(self.random_state)
+        report = _Report(self, callback)
+        best = None
+        for number in range(1 if warm else self.n_init):
+            report.begin(number)
+            if warm:
+                params = self.params_
+            else:
+                params = start(
+                    source, self.n_components, family, self.reg_covar, self.init_params, rng, given
+                )
+            if self.max_iter == 0:
+                return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
+            result = run(
+                source,
+                params,
+                covariance=self.covariance_type,
+                reg_covar=self.reg_covar,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                callback=report,
+                previous=self.lower_bound_ if warm else -np.inf,
+            )
+            report.end(result)
+            if best is None or _rank(result) > _rank(best):
+                best = result
+            if result.status is Status.INTERRUPTED:
+                break
+        assert best is not None
+        return best
+
+    def _store(self, params: Params, dtype: np.dtype[Any]) -> None:
+        K, D = params.means.shape
+        shape = COVARIANCES[self.covariance_type].natural_shape(K, D)
+        upper = params.factor.swapaxes(-1, -2) if params.factor.shape[-2] > 1 else params.factor
+        self._set_parameters(
+            tuple(
+                np.ascontiguousarray(array, dtype=dtype)
+                for array in (
+                    params.weights,
+                    params.means,
+                    params.covariances.reshape(shape),
+                    upper.reshape(shape),
+                )
+            )
+        )
+        self.n_features_in_ = D
+
+    def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None:
+        self.status_ = status
+        self.converged_ = status is Status.CONVERGED
+        self.lower_bound_ = bound
+        self.lower_bounds_ = history
+        self.n_iter_ = n_iter
+
+    # --- using a fit ----------------------------------------------------------------------------------------------
+
+    @property
+    def params_(self) -> Params:
+        """The fitted parameters in canonical shape (see `fastem.model`), read from the attributes."""
+        validate.check_fitted(self)
+        K, D = np.shape(self.means_)
+        shape = COVARIANCES[self.covariance_type].shape(K, D)
+        upper = np.asarray(self.precisions_cholesky_, dtype=np.float64).reshape(shape)
+        return Params(
+            np.asarray(self.weights_, dtype=np.float64),
+            np.asarray(self.means_, dtype=np.float64),
+            np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
+            upper.swapaxes(-1, -2) if shape[-2] > 1 else upper,
+        )
+
+    def _source(self, X: Any) -> ArraySource:
+        validate.check_fitted(self)
+        validate.check_names(X, getattr(self, "feature_names_in_", None))
+        return ArraySource(validate.check_rows(X, n_features=self.n_features_in_))
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Most probable component of each row of X (N, D): (N,) int64. Makes no N x K array."""
+        return score(self._source(X), self.params_, label=True).label
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1."""
+        source = self._source(X)
+        return score(source, self.params_, resp=True).resp.astype(source.dtype, copy=False)
+
+    def score_samples(self, X: Any) -> NDArray[Any]:
+        """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
+        source = self._source(X)
+        return score(source, self.params_, density=True).density.astype(source.dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density of the rows of X, weighted by `sample_weight` (N,)."""
+        return self._mean_density(X, sample_weight)[0]
+
+    def _mean_density(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
+        """The mean log density and the sum of weights that it is over."""
+        source = self._source(X)
+        weight = validate.check_weight(sample_weight, source.n_rows)
+        density = score(source, self.params_, density=True).density
+        if weight is None:
+            return float(density.mean()), float(len(density))
+        present = weight > 0
+        return float(np.average(density[present], weights=weight[present])), float(weight.sum())
+
+    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Bayesian information criterion on X (N, D), the lower the better; n is the sum of weights."""
+        mean, n = self._mean_density(X, sample_weight)
+        return -2 * mean * n + self._n_parameters() * math.log(n)
+
+    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's information criterion on X (N, D), the lower the better; n is the sum of weights."""
+        mean, n = self._mean_density(X, sample_weight)
+        return -2 * mean * n + 2 * self._n_parameters()
+
+    def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
+        """Draw from the fitted mixture, in scikit-learn's order of draws.
+
+        Parameters
+        ----------
+        n_samples : int, at least 1
+
+        Returns
+        -------
+        X : (n_samples, D) float64, sorted by component
+        y : (n_samples,) int64, the components
+
+        Raises
+        ------
+        ValueError
+            if n_samples is not a positive integer
+        """
+        validate.check_fitted(self)
+        validate.check_n_samples(n_samples)
+        rng = validate.check_random_state(self.random_state)
+        params = self.params_
+        K, D = params.means.shape
+        counts = rng.multinomial(n_samples, params.weights / params.weights.sum())
+        rows = np.empty((n_samples, D))
+        y = np.repeat(np.arange(K), counts)
+        for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
+            if self.covariance_type in ("full", "tied"):
+                rows[y == k] = rng.multivariate_normal(params.means[k], np.atleast_2d(covariance), int(counts[k]))
+            else:
+                rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
+        return rows, y
+
+    # --- names that users of scikit-learn's class call ------------------------------------------------------------
+
+    def _n_parameters(self) -> int:
+        """Free parameters of the mixture."""
+        K, D = self.means_.shape
+        return COVARIANCES[self.covariance_type].n_parameters(K, D) + K * D + K - 1
+
+    def _get_parameters(self) -> tuple[NDArray[Any], ...]:
+        return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
+
+    def _set_parameters(self, params: tuple[NDArray[Any], ...], xp: Any = None) -> None:
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
+        U = self.precisions_cholesky_
+        with np.errstate(all="ignore"):
+            matrices = COVARIANCES[self.covariance_type].form == "full"
+            self.precisions_ = U @ U.swapaxes(-1, -2) if matrices else U**2
+
+    def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
+        """log weight + log density of each component, (N, K)."""
+        return score(self._source(X), self.params_, joint=True).joint
+
+    # --- scikit-learn's protocol, without its base class ----------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor parameters; ValueError for a name that is none."""
+        valid = list(inspect.signature(type(self)).parameters)
+        for name, value in params.items():
+            if name not in valid:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {valid}.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        changed = (
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value is not defaults[name].default and repr(value) != repr(defaults[name].default)
+        )
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "weights_" in state:  # a pickle from elsewhere must not make a model that crashes a kernel
+            validate.make_params(self.weights_ / self.weights_.sum(), self.means_, self.covariances_, self.covariance_type)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=InputTags()
+        )
+
+    def get_metadata_routing(self) -> Any:
+        """scikit-learn's metadata request: which methods ask for sample_weight."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        request = MetadataRequest(owner=self)
+        for method, alias in getattr(self, "_requests", {"fit": None, "score": None}).items():
+            getattr(request, method).add_request(param="sample_weight", alias=alias)
+        return request
+
+    def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Whether `fit` asks scikit-learn's metadata routing for sample_weight."""
+        return self._request("fit", sample_weight)
+
+    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Whether `score` asks scikit-learn's metadata routing for sample_weight."""
+        return self._request("score", sample_weight)
+
+    def _request(self, method: str, alias: bool | str | None) -> Self:
+        self._requests = {**getattr(self, "_requests", {"fit": None, "score": None}), method: alias}
+        return self
+
+
+def _rank(result: Result) -> tuple[bool, float]:
+    """Order of restarts: the larger bound, but a collapsed component's unbounded one last."""
+    return result.status is not Status.DEGENERATE, result.history[-1]
+
+
+class _Report:
+    """The callback that prints what `verbose` asks for and calls the user's."""
+
+    def __init__(self, model: GaussianMixture, callback: Callback | None) -> None:
+        self.verbose, self.interval, self.callback = model.verbose, model.verbose_interval, callback
+        self.before, self.since = -np.inf, time.perf_counter()
+
+    def begin(self, number: int) -> None:
+        self.before, self.since = -np.inf, time.perf_counter()
+        if self.verbose:
+            print(f"Initialization {number}")
+
+    def __call__(self, iteration: int, bound: float, params: Params) -> Any:
+        if self.verbose and iteration % self.interval == 0:
+            more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t ll change {bound - self.before:.5f}"
+            print(f"  Iteration {iteration}" + (more if self.verbose > 1 else ""))
+        self.before = bound
+        return self.callback is not None and self.callback(iteration, bound, params)
+
+    def end(self, result: Result) -> None:
+        if self.verbose:
+            more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t lower bound {result.history[-1]:.5f}."
+            print(f"Initialization {result.status.name.lower()}" + (more if self.verbose > 1 else ""))

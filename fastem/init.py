@@ -1,0 +1,209 @@
+"""Starts: statistics of a first, crude assignment of rows to components, from which an M-step makes parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import lapack
+
+from fastem.covariance import EPS, Covariance, SingularCovarianceError, factorise, variances
+from fastem.em import at, score
+from fastem.estep import BLOCK_ROWS, HARD, RESP, Accumulator
+from fastem.model import Array, Params, Stats
+from fastem.sources import ArraySource, Block, Source
+
+SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
+MAX_LLOYD = 300
+
+
+class Given(NamedTuple):
+    """Parts of a start that the user gives (None: to be found).
+
+    Attributes
+    ----------
+    weights : (K,) or None
+    means : (K, D) or None
+    precisions : (covariances, factor), canonical shapes, or None
+    """
+
+    weights: Array | None = None
+    means: Array | None = None
+    precisions: tuple[Array, Array] | None = None
+
+
+def start(
+    source: Source, K: int, family: Covariance, reg_covar: float, init: str, rng: np.random.RandomState, given: Given
+) -> Params:
+    """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
+
+    Raises
+    ------
+    SingularCovarianceError
+        with the cause: which column or component
+    """
+    if given.weights is not None and given.means is not None and given.precisions is not None:
+        return Params(given.weights, given.means, *given.precisions)
+    stats = INITIALISERS[init](source, K, family.shape(K, source.n_features), rng)
+    with np.errstate(all="ignore"):
+        weights, means, covariances = family.estimate(stats, reg_covar)
+    try:
+        tolerance = 0.0 if reg_covar > 0 else 4 * source.n_features * EPS
+        precisions = given.precisions or (covariances, factorise(covariances, tolerance))
+    except SingularCovarianceError as error:
+        raise error.because(cause(source, stats)) from None
+    return Params(
+        weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
+    )
+
+
+def cause(source: Source, stats: Stats) -> str:
+    """Why the covariances of a start are singular."""
+    if not stats.s2.any() and stats.sum_w == len(stats.s0):
+        return "This start puts one row into each component, which needs reg_covar > 0."
+    total = overall(source, (1, source.n_features, source.n_features))
+    covariance = total.s2[0] / total.sum_w
+    scale = np.sqrt(np.diagonal(covariance))
+    rounding = 4 * EPS * np.abs(total.origin[0])
+    constant = np.flatnonzero(scale <= rounding)
+    if len(constant) == len(scale):
+        return "All rows of X are identical."
+    if len(constant):
+        return f"Column {constant[0]} of X is constant."
+    correlation, pivots, rank, _ = lapack.dpstrf(covariance / np.outer(scale, scale), lower=1, tol=4 * len(scale) * EPS)
+    if rank < len(scale):
+        return f"Column {pivots[rank] - 1} of X is a linear combination of other columns."
+    few = np.flatnonzero(stats.s0 <= source.n_features)
+    if len(few):
+        return f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
+    return "The rows of a component lie in a subspace."
+
+
+def overall(source: Source, shape: tuple[int, ...]) -> Stats:
+    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
+    first, _ = source.sample(1, np.random.RandomState(0))
+
+    def sums(origin: Array, shape: tuple[int, ...]) -> Stats:
+        accumulator = Accumulator(at(origin), shape, HARD, distances=True)
+        return source.reduce(accumulator, accumulator.slice_rows)
+
+    rough = sums(first[:1], (0, 0, 0))
+    return sums(rough.origin + rough.s1 / rough.s0[:, None], shape)
+
+
+def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+    """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres."""
+    X, weight = distinct_sample(source, K, rng)
+    centres = lloyd(X, weight, seeds(X, weight, K, rng))
+    accumulator = Accumulator(at(centres), shape, HARD, distances=True)
+    return source.reduce(accumulator, accumulator.slice_rows)
+
+
+def from_seeds(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+    """One row, chosen by k-means++, in each component."""
+    return one_row_each(seeds(*distinct_sample(source, K, rng), K, rng), shape)
+
+
+def from_rows(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+    """One row, drawn at random, in each component; no row twice, if there are enough."""
+    X, weight = distinct_sample(source, K, rng)
+    chosen: list[int] = []
+    left = weight.copy()
+    for _ in range(K):
+        chosen.append(int(draw(left if left.any() else weight, 1, rng)[0]))
+        left[chosen[-1]] = 0.0
+    return one_row_each(X[chosen], shape)
+
+
+def from_noise(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+    """Responsibilities drawn uniformly and normalised, in the order in which scikit-learn draws them."""
+    mean = overall(source, (0, 0, 0))
+    origin = at(np.repeat(mean.origin, K, axis=0))
+
+    def add(block: Block) -> Stats:
+        resp = rng.uniform(size=(len(block.X), K))
+        resp /= resp.sum(axis=1, keepdims=True)
+        return Accumulator(origin, shape, RESP, resp)(block._replace(start=0))
+
+    return source.reduce(add, BLOCK_ROWS * max(1, 2**20 // (BLOCK_ROWS * K)))  # 8 MiB of uniforms at a time
+
+
+def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:
+    """Statistics of K components that hold one row each: weights 1/K, covariances 0 (+ reg_covar)."""
+    return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), np.zeros(shape), rows, len(rows))
+
+
+def distinct_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+    """A sample's distinct rows in lexicographic order and their weights.
+
+    So neither the order of rows nor repetition instead of weights changes what is drawn from it.
+    """
+    X, weight = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
+    order = np.lexsort(X.T[::-1])
+    X, weight = X[order], weight[order]
+    first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))
+    return X[first], np.add.reduceat(weight, first)
+
+
+def draw(mass: Array, n: int, rng: np.random.RandomState) -> Array:
+    """n indices with probability proportional to `mass`, by the inverse of the cumulated mass."""
+    cumulated = np.cumsum(mass)
+    target = np.minimum(rng.uniform(size=n) * cumulated[-1], np.nextafter(cumulated[-1], 0))
+    return np.minimum(np.searchsorted(cumulated, target, side="right"), len(mass) - 1)
+
+
+def squared_distances(X: Array, centres: Array) -> Array:
+    """(N, K)"""
+    return -2.0 * score(ArraySource(X), at(centres), joint=True, distances=True).joint
+
+
+def seeds(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> Array:
+    """Greedy k-means++ (Arthur & Vassilvitskii 2007): of 2 + log K candidates, the one that helps most; (K, D).
+
+    If there are fewer distinct rows than K, rows repeat.
+    """
+    n_candidates = 2 + int(np.log(K))
+    chosen = draw(weight, 1, rng)
+    nearest = squared_distances(X, X[chosen])[:, 0]
+    for _ in range(1, K):
+        mass = weight * nearest
+        candidates = draw(mass if mass.any() else weight, n_candidates, rng)
+        distances = np.minimum(nearest[:, None], squared_distances(X, X[candidates]))
+        best = np.argmin(weight @ distances)
+        nearest = distances[:, best]
+        chosen = np.append(chosen, candidates[best])
+    return X[chosen]
+
+
+def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
+    """Lloyd's k-means until the centres' squared shift is below tol times the mean variance; (K, D).
+
+    Each turn is the fused pass in its hard mode without second moments. As in scikit-learn, an empty cluster takes
+    the row that is farthest from its centre.
+    """
+    source = ArraySource(X, weight)
+    total = overall(source, (1, 1, X.shape[1]))
+    enough = tol * float(np.mean(total.s2)) / total.sum_w
+    for _ in range(MAX_LLOYD):
+        accumulator = Accumulator(at(centres), (0, 0, 0), HARD, distances=True)
+        stats = source.reduce(accumulator, accumulator.slice_rows)
+        empty = np.flatnonzero(stats.s0 == 0)
+        moved = centres + stats.s1 / np.where(stats.s0 > 0, stats.s0, 1.0)[:, None]
+        if len(empty):
+            distances = squared_distances(X, centres).min(axis=1)
+            moved[empty] = X[np.argsort(-distances, kind="stable")[: len(empty)]] if len(X) >= len(empty) else X[0]
+        shift = float(((moved - centres) ** 2).sum())
+        centres = moved
+        if shift <= enough:
+            break
+    return centres
+
+
+Initialiser = Callable[[Source, int, tuple[int, ...], np.random.RandomState], Stats]
+INITIALISERS: dict[str, Initialiser] = {
+    "kmeans": from_kmeans,
+    "k-means++": from_seeds,
+    "random": from_noise,
+    "random_from_data": from_rows,
+}

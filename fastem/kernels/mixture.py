@@ -1,0 +1,453 @@
+"""The fused pass over a block of rows, and the scoring pass: one call graph, therefore one file.
+
+(Numba's on-disk cache notices a change in a function's own file only, so callees live beside their callers.)
+
+Work is done on tiles of B points, transposed to ``xt (D, B)`` so that SIMD lanes run over points. For a tile
+
+1. E-step, per component k: ``z = x - mean_k``, ``q = |W_k z|^2``, ``lp[k] = lognorm_k - q / 2``;
+2. log-sum-exp over k turns ``lp (K, B)`` into responsibilities in place;
+3. M-step, per component k: ``s0 += sum r``, ``s1 += sum r z``, ``s2 += sum r z z'``.
+
+Subtracting mean_k itself (2 D of about 2 D^2 operations per point and component) is what keeps 16 digits at an
+offset of 1e8 and for clusters that are far apart: the statistics are about the current means, and only a small
+term cancels in the M-step. Nothing of size N x K exists outside of a tile.
+
+The precision factor's shape selects the arithmetic: ``(F, P, P)`` lower triangular with P = D rounded up to a
+multiple of 4 (padded with zeros), ``(F, 1, D)`` diagonal, ``(F, 1, 1)`` spherical, F = 1 (shared) or K. ``s2`` has
+one of the same shapes, or size 0 for "not wanted". Full forms are blocked 4 x 4 over features with points
+innermost, which LLVM vectorises: measured on one core at D = 10 / 32 / 64, E-step 24 / 45 / 59 and M-step
+25 / 50 / 67 GFLOP/s where DGEMM gives 50 to 90. Row-at-a-time and features-in-the-lanes forms were 1.5 to 5
+times slower.
+"""
+
+import numpy as np
+from numba import njit, prange, types
+
+from fastem._jit import EXACT, OPTIONS, PARALLEL, Kernel
+
+SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
+N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
+
+
+@njit(**EXACT)
+def exp(x):
+    """e**x for x <= 0 to 2 ulp: Cody-Waite reduction, Taylor degree 13, exponent through the bits.
+
+    Exactly 0 below -708 (where the result would be subnormal) and for -inf; NaN stays NaN.
+    Vectorises (np.exp is a scalar call, 7.5 ns against 1).
+    """
+    t = max(x, -708.0) * 1.4426950408889634 + 6755399441055744.0  # round to nearest: add 1.5 * 2**52
+    n = t - 6755399441055744.0
+    r = (max(x, -708.0) - n * 0.693147180369123816490) - n * 1.90821492927058770e-10
+    p = 1.0 / 6227020800.0
+    p = p * r + 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    scale = np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+    y = p * scale if x >= -708.0 else 0.0
+    return x if x != x else y
+
+
+@njit(**EXACT)
+def log(x):
+    """Natural logarithm of a finite x >= 1 (a sum of exponentials, the largest of which is 1), to 1 ulp.
+
+    The method of fdlibm's e_log.c: x = 2**e * m, m in [sqrt(1/2), sqrt(2)), and an odd series in
+    (m - 1) / (m + 1). Vectorises, as `exp` does.
+    """
+    bits = np.float64(x).view(np.int64)
+    e = (bits - 0x3FE6A09E667F3BCD) >> 52
+    f = np.int64(bits - (e << 52)).view(np.float64) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    p = 1.479819860511658591e-01
+    p = p * z + 1.531383769920937332e-01
+    p = p * z + 1.818357216161805012e-01
+    p = p * z + 2.222219843214978396e-01
+    p = p * z + 2.857142874366239149e-01
+    p = p * z + 3.999999999940941908e-01
+    p = p * z + 6.666666666666735130e-01
+    h = 0.5 * f * f
+    return e * 6.93147180369123816490e-01 - ((h - (s * (h + z * p) + e * 1.90821492927058770e-10)) - f)
+
+
+@njit(**OPTIONS)
+def load(X, start, n, xt):
+    """xt[:D, :n] = X[start:start+n].T, in float64."""
+    for b in range(n):
+        for d in range(X.shape[1]):
+            xt[d, b] = X[start + b, d]
+
+
+@njit(**OPTIONS)
+def store(tile, start, n, rows):
+    """rows[start:start+n] = tile[:, :n].T, by loops: Numba compiles a slice assignment in 2.5 s."""
+    for b in range(n):
+        for k in range(tile.shape[0]):
+            rows[start + b, k] = tile[k, b]
+
+
+@njit(**OPTIONS)
+def fill(row, value):
+    for i in range(row.size):
+        row[i] = value
+
+
+@njit(**OPTIONS)
+def centre(xt, mean, n, z):
+    for d in range(mean.shape[0]):
+        m = mean[d]
+        for b in range(n):
+            z[d, b] = xt[d, b] - m
+
+
+@njit(**OPTIONS)
+def quad_full(z, W, n, y, q):
+    """q[b] = |W z[:, b]|^2, W lower triangular (P, P), P a multiple of 4."""
+    for b in range(n):
+        q[b] = 0.0
+    for i in range(0, W.shape[0], 4):
+        for b in range(n):
+            y[0, b] = y[1, b] = y[2, b] = y[3, b] = 0.0
+        for j in range(0, i + 4, 4):
+            a00, a01, a02, a03 = W[i, j], W[i, j + 1], W[i, j + 2], W[i, j + 3]
+            a10, a11, a12, a13 = W[i + 1, j], W[i + 1, j + 1], W[i + 1, j + 2], W[i + 1, j + 3]
+            a20, a21, a22, a23 = W[i + 2, j], W[i + 2, j + 1], W[i + 2, j + 2], W[i + 2, j + 3]
+            a30, a31, a32, a33 = W[i + 3, j], W[i + 3, j + 1], W[i + 3, j + 2], W[i + 3, j + 3]
+            for b in range(n):
+                z0, z1, z2, z3 = z[j, b], z[j + 1, b], z[j + 2, b], z[j + 3, b]
+                y[0, b] += a00 * z0 + a01 * z1 + a02 * z2 + a03 * z3
+                y[1, b] += a10 * z0 + a11 * z1 + a12 * z2 + a13 * z3
+                y[2, b] += a20 * z0 + a21 * z1 + a22 * z2 + a23 * z3
+                y[3, b] += a30 * z0 + a31 * z1 + a32 * z2 + a33 * z3
+        for b in range(n):
+            q[b] += y[0, b] * y[0, b] + y[1, b] * y[1, b] + y[2, b] * y[2, b] + y[3, b] * y[3, b]
+
+
+@njit(**OPTIONS)
+def quad_diag(z, w, n, q):
+    """q[b] = sum_d (w[d] z[d, b])^2; a spherical factor has one w for all d."""
+    D = z.shape[0]
+    for b in range(n):
+        q[b] = 0.0
+    for d in range(D):
+        a = w[d % w.shape[0]]
+        for b in range(n):
+            y = a * z[d, b]
+            q[b] += y * y
+
+
+@njit(**OPTIONS)
+def joint(xt, lognorm, means, factor, n, z, y, lp):
+    """lp[k, :n] = log(weight_k density_k(x)); a quadratic form that overflows gives -inf, never NaN."""
+    D = means.shape[1]
+    for k in range(means.shape[0]):
+        f = k if factor.shape[0] > 1 else 0
+        q = lp[k]
+        centre(xt, means[k], n, z)
+        if factor.shape[1] > 1:
+            quad_full(z, factor[f], n, y, q)
+        else:
+            quad_diag(z[:D], factor[f, 0], n, q)
+        c = lognorm[k]
+        for b in range(n):
+            v = c - 0.5 * q[b]
+            lp[k, b] = v if v == v else -np.inf
+
+
+@njit(**OPTIONS)
+def best(lp, n, top, label):
+    """The largest lp[:, b] and its index, the first of equals."""
+    for b in range(n):
+        top[b] = lp[0, b]
+        label[b] = 0
+    for k in range(1, lp.shape[0]):
+        for b in range(n):
+            better = lp[k, b] > top[b]
+            top[b] = lp[k, b] if better else top[b]
+            label[b] = k if better else label[b]
+
+
+@njit(**OPTIONS)
+def normalise(lp, w, n, top, label, total, spread):
+    """lp -> w * responsibilities, in place; total[b] = log density; spread[b] = entropy of the responsibilities.
+
+    top and label are those of `best`. A row whose density underflows under every component (top = -inf) belongs
+    to the first of them, with log density -inf.
+    """
+    K = lp.shape[0]
+    for b in range(n):
+        total[b] = spread[b] = 0.0
+    for k in range(K):
+        for b in range(n):
+            d = max(lp[k, b] - (top[b] if top[b] > -np.inf else 0.0), -745.0)
+            e = exp(d)
+            lp[k, b] = e
+            total[b] += e
+            spread[b] += e * d
+    for b in range(n):
+        if top[b] == -np.inf:
+            lp[np.intp(label[b]), b] = total[b] = 1.0
+    for b in range(n):
+        inverse = 1.0 / total[b]
+        lse = log(total[b])
+        spread[b] = lse - spread[b] * inverse
+        total[b] = lse + top[b]
+        label[b] = w[b] * inverse  # label has served; it carries the scale of this row from here
+    for k in range(K):
+        for b in range(n):
+            lp[k, b] *= label[b]
+
+
+@njit(**OPTIONS)
+def add_full(zr, z, n, s2):
+    """s2 += zr z' = sum_b r[b] z[:, b] z[:, b]', the lower triangle by 4 x 4 blocks."""
+    for i in range(0, s2.shape[0], 4):
+        for j in range(0, i + 4, 4):
+            a00 = a01 = a02 = a03 = a10 = a11 = a12 = a13 = 0.0
+            a20 = a21 = a22 = a23 = a30 = a31 = a32 = a33 = 0.0
+            for b in range(n):
+                x0, x1, x2, x3 = zr[i, b], zr[i + 1, b], zr[i + 2, b], zr[i + 3, b]
+                z0, z1, z2, z3 = z[j, b], z[j + 1, b], z[j + 2, b], z[j + 3, b]
+                a00 += x0 * z0
+                a01 += x0 * z1
+                a02 += x0 * z2
+                a03 += x0 * z3
+                a10 += x1 * z0
+                a11 += x1 * z1
+                a12 += x1 * z2
+                a13 += x1 * z3
+                a20 += x2 * z0
+                a21 += x2 * z1
+                a22 += x2 * z2
+                a23 += x2 * z3
+                a30 += x3 * z0
+                a31 += x3 * z1
+                a32 += x3 * z2
+                a33 += x3 * z3
+            add_row(s2[i], j, a00, a01, a02, a03)
+            add_row(s2[i + 1], j, a10, a11, a12, a13)
+            add_row(s2[i + 2], j, a20, a21, a22, a23)
+            add_row(s2[i + 3], j, a30, a31, a32, a33)
+
+
+@njit(**OPTIONS)
+def add_row(row, j, a0, a1, a2, a3):
+    row[j] += a0
+    row[j + 1] += a1
+    row[j + 2] += a2
+    row[j + 3] += a3
+
+
+@njit(**OPTIONS)
+def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
+    """Add a tile's rows, weighted by resp (K, B), to the statistics about the means."""
+    D = means.shape[1]
+    for k in range(means.shape[0]):
+        r = resp[k]
+        mass = 0.0
+        for b in range(n):
+            mass += r[b]
+        if mass == 0.0:
+            continue
+        s0[k] += mass
+        centre(xt, means[k], n, z)
+        for d in range(D):
+            first = 0.0
+            for b in range(n):
+                zr[d, b] = r[b] * z[d, b]
+                first += zr[d, b]
+            s1[k, d] += first
+        if s2.size == 0:
+            continue
+        scatter = s2[k if s2.shape[0] > 1 else 0]
+        if s2.shape[1] > 1:
+            add_full(zr, z, n, scatter)
+        else:
+            for d in range(D):
+                second = 0.0
+                for b in range(n):
+                    second += zr[d, b] * z[d, b]
+                scatter[0, d % s2.shape[2]] += second
+
+
+@njit(**OPTIONS)
+def add_hard(xt, label, w, means, n, z, s0, s1, s2):
+    """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
+    D = means.shape[1]
+    z0 = z[:, 0]
+    for b in range(n):
+        k = np.intp(label[b])
+        s0[k] += w[b]
+        for d in range(D):
+            z0[d] = xt[d, b] - means[k, d]
+            s1[k, d] += w[b] * z0[d]
+        if s2.size == 0:
+            continue
+        scatter = s2[k if s2.shape[0] > 1 else 0]
+        if s2.shape[1] > 1:
+            for i in range(D):
+                for j in range(i + 1):
+                    scatter[i, j] += w[b] * z0[i] * z0[j]
+        else:
+            for d in range(D):
+                scatter[0, d % s2.shape[2]] += w[b] * z0[d] * z0[d]
+
+
+@njit(**OPTIONS)
+def carve(scratch, P, K):
+    """A worker's scratch memory as its arrays: xt, z, zr (P, B), lp (K, B), y (4, B) and five rows (B)."""
+    B = scratch.size // scratch_rows(P, K)
+    rows = scratch[: B * scratch_rows(P, K)].reshape((scratch_rows(P, K), B))
+    return rows[:P], rows[P : 2 * P], rows[2 * P : 3 * P], rows[3 * P : 3 * P + K], rows[3 * P + K :]
+
+
+@njit(**OPTIONS)
+def scratch_rows(P, K):
+    return 3 * P + K + 4 + 5
+
+
+@njit(**OPTIONS)
+def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch):
+    """Blocks task, task + n_tasks, ... of the fused pass.
+
+    X (N, D) IN; weight (N) or (0) IN: none means 1; labels (N) IN for LABELS; resp (N, K) IN for RESP;
+    lognorm (K), means (K, D), factor IN: the mixture (LABELS, RESP: means alone, as origin);
+    shape: of s2; block: rows per block; out (n_blocks, N_SCALARS + K + K D + s2.size) OUT: a block's statistics;
+    scratch (n_tasks, ...): zero where `centre` does not write.
+    """
+    K, D = means.shape
+    xt, z, zr, lp, rest = carve(scratch[task], padded(D), K)
+    y, w, top, label, total, spread = rest[:4], rest[4], rest[5], rest[6], rest[7], rest[8]
+    fill(w, 1.0)
+    for i in range(task, out.shape[0], n_tasks):
+        fill(out[i], 0.0)
+        s0 = out[i, N_SCALARS : N_SCALARS + K]
+        s1 = out[i, N_SCALARS + K : N_SCALARS + K + K * D].reshape((K, D))
+        s2 = out[i, N_SCALARS + K + K * D :].reshape(shape)
+        stop = min((i + 1) * block, X.shape[0])
+        for start in range(i * block, stop, xt.shape[1]):
+            n = min(xt.shape[1], stop - start)
+            load(X, start, n, xt)
+            if weight.size > 0:
+                for b in range(n):
+                    w[b] = weight[start + b]
+            if mode == SOFT or mode == HARD:
+                joint(xt, lognorm, means, factor, n, z, y, lp)
+                best(lp, n, top, label)
+                out[i, 1] += weighted_sum(w, top, n)
+            if mode == SOFT:
+                normalise(lp, w, n, top, label, total, spread)
+                out[i, 0] += weighted_sum(w, total, n)
+                out[i, 2] += weighted_sum(w, spread, n)
+            elif mode == LABELS:
+                for b in range(n):
+                    label[b] = labels[start + b]
+            elif mode == RESP:
+                for b in range(n):
+                    for k in range(K):
+                        lp[k, b] = w[b] * resp[start + b, k]
+            if mode == SOFT or mode == RESP:
+                add_soft(xt, lp, means, n, z, zr, s0, s1, s2)
+            else:
+                add_hard(xt, label, w, means, n, z, s0, s1, s2)
+
+
+@njit(**OPTIONS)
+def weighted_sum(w, values, n):
+    """sum w v, where a row of weight 0 is absent even if its v is -inf."""
+    total = 0.0
+    for b in range(n):
+        total += w[b] * values[b] if w[b] > 0.0 else 0.0
+    return total
+
+
+@njit(**OPTIONS)
+def padded(D):
+    """The rows of a tile: D rounded up to the 4 x 4 blocking."""
+    return (D + 3) // 4 * 4
+
+
+@njit(**OPTIONS)
+def score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
+    """Blocks task, task + n_tasks, ... of scoring; each output that has a size is filled.
+
+    density (N) OUT: log density; label_out (N) OUT: most probable component; resp (N, K) OUT;
+    joint_out (N, K) OUT: log weight + log density of each component. Other arguments as in `accumulate_worker`.
+    """
+    K, D = means.shape
+    xt, z, _, lp, rest = carve(scratch[task], padded(D), K)
+    y, w, top, label, total, spread = rest[:4], rest[4], rest[5], rest[6], rest[7], rest[8]
+    fill(w, 1.0)
+    for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
+        stop = min((i + 1) * block, X.shape[0])
+        for start in range(i * block, stop, xt.shape[1]):
+            n = min(xt.shape[1], stop - start)
+            load(X, start, n, xt)
+            joint(xt, lognorm, means, factor, n, z, y, lp)
+            if joint_out.size > 0:
+                store(lp, start, n, joint_out)
+            best(lp, n, top, label)
+            for b in range(n if label_out.size > 0 else 0):
+                label_out[start + b] = np.intp(label[b])
+            if density.size > 0 or resp.size > 0:
+                normalise(lp, w, n, top, label, total, spread)
+            for b in range(n if density.size > 0 else 0):
+                density[start + b] = total[b]
+            if resp.size > 0:
+                store(lp, start, n, resp)
+
+
+@njit(**PARALLEL)
+def accumulate_parallel(n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch):
+    for task in prange(n_tasks):
+        accumulate_worker(
+            task, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch
+        )
+
+
+@njit(**PARALLEL)
+def score_parallel(n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
+    for task in prange(n_tasks):
+        score_worker(
+            task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch
+        )
+
+
+def _in(dtype, ndim, layout="C"):
+    """The type of an input array; writable and aligned arrays convert to it, so it is the only one compiled."""
+    return types.Array(dtype, ndim, layout, readonly=True)
+
+
+_out1, _out2 = types.float64[::1], types.float64[:, ::1]
+_mixture = (_in(types.float64, 1), _in(types.float64, 2), _in(types.float64, 3))  # log_norm, means, factor
+accumulate = Kernel(
+    accumulate_worker,
+    accumulate_parallel,
+    (
+        _in(types.float64, 1, "A"),
+        _in(types.int64, 1, "A"),
+        _in(types.float64, 2, "A"),
+        *_mixture,
+        types.intp,
+        types.UniTuple(types.intp, 3),
+        types.intp,
+        _out2,
+        _out2,
+    ),
+)
+score = Kernel(
+    score_worker,
+    score_parallel,
+    (*_mixture, types.intp, _out1, types.int64[::1], _out2, _out2, _out2),
+)

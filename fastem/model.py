@@ -1,0 +1,144 @@
+"""The vocabulary of the package: Params, Stats, Result, Status. NumPy only.
+
+Matrices that belong to components have one canonical shape everywhere below the estimator: ``(K|1, D|1, D|1)``,
+with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
+two its form::
+
+    full (K, D, D)   tied (1, D, D)   diag (K, 1, D)   spherical (K, 1, 1)
+
+so that the shape alone says how to compute, by broadcasting, and no other code asks for a covariance type.
+(Where shapes coincide, at D = 1 or K = 1, so do the models.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Status(Enum):
+    """Why a fit ended; the value is a sentence of advice."""
+
+    CONVERGED = "Converged: the mean log-likelihood changed by less than tol."
+    MAX_ITER = "Stopped at max_iter before convergence: raise max_iter or tol, or try other starts."
+    DEGENERATE = (
+        "A component collapsed: its covariance became singular. The last sound parameters are kept; "
+        "raise reg_covar, lower n_components, or remove duplicated rows."
+    )
+    INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+
+
+class Params(NamedTuple):
+    """A Gaussian mixture.
+
+    Attributes
+    ----------
+    weights : (K,) float64, sum to 1
+    means : (K, D) float64
+    covariances : (K|1, D|1, D|1) float64, see the module's docstring
+    factor : like covariances: lower triangular, inverse covariance = factor' factor
+    """
+
+    weights: Array
+    means: Array
+    covariances: Array
+    factor: Array
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Sufficient statistics of rows under a mixture: additive, so that blocks, files and machines can be summed.
+
+    Attributes
+    ----------
+    loglik : float, sum_n w_n log p(x_n); NaN if the responsibilities were given
+    class_loglik : float, sum_n w_n max_k log(weight_k p_k(x_n)); NaN likewise
+    entropy : float, of the responsibilities, -sum_n w_n sum_k r_nk log r_nk; NaN likewise
+    s0 : (K,) sum_n w_n r_nk
+    s1 : (K, D) sum_n w_n r_nk (x_n - origin_k)
+    s2 : (K|1, D|1, D|1) second moments about the origins, in the shape of the covariances they are for
+    origin : (K, D) what s1 and s2 are about: the means of the pass
+    n_rows : int, rows read, those of weight 0 included
+    """
+
+    loglik: float
+    class_loglik: float
+    entropy: float
+    s0: Array
+    s1: Array
+    s2: Array
+    origin: Array
+    n_rows: int
+
+    @property
+    def sum_w(self) -> float:
+        """The sum of the rows' weights (their number, if unweighted)."""
+        return float(self.s0.sum())
+
+    def __add__(self, other: Stats) -> Stats:
+        if not np.array_equal(self.origin, other.origin):
+            raise ValueError(
+                "statistics about different origins cannot be added: move one of them with "
+                "stats.shifted(other.origin)"
+            )
+        return Stats(
+            self.loglik + other.loglik,
+            self.class_loglik + other.class_loglik,
+            self.entropy + other.entropy,
+            self.s0 + other.s0,
+            self.s1 + other.s1,
+            self.s2 + other.s2,
+            self.origin,
+            self.n_rows + other.n_rows,
+        )
+
+    def __radd__(self, other: object) -> Stats:
+        return self if other == 0 else NotImplemented  # sum() starts from 0
+
+    def shifted(self, origin: Array) -> Stats:
+        """The same statistics about another `origin`, (K, D)."""
+        step = self.origin - origin
+        mass = self.s0[..., None]
+        s1 = self.s1 + mass * step
+        s2 = self.s2 + outer(self.s1, step, self.s2.shape) + outer(step, s1, self.s2.shape)
+        return Stats(
+            self.loglik, self.class_loglik, self.entropy, self.s0, s1, s2, np.asarray(origin), self.n_rows
+        )
+
+
+class Result(NamedTuple):
+    """What `em` returns; stats and loglik are those of params.
+
+    Attributes
+    ----------
+    params : Params
+    stats : Stats, of the last pass, made under `params`
+    loglik : float, total log-likelihood under `params`
+    history : list of float, mean log-likelihood per pass
+    n_iter : int, passes done
+    status : Status
+    """
+
+    params: Params
+    stats: Stats
+    loglik: float
+    history: list[float]
+    n_iter: int
+    status: Status
+
+
+def outer(u: Array, v: Array, shape: tuple[int, ...]) -> Array:
+    """Per component u v', (..., K, D) each, reduced to a canonical shape: matrix, diagonal or trace; each or pooled."""
+    if shape[-2] > 1:
+        product = u[..., :, None] * v[..., None, :]
+    elif shape[-1] > 1:
+        product = (u * v)[..., None, :]
+    else:
+        product = (u * v).sum(axis=-1)[..., None, None]
+    return product.sum(axis=-3, keepdims=True) if shape[-3] == 1 else product

@@ -1,0 +1,390 @@
+"""Pictures of a fitted mixture, with matplotlib (``pip install "fastem[plot]"``).
+
+Figures are made without pyplot, so nothing global changes and nothing is shown: save them with
+``figure.savefig("fit.png")``, or display them as the last value of a notebook cell.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastem.model import Params
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fastem.estimator import GaussianMixture
+
+Array = npt.NDArray[Any]
+
+MAX_FEATURES = 4  # features on each side of a pair plot that chooses its own
+MAX_NAMED = 7  # components that get a colour of their own, a number and a place in the legend
+
+# Okabe and Ito's palette, safe for colour-blind readers; black is kept for the whole mixture, and their
+# yellow, too pale for lines on white, is darkened.
+_PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C7A00")
+_ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 4}  # covers no data
+_OPAQUE_POINTS = 300  # points in scatter plots of more become smaller and more transparent
+
+
+class _Scene(NamedTuple):
+    """What the panels draw: n rows and K components in the d features shown."""
+
+    points: Array  # (n, d)
+    labels: Array  # (n,)
+    sample_weight: Array  # (n,), mean 1
+    weights: Array  # (K,)
+    means: Array  # (K, d)
+    covariances: Array  # (K, d, d)
+    names: list[str]  # d
+    colors: Array  # (K, 4)
+
+
+def plot_fit(
+    model: "GaussianMixture",
+    X: Any,
+    *,
+    features: Sequence[int | str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    max_points: int = 20_000,
+    figure: "Figure | None" = None,
+) -> "Figure":
+    """Draw data and the mixture fitted to them.
+
+    One feature: a histogram, each component's density and their sum. Two: the points, coloured by their
+    component, and each component's ellipses at one and two standard deviations. More: both, for all pairs.
+    Up to seven components are numbered; more only have colours.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        A fitted model of any covariance type.
+    X : array-like of shape (N, D)
+        The data.
+    features : sequence of int or str, optional
+        The features to draw, by position or by name. Default: all, if there are at most four; else the four
+        whose variance lies most between the components (largest ratio of the variance of the component
+        means to the mixture's variance), in their order in X.
+    feature_names : sequence of D str, optional
+        Default: ``model.feature_names_in_``, else x0, x1, ...
+    sample_weight : array-like of shape (N,), optional
+        The weights of the fit: they count in the histograms and scale the areas of the points.
+    max_points : int, default 20_000
+        Of more rows than this, so many evenly spaced ones are drawn; the others are not read.
+    figure : matplotlib Figure, optional
+        Where to draw (a SubFigure serves as well). Default: a new Figure.
+
+    Returns
+    -------
+    Figure
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        X does not have the model's number of features, or a feature is unknown.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_fit
+    >>> X, names = load_faithful()
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+    >>> figure = plot_fit(model, X, feature_names=names)
+    >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
+    ('eruptions', 'waiting')
+    """
+    require_matplotlib()
+    scene = _scene(model, X, features, feature_names, sample_weight, max_points)
+    d = len(scene.names)
+    if figure is None:
+        size = {1: (6.0, 4.0), 2: (6.0, 5.0)}.get(d, (2.4 * d, 2.3 * d))
+        figure = _new_figure(size)
+    if d == 1:
+        axes = figure.subplots()
+        _draw_marginal(axes, scene, 0)
+        axes.set(xlabel=scene.names[0], ylabel="density")
+        _draw_legend(axes, scene, **_ABOVE)
+    elif d == 2:
+        axes = figure.subplots()
+        _draw_pair(axes, scene, 0, 1)
+        axes.set(xlabel=scene.names[0], ylabel=scene.names[1])
+        _draw_legend(axes, scene, **_ABOVE)
+    else:
+        _draw_pairs(figure, scene)
+    return figure
+
+
+def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the mean log-likelihood of the fit against the iteration.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        A model with ``lower_bounds_`` of one iteration or more.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        The model has not been through any iteration.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_history
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(load_faithful()[0])
+    >>> plot_history(model).get_xlabel()
+    'iteration'
+    """
+    require_matplotlib()
+    from matplotlib.ticker import MaxNLocator
+
+    bounds = getattr(model, "lower_bounds_", [])
+    if not len(bounds):
+        raise ValueError(
+            "the model has no iterations to draw: expected one that was fitted with max_iter >= 1"
+        )
+    if ax is None:
+        ax = _new_figure((6.0, 4.0)).subplots()
+    ax.plot(
+        np.arange(1, len(bounds) + 1), bounds, color=_PALETTE[0], marker="o", markersize=3.5, linewidth=1.2
+    )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="iteration", ylabel="mean log-likelihood")
+    _open_frame(ax)
+    return ax
+
+
+# What to draw
+
+
+def _scene(
+    model: "GaussianMixture",
+    X: Any,
+    features: Sequence[int | str] | None,
+    feature_names: Sequence[str] | None,
+    sample_weight: npt.ArrayLike | None,
+    max_points: int,
+) -> _Scene:
+    params = model.params_
+    K, D = params.means.shape
+    names = _names(model, feature_names, D)
+    shown = _most_separating(params) if features is None else _positions(features, names)
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    n = min(len(X), max_points)
+    rows = np.arange(n) * len(X) // max(n, 1)
+    sample = (
+        X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+    )  # data frames keep their column names for predict
+    labels = model.predict(sample)
+    weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[rows]
+    return _Scene(
+        points=np.asarray(sample, dtype=np.float64)[:, shown],
+        labels=labels,
+        sample_weight=weight / weight.mean(),
+        weights=np.asarray(params.weights, dtype=np.float64),
+        means=np.asarray(params.means, dtype=np.float64)[:, shown],
+        covariances=_full_covariances(params)[:, shown][:, :, shown],
+        names=[names[j] for j in shown],
+        colors=_colors(K),
+    )
+
+
+def _names(model: "GaussianMixture", feature_names: Sequence[str] | None, D: int) -> list[str]:
+    if feature_names is None:
+        return [str(name) for name in getattr(model, "feature_names_in_", [f"x{j}" for j in range(D)])]
+    if len(feature_names) != D:
+        raise ValueError(
+            f"feature_names should have {D} names, one for each feature, but got {len(feature_names)}"
+        )
+    return list(feature_names)
+
+
+def _positions(features: Sequence[int | str], names: list[str]) -> list[int]:
+    for feature in features:
+        if feature not in names and feature not in range(len(names)):
+            there = f"{', '.join(names)} or 0 to {len(names) - 1}"
+            raise ValueError(f"features should be among {there}, but got {feature!r}")
+    if not len(features):
+        raise ValueError("features should name at least one feature, but got none")
+    return [names.index(f) if isinstance(f, str) else int(f) for f in features]
+
+
+def _most_separating(params: Params) -> list[int]:
+    """Choose the features with the largest share of variance between the components, in their order."""
+    weights = params.weights / params.weights.sum()
+    between = weights @ (params.means - weights @ params.means) ** 2
+    within = weights @ np.diagonal(_full_covariances(params), axis1=1, axis2=2)
+    chosen = np.argsort(-between / (between + within), kind="stable")[:MAX_FEATURES]
+    return sorted(chosen.tolist())
+
+
+def _full_covariances(params: Params) -> Array:
+    """Return every component's covariance matrix, (K, D, D) float64, whatever the family's shape."""
+    K, D = params.means.shape
+    covariances = np.asarray(params.covariances, dtype=np.float64)
+    if covariances.shape[1] < D:  # variances alone: (K, 1, D) or (K, 1, 1)
+        covariances = covariances * np.eye(D)
+    return np.broadcast_to(covariances, (K, D, D))
+
+
+def _colors(K: int) -> Array:
+    """Return K colours that colour-blind readers can tell apart, as far as there are so many."""
+    import matplotlib
+    from matplotlib.colors import to_rgba_array
+
+    if len(_PALETTE) >= K:
+        return np.asarray(to_rgba_array(_PALETTE[:K]))
+    # Neighbours in number get far-apart colours; the pale end of the map is left out.
+    golden_steps = np.arange(K) * 0.618034 % 1.0
+    return np.asarray(matplotlib.colormaps["viridis"](0.92 * golden_steps))
+
+
+# Panels
+
+
+def _draw_pairs(figure: "Figure", scene: _Scene) -> None:
+    """Draw a lower triangle of scatter plots, the marginals on its diagonal and the legend in its corner."""
+    d = len(scene.names)
+    axes = figure.subplots(d, d, squeeze=False)
+    for i in range(d):
+        for j in range(d):
+            if j < i:
+                _draw_pair(axes[i, j], scene, j, i)
+            elif j == i:
+                _draw_marginal(axes[i, i], scene, i)
+                axes[i, i].spines["left"].set_visible(False)
+                axes[i, i].set_yticks([])
+            else:
+                axes[i, j].set_axis_off()
+            axes[i, j].tick_params(labelbottom=i == d - 1, labelleft=j == 0)
+        axes[d - 1, i].set_xlabel(scene.names[i])
+        if i > 0:
+            axes[i, 0].set_ylabel(scene.names[i])
+    figure.align_labels()
+    _draw_legend(axes[0, d - 1], scene, loc="upper right")
+
+
+def _draw_marginal(ax: "Axes", scene: _Scene, j: int) -> None:
+    """Draw the histogram of feature j, the components' densities and their sum."""
+    x = scene.points[:, j]
+    means, sd = scene.means[:, j], np.sqrt(scene.covariances[:, j, j])
+    low, high = _limits(x)
+    n_bins = int(np.clip(3.0 * len(x) ** (1 / 3), 10, 60))
+    ax.hist(x, n_bins, weights=scene.sample_weight, density=True, histtype="stepfilled", color="0.87")
+    # Even spacing alone could miss a narrow component: each brings abscissae of its own.
+    own = np.add.outer(np.linspace(-4.0, 4.0, 41), np.zeros_like(means)) * sd + means
+    grid = np.unique(np.concatenate([np.linspace(low, high, 300), own.ravel()]))
+    z = (grid[:, np.newaxis] - means) / sd
+    densities = scene.weights * np.exp(-0.5 * z * z) / (sd * np.sqrt(2.0 * np.pi))
+    ax.plot(grid, densities.sum(axis=1), color="black", linewidth=1.8)  # below: it often is one component
+    for density, color in zip(densities.T, scene.colors, strict=True):
+        ax.fill_between(grid, density, color=color, alpha=0.15, linewidth=0)
+        ax.plot(grid, density, color=color, linewidth=1.0)
+    ax.set(xlim=(low, high), ylim=(0.0, None))
+    _open_frame(ax)
+
+
+def _draw_pair(ax: "Axes", scene: _Scene, i: int, j: int) -> None:
+    """Draw feature j against feature i: the rows, the centres, and ellipses at one and two sigma."""
+    pair = [i, j]
+    n = len(scene.points)
+    fade = min(1.0, (_OPAQUE_POINTS / max(n, 1)) ** 0.4)
+    ax.scatter(
+        scene.points[:, i],
+        scene.points[:, j],
+        s=20.0 * fade * scene.sample_weight,
+        c=scene.colors[scene.labels],
+        alpha=0.2 + 0.5 * fade,
+        linewidths=0,
+        rasterized=True,  # twenty thousand discs make a slow PDF
+    )
+    covariances = scene.covariances[:, pair][:, :, pair]
+    for mean, covariance, color in zip(scene.means[:, pair], covariances, scene.colors, strict=True):
+        _draw_ellipses(ax, mean, covariance, color)
+    _draw_centres(ax, scene, pair)
+    ax.set(xlim=_limits(scene.points[:, i]), ylim=_limits(scene.points[:, j]))
+    _open_frame(ax)
+
+
+def _draw_ellipses(ax: "Axes", mean: Array, covariance: Array, color: Array) -> None:
+    """Draw the ellipses on which the Mahalanobis distance is one (filled) and two."""
+    from matplotlib.patches import Ellipse
+
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 2.0 * np.sqrt(np.maximum(variances, 0.0))
+    angle = float(np.degrees(np.arctan2(directions[1, 0], directions[0, 0])))
+    centre = (float(mean[0]), float(mean[1]))
+    dark = (*(0.75 * color[:3]), 1.0)
+    pale = (*color[:3], 0.18)
+    ax.add_patch(Ellipse(centre, width, height, angle=angle, facecolor=pale, edgecolor=dark))
+    ax.add_patch(Ellipse(centre, 2 * width, 2 * height, angle=angle, fill=False, edgecolor=dark, lw=0.8))
+
+
+def _draw_centres(ax: "Axes", scene: _Scene, pair: list[int]) -> None:
+    """Mark the component means: by their numbers, or by crosses where those would be too many."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    if len(scene.means) > MAX_NAMED:
+        ax.plot(*scene.means[:, pair].T, "+", color="black", markersize=5, path_effects=halo)
+        return
+    for k, (x, y) in enumerate(scene.means[:, pair]):
+        ax.text(x, y, str(k), ha="center", va="center", weight="bold", path_effects=halo, clip_on=True)
+
+
+def _draw_legend(ax: "Axes", scene: _Scene, **place: Any) -> None:
+    """List the components' numbers, colours and weights, if they are few, and the mixture's line."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Patch | Line2D] = []
+    if len(scene.weights) <= MAX_NAMED:
+        for k, (color, weight) in enumerate(zip(scene.colors, scene.weights, strict=True)):
+            handles.append(Patch(facecolor=color, label=f"{k} ({100 * weight:.1f} %)"))
+    if len(scene.names) != 2:
+        handles.append(Line2D([], [], color="black", label="mixture"))
+    if handles:
+        ax.legend(handles=handles, frameon=False, fontsize="small", handlelength=1.0, **place)
+
+
+def _limits(x: Array) -> tuple[float, float]:
+    """Return the range of the data with a margin: far tails of the components are cut off."""
+    low, high = float(x.min()), float(x.max())
+    margin = 0.06 * (high - low) or max(0.06 * abs(high), 1e-6)
+    return low - margin, high + margin
+
+
+def _open_frame(ax: "Axes") -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _new_figure(size: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, dpi=150, layout="constrained")
+
+
+def require_matplotlib() -> None:
+    """Raise ImportError, naming the extra to install, if there is no matplotlib."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError('pictures need matplotlib: pip install "fastem[plot]"') from error

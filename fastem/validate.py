@@ -1,0 +1,334 @@
+"""Casts, and every error that a user's input can cause. Words are scikit-learn's where it has them: users match on them."""
+
+from __future__ import annotations
+
+import numbers
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, from_precisions
+from fastem.model import Array, Params
+from fastem.sources import ArraySource
+
+NAME = "GaussianMixture"
+INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A method that needs a fit was called before one (scikit-learn's class of this name, where it is imported)."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A fit did not converge (scikit-learn's class of this name, where it is imported)."""
+
+
+def exception(own: type) -> Any:
+    """scikit-learn's exception of the same name if scikit-learn is loaded, so that users' handlers match."""
+    return getattr(sys.modules.get("sklearn.exceptions"), own.__name__, own)
+
+
+def check_fitted(estimator: Any) -> None:
+    if not hasattr(estimator, "weights_"):
+        raise exception(NotFittedError)(
+            f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
+            "before using this estimator."
+        )
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+    """X as a 2-D float64 or float32 array: itself where it is one (any layout), else a float64 copy.
+
+    Raises
+    ------
+    TypeError
+        for sparse data
+    ValueError
+        for NaN, infinity, masked or complex entries, and for wrong shapes
+    """
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise TypeError(
+            "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
+        )
+    if np.ma.is_masked(X):
+        raise ValueError("Input X has masked entries: fill them or remove their rows first.")
+    array = _floats(X)
+    if array.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead:\n"
+            f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
+            "or array.reshape(1, -1) if it contains a single sample."
+        )
+    for count, what, least, who in ((len(array), "sample", min_rows, f" by {NAME}"), (array.shape[1], "feature", 1, "")):
+        if count < least:
+            raise ValueError(
+                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{who}."
+            )
+    if n_features is not None and array.shape[1] != n_features:
+        raise ValueError(f"X has {array.shape[1]} features, but {NAME} is expecting {n_features} features as input.")
+    low, high = array.min(), array.max()  # NaN propagates through both
+    if np.isnan(low):
+        raise ValueError(f"Input X contains NaN.\n{NAME} does not accept missing values: remove or impute those rows.")
+    if np.isinf(low) or np.isinf(high):
+        raise ValueError(f"Input X contains infinity or a value too large for dtype('{array.dtype}').")
+    return array
+
+
+def _floats(X: Any) -> NDArray[Any]:
+    if hasattr(X, "to_numpy") and hasattr(X, "dtypes") and not hasattr(X, "lazy"):  # pandas: NA becomes NaN
+        nullable = any(not isinstance(dtype, np.dtype) for dtype in np.atleast_1d(np.asarray(X.dtypes, dtype=object)))
+        X = X.to_numpy(dtype=np.float64, na_value=np.nan) if nullable else X.to_numpy()
+    array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported\n{array}\n")
+    if array.dtype.kind in "USV":
+        raise ValueError(f"dtype='numeric' is not compatible with arrays of bytes/strings: X has dtype {array.dtype}.")
+    if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+        return np.asarray(array)
+    single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # byte-swapped float32
+    return array.astype(np.float32 if single else np.float64)
+
+
+def check_spread(X: NDArray[Any], sum_w: float) -> None:
+    """Refuse values whose weighted sum of squares would overflow."""
+    with np.errstate(over="ignore"):
+        width = np.max(X.max(axis=0).astype(np.float64) - X.min(axis=0))
+        overflows = not np.isfinite(4 * sum_w * X.shape[1] * width * width)
+    if overflows:
+        raise ValueError(
+            f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow "
+            "float64. Scale the data."
+        )
+
+
+def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
+    """Weights as (N,) float64, or None."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n_rows, float(weight))
+    if weight.ndim != 1:
+        raise ValueError("Sample weights must be 1D array or scalar")
+    if weight.shape != (n_rows,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_rows,)}!")
+    if not np.isfinite(weight).all():
+        raise ValueError("Input sample_weight contains NaN or infinity.")
+    if (weight < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    if not weight.any():
+        raise ValueError("sample_weight: every weight is zero, so there is nothing to fit.")
+    return weight
+
+
+def as_source(X: Any, sample_weight: ArrayLike | None = None, *, n_features: int | None = None) -> ArraySource:
+    """Checked rows and weights as a source."""
+    rows = check_rows(X, n_features=n_features)
+    return ArraySource(rows, check_weight(sample_weight, len(rows)))
+
+
+def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[np.int64], int]:
+    """Labels as (N,) int64, and K."""
+    array = np.asarray(labels)
+    if array.shape != (n_rows,) or array.dtype.kind not in "iu":
+        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
+    K = int(array.max()) + 1 if n_components is None else n_components
+    if array.min() < 0 or array.max() >= K:
+        raise ValueError(f"labels must lie in 0..{K - 1}; got {array.min()}..{array.max()}")
+    return array.astype(np.int64, copy=False), K
+
+
+def check_resp(resp: Any, n_rows: int) -> Array:
+    """Responsibilities as (N, K) float64."""
+    array = np.asarray(resp, dtype=np.float64)
+    if array.ndim != 2 or len(array) != n_rows:
+        raise ValueError(f"resp must have shape ({n_rows}, K); got {array.shape}")
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError("resp must be finite and not negative")
+    return array
+
+
+# --- feature names ------------------------------------------------------------------------------------------------
+
+
+def feature_names(X: Any) -> NDArray[Any] | None:
+    """Column names of a data frame if all are strings, else None (as scikit-learn decides)."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not hasattr(X, "shape"):
+        return None
+    names = np.asarray(columns, dtype=object)
+    strings = [isinstance(name, str) for name in names]
+    if any(strings) and not all(strings):
+        kinds = sorted({type(name).__qualname__ for name in names})
+        raise TypeError(
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{kinds} as feature name / column name types. If you want feature names to be stored and validated, you "
+            "must convert them all to strings, by using X.columns = X.columns.astype(str) for example. Otherwise "
+            "you can remove feature / column names from your input data, or convert them all to a non-string data type."
+        )
+    return names if len(names) and all(strings) else None
+
+
+def check_names(X: Any, fitted: NDArray[Any] | None) -> None:
+    """Compare the column names of X with those seen in fit."""
+    names = feature_names(X)
+    if names is None and fitted is None:
+        return
+    if fitted is None:
+        warnings.warn(f"X has feature names, but {NAME} was fitted without feature names", stacklevel=4)
+    elif names is None:
+        warnings.warn(
+            f"X does not have valid feature names, but {NAME} was fitted with feature names", stacklevel=4
+        )
+    elif len(names) != len(fitted) or (names != fitted).any():
+        unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
+        message = "The feature names should match those that were passed during fit.\n"
+        message += _listed("Feature names unseen at fit time:\n", unseen)
+        message += _listed("Feature names seen at fit time, yet now missing:\n", missing)
+        if not unseen and not missing:
+            message += "Feature names must be in the same order as they were in fit.\n"
+        raise ValueError(message)
+
+
+def _listed(title: str, names: list[str]) -> str:
+    shown = "".join(f"- {name}\n" for name in names[:5]) + ("- ...\n" if len(names) > 5 else "")
+    return title + shown if names else ""
+
+
+# --- constructor parameters ---------------------------------------------------------------------------------------
+
+
+def check_constructor(estimator: Any) -> None:
+    """Check scikit-learn's constructor parameters, in its words."""
+    for name, least in (("n_components", 1), ("n_init", 1), ("verbose_interval", 1), ("max_iter", 0), ("verbose", 0)):
+        value = getattr(estimator, name)
+        is_int = isinstance(value, numbers.Integral) and (name == "verbose" or not isinstance(value, (bool, np.bool_)))
+        _demand(is_int and value >= least, name, f"an int in the range [{least}, inf)", value)
+    for name in ("tol", "reg_covar"):
+        value = getattr(estimator, name)
+        is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+        _demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value)
+    for name, choices in (("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS)):
+        value = getattr(estimator, name)
+        among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
+        _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
+    value = estimator.warm_start
+    _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
+
+
+def _demand(holds: Any, name: str, expected: str, value: Any) -> None:
+    if not holds:
+        raise ValueError(f"The {name!r} parameter of {NAME} must be {expected}. Got {value!r} instead.")
+
+
+def check_random_state(seed: Any) -> np.random.RandomState:
+    """As scikit-learn: None is NumPy's global state, an int a new one, a RandomState itself."""
+    if seed is None or seed is np.random:
+        return np.random.mtrand._rand  # type: ignore[attr-defined,no-any-return]
+    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and 0 <= seed < 2**32:
+        return np.random.RandomState(int(seed))
+    _demand(
+        isinstance(seed, np.random.RandomState),
+        "random_state",
+        "an int in the range [0, 4294967295], an instance of 'numpy.random.RandomState' or None",
+        seed,
+    )
+    return seed  # type: ignore[no-any-return]
+
+
+def check_n_samples(n_samples: Any) -> None:
+    if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+        raise ValueError(
+            f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample, an int."
+        )
+
+
+# --- mixtures -----------------------------------------------------------------------------------------------------
+
+
+def _array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    array = np.array(value, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"The parameter '{name}' contains NaN or infinity")
+    return array
+
+
+def check_weights(weights: ArrayLike, K: int) -> Array:
+    array = _array("weights", weights, (K,))
+    if (array < 0).any() or (array > 1).any():
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got "
+            f"max value {array.min():.5f}, min value {array.max():.5f}"
+        )
+    if abs(1.0 - array.sum()) > 1e-6:
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
+    return array
+
+
+def check_means(means: ArrayLike, K: int, D: int) -> Array:
+    return _array("means", means, (K, D))
+
+
+def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: int) -> Array:
+    """Covariances or precisions in scikit-learn's shape -> canonical shape, symmetric positive definite."""
+    family = COVARIANCES[covariance]
+    array = _array(f"{covariance} {kind}", matrices, family.natural_shape(K, D)).reshape(family.shape(K, D))
+    try:
+        if not np.allclose(array, array.swapaxes(-1, -2)) and family.form == "full":
+            raise SingularCovarianceError([])
+        factorise(array)
+    except SingularCovarianceError:
+        demand = "symmetric, positive-definite" if family.form == "full" else "positive"
+        raise ValueError(f"'{covariance} {kind}' should be {demand}") from None
+    return array
+
+
+def check_precisions(precisions: ArrayLike, covariance: str, K: int, D: int) -> tuple[Array, Array]:
+    """Precisions in scikit-learn's shape -> covariances and factor."""
+    return from_precisions(check_matrices("precision", precisions, covariance, K, D))
+
+
+def make_params(
+    weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance: str = "full"
+) -> Params:
+    """A mixture from known parameters, checked.
+
+    Parameters
+    ----------
+    weights : (K,) array-like, sum 1
+    means : (K, D) array-like
+    covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+    covariance : "full", "tied", "diag" or "spherical"
+
+    Returns
+    -------
+    Params
+
+    Raises
+    ------
+    ValueError
+        for shapes that do not match, entries that are not finite, weights that do not sum to 1, covariances that
+        are not symmetric positive definite
+
+    Examples
+    --------
+    >>> import fastem
+    >>> fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [1.0, 4.0], "spherical").factor.ravel()
+    array([1. , 0.5])
+    """
+    if covariance not in COVARIANCES:
+        raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
+    rows = np.asarray(means, dtype=np.float64)
+    if rows.ndim != 2 or rows.size == 0:
+        raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")
+    K, D = rows.shape
+    matrices = check_matrices("covariance", covariances, covariance, K, D)
+    return Params(check_weights(weights, K), check_means(means, K, D), matrices, factorise(matrices))

@@ -1,0 +1,41 @@
+"""Before any test: throw away compiled kernels that are older than the sources they were made from.
+
+Numba's cache notices a change in the file of a cached function, not in the files of what it calls.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from helpers import make_mixture
+
+
+def _wipe_stale_cache():
+    spec = importlib.util.find_spec("fastem")  # does not import it
+    if spec is None or not spec.origin:
+        return
+    package = Path(spec.origin).parent
+    sources = [package / "_jit.py", *(package / "kernels").glob("*.py")]
+    newest = max((p.stat().st_mtime for p in sources if p.exists()), default=0.0)
+    roots = [package]
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        cache = Path(os.environ["NUMBA_CACHE_DIR"])
+        roots += [*cache.glob("fastem_*"), *cache.glob("kernels_*")]
+    for root in roots:
+        for index in root.rglob("*.nbi"):
+            files = [index, *index.parent.glob(f"{index.stem}.*.nbc")]
+            if min(p.stat().st_mtime for p in files) < newest:
+                for p in files:
+                    p.unlink(missing_ok=True)
+
+
+_wipe_stale_cache()
+
+
+@pytest.fixture(scope="session")
+def two():
+    """Two overlapping components in three dimensions, 600 rows; treat as read-only."""
+    mixture = make_mixture(600, 3, 2, spacing=3.0, seed=1)
+    mixture.X.setflags(write=False)
+    return mixture

@@ -1,0 +1,100 @@
+"""The fits of mclust (R, Fortran) on real data, step by step and at the end; see golden/README.md."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import GOLDEN, Fitted, assert_close, from_params
+
+import fastem
+
+FAMILY = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
+STEPS = 12
+
+
+def _entries():
+    for name in ("faithful", "iris", "diabetes"):
+        yield from json.loads((GOLDEN / "fits" / f"{name}.json").read_text())
+
+
+def _ids(entry):
+    return f"{entry['dataset']}-{FAMILY[entry['model']]}-{entry['G']}"
+
+
+ENTRIES = list(_entries())
+FITTED = [e for e in ENTRIES if "loglik" in e]
+REFUSED = [e for e in ENTRIES if "loglik" not in e]
+
+
+def _load(entry):
+    X = np.loadtxt(GOLDEN / "data" / f"{entry['dataset']}.csv", delimiter=",", skiprows=1)
+    labels = np.loadtxt(GOLDEN / entry["init"], skiprows=1, dtype=int) - 1
+    return X, labels
+
+
+def _start(entry):
+    X, labels = _load(entry)
+    family = FAMILY[entry["model"]]
+    stats = fastem.moments(X, labels=labels, n_components=entry["G"], covariance=family)
+    return X, family, fastem.m_step(stats, family, reg_covar=0.0)
+
+
+def test_everything_is_here():
+    assert (len(FITTED), len(REFUSED)) == (69, 3)
+    assert {(e["dataset"], e["model"]) for e in FITTED} == {
+        (d, m) for d in ("faithful", "iris", "diabetes") for m in FAMILY
+    }
+
+
+@pytest.mark.parametrize("entry", FITTED, ids=_ids)
+def test_step_by_step(entry):
+    """mclust's log-likelihood after i steps is that of i pairs of M-step and E-step."""
+    X, family, params = _start(entry)
+    result = fastem.em(X, params, covariance=family, reg_covar=0.0, tol=0.0, max_iter=STEPS)
+    # mclust stops on its own where nothing changes any more, its later steps then repeat the last one
+    np.testing.assert_allclose(
+        np.array(result.history) * len(X), entry["loglik_after_step"], rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("entry", FITTED, ids=_ids)
+def test_converged(entry):
+    """After as many steps as mclust took: its log-likelihood to 1e-6 and its parameters to 1e-6 of their scale."""
+    X, family, params = _start(entry)
+    n = entry["iterations"]
+    result = fastem.em(X, params, covariance=family, reg_covar=0.0, tol=0.0, max_iter=n)
+    assert result.n_iter == n
+    assert result.loglik == pytest.approx(entry["loglik"], rel=0, abs=1e-6)
+    want = Fitted(*(np.array(entry[key], float) for key in ("pro", "mean", "sigma")))
+    assert_close(from_params(result.params), want, 1e-6)
+
+
+@pytest.mark.parametrize("entry", [e for e in FITTED if e["G"] == 3], ids=_ids)
+def test_estimator_reaches_it(entry):
+    """The class, from the parameters of the same labels: log-likelihood, BIC and AIC."""
+    X, family, params = _start(entry)
+    model = fastem.GaussianMixture.from_parameters(
+        params.weights, params.means, _natural(params, family), covariance_type=family
+    )
+    model.set_params(
+        weights_init=model.weights_, means_init=model.means_, precisions_init=model.precisions_,
+        tol=1e-14, reg_covar=0.0, max_iter=20_000,
+    )  # fmt: skip
+    model.fit(X)
+    n, p = len(X), entry["n_params"]
+    assert model.converged_
+    assert model.score(X) * n == pytest.approx(entry["loglik"], rel=0, abs=1e-6)
+    assert model.bic(X) == pytest.approx(entry["bic_sklearn"], rel=0, abs=2e-6)
+    assert model.aic(X) == pytest.approx(-2 * entry["loglik"] + 2 * p, rel=0, abs=2e-6)
+
+
+def _natural(params, family):
+    c = params.covariances
+    return {"full": c, "tied": c[0], "diag": c[:, 0, :], "spherical": c[:, 0, 0]}[family]
+
+
+@pytest.mark.parametrize("entry", REFUSED, ids=_ids)
+def test_singular_start_is_refused(entry):
+    """Three points in three dimensions, or twelve with one value in a column: refused, naming the component."""
+    with pytest.raises(ValueError, match=r"ill-defined empirical covariance[\s\S]*component"):
+        _start(entry)
