@@ -93,9 +93,13 @@ def overall(source: Source, shape: tuple[int, ...]) -> Stats:
 
 
 def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
-    """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres."""
+    """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres.
+
+    Components are numbered by their centres' first coordinate (then the second, ...), not by the seed's luck.
+    """
     X, weight = distinct_sample(source, K, rng)
     centres = lloyd(X, weight, seeds(X, weight, K, rng))
+    centres = centres[np.lexsort(centres.T[::-1])]
     accumulator = Accumulator(at(centres), shape, HARD, distances=True)
     return source.reduce(accumulator, accumulator.slice_rows)
 

@@ -51,7 +51,7 @@ def test_weight_is_repetition(data, covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "spherical"])
-@pytest.mark.parametrize("init", ["kmeans", "k-means++"])
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random_from_data"])
 def test_weight_is_repetition_from_any_start(data, init, covariance_type):
     """A seeded start must not depend on whether a row is repeated or weighted."""
     mixture, weight, repeated = data
@@ -234,7 +234,7 @@ def test_rows_without_weight_may_be_wild(data):
     assert_close(fitted(a), fitted(b), 1e-7)
 
 
-@pytest.mark.parametrize("init", ["kmeans", "k-means++"])
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random_from_data"])
 def test_order_of_rows_does_not_matter(data, init):
     """With weights (scikit-learn's check): the same start from the rows in another order."""
     mixture, weight, _ = data
