@@ -263,7 +263,7 @@ def _quality(model: GaussianMixture, X: Array, sample_weight: Array | None) -> l
 
 def _ending(model: GaussianMixture) -> list[tuple[str, str]]:
     """Say how the fit went; nothing for a model that was given, not fitted."""
-    if not model.n_iter_:
+    if model.status_ is None:
         return []
     return [
         ("iterations", str(model.n_iter_)),

@@ -44,8 +44,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def rows(dtype: type) -> types.Array:
-    """The type of X in a kernel: any layout, read-only, unaligned. Every array converts to it, so that one
-    compilation serves C, F, strided, read-only and unaligned input (instead of 12)."""
+    """The type of X in a kernel: any layout, read-only, unaligned.
+
+    Every array converts to it, so that one compilation serves C, F, strided, read-only and unaligned input.
+    """
     return types.Array(numba.from_dtype(np.dtype(dtype)), 2, "A", readonly=True, aligned=False)
 
 

@@ -30,7 +30,9 @@ class SingularCovarianceError(ValueError):
         super().__init__(
             "Fitting the mixture model failed because some components have ill-defined empirical covariance "
             "(for instance caused by singleton or collapsed samples). Try to decrease the number of components, "
-            f"increase reg_covar, or scale the input data. Singular: component {str(self.components)[1:-1]}. {cause}".rstrip()
+            "increase reg_covar, or scale the input data."
+            + (f" Singular: component {str(self.components)[1:-1]}." if self.components else "")
+            + (f" {cause}" if cause else "")
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -109,19 +111,19 @@ def factorise(covariances: Array, tolerance: float = 0.0) -> Array:
     SingularCovarianceError
         naming the components whose covariance is not positive definite
     """
+    failed = np.zeros(covariances.shape[:-2], dtype=bool)
     if covariances.shape[-2] == 1:
-        failed = ~((covariances > 0) & (covariances < np.inf)).all(axis=(-2, -1))
+        failed |= ~((covariances > 0) & (covariances < np.inf)).all(axis=(-2, -1))
         factor = 1.0 / np.sqrt(np.where(failed[..., None, None], 1.0, covariances))
     else:
         factor = np.empty_like(covariances)
-        failed = np.zeros(covariances.shape[:-2], dtype=bool)
         for index in np.ndindex(failed.shape):
             chol, info = lapack.dpotrf(covariances[index], lower=1, clean=1)
             pivots = np.diagonal(chol) ** 2
             failed[index] = info != 0 or not (pivots > tolerance * np.diagonal(covariances[index])).all()
             factor[index] = np.eye(len(chol)) if failed[index] else lapack.dtrtri(chol, lower=1)[0]
     if failed.any():
-        raise SingularCovarianceError([int(k) for k in np.flatnonzero(failed.any(axis=tuple(range(failed.ndim - 1))))])
+        raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
     return factor
 
 
@@ -147,7 +149,7 @@ def from_precisions(precisions: Array) -> tuple[Array, Array]:
 
 def log_norm(params: Params) -> Array:
     """log weight + log normalising constant of each component, (..., K); -inf for weight 0."""
-    K, D = params.means.shape[-2:]
+    D = params.means.shape[-1]
     diagonal = variances(params.factor)
     log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
     return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))

@@ -217,18 +217,15 @@ def moments(
     source = as_source(X, sample_weight)
     if (resp is None) == (labels is None):
         raise ValueError("moments needs either resp (N, K) or labels (N,), and not both")
+    about = None if origin is None else np.asarray(origin, dtype=np.float64)
     if resp is not None:
-        mode, given = RESP, check_resp(resp, source.n_rows)
-        K = given.shape[1]
-    else:
-        given, K = check_labels(labels, source.n_rows, n_components)
-        mode = LABELS
-    return known(source, mode, given, K, covariance, None if origin is None else np.asarray(origin, np.float64))
+        rows = check_resp(resp, source.n_rows)
+        return known(source, RESP, rows, rows.shape[1], covariance, about)
+    codes, K = check_labels(labels, source.n_rows, n_components)
+    return known(source, LABELS, codes, K, covariance, about)
 
 
-def known(
-    source: Source, mode: int, given: Any, K: int, covariance: str, origin: Array | None = None
-) -> Stats:
+def known(source: Source, mode: int, given: Any, K: int, covariance: str, origin: Array | None = None) -> Stats:
     """`moments` on a source."""
     D = source.n_features
 

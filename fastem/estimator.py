@@ -220,9 +220,7 @@ class GaussianMixture:
             self.feature_names_in_ = names
         if best.n_iter and not self.converged_:
             collapsed = " A component collapsed." if status is Status.DEGENERATE else ""
-            warnings.warn(
-                DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3
-            )
+            warnings.warn(DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
 
     def _given(self, D: int) -> Given:
@@ -230,9 +228,7 @@ class GaussianMixture:
         return Given(
             None if self.weights_init is None else validate.check_weights(self.weights_init, K),
             None if self.means_init is None else validate.check_means(self.means_init, K, D),
-            None
-            if self.precisions_init is None
-            else validate.check_precisions(self.precisions_init, covariance, K, D),
+            None if self.precisions_init is None else validate.check_precisions(self.precisions_init, covariance, K, D),
         )
 
     def _check_warm(self, D: int) -> None:
@@ -260,9 +256,7 @@ class GaussianMixture:
             if warm:
                 params = self.params_
             else:
-                params = start(
-                    source, self.n_components, family, self.reg_covar, self.init_params, rng, given
-                )
+                params = start(source, self.n_components, family, self.reg_covar, self.init_params, rng, given)
             if self.max_iter == 0:
                 return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
             result = run(
@@ -402,8 +396,8 @@ class GaussianMixture:
 
     def _n_parameters(self) -> int:
         """Free parameters of the mixture."""
-        K, D = self.means_.shape
-        return COVARIANCES[self.covariance_type].n_parameters(K, D) + K * D + K - 1
+        K, D = np.shape(self.means_)
+        return int(COVARIANCES[self.covariance_type].n_parameters(K, D) + K * D + K - 1)
 
     def _get_parameters(self) -> tuple[NDArray[Any], ...]:
         return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
@@ -449,7 +443,9 @@ class GaussianMixture:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if "weights_" in state:  # a pickle from elsewhere must not make a model that crashes a kernel
-            validate.make_params(self.weights_ / self.weights_.sum(), self.means_, self.covariances_, self.covariance_type)
+            validate.make_params(
+                self.weights_ / self.weights_.sum(), self.means_, self.covariances_, self.covariance_type
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_")
@@ -457,9 +453,7 @@ class GaussianMixture:
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags
 
-        return Tags(
-            estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=InputTags()
-        )
+        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=InputTags())
 
     def get_metadata_routing(self) -> Any:
         """scikit-learn's metadata request: which methods ask for sample_weight."""

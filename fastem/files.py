@@ -13,11 +13,11 @@ array                shape, dtype        content
 ``covariances``      by family, float    (K, D, D), (D, D), (K, D) or (K,)
 ``feature_names``    (D,) or (0,), str   empty if the model was fitted without names
 ``parameters``       (), str             JSON: the constructor's other plain parameters
-``lower_bound``      (), float           the rest, on how the fit went, only if the model has it
-``lower_bounds``     (n_iter,), float
+``lower_bound``      (), float           mean log-likelihood of the last iteration
+``lower_bounds``     (n_iter,), float    and of each
 ``n_iter``           (), int
-``converged``        (), bool
-``status``           (), str             the name of a `Status`
+``status``           (), str             name of the `Status`; empty if the parameters were given
+``converged``        (), bool            whether that is CONVERGED
 ===================  ==================  ======================================================
 """
 
@@ -45,9 +45,10 @@ VERSION = 1
 MODEL_ENDINGS = (".npz",)
 OUTPUT_ENDINGS = (".csv", ".npy")
 
-_REQUIRED = ("weights", "means", "covariances", "covariance_type", "feature_names", "parameters")
-_FIT_RECORD = {"lower_bound": "f", "n_iter": "iu", "converged": "b"}  # scalars: array name -> dtype kinds
-_KNOWN = ("format", "version", *_REQUIRED, *_FIT_RECORD, "lower_bounds", "status")
+_ARRAYS = (
+    *("weights", "means", "covariances", "covariance_type", "feature_names", "parameters"),
+    *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+)
 _STORED_APART = ("n_components", "covariance_type")  # the arrays themselves say these
 _CHUNK_ROWS = 65_536  # rows turned into Python objects at a time when csv is written
 
@@ -81,7 +82,8 @@ def save(
     NotFittedError
         The model is not fitted.
     ValueError
-        The ending is not ``.npz``, the folder does not exist, or there are not D names.
+        The ending is not ``.npz``, the folder does not exist, there are not D names, or the model could not
+        be read back: covariances so ill-conditioned that they are singular once rounded to float32.
 
     Examples
     --------
@@ -98,23 +100,25 @@ def save(
     names = getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names
     if len(names) not in (0, D):
         raise ValueError(f"feature_names should have {D} names, one for each feature, but got {len(names)}")
+    mixture = (model.weights_, model.means_, model.covariances_)
+    GaussianMixture.from_parameters(
+        *mixture, model.covariance_type
+    )  # better to fail now than when it is read
     target = Path(path)
     check_output(target, MODEL_ENDINGS)
     arrays: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
+        **dict(zip(("weights", "means", "covariances"), mixture, strict=True)),
         "covariance_type": model.covariance_type,
-        "weights": model.weights_,
-        "means": model.means_,
-        "covariances": model.covariances_,
         "feature_names": np.array(names, dtype=str),
         "parameters": json.dumps(plain_parameters(model)),
+        "lower_bound": model.lower_bound_,
+        "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
+        "n_iter": model.n_iter_,
+        "status": "" if model.status_ is None else model.status_.name,
+        "converged": model.converged_,
     }
-    for name in (*_FIT_RECORD, "lower_bounds"):
-        if hasattr(model, f"{name}_"):
-            arrays[name] = getattr(model, f"{name}_")
-    if hasattr(model, "status_"):
-        arrays["status"] = model.status_.name
     with _replacing(target) as stream:
         np.savez(stream, **arrays)
 
@@ -130,7 +134,8 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     Returns
     -------
     GaussianMixture
-        A fitted model that predicts and scores as the saved one did, with the same dtype.
+        A fitted model of the same dtype that predicts and scores as the saved one did: with the same bits in
+        float64, to rounding in float32, since the Cholesky factors are computed anew.
 
     Raises
     ------
@@ -146,17 +151,18 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     """
     source = Path(path)
     arrays = _read_archive(source)
-    covariance_type = _scalar(source, arrays, "covariance_type", "U")
+    covariance_type, parameters = (_text(source, arrays, name) for name in ("covariance_type", "parameters"))
     weights, means, covariances = (
         _floats(source, arrays, name) for name in ("weights", "means", "covariances")
     )
     try:
         model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type)
-        model.set_params(**_parse_parameters(_scalar(source, arrays, "parameters", "U")))
+        model.set_params(**_parse_parameters(parameters))
     except ValueError as error:
         raise ModelFileError(f"{source}: the arrays do not describe a mixture: {error}") from error
+    model._set_parameters(tuple(array.astype(means.dtype) for array in model._get_parameters()))
     _restore_names(source, arrays, model)
-    _restore_fit_record(source, arrays, model)
+    _restore_record(source, arrays, model)
     return model
 
 
@@ -192,7 +198,7 @@ def _read_archive(path: Path) -> dict[str, Array]:
                 names = set(archive.files)
                 arrays = {name: archive[name] for name in ("format", "version") if name in names}
                 _check_stamp(path, arrays, names)
-                arrays |= {name: archive[name] for name in _KNOWN if name in names}
+                arrays |= {name: archive[name] for name in _ARRAYS if name in names}
         except ModelFileError:
             raise
         except Exception as error:  # crafted bytes make numpy, zipfile and zlib raise a dozen different types
@@ -200,7 +206,7 @@ def _read_archive(path: Path) -> dict[str, Array]:
             raise ModelFileError(
                 f"{path}: not a model file, or a damaged one ({_first_line(error)}); expected {expected}"
             ) from error
-    if missing := [name for name in _REQUIRED if name not in arrays]:
+    if missing := [name for name in _ARRAYS if name not in arrays]:
         raise ModelFileError(f"{path}: damaged model file: expected an array '{missing[0]}', found none")
     return arrays
 
@@ -211,7 +217,7 @@ def _check_stamp(path: Path, arrays: dict[str, Array], names: set[str]) -> None:
         raise ModelFileError(
             f"{path}: not a fastem model: expected arrays format, version, ..., found {found}"
         )
-    form, version = _scalar(path, arrays, "format", "U"), _scalar(path, arrays, "version", "iu")
+    form, version = _text(path, arrays, "format"), _scalar(path, arrays, "version", "iu")
     if form != FORMAT:
         raise ModelFileError(f"{path}: not a fastem model: expected format '{FORMAT}', found '{form:.40}'")
     if version != VERSION:
@@ -229,22 +235,22 @@ def _restore_names(path: Path, arrays: dict[str, Array], model: GaussianMixture)
         model.feature_names_in_ = names.astype(object)
 
 
-def _restore_fit_record(path: Path, arrays: dict[str, Array], model: GaussianMixture) -> None:
-    for name, kinds in _FIT_RECORD.items():
-        if name in arrays:
-            setattr(model, f"{name}_", _scalar(path, arrays, name, kinds))
-    if "lower_bounds" in arrays:
-        bounds = arrays["lower_bounds"]
-        if bounds.dtype.kind != "f" or bounds.ndim != 1:
-            found = f"{bounds.dtype} of shape {bounds.shape}"
-            raise ModelFileError(f"{path}: expected a list of floats in array 'lower_bounds', found {found}")
-        model.lower_bounds_ = bounds.tolist()
-    if "status" in arrays:
-        name = _scalar(path, arrays, "status", "U")
-        if name not in Status.__members__:
-            expected = ", ".join(Status.__members__)
-            raise ModelFileError(f"{path}: expected a status among {expected}, found '{name:.40}'")
-        model.status_ = Status[name]
+def _restore_record(path: Path, arrays: dict[str, Array], model: GaussianMixture) -> None:
+    """Restore how the fit went."""
+    name = _text(path, arrays, "status")
+    if name and name not in Status.__members__:
+        expected = ", ".join(Status.__members__)
+        raise ModelFileError(f"{path}: expected a status among {expected}, found '{name:.40}'")
+    model._record(
+        Status[name] if name else None,
+        _scalar(path, arrays, "lower_bound", "f"),
+        _floats(path, arrays, "lower_bounds").ravel().tolist(),
+        _scalar(path, arrays, "n_iter", "iu"),
+    )
+
+
+def _text(path: Path, arrays: dict[str, Array], name: str) -> str:
+    return str(_scalar(path, arrays, name, "U"))
 
 
 def _scalar(path: Path, arrays: dict[str, Array], name: str, kinds: str) -> Any:

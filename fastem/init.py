@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastem.covariance import EPS, Covariance, SingularCovarianceError, factorise, variances
@@ -76,7 +77,9 @@ def cause(source: Source, stats: Stats) -> str:
         return f"Column {pivots[rank] - 1} of X is a linear combination of other columns."
     few = np.flatnonzero(stats.s0 <= source.n_features)
     if len(few):
-        return f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
+        return (
+            f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
+        )
     return "The rows of a component lie in a subspace."
 
 
@@ -150,11 +153,11 @@ def distinct_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple
     return X[first], np.add.reduceat(weight, first)
 
 
-def draw(mass: Array, n: int, rng: np.random.RandomState) -> Array:
+def draw(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
     """n indices with probability proportional to `mass`, by the inverse of the cumulated mass."""
     cumulated = np.cumsum(mass)
     target = np.minimum(rng.uniform(size=n) * cumulated[-1], np.nextafter(cumulated[-1], 0))
-    return np.minimum(np.searchsorted(cumulated, target, side="right"), len(mass) - 1)
+    return np.asarray(np.searchsorted(cumulated, target, side="right"))
 
 
 def squared_distances(X: Array, centres: Array) -> Array:
@@ -177,7 +180,7 @@ def seeds(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> Array:
         best = np.argmin(weight @ distances)
         nearest = distances[:, best]
         chosen = np.append(chosen, candidates[best])
-    return X[chosen]
+    return np.asarray(X[chosen])
 
 
 def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:

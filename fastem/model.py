@@ -84,8 +84,7 @@ class Stats:
     def __add__(self, other: Stats) -> Stats:
         if not np.array_equal(self.origin, other.origin):
             raise ValueError(
-                "statistics about different origins cannot be added: move one of them with "
-                "stats.shifted(other.origin)"
+                "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
             )
         return Stats(
             self.loglik + other.loglik,
@@ -107,9 +106,7 @@ class Stats:
         mass = self.s0[..., None]
         s1 = self.s1 + mass * step
         s2 = self.s2 + outer(self.s1, step, self.s2.shape) + outer(step, s1, self.s2.shape)
-        return Stats(
-            self.loglik, self.class_loglik, self.entropy, self.s0, s1, s2, np.asarray(origin), self.n_rows
-        )
+        return Stats(self.loglik, self.class_loglik, self.entropy, self.s0, s1, s2, np.asarray(origin), self.n_rows)
 
 
 class Result(NamedTuple):

@@ -1,4 +1,4 @@
-"""Casts, and every error that a user's input can cause. Words are scikit-learn's where it has them: users match on them."""
+"""Casts, and every error that a user's input can cause, in scikit-learn's words where it has them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def exception(own: type) -> Any:
 
 
 def check_fitted(estimator: Any) -> None:
+    """NotFittedError unless the estimator has parameters."""
     if not hasattr(estimator, "weights_"):
         raise exception(NotFittedError)(
             f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
@@ -65,7 +66,10 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
-    for count, what, least, who in ((len(array), "sample", min_rows, f" by {NAME}"), (array.shape[1], "feature", 1, "")):
+    for count, what, least, who in (
+        (len(array), "sample", min_rows, f" by {NAME}"),
+        (array.shape[1], "feature", 1, ""),
+    ):
         if count < least:
             raise ValueError(
                 f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{who}."
@@ -98,13 +102,14 @@ def _floats(X: Any) -> NDArray[Any]:
 def check_spread(X: NDArray[Any], sum_w: float) -> None:
     """Refuse values whose weighted sum of squares would overflow."""
     with np.errstate(over="ignore"):
-        width = np.max(X.max(axis=0).astype(np.float64) - X.min(axis=0))
-        overflows = not np.isfinite(4 * sum_w * X.shape[1] * width * width)
-    if overflows:
-        raise ValueError(
-            f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow "
-            "float64. Scale the data."
-        )
+        for axis in (None, 0):  # the range of all values bounds that of each column, and is 8 times as fast
+            width = np.max(X.max(axis=axis).astype(np.float64) - X.min(axis=axis))
+            if np.isfinite(4 * sum_w * X.shape[1] * width * width):
+                return
+    raise ValueError(
+        f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
+        "Scale the data."
+    )
 
 
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
@@ -183,9 +188,7 @@ def check_names(X: Any, fitted: NDArray[Any] | None) -> None:
     if fitted is None:
         warnings.warn(f"X has feature names, but {NAME} was fitted without feature names", stacklevel=4)
     elif names is None:
-        warnings.warn(
-            f"X does not have valid feature names, but {NAME} was fitted with feature names", stacklevel=4
-        )
+        warnings.warn(f"X does not have valid feature names, but {NAME} was fitted with feature names", stacklevel=4)
     elif len(names) != len(fitted) or (names != fitted).any():
         unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
         message = "The feature names should match those that were passed during fit.\n"
@@ -230,8 +233,8 @@ def _demand(holds: Any, name: str, expected: str, value: Any) -> None:
 def check_random_state(seed: Any) -> np.random.RandomState:
     """As scikit-learn: None is NumPy's global state, an int a new one, a RandomState itself."""
     if seed is None or seed is np.random:
-        return np.random.mtrand._rand  # type: ignore[attr-defined,no-any-return]
-    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and 0 <= seed < 2**32:
+        return np.random.mtrand._rand
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and 0 <= seed < 2**32:
         return np.random.RandomState(int(seed))
     _demand(
         isinstance(seed, np.random.RandomState),
@@ -243,6 +246,7 @@ def check_random_state(seed: Any) -> np.random.RandomState:
 
 
 def check_n_samples(n_samples: Any) -> None:
+    """A positive integer."""
     if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
         raise ValueError(
             f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample, an int."
@@ -262,6 +266,7 @@ def _array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 
 def check_weights(weights: ArrayLike, K: int) -> Array:
+    """Mixture weights as (K,) float64."""
     array = _array("weights", weights, (K,))
     if (array < 0).any() or (array > 1).any():
         raise ValueError(
@@ -274,6 +279,7 @@ def check_weights(weights: ArrayLike, K: int) -> Array:
 
 
 def check_means(means: ArrayLike, K: int, D: int) -> Array:
+    """Means as (K, D) float64."""
     return _array("means", means, (K, D))
 
 
@@ -296,9 +302,7 @@ def check_precisions(precisions: ArrayLike, covariance: str, K: int, D: int) -> 
     return from_precisions(check_matrices("precision", precisions, covariance, K, D))
 
 
-def make_params(
-    weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance: str = "full"
-) -> Params:
+def make_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance: str = "full") -> Params:
     """A mixture from known parameters, checked.
 
     Parameters

@@ -15,9 +15,7 @@ import numpy as np
 
 TYPES = ("full", "tied", "diag", "spherical")
 GOLDEN = Path(__file__).parent / "golden"
-COLLAPSED = (
-    "Fitting the mixture model failed because some components have ill-defined empirical covariance"
-)
+COLLAPSED = "Fitting the mixture model failed because some components have ill-defined empirical covariance"
 
 
 class Tolerance(NamedTuple):
@@ -197,7 +195,7 @@ def outcome(call):
         warnings.simplefilter("always")
         try:
             value, error = call(), None
-        except Exception as e:  # noqa: BLE001
+        except Exception as e:
             value, error = None, e
     return value, error, [str(w.message) for w in caught]
 
@@ -265,12 +263,15 @@ def exact_m_step(X, resp, covariance_type, reg_covar=0.0):
         X = _exact(X)
         mass = [mpmath.fsum(row[j] for row in resp) for j in range(k)]
         means = [
-            [mpmath.fsum(resp[r][j] * X[r][i] for r in range(n)) / mass[j] for i in range(d)] for j in range(k)
+            [mpmath.fsum(resp[r][j] * X[r][i] for r in range(n)) / mass[j] for i in range(d)]
+            for j in range(k)
         ]
         scatter = [
             [
                 [
-                    mpmath.fsum(resp[r][m] * (X[r][i] - means[m][i]) * (X[r][j] - means[m][j]) for r in range(n))
+                    mpmath.fsum(
+                        resp[r][m] * (X[r][i] - means[m][i]) * (X[r][j] - means[m][j]) for r in range(n)
+                    )
                     for j in range(d)
                 ]
                 for i in range(d)

@@ -98,7 +98,9 @@ def test_bad_parameters(two, bad):
     _, got, _ = outcome(lambda: GaussianMixture(**bad).fit(two.X))
     assert isinstance(want, ValueError)
     assert isinstance(got, ValueError)
-    if "must be a str among" in str(want) or "random_state" in str(want):  # a set or a list of options follows
+    if "must be a str among" in str(want) or "random_state" in str(
+        want
+    ):  # a set or a list of options follows
         assert str(got).startswith(str(want).split(" must be ")[0])
         assert str(got).endswith(str(want)[str(want).index("Got") :])
     else:
@@ -185,7 +187,9 @@ def test_attributes(two, covariance_type, k, dtype):
     u, eps = model.precisions_cholesky_, 1e-4 if dtype == "f4" else 1e-11
     if covariance_type in ("full", "tied"):
         np.testing.assert_array_equal(u, np.triu(u))
-        np.testing.assert_allclose(u @ np.swapaxes(u, -1, -2), model.precisions_, rtol=0, atol=eps * np.abs(u).max() ** 2)
+        np.testing.assert_allclose(
+            u @ np.swapaxes(u, -1, -2), model.precisions_, rtol=0, atol=eps * np.abs(u).max() ** 2
+        )
     else:
         np.testing.assert_allclose(u**2, model.precisions_, rtol=eps)
     np.testing.assert_allclose(
@@ -221,7 +225,9 @@ def test_types_of_answers(two, dtype):
     ref = Peer(2).set_params(random_state=0)
     ref._set_parameters((model.weights_, model.means_, model.covariances_, model.precisions_cholesky_))
     ref.n_features_in_ = 3
-    np.testing.assert_allclose(model.score_samples(X), ref.score_samples(two.X.astype(dtype).astype("f8")), atol=tol)
+    np.testing.assert_allclose(
+        model.score_samples(X), ref.score_samples(two.X.astype(dtype).astype("f8")), atol=tol
+    )
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -247,7 +253,9 @@ def test_free_parameters_and_criteria(two, covariance_type):
 def test_criteria_take_lists(two):
     model = GaussianMixture(2, random_state=0).fit(two.X.tolist())
     for name in METHODS:
-        np.testing.assert_array_equal(getattr(model, name)(two.X[:5].tolist()), getattr(model, name)(two.X[:5]))
+        np.testing.assert_array_equal(
+            getattr(model, name)(two.X[:5].tolist()), getattr(model, name)(two.X[:5])
+        )
     assert np.isfinite(model.bic([[0.0, 0.0, 0.0]]))
 
 
@@ -339,7 +347,9 @@ def test_max_iter_zero(two, covariance_type):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for options in ({}, start):
-            model = GaussianMixture(2, covariance_type=covariance_type, max_iter=0, random_state=0, **options).fit(two.X)
+            model = GaussianMixture(
+                2, covariance_type=covariance_type, max_iter=0, random_state=0, **options
+            ).fit(two.X)
             assert (model.n_iter_, model.lower_bound_, model.lower_bounds_) == (0, -np.inf, [])
             assert model.converged_ is False
             assert np.isfinite(model.score(two.X))
@@ -375,7 +385,9 @@ def test_one_hot_starts(two, covariance_type, init):
     distance = np.abs(model.means_[:, None] - two.X).max(axis=2)
     assert (distance.min(axis=1) < 1e-13).all()
     assert len(np.unique(distance.argmin(axis=1))) == 4
-    np.testing.assert_allclose(fitted(model).covariances, np.tile(1e-3 * np.eye(3), (4, 1, 1)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        fitted(model).covariances, np.tile(1e-3 * np.eye(3), (4, 1, 1)), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("init", INITS)
@@ -389,6 +401,7 @@ def test_every_init_fits(two, init):
 @pytest.mark.parametrize("init", INITS)
 def test_random_state(two, init):
     """An int repeats itself, a RandomState moves on, two of the same seed agree."""
+
     def fit(random_state):
         return GaussianMixture(3, init_params=init, max_iter=0, random_state=random_state).fit(two.X).means_
 
@@ -444,7 +457,7 @@ def test_warm_start_compares_with_the_last_bound(two):
     """The first change is taken against lower_bound_ of the previous fit: a loop of single steps converges."""
     kwargs = {"max_iter": 1, "warm_start": True, "random_state": 0, "tol": 1e-4}
     for model in (GaussianMixture(2, **kwargs), Peer(2, **kwargs)):
-        for _ in range(1000):  # noqa: B007
+        for _ in range(1000):
             quiet_fit(model, two.X)
             if model.converged_:
                 break
@@ -548,12 +561,17 @@ def test_from_parameters(two, covariance_type):
     """Lists in, a fitted model out: the answers of the fit that the parameters come from."""
     model = GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit(two.X)
     other = GaussianMixture.from_parameters(
-        model.weights_.tolist(), model.means_.tolist(), model.covariances_.tolist(), covariance_type=covariance_type
+        model.weights_.tolist(),
+        model.means_.tolist(),
+        model.covariances_.tolist(),
+        covariance_type=covariance_type,
     )
     assert isinstance(other, GaussianMixture)
     assert (other.n_components, other.covariance_type, other.n_features_in_) == (2, covariance_type, 3)
     for name in METHODS:
-        np.testing.assert_allclose(getattr(other, name)(two.X), getattr(model, name)(two.X), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            getattr(other, name)(two.X), getattr(model, name)(two.X), rtol=1e-9, atol=1e-12
+        )
     np.testing.assert_allclose(other.precisions_cholesky_, model.precisions_cholesky_, rtol=1e-9, atol=1e-12)
     other.sample(3)
     pickle.loads(pickle.dumps(other)).predict(two.X)
@@ -583,7 +601,12 @@ def test_from_parameters(two, covariance_type):
     ids=lambda b: "-".join(b),
 )
 def test_from_parameters_refuses(bad):
-    good = {"weights": [0.5, 0.5], "means": np.zeros((2, 2)), "covariances": [np.eye(2)] * 2, "covariance_type": "full"}
+    good = {
+        "weights": [0.5, 0.5],
+        "means": np.zeros((2, 2)),
+        "covariances": [np.eye(2)] * 2,
+        "covariance_type": "full",
+    }
     GaussianMixture.from_parameters(**good)
     with pytest.raises(ValueError, match="weights|means|covariance"):
         GaussianMixture.from_parameters(**{**good, **bad})
@@ -619,7 +642,8 @@ def test_frames(two, kind):
 
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.parametrize(
-    "case", ["array after frame", "frame after array", "renamed", "reordered", "missing", "extra", "mixed names"]
+    "case",
+    ["array after frame", "frame after array", "renamed", "reordered", "missing", "extra", "mixed names"],
 )
 def test_frame_names_are_checked(two, kind, case):
     """The errors and warnings are scikit-learn's."""
@@ -645,7 +669,9 @@ def test_frame_names_are_checked(two, kind, case):
 
 def test_frame_of_mixed_numbers(two):
     """Columns of several dtypes, and nullable ones, come in as float64."""
-    frame = pd.DataFrame({"a": two.X[:, 0].astype("f4"), "b": np.arange(600), "c": pd.array(np.arange(600) % 7, "Int64")})
+    frame = pd.DataFrame(
+        {"a": two.X[:, 0].astype("f4"), "b": np.arange(600), "c": pd.array(np.arange(600) % 7, "Int64")}
+    )
     model = GaussianMixture(1).fit(frame)
     assert model.means_.dtype == np.float64
     np.testing.assert_allclose(model.means_[0], frame.astype("f8").mean(), rtol=1e-12)
@@ -673,7 +699,8 @@ def test_pipeline_and_grid_search(two):
     assert np.isfinite(pipe.score(two.X))
     grid = {"n_components": [1, 2, 4], "covariance_type": ["full", "spherical"]}
     searches = [
-        GridSearchCV(cls(random_state=0), grid, cv=3).fit(two.X).best_params_ for cls in (GaussianMixture, Peer)
+        GridSearchCV(cls(random_state=0), grid, cv=3).fit(two.X).best_params_
+        for cls in (GaussianMixture, Peer)
     ]
     assert searches[0] == searches[1]
     assert searches[0]["n_components"] == 2
@@ -690,6 +717,7 @@ def test_grid_search_by_bic(two):
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_joblib(two, backend):
     """In threads and in processes, the bits of a plain fit."""
+
     def job(seed):
         return GaussianMixture(2, covariance_type="diag", init_params="random", random_state=seed)
 
@@ -753,7 +781,10 @@ def test_private_names_that_users_call(two):
     np.testing.assert_allclose(other.means_, model.means_)
     np.testing.assert_allclose(other.precisions_, peer.precisions_, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(
-        model._estimate_weighted_log_prob(two.X), peer._estimate_weighted_log_prob(two.X), rtol=1e-9, atol=1e-9
+        model._estimate_weighted_log_prob(two.X),
+        peer._estimate_weighted_log_prob(two.X),
+        rtol=1e-9,
+        atol=1e-9,
     )
     assert digest(other.predict(two.X)) == digest(model.predict(two.X))
 

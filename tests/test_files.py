@@ -61,6 +61,8 @@ def test_a_model_from_parameters_round_trips(tmp_path):
     other = fastem.load(tmp_path / "m.npz")
     np.testing.assert_array_equal(other.covariances_, [1.0, 4.0])
     assert other.n_components == 2
+    assert other.status_ is None
+    assert not other.converged_
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path, rng):
@@ -121,11 +123,21 @@ def test_an_unfitted_model_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_could_not_be_read_back_is_not_saved(tmp_path):
+    nearly_singular = [[[1.0, 1.0 - 1e-9], [1.0 - 1e-9, 1.0]]]
+    model = fastem.GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], nearly_singular)
+    fastem.save(model, tmp_path / "double.npz")
+    model.covariances_ = model.covariances_.astype(np.float32)
+    with pytest.raises(ValueError, match="positive-definite"):
+        fastem.save(model, tmp_path / "single.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["double.npz"]
+
+
 def test_save_names_what_is_wrong_with_the_path(tmp_path, rng):
     model, _ = fitted(rng)
     with pytest.raises(ValueError, match=r"m\.model: expected a file ending in \.npz"):
         fastem.save(model, tmp_path / "m.model")
-    with pytest.raises(ValueError, match="the folder '.*absent' does not exist"):
+    with pytest.raises(ValueError, match=r"the folder '.*absent' does not exist"):
         fastem.save(model, tmp_path / "absent" / "m.npz")
     with pytest.raises(ValueError, match="should have 3 names, one for each feature, but got 1"):
         fastem.save(model, tmp_path / "m.npz", feature_names=["a"])
@@ -170,7 +182,10 @@ def indefinite(c):
 
 FAULTS = {
     "newer version": (lambda c: c.update(version=2), "version 2, expected 1"),
-    "other format": (lambda c: c.update(format="safe"), "expected format 'fastem.GaussianMixture', found 'safe'"),
+    "other format": (
+        lambda c: c.update(format="safe"),
+        "expected format 'fastem.GaussianMixture', found 'safe'",
+    ),
     "no format": (lambda c: c.pop("format"), "not a fastem model"),
     "version as text": (lambda c: c.update(version="1"), "array 'version'"),
     "no means": (lambda c: c.pop("means"), "expected an array 'means', found none"),
@@ -182,7 +197,10 @@ FAULTS = {
     "D differs": (lambda c: c.update(means=c["means"][:, :2]), "do not describe a mixture"),
     "axes": (lambda c: c.update(means=c["means"].ravel()), "do not describe a mixture: .*means"),
     "no rows": (lambda c: c.update(means=np.empty((0, 3))), "do not describe a mixture"),
-    "integers": (lambda c: c.update(means=c["means"].astype(int)), "float32 or float64 in array 'means', found int"),
+    "integers": (
+        lambda c: c.update(means=c["means"].astype(int)),
+        "float32 or float64 in array 'means', found int",
+    ),
     "half": (lambda c: c.update(means=c["means"].astype("f2")), "found float16"),
     "family": (lambda c: c.update(covariance_type="round"), "do not describe a mixture"),
     "family as number": (lambda c: c.update(covariance_type=1), "array 'covariance_type'"),
@@ -195,7 +213,8 @@ FAULTS = {
     "nested parameter": (lambda c: c.update(parameters='{"tol": [1]}'), r"should not contain 'tol': \[1\]"),
     "two families": (lambda c: c.update(parameters='{"covariance_type": "diag"}'), "should not contain"),
     "status": (lambda c: c.update(status="HAPPY"), "expected a status among CONVERGED, .*found 'HAPPY'"),
-    "bounds": (lambda c: c.update(lower_bounds=1.0), "'lower_bounds', found float64 of shape"),
+    "bounds": (lambda c: c.update(lower_bounds="none"), "array 'lower_bounds', found <U4"),
+    "converged": (lambda c: c.pop("converged"), "expected an array 'converged', found none"),
     "n_iter": (lambda c: c.update(n_iter=1.5), "array 'n_iter', found float64"),
 }
 
@@ -254,7 +273,9 @@ def test_a_flipped_byte_is_refused_or_harmless(tmp_path, content):
         np.testing.assert_array_equal(model.means_, content["means"])
 
 
-@pytest.mark.parametrize("bytes_", [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01"])
+@pytest.mark.parametrize(
+    "bytes_", [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01"]
+)
 def test_a_foreign_file_is_refused(tmp_path, bytes_):
     (tmp_path / "f.npz").write_bytes(bytes_)
     with pytest.raises(ModelFileError, match=r"f\.npz: not a "):

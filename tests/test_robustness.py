@@ -166,7 +166,8 @@ def test_columns_of_very_different_scale(covariance_type):
     # from given labels: a distance between rows has no meaning here
     params = [
         fastem.m_step(
-            fastem.moments(X, labels=mixture.labels, n_components=2, covariance=covariance_type), covariance_type
+            fastem.moments(X, labels=mixture.labels, n_components=2, covariance=covariance_type),
+            covariance_type,
         )
         for X in (mixture.X, mixture.X * scale)
     ]
@@ -260,7 +261,12 @@ def test_faulty_columns_strict(kind, covariance_type, init):
             )
         return quiet_fit(
             GaussianMixture(
-                2, covariance_type=covariance_type, reg_covar=0.0, init_params=init, random_state=0, max_iter=200
+                2,
+                covariance_type=covariance_type,
+                reg_covar=0.0,
+                init_params=init,
+                random_state=0,
+                max_iter=200,
             ),
             X,
         )
@@ -347,7 +353,9 @@ def _spike(covariance_type):
 def test_collapse_strict(covariance_type):
     """The likelihood runs to infinity: the last sound parameters, DEGENERATE, a warning that says collapsed."""
     X, start = _spike(covariance_type)
-    model = GaussianMixture(2, covariance_type=covariance_type, reg_covar=0.0, max_iter=5000, tol=0.0, **start)
+    model = GaussianMixture(
+        2, covariance_type=covariance_type, reg_covar=0.0, max_iter=5000, tol=0.0, **start
+    )
     _, error, messages = outcome(lambda: model.fit(X))
     assert error is None
     assert any("collapsed" in m for m in messages), messages
@@ -359,7 +367,9 @@ def test_collapse_strict(covariance_type):
     assert np.isfinite(model.score(X))
     # the parameters of the last iteration that could still be evaluated: a little further means collapse
     assert np.linalg.eigvalsh(fitted(model).covariances[1]).max() < 1e-6
-    result = fastem.em(X, start_params(_arrays(start), covariance_type), covariance=covariance_type, tol=0, max_iter=5000)
+    result = fastem.em(
+        X, start_params(_arrays(start), covariance_type), covariance=covariance_type, tol=0, max_iter=5000
+    )
     assert result.status is Status.DEGENERATE
     assert result.loglik == pytest.approx(fastem.log_density(X, result.params).sum(), rel=1e-9)
 
@@ -398,9 +408,13 @@ def test_empty_component(covariance_type, reg_covar):
     alone = {
         "weights_init": [0.5, 0.5],
         "means_init": mixture.means,
-        "precisions_init": start["precisions_init"] if covariance_type == "tied" else start["precisions_init"][:2],
+        "precisions_init": start["precisions_init"]
+        if covariance_type == "tied"
+        else start["precisions_init"][:2],
     }
-    other = GaussianMixture(2, covariance_type=covariance_type, reg_covar=reg_covar, tol=1e-8, **alone).fit(mixture.X)
+    other = GaussianMixture(2, covariance_type=covariance_type, reg_covar=reg_covar, tol=1e-8, **alone).fit(
+        mixture.X
+    )
     np.testing.assert_allclose(model.means_[:2], other.means_, rtol=1e-4, atol=1e-4)
 
 
@@ -410,7 +424,9 @@ def test_fewer_distinct_rows_than_components(covariance_type):
     X = np.repeat([[0.0, 1.0], [5.0, 2.0], [9.0, -3.0]], 20, axis=0)
     for init in ("kmeans", "k-means++", "random", "random_from_data"):
         model, error, _ = outcome(
-            lambda init=init: GaussianMixture(5, covariance_type=covariance_type, init_params=init, random_state=0).fit(X)
+            lambda init=init: GaussianMixture(
+                5, covariance_type=covariance_type, init_params=init, random_state=0
+            ).fit(X)
         )
         assert error is None, init
         assert np.isfinite(model.score_samples(X)).all()
@@ -448,7 +464,10 @@ def test_bound_never_falls_without_regularisation(covariance_type):
     """Plain EM is monotone, up to rounding."""
     X = make_mixture(2000, 3, 4, spacing=1.5, seed=9).X
     model = quiet_fit(
-        GaussianMixture(4, covariance_type=covariance_type, reg_covar=0.0, tol=0.0, max_iter=200, random_state=0), X
+        GaussianMixture(
+            4, covariance_type=covariance_type, reg_covar=0.0, tol=0.0, max_iter=200, random_state=0
+        ),
+        X,
     )
     assert np.diff(model.lower_bounds_).min() > -1e-13 * abs(model.lower_bound_) * 64
 
@@ -505,7 +524,9 @@ def test_failure_leaves_the_estimator_unchanged(two, fault, already_fitted):
         call(model, two.X * 1.5)
     changed = {"reg_covar", "tol"}  # what the call itself set
     after = _frozen(model)
-    assert {k: v for k, v in after.items() if k not in changed} == {k: v for k, v in before.items() if k not in changed}
+    assert {k: v for k, v in after.items() if k not in changed} == {
+        k: v for k, v in before.items() if k not in changed
+    }
     assert hasattr(model, "means_") is already_fitted
 
 
@@ -528,7 +549,9 @@ def test_interrupt_has_the_result(two):
     assert list(result.history) == bounds[: result.n_iter]
     assert result.loglik == pytest.approx(fastem.log_density(two.X, result.params).sum(), rel=1e-12)
     # a fit can go on from there
-    again = GaussianMixture.from_parameters(result.params.weights, result.params.means, result.params.covariances)
+    again = GaussianMixture.from_parameters(
+        result.params.weights, result.params.means, result.params.covariances
+    )
     assert again.score(two.X) * 600 == pytest.approx(result.loglik, rel=1e-9)
 
 
@@ -562,7 +585,9 @@ def test_ctrl_c_is_served_at_once():
     delays = []
     for _ in range(5):
         sent = []
-        timer = threading.Timer(0.3, lambda sent=sent: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT)))
+        timer = threading.Timer(
+            0.3, lambda sent=sent: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT))
+        )
         model = GaussianMixture(40, tol=0.0, max_iter=1000, **start)
         timer.start()
         with pytest.raises(FitInterrupted):
@@ -625,7 +650,19 @@ def test_statistics_of_another_family_are_refused(two, model):
         stats + fastem.accumulate(two.X, model.params_._replace(means=model.means_ + 1))
 
 
-@pytest.mark.parametrize("bad", [{"max_iter": 0}, {"max_iter": -1}, {"tol": np.nan}, {"tol": -1}, {"reg_covar": -1}, {"reg_covar": np.inf}, {"covariance": "ball"}, {"covariance": "diag"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_iter": 0},
+        {"max_iter": -1},
+        {"tol": np.nan},
+        {"tol": -1},
+        {"reg_covar": -1},
+        {"reg_covar": np.inf},
+        {"covariance": "ball"},
+        {"covariance": "diag"},
+    ],
+)
 def test_em_refuses(two, model, bad):
     with pytest.raises(ValueError, match="|".join(bad)):
         fastem.em(two.X, model.params_, **bad)
@@ -638,7 +675,9 @@ def test_every_size_is_finite(n, d):
     X = np.random.default_rng(d).normal(size=(n, d))
     for k in (1, 2):
         for covariance_type in TYPES:
-            model = quiet_fit(GaussianMixture(k, covariance_type=covariance_type, random_state=0, max_iter=2), X)
+            model = quiet_fit(
+                GaussianMixture(k, covariance_type=covariance_type, random_state=0, max_iter=2), X
+            )
             assert np.isfinite(model.score_samples(X)).all()
 
 
@@ -649,7 +688,9 @@ def test_every_size_is_finite(n, d):
 @pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_seterr_raise(two, covariance_type, init):
     """np.seterr(all='raise') and warnings as errors: nothing in a fit or a score leans on silent overflow."""
-    plain = GaussianMixture(2, covariance_type=covariance_type, init_params=init, random_state=0, max_iter=500).fit(two.X)
+    plain = GaussianMixture(
+        2, covariance_type=covariance_type, init_params=init, random_state=0, max_iter=500
+    ).fit(two.X)
     X = np.concatenate([two.X, [[1e3, 1e3, -1e3]]])
     old = np.seterr(all="raise")
     try:
@@ -664,7 +705,9 @@ def test_seterr_raise(two, covariance_type, init):
             model.score_samples(np.array([[1e300, 0, 0]]))
             model.sample(5)
             fastem.em(two.X, model.params_, covariance=covariance_type)
-            fastem.m_step(fastem.moments(two.X, labels=two.labels, covariance=covariance_type), covariance_type)
+            fastem.m_step(
+                fastem.moments(two.X, labels=two.labels, covariance=covariance_type), covariance_type
+            )
             assert np.geterr() == dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
     finally:
         np.seterr(**old)

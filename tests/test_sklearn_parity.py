@@ -47,7 +47,14 @@ CASES = [pytest.param(*c, id="-".join(map(str, c))) for c in COVER] + [
 
 def _options(start, covariance_type, reg_covar, **more):
     k = len(start["weights_init"])
-    return {"n_components": k, "covariance_type": covariance_type, "tol": 0.0, "reg_covar": reg_covar, **start, **more}
+    return {
+        "n_components": k,
+        "covariance_type": covariance_type,
+        "tol": 0.0,
+        "reg_covar": reg_covar,
+        **start,
+        **more,
+    }
 
 
 def _peer_snapshots(X, options):
@@ -79,7 +86,9 @@ def test_trajectory(covariance_type, d, k, reg_covar, data):
 def _assert_same_answers(model, peer, X):
     tol = tolerance("f8")
     proba = peer.predict_proba(X)
-    np.testing.assert_allclose(model.score_samples(X), peer.score_samples(X), rtol=tol.params, atol=tol.params)
+    np.testing.assert_allclose(
+        model.score_samples(X), peer.score_samples(X), rtol=tol.params, atol=tol.params
+    )
     np.testing.assert_allclose(model.predict_proba(X), proba, rtol=0, atol=10 * tol.params)
     top = np.sort(proba, axis=1)
     clear = top[:, -1] - top[:, -2:].min(axis=1) > 1e-5 if proba.shape[1] > 1 else slice(None)

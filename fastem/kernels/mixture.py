@@ -419,9 +419,7 @@ def accumulate_parallel(n_tasks, X, weight, labels, resp, lognorm, means, factor
 @njit(**PARALLEL)
 def score_parallel(n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
     for task in prange(n_tasks):
-        score_worker(
-            task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch
-        )
+        score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch)
 
 
 def _in(dtype, ndim, layout="C"):

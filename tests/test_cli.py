@@ -1,0 +1,385 @@
+"""The command line, in this process through typer's runner, and in child processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import child_env
+
+import fastem
+from fastem.files import read_table
+
+pytest.importorskip("typer")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from fastem import __main__ as cli  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*args, code=0):
+    """Run a command, check its exit status and return what it printed, (stdout, stderr)."""
+    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.stdout, result.stderr
+
+
+def fails(*args):
+    """Run a command that should end in an error, and return its one line."""
+    out, err = run(*args, code=1)
+    assert out == ""
+    assert err.startswith("fastem: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def child(*args, **options):
+    command = [sys.executable, "-m", "fastem", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=child_env(), **options)
+
+
+def field(out, name):
+    """Return what follows a label in the printed pairs."""
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{name}  ")]
+    return line[len(name) :].strip()
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    """A file with a fit of Old Faithful, with names."""
+    run("fit", "faithful", "-k", 2, "--seed", 0, "-o", "model.npz")
+    return tmp_path / "model.npz"
+
+
+# --- fit
+
+
+def test_fit_prints_what_the_estimator_finds():
+    out, err = run("fit", "faithful", "-k", 2, "--seed", 0, "--tol", 1e-6, "--covariance", "diag")
+    X, _ = fastem.load_faithful()
+    model = fastem.GaussianMixture(2, random_state=0, tol=1e-6, covariance_type="diag").fit(X)
+    assert err == ""
+    assert "eruptions" in out
+    assert f"{model.means_[0, 1]:.6g} ({np.sqrt(model.covariances_[0, 1]):.3g})" in out
+    np.testing.assert_allclose(float(field(out, "log-likelihood")), 272 * model.score(X), rtol=1e-8)
+    np.testing.assert_allclose(float(field(out, "mean log-likelihood")), model.score(X), rtol=1e-8)
+    np.testing.assert_allclose(float(field(out, "BIC")), model.bic(X), rtol=1e-8)
+    np.testing.assert_allclose(float(field(out, "AIC")), model.aic(X), rtol=1e-8)
+    assert field(out, "iterations") == str(model.n_iter_)
+    assert field(out, "converged") == "yes"
+
+
+def test_every_option_reaches_the_estimator(monkeypatch):
+    seen = {}
+
+    class Spy(fastem.GaussianMixture):
+        def fit(self, *args, **options):
+            seen.update(self.get_params())
+            return super().fit(*args, **options)
+
+    # The constructor's signature is inspected, so that the name alone changes.
+    Spy.__init__ = fastem.GaussianMixture.__init__
+    monkeypatch.setattr(cli, "GaussianMixture", Spy)
+    options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
+    options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
+    run("fit", "faithful", *(word for pair in options.items() for word in pair))
+    expected = dict(covariance_type="tied", random_state=5, n_init=3, max_iter=77, tol=0.5, reg_covar=0.25)
+    expected |= dict(init_params="random_from_data", n_components=2)
+    assert {name: seen[name] for name in expected} == expected
+
+
+def test_fit_writes_model_labels_and_picture():
+    pytest.importorskip("matplotlib")
+    run("fit", "faithful", "-k", 2, "--seed", 0, "-o", "m.npz", "--labels", "l.csv", "--plot", "p.png")
+    model = fastem.load("m.npz")
+    X, names = fastem.load_faithful()
+    assert list(model.feature_names_in_) == names
+    labels, header = read_table("l.csv")
+    assert header == ["label"]
+    del model.feature_names_in_
+    np.testing.assert_array_equal(labels[:, 0], model.predict(X))
+    with open("p.png", "rb") as stream:
+        assert stream.read(4) == b"\x89PNG"
+
+
+def test_fit_of_some_columns():
+    out, _ = run("fit", "faithful", "--columns", "waiting", "-o", "m.npz")
+    assert "waiting" in out
+    assert "eruptions" not in out
+    np.testing.assert_allclose(fastem.load("m.npz").means_, [[fastem.load_faithful()[0][:, 1].mean()]])
+
+
+@pytest.mark.parametrize("columns", [(), ("--columns", "a,b"), ("--columns", "b,a")])
+def test_a_column_of_weights_is_no_feature(columns):
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.normal(size=(40, 2)), rng.integers(0, 4, 40)])[:, [0, 2, 1]]
+    np.savetxt("t.csv", table, delimiter=",", header="a,w,b", comments="")
+    out, _ = run("fit", "t.csv", "--weights", "w", "-o", "m.npz", *columns)
+    model = fastem.load("m.npz")
+    names = columns[-1].split(",") if columns else ["a", "b"]
+    assert list(model.feature_names_in_) == names
+    X = table[:, [0, 2] if names == ["a", "b"] else [2, 0]]
+    np.testing.assert_allclose(model.means_[0], np.average(X, axis=0, weights=table[:, 1]))
+    del model.feature_names_in_
+    score = model.score(X, sample_weight=table[:, 1])
+    np.testing.assert_allclose(float(field(out, "log-likelihood")), score * table[:, 1].sum(), rtol=1e-8)
+
+
+def test_npy_without_names():
+    X = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    np.save("x.npy", X)
+    out, _ = run("fit", "x.npy", "-o", "m.npz")
+    assert "x2" in out
+    model = fastem.load("m.npz")
+    assert model.means_.dtype == np.float32
+    assert not hasattr(model, "feature_names_in_")
+    assert run("predict", "m.npz", "x.npy")[0] == "label\n" + "0\n" * 30
+
+
+def test_parquet_in():
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    X, names = fastem.load_faithful()
+    pq.write_table(pa.table(dict(zip(names, X.T, strict=True))), "f.parquet")
+    assert run("fit", "f.parquet", "--seed", 0) == run("fit", "faithful", "--seed", 0)
+
+
+def test_many_features_are_cut_short():
+    np.save("x.npy", np.random.default_rng(0).normal(size=(300, 40)))
+    out, _ = run("fit", "x.npy")
+    assert "of 40 features shown" in out
+    assert max(map(len, out.splitlines())) <= cli.PIPE_WIDTH
+
+
+def test_names_with_brackets_are_no_markup():
+    with open("t.csv", "w") as stream:
+        stream.write("a [cm],[bold]b\n1,2\n3,5\n2,2\n")
+    out, _ = run("fit", "t.csv")
+    assert "a [cm]" in out
+    assert "[bold]b" in out
+
+
+def test_a_fit_that_did_not_converge_warns_in_one_line():
+    out, err = run("fit", "faithful", "-k", 3, "--seed", 0, "--max-iter", 2)
+    assert err.startswith("fastem: warning: Best performing initialization did not converge")
+    assert err.count("\n") == 1
+    assert field(out, "converged") == "no"
+    assert field(out, "status") == fastem.Status.MAX_ITER.value
+
+
+# --- predict, score, sample, info
+
+
+def test_predict_prints_csv(model_file):
+    X, _ = fastem.load_faithful()
+    out, err = run("predict", model_file, "faithful")
+    assert err == ""
+    model = fastem.load(model_file)
+    del model.feature_names_in_
+    assert out == "label\n" + "".join(f"{label}\n" for label in model.predict(X))
+
+
+def test_predict_writes_probabilities(model_file):
+    out, _ = run("predict", model_file, "faithful", "--proba", "-o", "p.csv")
+    assert out == ""
+    proba, names = read_table("p.csv")
+    assert names == ["p0", "p1"]
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+
+
+def test_columns_are_matched_by_name(model_file):
+    X, _ = fastem.load_faithful()
+    with open("swapped.csv", "w") as stream:
+        stream.write("waiting,place,eruptions\n")
+        stream.writelines(f"{waiting},here,{eruptions}\n" for eruptions, waiting in X)
+    assert run("predict", model_file, "swapped.csv") == run("predict", model_file, "faithful")
+    np.save("bare.npy", X)
+    assert run("predict", model_file, "bare.npy") == run("predict", model_file, "faithful")
+    np.save("swapped.npy", X[:, ::-1])
+    swapped = run("predict", model_file, "swapped.npy", "--columns", "1,0")
+    assert swapped == run("predict", model_file, "faithful")
+
+
+def test_score(model_file):
+    X, _ = fastem.load_faithful()
+    model = fastem.load(model_file)
+    del model.feature_names_in_
+    out, err = run("score", model_file, "faithful", "-o", "s.npy")
+    assert err == ""
+    np.testing.assert_array_equal(np.load("s.npy"), model.score_samples(X))
+    np.testing.assert_allclose(float(field(out, "mean log-likelihood")), model.score(X), rtol=1e-8)
+    np.testing.assert_allclose(float(field(out, "BIC")), model.bic(X), rtol=1e-8)
+
+
+def test_sample_pipes_into_fit(model_file):
+    out, err = run("sample", model_file, "-n", 500, "--seed", 1)
+    assert err == ""
+    with open("s.csv", "w") as stream:
+        stream.write(out)
+    X, names = read_table("s.csv")
+    assert names == ["eruptions", "waiting"]
+    assert X.shape == (500, 2)
+    np.testing.assert_allclose(X.mean(axis=0), [3.49, 70.9], rtol=0.05)
+    run("sample", model_file, "-n", 500, "--seed", 1, "-o", "s.npy")
+    np.testing.assert_array_equal(np.load("s.npy"), X)
+
+
+def test_sample_without_a_seed_is_random_whatever_the_seed_of_the_fit(model_file):
+    assert run("sample", model_file, "-n", 3) != run("sample", model_file, "-n", 3)
+
+
+def test_info(model_file):
+    out, _ = run("info", model_file)
+    assert "full covariance" in out
+    assert "waiting" in out
+    assert field(out, "components") == "2"
+    assert field(out, "dtype") == "float64"
+    assert field(out, "converged") == "yes"
+    assert field(out, "random_state") == "0"
+
+
+def test_info_on_a_model_that_was_given_not_fitted():
+    fastem.save(fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical"), "m.npz")
+    out, _ = run("info", "m.npz")
+    assert "converged" not in out
+
+
+# --- errors
+
+
+def test_errors_are_one_line():
+    with open("words.csv", "w") as stream:
+        stream.write("a,b\n1,2\n3,x\n")
+    with open("nan.csv", "w") as stream:
+        stream.write("a,b\n1,2\n3,nan\n")
+    np.save("nan.npy", np.array([[1.0], [np.nan], [2.0]]))
+    np.save("two.npy", np.array([[1.0], [2.0]]))
+    with open("data.xls", "w"):
+        pass
+    assert "absent.csv: no such file" in fails("fit", "absent.csv")
+    assert "expected a file ending in .csv, .npy or .parquet" in fails("fit", "data.xls")
+    assert "column 'b', row 3: expected a finite number, found 'x'" in fails("fit", "words.csv")
+    assert "column 'b', row 3: expected a finite number, found 'nan'" in fails("fit", "nan.csv")
+    assert "Input X contains NaN" in fails("fit", "nan.npy")
+    assert "Expected n_samples >= n_components" in fails("fit", "two.npy", "-k", 3)
+    assert "no column 'z'; the columns are eruptions, waiting" in fails("fit", "faithful", "--columns", "z")
+    assert "no column 'z'" in fails("fit", "faithful", "--weights", "z")
+
+
+def test_errors_about_models_are_one_line(model_file):
+    np.save("three.npy", np.ones((2, 3)))
+    with open("other.csv", "w") as stream:
+        stream.write("a,b\n1,2\n")
+    model_file.with_name("short.npz").write_bytes(model_file.read_bytes()[:500])
+    assert "absent.npz: No such file" in fails("info", "absent.npz")
+    assert "short.npz: not a model file, or a damaged one" in fails("predict", "short.npz", "faithful")
+    assert "X has 3 features" in fails("predict", model_file, "three.npy")
+    assert "no column 'eruptions'; the columns are a, b" in fails("score", model_file, "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("-o", "absent/m.npz", "the folder 'absent' does not exist"),
+        ("--labels", "absent/l.csv", "the folder 'absent' does not exist"),
+        ("--plot", "absent/p.png", "the folder 'absent' does not exist"),
+        ("-o", "m.pkl", "expected a file ending in .npz"),
+        ("--labels", "l.txt", "expected a file ending in .csv or .npy"),
+        ("--plot", "p.doc", "expected a file ending in .png, .pdf or .svg"),
+    ],
+)
+def test_an_impossible_output_is_found_before_the_fit(monkeypatch, option, name, message):
+    monkeypatch.setattr(cli, "GaussianMixture", None)  # a fit would fail otherwise
+    assert message in fails("fit", "faithful", option, name)
+
+
+def test_a_missing_matplotlib_is_found_before_the_fit(monkeypatch):
+    monkeypatch.setattr(cli, "GaussianMixture", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert 'pip install "fastem[plot]"' in fails("fit", "faithful", "--plot", "p.png")
+
+
+def test_wrong_usage_is_status_2():
+    for args in (
+        ["fit"],
+        ["fit", "faithful", "-k", "0"],
+        ["fit", "faithful", "--covariance", "round"],
+        ["frob"],
+    ):
+        _, err = run(*args, code=2)
+        assert "Usage" in err
+
+
+def test_help_names_the_data_sets():
+    out, _ = run("--help")
+    assert "faithful" in out
+    assert "--components" in run("fit", "--help")[0]
+
+
+# --- in child processes
+
+
+def test_in_a_pipe_there_is_no_bar_and_no_colour():
+    result = child("fit", "faithful", "-k", "2", "--seed", "0", "--labels", "l.npy")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+    assert "\r" not in result.stdout
+    assert "converged" in result.stdout
+    np.testing.assert_array_equal(np.sort(np.bincount(np.load("l.npy"))), [97, 175])
+
+
+def test_an_error_in_a_child_is_one_line_and_status_1():
+    result = child("fit", "absent.csv")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "fastem: error: absent.csv: no such file\n"
+
+
+def test_without_typer_the_extra_is_named():
+    code = "import sys, runpy; sys.modules['typer'] = None; runpy.run_module('fastem', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=child_env())
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith('pip install "fastem[cli]"')
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+@pytest.mark.parametrize("n", [5, 200_000])
+def test_a_reader_that_leaves_is_no_error(model_file, n):
+    command = [sys.executable, "-m", "fastem", "sample", str(model_file), "-n", str(n)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals and terminals")
+def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130():
+    import pty
+
+    np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
+    leader, follower = pty.openpty()
+    args = ["fit", "x.npy", "-k", "3", "--seed", "0", "--tol", "0", "--max-iter", "1000000", "-o", "m.npz"]
+    command = [sys.executable, "-m", "fastem", *args]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=child_env()) as process:
+        os.close(follower)
+        seen, deadline = b"", time.monotonic() + 60
+        while b"mean log-likelihood -" not in seen and time.monotonic() < deadline:
+            seen += os.read(leader, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        rest = os.read(leader, 65536)
+        while b"interrupted" not in rest:
+            rest += os.read(leader, 65536)
+        assert b"Traceback" not in rest
+    os.close(leader)
+    assert not os.path.exists("m.npz")
