@@ -58,9 +58,14 @@ class Covariance:
     shared: bool
     form: Literal["full", "diag", "spherical"]
 
+    @property
+    def matrices(self) -> bool:
+        """Whether its covariances are matrices, not variances."""
+        return self.form == "full"
+
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
         """The canonical shape (K|1, D|1, D|1) of its covariances."""
-        return 1 if self.shared else K, D if self.form == "full" else 1, 1 if self.form == "spherical" else D
+        return 1 if self.shared else K, D if self.matrices else 1, 1 if self.form == "spherical" else D
 
     def natural_shape(self, K: int, D: int) -> tuple[int, ...]:
         """scikit-learn's shape: (K, D, D), (D, D), (K, D) or (K,)."""

@@ -89,6 +89,7 @@ class Accumulator:
         self.slice_rows = BLOCK_ROWS * slice_blocks(K, D, self.n_values)
 
     def __call__(self, block: Block) -> Stats:
+        """The statistics of a block."""
         layout, rows = self.layout, slice(block.start, block.start + len(block.X))
         n_blocks = -(-len(block.X) // BLOCK_ROWS)
         out = np.empty((n_blocks, self.n_values))
@@ -153,6 +154,7 @@ class Scorer:
         self.slice_rows = BLOCK_ROWS * slice_blocks(self.layout.K, self.layout.D, 1)
 
     def __call__(self, block: Block) -> None:
+        """Score a block."""
         layout, rows = self.layout, slice(block.start, block.start + len(block.X))
         n_blocks = -(-len(block.X) // BLOCK_ROWS)
         kernel.score(

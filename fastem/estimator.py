@@ -386,8 +386,8 @@ class GaussianMixture:
         rows = np.empty((n_samples, D))
         y = np.repeat(np.arange(K), counts)
         for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
-            if self.covariance_type in ("full", "tied"):
-                rows[y == k] = rng.multivariate_normal(params.means[k], np.atleast_2d(covariance), int(counts[k]))
+            if len(covariance) > 1:
+                rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
             else:
                 rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
         return rows, y
@@ -406,8 +406,7 @@ class GaussianMixture:
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         U = self.precisions_cholesky_
         with np.errstate(all="ignore"):
-            matrices = COVARIANCES[self.covariance_type].form == "full"
-            self.precisions_ = U @ U.swapaxes(-1, -2) if matrices else U**2
+            self.precisions_ = U @ U.swapaxes(-1, -2) if COVARIANCES[self.covariance_type].matrices else U**2
 
     def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
         """log weight + log density of each component, (N, K)."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import EPS, Covariance, SingularCovarianceError, factorise, variances
+from fastem.covariance import EPS, Covariance, SingularCovarianceError, factorise
 from fastem.em import at, score
 from fastem.estep import BLOCK_ROWS, HARD, RESP, Accumulator
 from fastem.model import Array, Params, Stats
@@ -72,7 +72,8 @@ def cause(source: Source, stats: Stats) -> str:
         return "All rows of X are identical."
     if len(constant):
         return f"Column {constant[0]} of X is constant."
-    correlation, pivots, rank, _ = lapack.dpstrf(covariance / np.outer(scale, scale), lower=1, tol=4 * len(scale) * EPS)
+    correlation = covariance / np.outer(scale, scale)
+    _, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=4 * len(scale) * EPS)
     if rank < len(scale):
         return f"Column {pivots[rank] - 1} of X is a linear combination of other columns."
     few = np.flatnonzero(stats.s0 <= source.n_features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -61,18 +61,21 @@ class ArraySource:
         self.dtype = X.dtype
         self.sum_w = float(self.n_rows) if weight is None else float(weight.sum())
 
-    def blocks(self, rows: int) -> Any:
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """Views of `rows` rows each, in order."""
         for start in range(0, self.n_rows, rows):
             part = slice(start, start + rows)
             yield Block(start, self.X[part], None if self.weight is None else self.weight[part])
 
     def reduce(self, function: Callable[[Block], Stats], rows: int) -> Stats:
+        """See Source."""
         total: Any = 0
         for block in self.blocks(rows):
             total = total + function(block)
         return total  # type: ignore[no-any-return]
 
     def for_each(self, function: Callable[[Block], None], rows: int) -> None:
+        """See Source."""
         for block in self.blocks(rows):
             function(block)
 

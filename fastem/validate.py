@@ -288,11 +288,11 @@ def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: i
     family = COVARIANCES[covariance]
     array = _array(f"{covariance} {kind}", matrices, family.natural_shape(K, D)).reshape(family.shape(K, D))
     try:
-        if not np.allclose(array, array.swapaxes(-1, -2)) and family.form == "full":
+        if not np.allclose(array, array.swapaxes(-1, -2)) and family.matrices:
             raise SingularCovarianceError([])
         factorise(array)
     except SingularCovarianceError:
-        demand = "symmetric, positive-definite" if family.form == "full" else "positive"
+        demand = "symmetric, positive-definite" if family.matrices else "positive"
         raise ValueError(f"'{covariance} {kind}' should be {demand}") from None
     return array
 

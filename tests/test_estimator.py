@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 import warnings
 
 import joblib
@@ -61,7 +62,7 @@ def test_signature():
 def test_get_and_set_params():
     model, peer = GaussianMixture(3, tol=0.5), Peer(3, tol=0.5)
     assert model.get_params() == peer.get_params()
-    assert list(model.get_params(deep=False)) == list(peer.get_params(deep=False))
+    assert model.get_params(deep=False) == peer.get_params(deep=False)
     assert model.set_params(n_components=7, init_params="random") is model
     assert (model.n_components, model.init_params) == (7, "random")
     with pytest.raises(ValueError, match="Invalid parameter 'nothing' for estimator GaussianMixture"):
@@ -98,11 +99,10 @@ def test_bad_parameters(two, bad):
     _, got, _ = outcome(lambda: GaussianMixture(**bad).fit(two.X))
     assert isinstance(want, ValueError)
     assert isinstance(got, ValueError)
-    if "must be a str among" in str(want) or "random_state" in str(
-        want
-    ):  # a set or a list of options follows
-        assert str(got).startswith(str(want).split(" must be ")[0])
-        assert str(got).endswith(str(want)[str(want).index("Got") :])
+    if next(iter(bad)) in ("covariance_type", "init_params", "random_state", "warm_start", "verbose"):
+        # what follows "must be" is a list of types or options: scikit-learn's grows with its versions
+        assert str(got).startswith(str(want).split(" must be ")[0] + " must be ")
+        assert str(got).endswith(str(want)[str(want).index(" Got ") :])
     else:
         assert str(got) == str(want)
     assert not hasattr(GaussianMixture(**bad), "means_")
@@ -298,12 +298,24 @@ def test_refused_later(two, case, method):
     _same_complaint(got, want)
 
 
+# beyond the words that scikit-learn's users are known to match on, the class of error and what it is about
+ABOUT = {
+    "Found array with dim 3": "dim|3D",
+    "could not convert string": "string",
+    "Sparse data was passed": "Sparse data was passed",
+    "Found array with 0 feature": "Found array with 0 feature",
+}
+
+
 def _same_complaint(got, want):
-    """The same class of error and the same first sentence."""
+    """The same class of error and the same first sentence, or the same subject."""
     assert got is not None
     assert isinstance(got, type(want)), repr(got)
-    first = str(want).splitlines()[0].split(". ")[0].rstrip(".:")
-    assert first in str(got)
+    subject = [words for start, words in ABOUT.items() if str(want).startswith(start)]
+    if subject:
+        assert re.search(subject[0], str(got)), str(got)
+    else:
+        assert str(want).splitlines()[0].split(". ")[0].rstrip(".:") in str(got)
 
 
 @pytest.mark.parametrize("n_samples", [0, -1, 1.5, "3", None, np.nan])
@@ -608,11 +620,11 @@ def test_from_parameters_refuses(bad):
         "covariance_type": "full",
     }
     GaussianMixture.from_parameters(**good)
-    with pytest.raises(ValueError, match="weights|means|covariance"):
+    with pytest.raises(ValueError, match=r"weights|means|covariance"):
         GaussianMixture.from_parameters(**{**good, **bad})
     bad = {("covariance" if name == "covariance_type" else name): value for name, value in bad.items()}
     good["covariance"] = good.pop("covariance_type")
-    with pytest.raises(ValueError, match="weights|means|covariance"):
+    with pytest.raises(ValueError, match=r"weights|means|covariance"):
         fastem.make_params(**{**good, **bad})
 
 
@@ -676,7 +688,7 @@ def test_frame_of_mixed_numbers(two):
     assert model.means_.dtype == np.float64
     np.testing.assert_allclose(model.means_[0], frame.astype("f8").mean(), rtol=1e-12)
     frame.loc[3, "c"] = pd.NA
-    with pytest.raises(ValueError, match="NaN|missing"):
+    with pytest.raises(ValueError, match=r"NaN|missing"):
         GaussianMixture(1).fit(frame)
 
 
@@ -729,10 +741,11 @@ def test_joblib(two, backend):
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle(two, protocol):
-    model = GaussianMixture(2, random_state=0).fit(FRAMES["pandas"](two.X, NAMES))
+    frame = FRAMES["pandas"](two.X, NAMES)
+    model = GaussianMixture(2, random_state=0).fit(frame)
     other = pickle.loads(pickle.dumps(model, protocol))
     assert _frozen(other) == _frozen(model)
-    np.testing.assert_array_equal(other.predict_proba(two.X), model.predict_proba(two.X))
+    np.testing.assert_array_equal(other.predict_proba(frame), model.predict_proba(frame))
     unfitted = pickle.loads(pickle.dumps(GaussianMixture(4), protocol))
     assert unfitted.get_params() == GaussianMixture(4).get_params()
     assert _frozen(copy.deepcopy(model)) == _frozen(model)
@@ -759,7 +772,7 @@ def test_damaged_pickle(two, damage):
     model = GaussianMixture(2, random_state=0).fit(two.X)
     state = copy.deepcopy(model.__reduce_ex__(2)[2])
     assert set(damage) <= set(state)
-    with pytest.raises(ValueError, match="weights|means|covariance|precision|state|finite"):
+    with pytest.raises(ValueError, match=r"weights|means|covariance|precision|state|finite"):
         GaussianMixture.__new__(GaussianMixture).__setstate__({**state, **damage})
     GaussianMixture.__new__(GaussianMixture).__setstate__(state)
 

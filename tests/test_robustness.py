@@ -17,6 +17,7 @@ from helpers import (
     fitted,
     make_mixture,
     make_start,
+    natural,
     outcome,
     quiet_fit,
     start_params,
@@ -60,7 +61,7 @@ def test_not_finite(two, model, call, dtype, value):
     for row, column in ((0, 0), (313, 1), (599, 2)):
         X = two.X.astype(dtype)
         X[row, column] = value
-        with pytest.raises(ValueError, match="Input X contains (NaN|infinity)"):
+        with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
             CALLS[call](model, X)
     assert _frozen(model) == before
 
@@ -93,7 +94,9 @@ def test_other_dtypes(dtype):
     else:
         assert state_bytes(a) == state_bytes(b)
     for name in METHODS:
-        np.testing.assert_allclose(getattr(a, name)(X), getattr(b, name)(same), rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(a, name)(X), getattr(b, name)(same), rtol=1e-6, atol=1e-30, err_msg=name
+        )
     assert a.predict_proba(X).dtype.kind == "f"
     if dtype != ">f4":
         for name in ("accumulate", "log_density"):
@@ -123,7 +126,7 @@ def test_masked_arrays(two, model, call):
     X = np.ma.masked_array(two.X.copy())
     CALLS[call](model, X)
     X[3, 1] = np.ma.masked
-    with pytest.raises(ValueError, match="(?i)mask"):
+    with pytest.raises(ValueError, match=r"(?i)mask"):
         CALLS[call](model, X)
 
 
@@ -189,7 +192,7 @@ def test_columns_of_very_different_scale(covariance_type):
 @pytest.mark.parametrize("scale", [1e154, 1e200, 1e307])
 def test_values_too_large_to_square(covariance_type, scale):
     X = make_mixture(200, 2, 2).X * scale / 10
-    with pytest.raises(ValueError, match="(?i)overflow|too large"):
+    with pytest.raises(ValueError, match=r"(?i)overflow|too large"):
         GaussianMixture(2, covariance_type=covariance_type).fit(X)
 
 
@@ -197,13 +200,13 @@ def test_values_too_large_to_square(covariance_type, scale):
 def test_one_value_too_large(two, value):
     X = two.X.copy()
     X[5, 1], X[6, 2] = value, -value
-    with pytest.raises(ValueError, match="(?i)overflow|too large"):
+    with pytest.raises(ValueError, match=r"(?i)overflow|too large"):
         GaussianMixture(2).fit(X)
 
 
 def test_weights_that_overflow(two):
     """sum(w) D max |x - mean|^2 is what must be a number: 1e306 rows of width 50 are not."""
-    with pytest.raises(ValueError, match="(?i)overflow|too large"):
+    with pytest.raises(ValueError, match=r"(?i)overflow|too large"):
         GaussianMixture(2).fit(two.X * 10, sample_weight=np.full(600, 1e304))
 
 
@@ -277,10 +280,9 @@ def test_faulty_columns_strict(kind, covariance_type, init):
             assert np.isfinite(result.lower_bound_)
             assert result.status_ is not Status.DEGENERATE
         return
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{COLLAPSED}") as caught:
         fit()
     message = str(caught.value)
-    assert message.startswith(COLLAPSED)
     if init != "labels":
         expected = {"identical": "identical", "duplicate": "olumn", "dependent": "olumn"}.get(kind, "olumn 1")
         assert expected in message, message
@@ -339,12 +341,11 @@ def _spike(covariance_type):
     rng = np.random.default_rng(5)
     X = rng.normal(size=(200, 2))
     X[:20] = [0.5, 0.25]
-    full = np.array([np.eye(2), 1e-3 * np.eye(2)])
-    natural = {"full": full, "diag": np.array([[1.0, 1.0], [1e-3, 1e-3]]), "spherical": np.array([1.0, 1e-3])}
+    precisions = np.array([np.eye(2), 1e3 * np.eye(2)])
     start = {
-        "weights_init": [0.9, 0.1],
-        "means_init": [[0.0, 0.0], [0.5, 0.25]],
-        "precisions_init": {"full": np.linalg.inv(full)}.get(covariance_type, 1 / natural[covariance_type]),
+        "weights_init": np.array([0.9, 0.1]),
+        "means_init": np.array([[0.0, 0.0], [0.5, 0.25]]),
+        "precisions_init": natural(precisions, covariance_type),
     }
     return X, start
 
@@ -365,17 +366,15 @@ def test_collapse_strict(covariance_type):
         assert np.isfinite(values).all()
     assert (np.linalg.eigvalsh(fitted(model).covariances) > 0).all()
     assert np.isfinite(model.score(X))
-    # the parameters of the last iteration that could still be evaluated: a little further means collapse
-    assert np.linalg.eigvalsh(fitted(model).covariances[1]).max() < 1e-6
-    result = fastem.em(
-        X, start_params(_arrays(start), covariance_type), covariance=covariance_type, tol=0, max_iter=5000
-    )
+    # the last sound ones: the M-step from them is the one that fails
+    with pytest.raises(ValueError, match=COLLAPSED):
+        fastem.m_step(fastem.accumulate(X, model.params_), covariance_type)
+    params = start_params(start, covariance_type)
+    result = fastem.em(X, params, covariance=covariance_type, tol=0, max_iter=5000)
     assert result.status is Status.DEGENERATE
     assert result.loglik == pytest.approx(fastem.log_density(X, result.params).sum(), rel=1e-9)
-
-
-def _arrays(start):
-    return {name: np.array(value) for name, value in start.items()}
+    with pytest.raises(ValueError, match=COLLAPSED):
+        fastem.m_step(result.stats, covariance_type)
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
@@ -475,7 +474,7 @@ def test_bound_never_falls_without_regularisation(covariance_type):
 # ---- 20, 26: failures leave the estimator as it was --------------------------------------------------
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -494,7 +493,7 @@ FAILURES = {
     "bad parameter": (ValueError, lambda m, X: m.set_params(tol=-1).fit(X)),
     "bad weights": (ValueError, lambda m, X: m.fit(X, sample_weight=-np.ones(len(X)))),
     "Ctrl-C": (KeyboardInterrupt, lambda m, X: m.fit(X, callback=_raise(KeyboardInterrupt()))),
-    "error in the callback": (Stop, lambda m, X: m.fit(X, callback=_raise(Stop()))),
+    "error in the callback": (StopError, lambda m, X: m.fit(X, callback=_raise(StopError()))),
     "Ctrl-C in fit_predict": (KeyboardInterrupt, lambda m, X: _interrupt_soon(lambda: m.fit_predict(X))),
 }
 
@@ -560,8 +559,8 @@ def test_interrupt_of_em(two):
     with pytest.raises(FitInterrupted) as caught:
         fastem.em(two.X, params, tol=0.0, callback=_raise(KeyboardInterrupt()))
     assert caught.value.result.n_iter in (2, 3)
-    with pytest.raises(Stop):
-        fastem.em(two.X, params, tol=0.0, callback=_raise(Stop()))
+    with pytest.raises(StopError):
+        fastem.em(two.X, params, tol=0.0, callback=_raise(StopError()))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
@@ -577,7 +576,7 @@ def test_interrupt_of_another_method(two):
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 def test_ctrl_c_is_served_at_once():
-    """Within 0.2 s of the signal, at a size where one pass takes far longer; the best of five tries (a busy machine)."""
+    """Within 0.2 s of the signal, at a size where one pass takes far longer; the best of five (a busy machine)."""
     mixture = make_mixture(2000, 20, 40)
     X = np.tile(mixture.X, (200, 1))
     start = make_start(mixture, "full")
@@ -644,7 +643,7 @@ def test_statistics_of_another_family_are_refused(two, model):
     stats = fastem.accumulate(two.X, model.params_)
     with pytest.raises(ValueError, match="covariance"):
         fastem.m_step(stats, "diag")
-    with pytest.raises(ValueError, match="covariance|ball"):
+    with pytest.raises(ValueError, match=r"covariance|ball"):
         fastem.m_step(stats, "ball")
     with pytest.raises(ValueError, match="origin"):
         stats + fastem.accumulate(two.X, model.params_._replace(means=model.means_ + 1))

@@ -198,7 +198,7 @@ BAD = {
     "too short": (lambda w: w[:-1], "sample_weight"),
     "too long": (lambda w: np.append(w, 1.0), "sample_weight"),
     "two axes": (lambda w: w[:, None], "(?i)weight"),
-    "text": (lambda w: ["a"] * len(w), ""),
+    "text": (lambda w: ["a"] * len(w), "could not convert|sample_weight"),
 }
 CALLS = {
     "fit": lambda m, X, w: m.fit(X, sample_weight=w),

@@ -1,0 +1,146 @@
+"""Statistics add up and move; families estimate and factorise what NumPy and SciPy say."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import fastem
+from fastem import reference
+from fastem.covariance import COVARIANCES, factorise, from_precisions, log_norm
+from fastem.model import outer
+
+
+def well_conditioned(rng, *shape):
+    A = rng.normal(size=(*shape, shape[-1])) / np.sqrt(shape[-1]) + np.eye(shape[-1])
+    return A @ A.swapaxes(-1, -2)
+
+
+def data(covariance, N=400, D=3, K=4):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(N, D)) * [1, 10, 0.1] + 5
+    labels = rng.integers(0, K, size=N)
+    return X, labels, fastem.moments(X, labels=labels, covariance=covariance)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_m_step_on_labels_equals_numpy(covariance):
+    X, labels, stats = data(covariance)
+    params = fastem.m_step(stats, covariance)
+    groups = [X[labels == k] for k in range(4)]
+    scatters = [np.cov(g.T, bias=True) for g in groups]
+    pooled = sum(len(g) * s for g, s in zip(groups, scatters, strict=True)) / len(X)
+    expected = {
+        "full": np.array(scatters),
+        "tied": pooled[None],
+        "diag": np.array([np.diag(s) for s in scatters])[:, None, :],
+        "spherical": np.array([np.trace(s) / 3 for s in scatters])[:, None, None],
+    }[covariance]
+    assert_allclose(params.weights, [len(g) / len(X) for g in groups], rtol=1e-13)
+    assert_allclose(params.means, [g.mean(axis=0) for g in groups], rtol=1e-13)
+    assert_allclose(params.covariances, expected, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_statistics_add_and_move(covariance):
+    X, labels, whole = data(covariance)
+    origin = whole.origin
+    one, two = (
+        fastem.moments(X[part], labels=labels[part], n_components=4, covariance=covariance, origin=origin)
+        for part in (slice(0, 150), slice(150, None))
+    )
+    for total in (one + two, sum([one, two])):
+        for field in ("s0", "s1", "s2"):
+            assert_allclose(getattr(total, field), getattr(whole, field), rtol=1e-12, atol=1e-10)
+        assert total.n_rows == whole.n_rows
+        assert total.sum_w == 400
+    moved = whole.shifted(origin + [3.0, -20.0, 0.5])
+    with pytest.raises(ValueError, match="shifted"):
+        _ = moved + whole
+    back = moved.shifted(origin)
+    assert_allclose(back.s1, whole.s1, atol=1e-8)
+    assert_allclose(back.s2, whole.s2, rtol=1e-9, atol=1e-8)
+    direct = fastem.moments(X, labels=labels, covariance=covariance, origin=moved.origin)
+    assert_allclose(moved.s1, direct.s1, rtol=1e-11)
+    assert_allclose(moved.s2, direct.s2, rtol=1e-11)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(("K", "D"), [(1, 1), (3, 1), (1, 4), (4, 4), (3, 5)])
+def test_factor_and_precisions(covariance, K, D):
+    family = COVARIANCES[covariance]
+    C = well_conditioned(np.random.default_rng(0), K, D)
+    covariances = {
+        "full": C,
+        "tied": C[:1],
+        "diag": np.diagonal(C, axis1=1, axis2=2)[:, None, :],
+        "spherical": C[:, :1, :1],
+    }[covariance]
+    assert covariances.shape == family.shape(K, D)
+    factor = factorise(covariances)
+
+    def dense(matrices):
+        if matrices.shape[-2] == D > 1 or D == 1:
+            return np.broadcast_to(matrices, (K, D, D))
+        return np.eye(D) * np.broadcast_to(matrices, (K, 1, D))
+
+    precisions = np.linalg.inv(dense(covariances))
+    W = dense(factor)
+    assert_allclose(W.swapaxes(1, 2) @ W, precisions, rtol=1e-10, atol=1e-12)
+    assert (np.triu(W, 1) == 0).all()
+    canonical = 1 / covariances if covariances.shape[-2] == 1 else precisions[: len(covariances)]
+    again, factor_again = from_precisions(canonical)
+    assert_allclose(again, covariances, rtol=1e-10, atol=1e-12)
+    assert_allclose(factor_again, factor, rtol=1e-10, atol=1e-12)
+    params = fastem.Params(np.full(K, 1 / K), np.zeros((K, D)), covariances, factor)
+    log_det = np.linalg.slogdet(dense(covariances))[1]
+    assert_allclose(log_norm(params), -np.log(K) - 0.5 * (D * np.log(2 * np.pi) + log_det), rtol=1e-12)
+
+
+def test_estimates_are_batched_over_leading_axes():
+    stats = [data("full")[2], data("full", N=300)[2]]
+    fields = ("s0", "s1", "s2", "origin")
+    both = fastem.Stats(0.0, 0.0, 0.0, *(np.stack([getattr(s, f) for s in stats]) for f in fields), 0)
+    batched = COVARIANCES["full"].estimate(both, 1e-3)
+    for i, one in enumerate(stats):
+        for a, b in zip(batched, COVARIANCES["full"].estimate(one, 1e-3), strict=True):
+            assert_allclose(a[i], b, rtol=1e-14)
+    assert_allclose(factorise(batched[2])[1], factorise(batched[2][1]))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 4, 4), (3, 1, 4), (1, 1, 4), (3, 1, 1), (1, 1, 1)])
+def test_outer_reduces_to_each_shape(shape):
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=(2, 3, 4))
+    full = np.array([np.outer(a, b) for a, b in zip(u, v, strict=True)])
+    full = full if shape[0] == 3 else full.sum(axis=0, keepdims=True)
+    expected = full
+    if shape[1] == 1:
+        expected = np.diagonal(full, axis1=1, axis2=2)[:, None, :]
+        expected = expected if shape[2] == 4 else expected.sum(axis=2, keepdims=True)
+    assert_allclose(outer(u, v, shape), expected)
+
+
+def test_singular_components_are_named():
+    C = np.array([np.eye(2), np.ones((2, 2)), np.zeros((2, 2))])
+    with pytest.raises(fastem.SingularCovarianceError, match="ill-defined empirical covariance") as caught:
+        factorise(C, tolerance=1e-15)
+    assert caught.value.components == [1, 2]
+    with pytest.raises(fastem.SingularCovarianceError) as caught:
+        factorise(np.array([[[1.0, 2.0]], [[0.0, 1.0]], [[np.nan, 1.0]]]))
+    assert caught.value.components == [1, 2]
+
+
+def test_statistics_of_another_family_are_refused():
+    with pytest.raises(ValueError, match="same covariance"):
+        fastem.m_step(data("diag")[2], "full")
+
+
+def test_em_ends_on_an_e_step():
+    X, _, stats = data("full")
+    result = fastem.em(X, fastem.m_step(stats), tol=0, max_iter=5)
+    again = reference.accumulate(X, result.params, np.ones(len(X)))
+    assert result.n_iter == len(result.history) == 5
+    assert result.status is fastem.Status.MAX_ITER
+    assert_allclose(result.loglik, again.loglik, rtol=1e-13)
+    assert_allclose(result.history[-1] * len(X), again.loglik, rtol=1e-13)
+    assert_allclose(result.stats.s2, again.s2, rtol=1e-10, atol=1e-9)
