@@ -234,7 +234,7 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
     K, D = params.means.shape
     sd = np.broadcast_to(np.sqrt(variances(params.covariances)), (K, D))
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    shown = min(D, max(1, (console.width - 22) // 16))
+    shown = min(D, max(1, (console.width - 22) // 18))
     labels = (names or [f"x{j}" for j in range(D)])[:shown]
     caption = None if shown == D else f"{shown} of {D} features shown"
     table = Table(
@@ -245,7 +245,7 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
         caption=caption,
     )
     for k, weight in enumerate(params.weights):
-        cells = [f"{params.means[k, j]:.6g} ({sd[k, j]:.3g})" for j in range(shown)]
+        cells = [f"{params.means[k, j]:.5g} ({sd[k, j]:.3g})" for j in range(shown)]
         table.add_row(str(k), f"{weight:.4f}", *cells)
     console.print(table)
 
@@ -315,7 +315,7 @@ def _reporting() -> Iterator[None]:
             raise typer.Exit(1) from None
 
 
-def _say(kind: str, what: Warning | Exception | str) -> None:
+def _say(kind: str, what: Warning | Exception) -> None:
     """Print one line on standard error, whatever the message."""
     text = str(what) or type(what).__name__
     if isinstance(what, OSError) and what.filename:

@@ -101,9 +101,8 @@ def save(
     if len(names) not in (0, D):
         raise ValueError(f"feature_names should have {D} names, one for each feature, but got {len(names)}")
     mixture = (model.weights_, model.means_, model.covariances_)
-    GaussianMixture.from_parameters(
-        *mixture, model.covariance_type
-    )  # better to fail now than when it is read
+    # Refused now rather than when it is read.
+    GaussianMixture.from_parameters(*mixture, model.covariance_type)
     target = Path(path)
     check_output(target, MODEL_ENDINGS)
     arrays: dict[str, Any] = {
@@ -540,12 +539,13 @@ def write_table(path: str | os.PathLike[str], values: Array, names: Sequence[str
     Examples
     --------
     >>> import os, tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> from fastem.files import write_table
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "labels.csv")
     ...     write_table(path, np.array([0, 1]), ["label"])
-    ...     open(path).read()
+    ...     Path(path).read_text()
     'label\n0\n1\n'
     """
     target = Path(path)

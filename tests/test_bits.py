@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import (
     TYPES,
+    Fitted,
     assert_close,
     digest,
     exact_m_step,
@@ -250,7 +251,9 @@ def test_every_number_of_components(k):
     np.testing.assert_allclose(stats.s0, resp.sum(0), rtol=1e-10, atol=1e-13)
     want = from_params(fastem.m_step(stats, reg_covar=1e-3))
     other = from_params(fastem.m_step(fastem.moments(mixture.X, resp=resp), reg_covar=1e-3))
-    assert_close(want, other, 1e-9)
+    some = stats.s0 > 1e-3  # s0 + 10 eps draws the mean of fewer rows than that towards the origin
+    assert some.sum() > k / 2
+    assert_close(*(Fitted(*(array[some] for array in fit)) for fit in (other, want)), 1e-9)
 
 
 def test_rows_are_scored_alone():
