@@ -29,14 +29,14 @@ OPTIONS: Final[dict[str, Any]] = dict(cache=True, nogil=True, error_model="numpy
 EXACT: Final[dict[str, Any]] = OPTIONS | dict(fastmath={"contract"})
 PARALLEL: Final[dict[str, Any]] = OPTIONS | dict(parallel=True)
 
-_entry = threading.Lock()
+_entry, _compiling = threading.Lock(), threading.Lock()
 _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
 def _after_fork() -> None:
-    global _forked, _pool, _entry
-    _forked, _pool, _entry = True, None, threading.Lock()
+    global _forked, _pool, _compiling
+    _forked, _pool, _compiling = True, None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -69,9 +69,12 @@ class Kernel:
             return dispatcher
         signature = (*(types.intp,) * n_ints, rows(dtype), *self.args)
         if signature not in dispatcher.overloads:
-            dispatcher.disable_compile(False)
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()  # later calls convert to this signature, they never add another
+            with _compiling:
+                for one in (self.worker, self.parallel):  # the parallel kernel compiles the worker again
+                    one.disable_compile(False)
+                dispatcher.compile(signature)
+                for one in (self.worker, self.parallel):  # later calls convert to what is there
+                    one.disable_compile(bool(one.signatures))
         return dispatcher
 
     def __call__(self, n_blocks: int, X: np.ndarray, *args: Any) -> None:

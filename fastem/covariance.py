@@ -92,10 +92,12 @@ class Covariance:
         divisor = mass * s1.shape[-1] if self.form == "spherical" else mass
         covariances = scatter / divisor[..., None, None]
         diagonal = variances(covariances)
-        # What is left of s2 after cancellation, if it is below rounding, is zero: constant columns end here.
-        diagonal[diagonal <= 4 * EPS * variances(s2 / divisor[..., None, None])] = 0.0
+        # A variance below the rounding of s2's cancellation or of the rows themselves is zero: constant columns.
+        means = stats.origin + step
+        rounding = 4 * EPS * s2 + outer(nk[..., None] * means, (2 * EPS) ** 2 * means, s2.shape)
+        diagonal[diagonal <= variances(rounding / divisor[..., None, None])] = 0.0
         diagonal += reg_covar
-        return weights, stats.origin + step, covariances
+        return weights, means, covariances
 
 
 def variances(covariances: Array) -> Array:
@@ -161,7 +163,9 @@ def log_norm(params: Params) -> Array:
 
 
 @np.errstate(all="ignore")
-def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0) -> Params:
+def m_step(
+    stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, previous: Params | None = None
+) -> Params:
     """The M-step: the mixture that maximises the expected complete-data log-likelihood.
 
     Parameters
@@ -169,6 +173,8 @@ def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0) ->
     stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
     covariance : "full", "tied", "diag" or "spherical"
     reg_covar : added to every variance
+    previous : Params, optional
+        with ``reg_covar=0``, where a component without rows takes its covariance from (it has none of its own)
 
     Returns
     -------
@@ -188,15 +194,25 @@ def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0) ->
     >>> params.means.ravel(), params.covariances.ravel()
     (array([ 1., 11.]), array([1., 1.]))
     """
-    family = COVARIANCES[covariance]
+    family = find(covariance)
     if stats.s2.shape != family.shape(*stats.s1.shape):
         raise ValueError(
             f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
             f"statistics have {stats.s2.shape}: make them with the same covariance"
         )
     weights, means, covariances = family.estimate(stats, reg_covar)
+    if previous is not None and reg_covar == 0 and not family.shared:
+        empty = stats.s0 <= 10 * EPS
+        covariances[empty] = previous.covariances[empty]
     tolerance = 0.0 if reg_covar > 0 else 4 * means.shape[-1] * EPS
     return Params(weights, means, covariances, factorise(covariances, tolerance))
+
+
+def find(covariance: str) -> Covariance:
+    """The family of this name; ValueError if there is none."""
+    if covariance not in COVARIANCES:
+        raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
+    return COVARIANCES[covariance]
 
 
 COVARIANCES = {

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.covariance import COVARIANCES, SingularCovarianceError, m_step
+from fastem.covariance import SingularCovarianceError, find, m_step
 from fastem.estep import LABELS, RESP, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.sources import Source
-from fastem.validate import as_source, check_labels, check_resp
+from fastem.validate import as_source, check_em, check_labels, check_means, check_resp
 
 Callback = Callable[[int, float, Params], Any]
 
@@ -60,7 +60,7 @@ def run(
     result = None
 
     def propose(stats: Stats) -> Params:
-        return m_step(stats, covariance, reg_covar=reg_covar)
+        return m_step(stats, covariance, reg_covar=reg_covar, previous=params)
 
     def accept(params: Params, stats: Stats, status: Status) -> Result:
         return Result(params, stats, stats.loglik, history, len(history), status)
@@ -140,6 +140,7 @@ def em(
     >>> result.status.name, result.params.means.round(3).ravel()
     ('CONVERGED', array([ 1., 11.]))
     """
+    check_em(params, covariance, reg_covar, tol, max_iter)
     source = as_source(X, sample_weight, n_features=params.means.shape[1])
     return run(
         source,
@@ -217,28 +218,23 @@ def moments(
     source = as_source(X, sample_weight)
     if (resp is None) == (labels is None):
         raise ValueError("moments needs either resp (N, K) or labels (N,), and not both")
-    about = None if origin is None else np.asarray(origin, dtype=np.float64)
-    if resp is not None:
-        rows = check_resp(resp, source.n_rows)
-        return known(source, RESP, rows, rows.shape[1], covariance, about)
-    codes, K = check_labels(labels, source.n_rows, n_components)
-    return known(source, LABELS, codes, K, covariance, about)
-
-
-def known(source: Source, mode: int, given: Any, K: int, covariance: str, origin: Array | None = None) -> Stats:
-    """`moments` on a source."""
+    if labels is None:
+        mode, (given, K) = RESP, check_resp(resp, source.n_rows, n_components)
+    else:
+        mode, (given, K) = LABELS, check_labels(labels, source.n_rows, n_components)
     D = source.n_features
+    shape = find(covariance).shape(K, D)
 
     def sums(origin: Array, shape: tuple[int, ...]) -> Stats:
         accumulator = Accumulator(at(origin), shape, mode, given)
         return source.reduce(accumulator, accumulator.slice_rows)
 
-    if origin is None:
-        first, _ = source.sample(1, np.random.RandomState(0))
-        rough = sums(np.repeat(first[:1], K, axis=0), (0, 0, 0))
-        with np.errstate(all="ignore"):
-            origin = np.where(rough.s0[:, None] > 0, rough.origin + rough.s1 / rough.s0[:, None], rough.origin)
-    return sums(np.broadcast_to(origin, (K, D)), COVARIANCES[covariance].shape(K, D))
+    if origin is not None:
+        return sums(check_means(origin, K, D), shape)
+    first, _ = source.sample(1, np.random.RandomState(0))
+    rough = sums(np.repeat(first[:1], K, axis=0), (0, 0, 0))
+    mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
+    return sums(rough.origin + rough.s1 / mass, shape)
 
 
 def at(means: Array) -> Params:

@@ -210,7 +210,9 @@ class GaussianMixture:
         params, status = best.params, best.status
         if best.n_iter and status is not Status.DEGENERATE:
             try:
-                params = m_step(best.stats, self.covariance_type, reg_covar=self.reg_covar)
+                params = m_step(
+                    best.stats, self.covariance_type, reg_covar=self.reg_covar, previous=best.params
+                )
             except SingularCovarianceError:
                 status = Status.DEGENERATE
         self._store(params, source.dtype)
@@ -237,7 +239,7 @@ class GaussianMixture:
         shape = COVARIANCES[self.covariance_type].natural_shape(K, D)
         for name, now, before in (
             ("n_components", K, len(self.weights_)),
-            ("n_features", D, self.n_features_in_),
+            ("n_features", D, np.shape(self.means_)[1]),
             ("covariance_type", shape, self.covariances_.shape),
         ):
             if now != before:
@@ -320,7 +322,7 @@ class GaussianMixture:
     def _source(self, X: Any) -> ArraySource:
         validate.check_fitted(self)
         validate.check_names(X, getattr(self, "feature_names_in_", None))
-        return ArraySource(validate.check_rows(X, n_features=self.n_features_in_))
+        return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64. Makes no N x K array."""
@@ -334,7 +336,8 @@ class GaussianMixture:
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)
-        return score(source, self.params_, density=True).density.astype(source.dtype, copy=False)
+        with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
+            return score(source, self.params_, density=True).density.astype(source.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density of the rows of X, weighted by `sample_weight` (N,)."""
@@ -441,10 +444,8 @@ class GaussianMixture:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "weights_" in state:  # a pickle from elsewhere must not make a model that crashes a kernel
-            validate.make_params(
-                self.weights_ / self.weights_.sum(), self.means_, self.covariances_, self.covariance_type
-            )
+        if "weights_" in state:
+            validate.check_state(self)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_")

@@ -146,7 +146,10 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
 
     Examples
     --------
-    See `save`.
+    >>> import fastem
+    >>> fastem.save(fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical"), "model.npz")
+    >>> fastem.load("model.npz").predict([[0.5]])
+    array([0])
     """
     source = Path(path)
     arrays = _read_archive(source)

@@ -125,13 +125,15 @@ def from_rows(source: Source, K: int, shape: tuple[int, ...], rng: np.random.Ran
 
 
 def from_noise(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
-    """Responsibilities drawn uniformly and normalised, in the order in which scikit-learn draws them."""
+    """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
     origin = at(np.repeat(mean.origin, K, axis=0))
 
     def add(block: Block) -> Stats:
-        resp = rng.uniform(size=(len(block.X), K))
-        resp /= resp.sum(axis=1, keepdims=True)
+        present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
+        drawn = rng.uniform(size=(np.count_nonzero(present), K))
+        resp = np.zeros((len(block.X), K))
+        resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
         return Accumulator(origin, shape, RESP, resp)(block._replace(start=0))
 
     return source.reduce(add, BLOCK_ROWS * max(1, 2**20 // (BLOCK_ROWS * K)))  # 8 MiB of uniforms at a time

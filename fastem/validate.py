@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, from_precisions
+from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, find, from_precisions, variances
 from fastem.model import Array, Params
 from fastem.sources import ArraySource
 
@@ -138,25 +138,25 @@ def as_source(X: Any, sample_weight: ArrayLike | None = None, *, n_features: int
     return ArraySource(rows, check_weight(sample_weight, len(rows)))
 
 
-def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[np.int64], int]:
+def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
     """Labels as (N,) int64, and K."""
     array = np.asarray(labels)
     if array.shape != (n_rows,) or array.dtype.kind not in "iu":
         raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
-    K = int(array.max()) + 1 if n_components is None else n_components
+    K = int(array.max()) + 1 if n_components is None else int(n_components)
     if array.min() < 0 or array.max() >= K:
         raise ValueError(f"labels must lie in 0..{K - 1}; got {array.min()}..{array.max()}")
     return array.astype(np.int64, copy=False), K
 
 
-def check_resp(resp: Any, n_rows: int) -> Array:
-    """Responsibilities as (N, K) float64."""
+def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+    """Responsibilities as (N, K) float64, and K."""
     array = np.asarray(resp, dtype=np.float64)
-    if array.ndim != 2 or len(array) != n_rows:
-        raise ValueError(f"resp must have shape ({n_rows}, K); got {array.shape}")
+    if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (n_components or array.shape[1]):
+        raise ValueError(f"resp must have shape ({n_rows}, {n_components or 'K'}); got {array.shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError("resp must be finite and not negative")
-    return array
+    return array, array.shape[1]
 
 
 # --- feature names ------------------------------------------------------------------------------------------------
@@ -225,6 +225,20 @@ def check_constructor(estimator: Any) -> None:
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
 
 
+def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
+    """Check the arguments of `em`."""
+    shape = find(covariance).shape(*params.means.shape)
+    if params.covariances.shape != shape:
+        got = params.covariances.shape
+        raise ValueError(f"covariance={covariance!r} needs covariances of shape {shape}; got {got}")
+    if not 0 <= reg_covar < np.inf:
+        raise ValueError(f"reg_covar must be in [0, inf); got {reg_covar!r}")
+    if not 0 <= tol < np.inf:
+        raise ValueError(f"tol must be in [0, inf); got {tol!r}")
+    if not (isinstance(max_iter, numbers.Integral) and max_iter >= 1):
+        raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
+
+
 def _demand(holds: Any, name: str, expected: str, value: Any) -> None:
     if not holds:
         raise ValueError(f"The {name!r} parameter of {NAME} must be {expected}. Got {value!r} instead.")
@@ -253,6 +267,22 @@ def check_n_samples(n_samples: Any) -> None:
         )
 
 
+def check_state(estimator: Any) -> None:
+    """Check a fitted estimator's arrays, so that a pickle from elsewhere cannot crash a kernel."""
+    K, D = np.shape(np.atleast_2d(estimator.means_))
+    check_means(estimator.means_, K, D)
+    shape = COVARIANCES[estimator.covariance_type].natural_shape(K, D)
+    weights = _array("weights", estimator.weights_, (K,))
+    covariances = _array("covariances", estimator.covariances_, shape)
+    cholesky = _array("precisions_cholesky", estimator.precisions_cholesky_, shape)
+    canonical = COVARIANCES[estimator.covariance_type].shape(K, D)
+    sound = (weights >= 0).all() and abs(weights.sum() - 1) < 1e-3
+    for array in (covariances, cholesky):
+        sound = sound and (variances(array.reshape(canonical)) > 0).all()
+    if not sound:
+        raise ValueError("the state is not that of a mixture: weights, covariances or precisions are not positive")
+
+
 # --- mixtures -----------------------------------------------------------------------------------------------------
 
 
@@ -271,7 +301,7 @@ def check_weights(weights: ArrayLike, K: int) -> Array:
     if (array < 0).any() or (array > 1).any():
         raise ValueError(
             "The parameter 'weights' should be in the range [0, 1], but got "
-            f"max value {array.min():.5f}, min value {array.max():.5f}"
+            f"max value {array.max():.5f}, min value {array.min():.5f}"
         )
     if abs(1.0 - array.sum()) > 1e-6:
         raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
@@ -328,8 +358,7 @@ def make_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, co
     >>> fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [1.0, 4.0], "spherical").factor.ravel()
     array([1. , 0.5])
     """
-    if covariance not in COVARIANCES:
-        raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
+    find(covariance)
     rows = np.asarray(means, dtype=np.float64)
     if rows.ndim != 2 or rows.size == 0:
         raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")

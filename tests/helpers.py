@@ -58,7 +58,8 @@ def make_mixture(n, d, k, *, spacing=8.0, seed=0):
     line /= np.linalg.norm(line)
     means = spacing * np.outer(rng.permutation(k) - (k - 1) / 2, line)
     means += 0.3 * spacing * rng.uniform(-1, 1, (k, d)) / np.sqrt(d)
-    roots = 0.5 * rng.normal(size=(k, d, d)) / np.sqrt(d) + np.eye(d) * rng.uniform(0.5, 1.0, (k, 1, 1))
+    axes, _ = np.linalg.qr(rng.normal(size=(k, d, d)))
+    roots = axes * rng.uniform(0.5, 1.2, (k, 1, d))  # well conditioned: a start nearby loses no component
     labels = rng.choice(k, n, p=weights)
     labels[:k] = np.arange(k)
     X = means[labels] + np.einsum("nij,nj->ni", roots[labels], rng.normal(size=(n, d)))

@@ -54,6 +54,30 @@ def test_number_of_threads():
     assert one == two == seven
 
 
+COLD = """
+import json, warnings
+import helpers
+from fastem import GaussianMixture
+warnings.simplefilter("ignore")
+X = helpers.make_mixture(30011, 3, 4, spacing=2.0).X
+out = {}
+for t in ("full", "diag"):
+    m = GaussianMixture(4, covariance_type=t, random_state=0, max_iter=5).fit(X)
+    out[t] = [helpers.digest(v) for v in (m.weights_, m.means_, m.covariances_, m.score_samples(X))]
+print(json.dumps(out))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fresh_compilation(tmp_path, threads):
+    """A process that compiles the kernels and one that loads them from the cache compute the same bits."""
+    env = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": str(threads)}
+    compiled, loaded = (run_child(COLD, **env) for _ in range(2))
+    assert any(tmp_path.rglob("*.nbi"))
+    assert compiled == loaded
+
+
 def test_set_num_threads():
     """The same through Numba's own switch, in one process."""
     numba = pytest.importorskip("numba")

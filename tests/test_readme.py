@@ -19,7 +19,8 @@ MODULES = [
 
 
 @pytest.fixture(autouse=True)
-def _printing():
+def _printing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with np.printoptions(legacy="1.25"):  # np.float64(1.0) prints as 1.0
         yield
 

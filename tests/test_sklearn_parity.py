@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import threadpoolctl
 from helpers import (
     TYPES,
     assert_close,
@@ -28,7 +29,7 @@ COMPONENTS = (1, 2, 5, 17)
 SPACING = {"separated": 8.0, "overlapping": 1.5}
 
 # every dimension, every number of components with every type, both regularisations and both kinds of data
-_PAIRS = ((1, 17), (2, 5), (3, 17), (7, 2), (10, 5), (13, 1), (16, 2), (33, 5))
+_PAIRS = ((1, 17), (2, 5), (3, 17), (7, 2), (10, 5), (13, 1), (16, 2), (33, 2))
 COVER = [
     (covariance_type, d, k, (1e-6, 0.0)[(i + t) % 2], ("overlapping", "separated")[(i // 2 + t) % 2])
     for t, covariance_type in enumerate(TYPES)
@@ -61,7 +62,8 @@ def _peer_snapshots(X, options):
     """Run scikit-learn once, stopping at each of STEPS; return the Fitted after each and all lower bounds."""
     model, snapshots, bounds, done = Peer(**options, warm_start=True), {}, [], 0
     for step in STEPS:
-        quiet_fit(model.set_params(max_iter=step - done), X)
+        with threadpoolctl.threadpool_limits(1, "blas"):  # small products: several threads are far slower
+            quiet_fit(model.set_params(max_iter=step - done), X)
         snapshots[step], done = fitted(model), step
         bounds += model.lower_bounds_
     return model, snapshots, bounds
@@ -102,10 +104,11 @@ def _assert_same_answers(model, peer, X):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
 
 
+_SMALL, _LARGE = ((1, 5), (3, 2), (10, 5), (16, 2)), ((2, 17), (16, 17), (33, 5))
 FLOAT32 = [
-    pytest.param(t, d, k, data, marks=() if (i + j) % 4 == 0 else pytest.mark.slow)
+    pytest.param(t, d, k, data, marks=() if (d, k) in _SMALL and (i + j) % 4 == 0 else pytest.mark.slow)
     for i, t in enumerate(TYPES)
-    for j, ((d, k), data) in enumerate(itertools.product(((1, 5), (3, 2), (10, 5), (16, 17)), SPACING))
+    for j, ((d, k), data) in enumerate(itertools.product(_SMALL + _LARGE, SPACING))
 ]
 
 
