@@ -54,9 +54,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for th
 def fit(
     file: DataFile,
     components: Annotated[int, typer.Option("--components", "-k", min=1, help="Number of components.")] = 1,
-    covariance: Annotated[
-        Literal["full", "tied", "diag", "spherical"], typer.Option(help="Covariance type.")
-    ] = "full",
+    covariance: Annotated[Literal["full", "tied", "diag", "spherical"], typer.Option(help="Covariance type.")] = "full",
     columns: Columns = None,
     weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
     init: Annotated[
@@ -65,17 +63,11 @@ def fit(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
     max_iter: Annotated[int, typer.Option(min=0, help="Iterations at most.")] = 100,
-    tol: Annotated[
-        float, typer.Option(min=0.0, help="Stop at this change of the mean log-likelihood.")
-    ] = 1e-3,
+    tol: Annotated[float, typer.Option(min=0.0, help="Stop at this change of the mean log-likelihood.")] = 1e-3,
     reg_covar: Annotated[float, typer.Option(min=0.0, help="Added to the variances.")] = 1e-6,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
 ) -> None:
     """Fit a mixture to a table and describe it."""
     with _reporting():

@@ -24,10 +24,17 @@ from numba import types
 # Contraction and reassociation let LLVM use FMA and vector sums; NaN and infinity keep their meaning
 # ('nnan' and 'ninf' are never set), because overflow and collapse are detected by them.
 FAST: Final = {"contract", "reassoc", "nsz", "arcp"}
-OPTIONS: Final[dict[str, Any]] = dict(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+COMMON: Final[dict[str, Any]] = dict(nogil=True, error_model="numpy", fastmath=FAST)
+# Workers and launchers are cached on disk; helpers are not, and are always inlined. Else the bits would depend on
+# the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
+# caller's module, optimised differently under one symbol name, and the linker takes the first.
+CACHED: Final[dict[str, Any]] = COMMON | dict(cache=True)
+PARALLEL: Final[dict[str, Any]] = CACHED | dict(parallel=True)
+HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
 # For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
-EXACT: Final[dict[str, Any]] = OPTIONS | dict(fastmath={"contract"})
-PARALLEL: Final[dict[str, Any]] = OPTIONS | dict(parallel=True)
+EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
+
+Function = Callable[..., Any]
 
 _entry, _compiling = threading.Lock(), threading.Lock()
 _forked = False
@@ -52,43 +59,56 @@ def rows(dtype: type) -> types.Array:
 
 
 class Kernel:
-    """A worker with its `prange` twin, compiled on first use for float64 or float32 rows.
+    """A worker and its `prange` launcher, compiled on first use for float64 or float32 rows.
+
+    The launcher gets the worker as a first-class function: it calls the machine code that a plain call runs. (A
+    launcher that names the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
 
     Parameters
     ----------
-    worker : dispatcher of ``worker(task, n_tasks, X, *args)``
-    parallel : dispatcher of ``parallel(n_tasks, X, *args)``, a `prange` over `worker`
+    worker : function ``worker(task, n_tasks, X, *args)``
+    launcher : function ``launcher(worker, n_tasks, X, *args)`` with a `prange` over tasks
     args : Numba types of ``*args``
     """
 
-    def __init__(self, worker: Any, parallel: Any, args: Sequence[types.Type]) -> None:
-        self.worker, self.parallel, self.args = worker, parallel, tuple(args)
+    def __init__(self, worker: Function, launcher: Function, args: Sequence[types.Type]) -> None:
+        self.worker, self.launcher, self.args = worker, launcher, tuple(args)
+        self._compiled: dict[tuple[Function, Any], Function] = {}
 
-    def _ready(self, dispatcher: Any, n_ints: int, dtype: Any) -> Any:
-        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            return dispatcher
-        signature = (*(types.intp,) * n_ints, rows(dtype), *self.args)
-        if signature not in dispatcher.overloads:
+    def compiled(self, function: Function, dtype: Any) -> Function:
+        """The worker or the launcher for rows of a dtype.
+
+        Each has a dispatcher of its own with one signature, to which the arguments are converted (the layout of X,
+        for one). It never compiles another, whatever it is called with and from however many threads.
+        """
+        key = function, dtype
+        if key not in self._compiled:
             with _compiling:
-                for one in (self.worker, self.parallel):  # the parallel kernel compiles the worker again
-                    one.disable_compile(False)
-                dispatcher.compile(signature)
-                for one in (self.worker, self.parallel):  # later calls convert to what is there
-                    one.disable_compile(bool(one.signatures))
-        return dispatcher
+                if key not in self._compiled:
+                    self._compiled[key] = self._compile(function, dtype)
+        return self._compiled[key]
+
+    def _compile(self, function: Function, dtype: Any) -> Function:
+        dispatcher = numba.njit(**(CACHED if function is self.worker else PARALLEL))(function)
+        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            signature = types.void(types.intp, types.intp, rows(dtype), *self.args)
+            if function is self.launcher:
+                signature = types.void(types.FunctionType(signature), *signature.args[1:])
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        return dispatcher  # type: ignore[no-any-return]
 
     def __call__(self, n_blocks: int, X: np.ndarray, *args: Any) -> None:
         """Run over `n_blocks` blocks of the rows `X`, with as many threads as Numba is set to use."""
-        n_tasks = min(n_threads(), n_blocks)
+        worker, n_tasks = self.compiled(self.worker, X.dtype), min(n_threads(), n_blocks)
         if n_tasks <= 1:
-            self._ready(self.worker, 2, X.dtype)(0, 1, X, *args)
+            worker(0, 1, X, *args)
         elif not _forked and _entry.acquire(blocking=False):
             try:
-                self._ready(self.parallel, 1, X.dtype)(n_tasks, X, *args)
+                self.compiled(self.launcher, X.dtype)(worker, n_tasks, X, *args)
             finally:
                 _entry.release()
         else:
-            worker = self._ready(self.worker, 2, X.dtype)
             _run_in_pool(lambda task: worker(task, n_tasks, X, *args), n_tasks)
 
 

@@ -163,9 +163,7 @@ def log_norm(params: Params) -> Array:
 
 
 @np.errstate(all="ignore")
-def m_step(
-    stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, previous: Params | None = None
-) -> Params:
+def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, previous: Params | None = None) -> Params:
     """The M-step: the mixture that maximises the expected complete-data log-likelihood.
 
     Parameters

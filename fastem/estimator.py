@@ -210,9 +210,7 @@ class GaussianMixture:
         params, status = best.params, best.status
         if best.n_iter and status is not Status.DEGENERATE:
             try:
-                params = m_step(
-                    best.stats, self.covariance_type, reg_covar=self.reg_covar, previous=best.params
-                )
+                params = m_step(best.stats, self.covariance_type, reg_covar=self.reg_covar, previous=best.params)
             except SingularCovarianceError:
                 status = Status.DEGENERATE
         self._store(params, source.dtype)

@@ -60,9 +60,7 @@ class ModelFileError(ValueError):
 # Models
 
 
-def save(
-    model: GaussianMixture, path: str | os.PathLike[str], *, feature_names: Sequence[str] | None = None
-) -> None:
+def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names: Sequence[str] | None = None) -> None:
     """Write a fitted model to a ``.npz`` file that NumPy alone can read.
 
     The file appears whole or not at all. Array-valued constructor parameters and random generators are
@@ -154,9 +152,7 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     source = Path(path)
     arrays = _read_archive(source)
     covariance_type, parameters = (_text(source, arrays, name) for name in ("covariance_type", "parameters"))
-    weights, means, covariances = (
-        _floats(source, arrays, name) for name in ("weights", "means", "covariances")
-    )
+    weights, means, covariances = (_floats(source, arrays, name) for name in ("weights", "means", "covariances"))
     try:
         model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type)
         model.set_params(**_parse_parameters(parameters))
@@ -216,9 +212,7 @@ def _read_archive(path: Path) -> dict[str, Array]:
 def _check_stamp(path: Path, arrays: dict[str, Array], names: set[str]) -> None:
     if "format" not in arrays or "version" not in arrays:
         found = ", ".join(sorted(names)[:5]) or "none"
-        raise ModelFileError(
-            f"{path}: not a fastem model: expected arrays format, version, ..., found {found}"
-        )
+        raise ModelFileError(f"{path}: not a fastem model: expected arrays format, version, ..., found {found}")
     form, version = _text(path, arrays, "format"), _scalar(path, arrays, "version", "iu")
     if form != FORMAT:
         raise ModelFileError(f"{path}: not a fastem model: expected format '{FORMAT}', found '{form:.40}'")
@@ -447,9 +441,7 @@ def _npy_map(path: Path) -> Array:
     try:
         X = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path}: not a .npy file of numbers, or a damaged one ({_first_line(error)})"
-        ) from error
+        raise ValueError(f"{path}: not a .npy file of numbers, or a damaged one ({_first_line(error)})") from error
     if X.dtype.kind not in "fiub" or X.ndim not in (1, 2):
         found = f"{X.dtype} of shape {X.shape}"
         raise ValueError(f"{path}: expected numbers in one or two dimensions, found {found}")
@@ -469,9 +461,7 @@ def _parquet_read(path: Path, chosen: list[int]) -> Array:
     for field in fields:
         kind = field.type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-            raise ValueError(
-                f"{path}: column '{field.name}' holds {kind}, expected numbers; choose other columns"
-            )
+            raise ValueError(f"{path}: column '{field.name}' holds {kind}, expected numbers; choose other columns")
     table = file.read(columns=[field.name for field in fields])
     return np.stack([_parquet_column(path, field.name, table.column(field.name)) for field in fields], axis=1)
 

@@ -158,14 +158,10 @@ def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes
 
     bounds = getattr(model, "lower_bounds_", [])
     if not len(bounds):
-        raise ValueError(
-            "the model has no iterations to draw: expected one that was fitted with max_iter >= 1"
-        )
+        raise ValueError("the model has no iterations to draw: expected one that was fitted with max_iter >= 1")
     if ax is None:
         ax = _new_figure((6.0, 4.0)).subplots()
-    ax.plot(
-        np.arange(1, len(bounds) + 1), bounds, color=_PALETTE[0], marker="o", markersize=3.5, linewidth=1.2
-    )
+    ax.plot(np.arange(1, len(bounds) + 1), bounds, color=_PALETTE[0], marker="o", markersize=3.5, linewidth=1.2)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="iteration", ylabel="mean log-likelihood")
     _open_frame(ax)
@@ -190,9 +186,7 @@ def _scene(
     X = X if hasattr(X, "shape") else np.asarray(X)
     n = min(len(X), max_points)
     rows = np.arange(n) * len(X) // max(n, 1)
-    sample = (
-        X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-    )  # data frames keep their column names for predict
+    sample = X.iloc[rows] if hasattr(X, "iloc") else X[rows]  # data frames keep their column names for predict
     labels = model.predict(sample)
     weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[rows]
     return _Scene(
@@ -211,9 +205,7 @@ def _names(model: "GaussianMixture", feature_names: Sequence[str] | None, D: int
     if feature_names is None:
         return [str(name) for name in getattr(model, "feature_names_in_", [f"x{j}" for j in range(D)])]
     if len(feature_names) != D:
-        raise ValueError(
-            f"feature_names should have {D} names, one for each feature, but got {len(feature_names)}"
-        )
+        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {len(feature_names)}")
     return list(feature_names)
 
 

@@ -279,13 +279,11 @@ def test_far_points(covariance_type, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         score, proba, labels = model.score_samples(X), model.predict_proba(X), model.predict(X)
-    if dtype == "f8":
-        assert (score == -np.inf).all()
-    else:
-        assert not np.isnan(score).any()
-        assert (score < -1e45).all()
-    assert np.isin(proba, (0.0, 1.0)).all()
-    assert (proba.sum(axis=1) == 1).all()
+    assert (score == -np.inf).all()  # 1e25 squared is beyond float32
+    if dtype == "f8":  # float32's far points do not overflow in float64: they may tie
+        assert np.isin(proba, (0.0, 1.0)).all()
+        assert (proba.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-6)
     np.testing.assert_array_equal(proba.argmax(axis=1), labels)
     # and their neighbours in the same call are not touched
     mixed = np.concatenate([mixture.X[:5].astype(dtype), X])

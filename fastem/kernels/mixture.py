@@ -23,7 +23,7 @@ times slower.
 import numpy as np
 from numba import njit, prange, types
 
-from fastem._jit import EXACT, OPTIONS, PARALLEL, Kernel
+from fastem._jit import EXACT, HELPER, Kernel
 
 SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
 N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
@@ -81,7 +81,7 @@ def log(x):
     return e * 6.93147180369123816490e-01 - ((h - (s * (h + z * p) + e * 1.90821492927058770e-10)) - f)
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def load(X, start, n, xt):
     """xt[:D, :n] = X[start:start+n].T, in float64."""
     for b in range(n):
@@ -89,7 +89,7 @@ def load(X, start, n, xt):
             xt[d, b] = X[start + b, d]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def store(tile, start, n, rows):
     """rows[start:start+n] = tile[:, :n].T, by loops: Numba compiles a slice assignment in 2.5 s."""
     for b in range(n):
@@ -97,13 +97,13 @@ def store(tile, start, n, rows):
             rows[start + b, k] = tile[k, b]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def fill(row, value):
     for i in range(row.size):
         row[i] = value
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def centre(xt, mean, n, z):
     for d in range(mean.shape[0]):
         m = mean[d]
@@ -111,7 +111,7 @@ def centre(xt, mean, n, z):
             z[d, b] = xt[d, b] - m
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def quad_full(z, W, n, y, q):
     """q[b] = |W z[:, b]|^2, W lower triangular (P, P), P a multiple of 4."""
     for b in range(n):
@@ -134,7 +134,7 @@ def quad_full(z, W, n, y, q):
             q[b] += y[0, b] * y[0, b] + y[1, b] * y[1, b] + y[2, b] * y[2, b] + y[3, b] * y[3, b]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def quad_diag(z, w, n, q):
     """q[b] = sum_d (w[d] z[d, b])^2; a spherical factor has one w for all d."""
     D = z.shape[0]
@@ -147,7 +147,7 @@ def quad_diag(z, w, n, q):
             q[b] += y * y
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def joint(xt, lognorm, means, factor, n, z, y, lp):
     """lp[k, :n] = log(weight_k density_k(x)); a quadratic form that overflows gives -inf, never NaN."""
     D = means.shape[1]
@@ -165,7 +165,7 @@ def joint(xt, lognorm, means, factor, n, z, y, lp):
             lp[k, b] = v if v == v else -np.inf
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def best(lp, n, top, label):
     """The largest lp[:, b] and its index, the first of equals."""
     for b in range(n):
@@ -178,7 +178,7 @@ def best(lp, n, top, label):
             label[b] = k if better else label[b]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def normalise(lp, w, n, top, label, total, spread):
     """lp -> w * responsibilities, in place; total[b] = log density; spread[b] = entropy of the responsibilities.
 
@@ -209,7 +209,7 @@ def normalise(lp, w, n, top, label, total, spread):
             lp[k, b] *= label[b]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def add_full(zr, z, n, s2):
     """s2 += zr z' = sum_b r[b] z[:, b] z[:, b]', the lower triangle by 4 x 4 blocks."""
     for i in range(0, s2.shape[0], 4):
@@ -241,7 +241,7 @@ def add_full(zr, z, n, s2):
             add_row(s2[i + 3], j, a30, a31, a32, a33)
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def add_row(row, j, a0, a1, a2, a3):
     row[j] += a0
     row[j + 1] += a1
@@ -249,7 +249,7 @@ def add_row(row, j, a0, a1, a2, a3):
     row[j + 3] += a3
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
     """Add a tile's rows, weighted by resp (K, B), to the statistics about the means."""
     D = means.shape[1]
@@ -281,7 +281,7 @@ def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
                 scatter[0, d % s2.shape[2]] += second
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def add_hard(xt, label, w, means, n, z, s0, s1, s2):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
     D = means.shape[1]
@@ -304,7 +304,7 @@ def add_hard(xt, label, w, means, n, z, s0, s1, s2):
                 scatter[0, d % s2.shape[2]] += w[b] * z0[d] * z0[d]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def carve(scratch, P, K):
     """A worker's scratch memory as its arrays: xt, z, zr (P, B), lp (K, B), y (4, B) and five rows (B)."""
     B = scratch.size // scratch_rows(P, K)
@@ -312,12 +312,11 @@ def carve(scratch, P, K):
     return rows[:P], rows[P : 2 * P], rows[2 * P : 3 * P], rows[3 * P : 3 * P + K], rows[3 * P + K :]
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def scratch_rows(P, K):
     return 3 * P + K + 4 + 5
 
 
-@njit(**OPTIONS)
 def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch):
     """Blocks task, task + n_tasks, ... of the fused pass.
 
@@ -363,7 +362,7 @@ def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, fa
                 add_hard(xt, label, w, means, n, z, s0, s1, s2)
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def weighted_sum(w, values, n):
     """sum w v, where a row of weight 0 is absent even if its v is -inf."""
     total = 0.0
@@ -372,13 +371,12 @@ def weighted_sum(w, values, n):
     return total
 
 
-@njit(**OPTIONS)
+@njit(**HELPER)
 def padded(D):
     """The rows of a tile: D rounded up to the 4 x 4 blocking."""
     return (D + 3) // 4 * 4
 
 
-@njit(**OPTIONS)
 def score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
     """Blocks task, task + n_tasks, ... of scoring; each output that has a size is filled.
 
@@ -408,18 +406,18 @@ def score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label
                 store(lp, start, n, resp)
 
 
-@njit(**PARALLEL)
-def accumulate_parallel(n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch):
+def accumulate_launcher(
+    worker, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch
+):
     for task in prange(n_tasks):
-        accumulate_worker(
-            task, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch
+        worker(
+            np.intp(task), n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch
         )
 
 
-@njit(**PARALLEL)
-def score_parallel(n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
+def score_launcher(worker, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
     for task in prange(n_tasks):
-        score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch)
+        worker(np.intp(task), n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch)
 
 
 def _in(dtype, ndim, layout="C"):
@@ -431,7 +429,7 @@ _out1, _out2 = types.float64[::1], types.float64[:, ::1]
 _mixture = (_in(types.float64, 1), _in(types.float64, 2), _in(types.float64, 3))  # log_norm, means, factor
 accumulate = Kernel(
     accumulate_worker,
-    accumulate_parallel,
+    accumulate_launcher,
     (
         _in(types.float64, 1, "A"),
         _in(types.int64, 1, "A"),
@@ -446,6 +444,6 @@ accumulate = Kernel(
 )
 score = Kernel(
     score_worker,
-    score_parallel,
+    score_launcher,
     (*_mixture, types.intp, _out1, types.int64[::1], _out2, _out2, _out2),
 )
