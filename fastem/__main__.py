@@ -23,7 +23,7 @@ try:
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
-from fastem import datasets, files, plot
+from fastem import datasets, files, plot, tables
 from fastem.covariance import variances
 from fastem.estimator import GaussianMixture
 from fastem.model import Params
@@ -73,7 +73,7 @@ def fit(
     with _reporting():
         # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
         _check(output, files.MODEL_ENDINGS)
-        _check(labels, files.OUTPUT_ENDINGS)
+        _check(labels, tables.OUTPUT_ENDINGS)
         _check(picture, PLOT_ENDINGS)
         if picture is not None:
             plot.require_matplotlib()
@@ -93,7 +93,7 @@ def fit(
         if output is not None:
             files.save(model, output, feature_names=names)
         if labels is not None:
-            files.write_table(labels, model.predict(X), ["label"])
+            tables.write_table(labels, model.predict(X), ["label"])
         if picture is not None:
             figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
             figure.savefig(picture)
@@ -111,7 +111,7 @@ def predict(
 ) -> None:
     """Print or write the component of each row."""
     with _reporting():
-        _check(output, files.OUTPUT_ENDINGS)
+        _check(output, tables.OUTPUT_ENDINGS)
         model, X = _read_for_model(model_file, file, columns)
         if proba:
             _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
@@ -123,10 +123,10 @@ def predict(
 def score(model_file: ModelFile, file: DataFile, output: Output = None, columns: Columns = None) -> None:
     """Print log-likelihood, BIC and AIC of a table; with -o also write each row's log-likelihood."""
     with _reporting():
-        _check(output, files.OUTPUT_ENDINGS)
+        _check(output, tables.OUTPUT_ENDINGS)
         model, X = _read_for_model(model_file, file, columns)
         if output is not None:
-            files.write_table(output, model.score_samples(X), ["log_likelihood"])
+            tables.write_table(output, model.score_samples(X), ["log_likelihood"])
         _print_pairs(_quality(model, X, None))
 
 
@@ -139,7 +139,7 @@ def sample(
 ) -> None:
     """Draw rows from a model."""
     with _reporting():
-        _check(output, files.OUTPUT_ENDINGS)
+        _check(output, tables.OUTPUT_ENDINGS)
         model, names = _load(model_file)
         X, _ = model.set_params(random_state=seed).sample(number)
         _write(output, X, names or [f"x{j}" for j in range(X.shape[1])])
@@ -168,7 +168,7 @@ def main() -> None:
 def _check(path: Path | None, endings: tuple[str, ...]) -> None:
     """Refuse an output that could not be written, before the work for it is done."""
     if path is not None:
-        files.check_output(path, endings)
+        tables.check_output(path, endings)
 
 
 def _find(file: Path) -> Path:
@@ -183,10 +183,10 @@ def _read_weighted(
     path = _find(file)
     wanted = None if columns is None else columns.split(",")
     if weights is None:
-        return *files.read_table(path, wanted), None
-    X, names = files.read_table(path, None if wanted is None else [*wanted, weights])
+        return *tables.read_table(path, wanted), None
+    X, names = tables.read_table(path, None if wanted is None else [*wanted, weights])
     last = X.shape[1] - 1
-    j = files.choose_columns(path, [weights], names, last + 1)[0] if wanted is None else last
+    j = tables.choose_columns(path, [weights], names, last + 1)[0] if wanted is None else last
     features = [i for i in range(last + 1) if i != j]
     return X[:, features], names and [names[i] for i in features], X[:, j]
 
@@ -206,15 +206,15 @@ def _read_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[
     model, names = _load(model_file)
     path = _find(file)
     if columns is not None:
-        return model, files.read_table(path, columns.split(","))[0]
-    return model, files.read_table(path, names if files.column_names(path) is not None else None)[0]
+        return model, tables.read_table(path, columns.split(","))[0]
+    return model, tables.read_table(path, names if tables.column_names(path) is not None else None)[0]
 
 
 def _write(output: Path | None, values: Array, names: Sequence[str]) -> None:
     if output is None:
-        files.write_csv(sys.stdout, values, names)
+        tables.write_csv(sys.stdout, values, names)
     else:
-        files.write_table(output, values, names)
+        tables.write_table(output, values, names)
 
 
 # What is printed

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastem.files import read_table
+from fastem.tables import read_table
 
 NAMES = ("faithful",)
 

@@ -263,16 +263,11 @@ def exact_m_step(X, resp, covariance_type, reg_covar=0.0):
         d, k, n = len(X[0]), len(resp[0]), len(X)
         X = _exact(X)
         mass = [mpmath.fsum(row[j] for row in resp) for j in range(k)]
-        means = [
-            [mpmath.fsum(resp[r][j] * X[r][i] for r in range(n)) / mass[j] for i in range(d)]
-            for j in range(k)
-        ]
+        means = [[mpmath.fsum(resp[r][j] * X[r][i] for r in range(n)) / mass[j] for i in range(d)] for j in range(k)]
         scatter = [
             [
                 [
-                    mpmath.fsum(
-                        resp[r][m] * (X[r][i] - means[m][i]) * (X[r][j] - means[m][j]) for r in range(n)
-                    )
+                    mpmath.fsum(resp[r][m] * (X[r][i] - means[m][i]) * (X[r][j] - means[m][j]) for r in range(n))
                     for j in range(d)
                 ]
                 for i in range(d)
@@ -295,9 +290,7 @@ def exact_m_step(X, resp, covariance_type, reg_covar=0.0):
             return float(value + (reg if i == j else 0))
 
         covariances = [[[cov(m, i, j) for j in range(d)] for i in range(d)] for m in range(k)]
-        return Fitted(
-            np.array([float(v / total) for v in mass]), np.array(means, dtype=float), np.array(covariances)
-        )
+        return Fitted(np.array([float(v / total) for v in mass]), np.array(means, dtype=float), np.array(covariances))
 
 
 def exact_em_step(X, weights, means, covariances, covariance_type, reg_covar=0.0):

@@ -199,9 +199,7 @@ def _numpy_pass(X, weights, means, covariances):
     for k, (w, m, c) in enumerate(zip(weights, means, covariances, strict=True)):
         low = np.linalg.cholesky(c)
         y = np.linalg.solve(low, (X - m).T)
-        joint[:, k] = (
-            np.log(w) - len(m) / 2 * np.log(2 * np.pi) - np.log(np.diag(low)).sum() - (y**2).sum(0) / 2
-        )
+        joint[:, k] = np.log(w) - len(m) / 2 * np.log(2 * np.pi) - np.log(np.diag(low)).sum() - (y**2).sum(0) / 2
     norm = logsumexp(joint, axis=1)
     return np.exp(joint - norm[:, None]), norm
 

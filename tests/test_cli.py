@@ -11,7 +11,7 @@ import pytest
 from helpers import child_env
 
 import fastem
-from fastem.files import read_table
+from fastem.tables import read_table
 
 pytest.importorskip("typer")
 
@@ -355,9 +355,7 @@ def test_without_typer_the_extra_is_named():
 @pytest.mark.parametrize("n", [5, 200_000])
 def test_a_reader_that_leaves_is_no_error(model_file, n):
     command = [sys.executable, "-m", "fastem", "sample", str(model_file), "-n", str(n)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
 

@@ -54,9 +54,7 @@ def _frozen(model):
 def test_signature():
     """The same names, order, defaults and kinds as scikit-learn's."""
     got, want = (inspect.signature(c.__init__).parameters for c in (GaussianMixture, Peer))
-    assert [(p.name, p.default, p.kind) for p in got.values()] == [
-        (p.name, p.default, p.kind) for p in want.values()
-    ]
+    assert [(p.name, p.default, p.kind) for p in got.values()] == [(p.name, p.default, p.kind) for p in want.values()]
 
 
 def test_get_and_set_params():
@@ -226,9 +224,7 @@ def test_types_of_answers(two, dtype):
     ref = Peer(2).set_params(random_state=0)
     ref._set_parameters((model.weights_, model.means_, model.covariances_, model.precisions_cholesky_))
     ref.n_features_in_ = 3
-    np.testing.assert_allclose(
-        model.score_samples(X), ref.score_samples(two.X.astype(dtype).astype("f8")), atol=tol
-    )
+    np.testing.assert_allclose(model.score_samples(X), ref.score_samples(two.X.astype(dtype).astype("f8")), atol=tol)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -254,9 +250,7 @@ def test_free_parameters_and_criteria(two, covariance_type):
 def test_criteria_take_lists(two):
     model = GaussianMixture(2, random_state=0).fit(two.X.tolist())
     for name in METHODS:
-        np.testing.assert_array_equal(
-            getattr(model, name)(two.X[:5].tolist()), getattr(model, name)(two.X[:5])
-        )
+        np.testing.assert_array_equal(getattr(model, name)(two.X[:5].tolist()), getattr(model, name)(two.X[:5]))
     assert np.isfinite(model.bic([[0.0, 0.0, 0.0]]))
 
 
@@ -360,9 +354,9 @@ def test_max_iter_zero(two, covariance_type):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for options in ({}, start):
-            model = GaussianMixture(
-                2, covariance_type=covariance_type, max_iter=0, random_state=0, **options
-            ).fit(two.X)
+            model = GaussianMixture(2, covariance_type=covariance_type, max_iter=0, random_state=0, **options).fit(
+                two.X
+            )
             assert (model.n_iter_, model.lower_bound_, model.lower_bounds_) == (0, -np.inf, [])
             assert model.converged_ is False
             assert np.isfinite(model.score(two.X))
@@ -398,9 +392,7 @@ def test_one_hot_starts(two, covariance_type, init):
     distance = np.abs(model.means_[:, None] - two.X).max(axis=2)
     assert (distance.min(axis=1) < 1e-13).all()
     assert len(np.unique(distance.argmin(axis=1))) == 4
-    np.testing.assert_allclose(
-        fitted(model).covariances, np.tile(1e-3 * np.eye(3), (4, 1, 1)), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(fitted(model).covariances, np.tile(1e-3 * np.eye(3), (4, 1, 1)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("init", INITS)
@@ -582,9 +574,7 @@ def test_from_parameters(two, covariance_type):
     assert isinstance(other, GaussianMixture)
     assert (other.n_components, other.covariance_type, other.n_features_in_) == (2, covariance_type, 3)
     for name in METHODS:
-        np.testing.assert_allclose(
-            getattr(other, name)(two.X), getattr(model, name)(two.X), rtol=1e-9, atol=1e-12
-        )
+        np.testing.assert_allclose(getattr(other, name)(two.X), getattr(model, name)(two.X), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(other.precisions_cholesky_, model.precisions_cholesky_, rtol=1e-9, atol=1e-12)
     other.sample(3)
     pickle.loads(pickle.dumps(other)).predict(two.X)
@@ -712,8 +702,7 @@ def test_pipeline_and_grid_search(two):
     assert np.isfinite(pipe.score(two.X))
     grid = {"n_components": [1, 2, 4], "covariance_type": ["full", "spherical"]}
     searches = [
-        GridSearchCV(cls(random_state=0), grid, cv=3).fit(two.X).best_params_
-        for cls in (GaussianMixture, Peer)
+        GridSearchCV(cls(random_state=0), grid, cv=3).fit(two.X).best_params_ for cls in (GaussianMixture, Peer)
     ]
     assert searches[0] == searches[1]
     assert searches[0]["n_components"] == 2

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem import files
-from fastem.files import ModelFileError, read_table, write_table
+from fastem import tables
+from fastem.files import ModelFileError
+from fastem.tables import read_table, write_table
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
 
@@ -273,9 +274,7 @@ def test_a_flipped_byte_is_refused_or_harmless(tmp_path, content):
         np.testing.assert_array_equal(model.means_, content["means"])
 
 
-@pytest.mark.parametrize(
-    "bytes_", [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01"]
-)
+@pytest.mark.parametrize("bytes_", [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01"])
 def test_a_foreign_file_is_refused(tmp_path, bytes_):
     (tmp_path / "f.npz").write_bytes(bytes_)
     with pytest.raises(ModelFileError, match=r"f\.npz: not a "):
@@ -452,7 +451,7 @@ def test_parquet(tmp_path):
     X, names = read_table(tmp_path / "t.parquet", columns=["c", 0])
     assert names == ["c", "a"]
     np.testing.assert_array_equal(X, [[3.0, 1.5], [4.0, 2.5]])
-    assert files.column_names(tmp_path / "t.parquet") == ["a", "b", "c"]
+    assert tables.column_names(tmp_path / "t.parquet") == ["a", "b", "c"]
     with pytest.raises(ValueError, match=r"column 'b' holds (large_)?string, expected numbers"):
         read_table(tmp_path / "t.parquet")
 

@@ -53,9 +53,7 @@ def test_step_by_step(entry):
     X, family, params = _start(entry)
     result = fastem.em(X, params, covariance=family, reg_covar=0.0, tol=0.0, max_iter=STEPS)
     # mclust stops on its own where nothing changes any more, its later steps then repeat the last one
-    np.testing.assert_allclose(
-        np.array(result.history) * len(X), entry["loglik_after_step"], rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(np.array(result.history) * len(X), entry["loglik_after_step"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("entry", FITTED, ids=_ids)

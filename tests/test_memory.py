@@ -82,9 +82,7 @@ CASES = [
 def test_peak_of_a_million_rows(path, where, how, covariance_type):
     """Above the memory held before the fit, in a process that has fitted 1,000 rows before; predict: its labels."""
     command = [sys.executable, "-c", CHILD, str(path), where, how, covariance_type]
-    with subprocess.Popen(
-        command, env=child_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
+    with subprocess.Popen(command, env=child_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         alarm = threading.Timer(120, child.kill)
         alarm.start()
         try:

@@ -94,9 +94,7 @@ def test_other_dtypes(dtype):
     else:
         assert state_bytes(a) == state_bytes(b)
     for name in METHODS:
-        np.testing.assert_allclose(
-            getattr(a, name)(X), getattr(b, name)(same), rtol=1e-6, atol=1e-30, err_msg=name
-        )
+        np.testing.assert_allclose(getattr(a, name)(X), getattr(b, name)(same), rtol=1e-6, atol=1e-30, err_msg=name)
     assert a.predict_proba(X).dtype.kind == "f"
     if dtype != ">f4":
         for name in ("accumulate", "log_density"):
@@ -180,9 +178,7 @@ def test_columns_of_very_different_scale(covariance_type):
     ]
     assert all(r.status is Status.MAX_ITER for r in results)
     np.testing.assert_allclose(results[1].params.means / scale, results[0].params.means, rtol=1e-8)
-    np.testing.assert_allclose(
-        results[1].loglik + len(mixture.X) * np.log(scale).sum(), results[0].loglik, rtol=1e-10
-    )
+    np.testing.assert_allclose(results[1].loglik + len(mixture.X) * np.log(scale).sum(), results[0].loglik, rtol=1e-10)
 
 
 # ---- 11: overflow ------------------------------------------------------------------------------------
@@ -354,9 +350,7 @@ def _spike(covariance_type):
 def test_collapse_strict(covariance_type):
     """The likelihood runs to infinity: the last sound parameters, DEGENERATE, a warning that says collapsed."""
     X, start = _spike(covariance_type)
-    model = GaussianMixture(
-        2, covariance_type=covariance_type, reg_covar=0.0, max_iter=5000, tol=0.0, **start
-    )
+    model = GaussianMixture(2, covariance_type=covariance_type, reg_covar=0.0, max_iter=5000, tol=0.0, **start)
     _, error, messages = outcome(lambda: model.fit(X))
     assert error is None
     assert any("collapsed" in m for m in messages), messages
@@ -407,13 +401,9 @@ def test_empty_component(covariance_type, reg_covar):
     alone = {
         "weights_init": [0.5, 0.5],
         "means_init": mixture.means,
-        "precisions_init": start["precisions_init"]
-        if covariance_type == "tied"
-        else start["precisions_init"][:2],
+        "precisions_init": start["precisions_init"] if covariance_type == "tied" else start["precisions_init"][:2],
     }
-    other = GaussianMixture(2, covariance_type=covariance_type, reg_covar=reg_covar, tol=1e-8, **alone).fit(
-        mixture.X
-    )
+    other = GaussianMixture(2, covariance_type=covariance_type, reg_covar=reg_covar, tol=1e-8, **alone).fit(mixture.X)
     np.testing.assert_allclose(model.means_[:2], other.means_, rtol=1e-4, atol=1e-4)
 
 
@@ -423,9 +413,9 @@ def test_fewer_distinct_rows_than_components(covariance_type):
     X = np.repeat([[0.0, 1.0], [5.0, 2.0], [9.0, -3.0]], 20, axis=0)
     for init in ("kmeans", "k-means++", "random", "random_from_data"):
         model, error, _ = outcome(
-            lambda init=init: GaussianMixture(
-                5, covariance_type=covariance_type, init_params=init, random_state=0
-            ).fit(X)
+            lambda init=init: GaussianMixture(5, covariance_type=covariance_type, init_params=init, random_state=0).fit(
+                X
+            )
         )
         assert error is None, init
         assert np.isfinite(model.score_samples(X)).all()
@@ -463,9 +453,7 @@ def test_bound_never_falls_without_regularisation(covariance_type):
     """Plain EM is monotone, up to rounding."""
     X = make_mixture(2000, 3, 4, spacing=1.5, seed=9).X
     model = quiet_fit(
-        GaussianMixture(
-            4, covariance_type=covariance_type, reg_covar=0.0, tol=0.0, max_iter=200, random_state=0
-        ),
+        GaussianMixture(4, covariance_type=covariance_type, reg_covar=0.0, tol=0.0, max_iter=200, random_state=0),
         X,
     )
     assert np.diff(model.lower_bounds_).min() > -1e-13 * abs(model.lower_bound_) * 64
@@ -523,9 +511,7 @@ def test_failure_leaves_the_estimator_unchanged(two, fault, already_fitted):
         call(model, two.X * 1.5)
     changed = {"reg_covar", "tol"}  # what the call itself set
     after = _frozen(model)
-    assert {k: v for k, v in after.items() if k not in changed} == {
-        k: v for k, v in before.items() if k not in changed
-    }
+    assert {k: v for k, v in after.items() if k not in changed} == {k: v for k, v in before.items() if k not in changed}
     assert hasattr(model, "means_") is already_fitted
 
 
@@ -548,9 +534,7 @@ def test_interrupt_has_the_result(two):
     assert list(result.history) == bounds[: result.n_iter]
     assert result.loglik == pytest.approx(fastem.log_density(two.X, result.params).sum(), rel=1e-12)
     # a fit can go on from there
-    again = GaussianMixture.from_parameters(
-        result.params.weights, result.params.means, result.params.covariances
-    )
+    again = GaussianMixture.from_parameters(result.params.weights, result.params.means, result.params.covariances)
     assert again.score(two.X) * 600 == pytest.approx(result.loglik, rel=1e-9)
 
 
@@ -674,9 +658,7 @@ def test_every_size_is_finite(n, d):
     X = np.random.default_rng(d).normal(size=(n, d))
     for k in (1, 2):
         for covariance_type in TYPES:
-            model = quiet_fit(
-                GaussianMixture(k, covariance_type=covariance_type, random_state=0, max_iter=2), X
-            )
+            model = quiet_fit(GaussianMixture(k, covariance_type=covariance_type, random_state=0, max_iter=2), X)
             assert np.isfinite(model.score_samples(X)).all()
 
 
@@ -687,9 +669,9 @@ def test_every_size_is_finite(n, d):
 @pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_seterr_raise(two, covariance_type, init):
     """np.seterr(all='raise') and warnings as errors: nothing in a fit or a score leans on silent overflow."""
-    plain = GaussianMixture(
-        2, covariance_type=covariance_type, init_params=init, random_state=0, max_iter=500
-    ).fit(two.X)
+    plain = GaussianMixture(2, covariance_type=covariance_type, init_params=init, random_state=0, max_iter=500).fit(
+        two.X
+    )
     X = np.concatenate([two.X, [[1e3, 1e3, -1e3]]])
     old = np.seterr(all="raise")
     try:
@@ -704,9 +686,7 @@ def test_seterr_raise(two, covariance_type, init):
             model.score_samples(np.array([[1e300, 0, 0]]))
             model.sample(5)
             fastem.em(two.X, model.params_, covariance=covariance_type)
-            fastem.m_step(
-                fastem.moments(two.X, labels=two.labels, covariance=covariance_type), covariance_type
-            )
+            fastem.m_step(fastem.moments(two.X, labels=two.labels, covariance=covariance_type), covariance_type)
             assert np.geterr() == dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
     finally:
         np.seterr(**old)
@@ -718,9 +698,7 @@ def test_seterr_raise_in_a_collapse():
     X, start = _spike("full")
     old = np.seterr(all="raise")
     try:
-        model, error, _ = outcome(
-            lambda: GaussianMixture(2, reg_covar=0.0, max_iter=5000, tol=0.0, **start).fit(X)
-        )
+        model, error, _ = outcome(lambda: GaussianMixture(2, reg_covar=0.0, max_iter=5000, tol=0.0, **start).fit(X))
     finally:
         np.seterr(**old)
     assert error is None

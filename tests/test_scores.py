@@ -42,9 +42,7 @@ def _parameters(model):
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
-@pytest.mark.parametrize(
-    ("d", "k"), [(1, 1), (1, 4), (2, 3), (3, 5), (5, 2), (8, 3), (13, 3), (20, 2), (40, 3)]
-)
+@pytest.mark.parametrize(("d", "k"), [(1, 1), (1, 4), (2, 3), (3, 5), (5, 2), (8, 3), (13, 3), (20, 2), (40, 3)])
 def test_scipy(covariance_type, d, k):
     """score_samples, predict_proba, predict and log_density, from the middle to 30 standard deviations out."""
     mixture = make_mixture(300, d, k, spacing=3.0, seed=d)
@@ -208,12 +206,8 @@ def test_power_of_two_changes_nothing(covariance_type, power):
     other = GaussianMixture(3, **options).fit(mixture.X * scale)
     assert other.n_iter_ == one.n_iter_
     np.testing.assert_allclose(other.means_, one.means_ * scale, rtol=1e-10)
-    np.testing.assert_allclose(
-        other.covariances_, one.covariances_ * scale**2, rtol=1e-9, atol=1e-9 * scale**2
-    )
-    assert other.score(mixture.X * scale) == pytest.approx(
-        one.score(mixture.X) - 3 * power * np.log(2), abs=1e-9
-    )
+    np.testing.assert_allclose(other.covariances_, one.covariances_ * scale**2, rtol=1e-9, atol=1e-9 * scale**2)
+    assert other.score(mixture.X * scale) == pytest.approx(one.score(mixture.X) - 3 * power * np.log(2), abs=1e-9)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -228,9 +222,7 @@ def test_moments_are_exact(covariance_type, place):
         got = from_params(fastem.m_step(stats, covariance_type))
         want = exact_m_step(mixture.X, r.tolist(), covariance_type)
         np.testing.assert_allclose(got.weights, want.weights, rtol=1e-13)
-        np.testing.assert_allclose(
-            got.means, want.means, rtol=1e-15 * 3, atol=1e-13 * np.abs(want.means).max()
-        )
+        np.testing.assert_allclose(got.means, want.means, rtol=1e-15 * 3, atol=1e-13 * np.abs(want.means).max())
         sd = np.sqrt(np.diagonal(want.covariances, axis1=1, axis2=2))
         errors = np.abs(got.covariances - want.covariances) / (sd[:, :, None] * sd[:, None, :])
         assert errors.max() < 1e-12
@@ -253,9 +245,7 @@ def test_tiny_component_far_out():
     weights, means = np.array([0.3, 0.7]), np.array([[1e6, -1e6], [0.0, 0.0]])
     covariances = np.array([np.eye(2) * 1e-12, [[1e12, 9e11], [9e11, 1e12]]])
     model = GaussianMixture.from_parameters(weights, means, covariances)
-    X = np.concatenate(
-        [means[0] + 1e-6 * np.arange(-3, 4)[:, None], 1e6 * np.arange(-3, 4)[:, None] * [1, 0.5]]
-    )
+    X = np.concatenate([means[0] + 1e-6 * np.arange(-3, 4)[:, None], 1e6 * np.arange(-3, 4)[:, None] * [1, 0.5]])
     want = exact_score(X, weights, means, covariances)
     np.testing.assert_allclose(model.score_samples(X), want, rtol=1e-9, atol=1e-9)
 
@@ -273,9 +263,7 @@ def test_far_points(covariance_type, dtype):
         mixture.X.astype(dtype),
     )
     far = np.array([1e155, 1e300, 1.7e308] if dtype == "f8" else [1e25, 1e38, 3e38], dtype)
-    X = np.concatenate(
-        [far[:, None] * np.array(s, dtype) for s in ([1, 1, 1], [1, -1, 0.5], [-1, 0, 0], [0, 1, -1])]
-    )
+    X = np.concatenate([far[:, None] * np.array(s, dtype) for s in ([1, 1, 1], [1, -1, 0.5], [-1, 0, 0], [0, 1, -1])])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         score, proba, labels = model.score_samples(X), model.predict_proba(X), model.predict(X)
@@ -328,9 +316,7 @@ def test_component_without_weight():
     X = np.array([[0.0], [5.0], [1e200]])
     np.testing.assert_array_equal(model.predict(X), [0, 0, 0])
     np.testing.assert_array_equal(model.predict_proba(X), [[1, 0]] * 3)
-    np.testing.assert_allclose(
-        model.score_samples(X)[:2], multivariate_normal(0, 1).logpdf([0, 5]), rtol=1e-12
-    )
+    np.testing.assert_allclose(model.score_samples(X)[:2], multivariate_normal(0, 1).logpdf([0, 5]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)

@@ -36,11 +36,7 @@ COVER = [
     for i, (d, k) in enumerate(_PAIRS)
     if (i + t) % 2 or d in (1, 10, 33)
 ]
-GRID = [
-    case
-    for case in itertools.product(TYPES, DIMENSIONS, COMPONENTS, (1e-6, 0.0), SPACING)
-    if case not in COVER
-]
+GRID = [case for case in itertools.product(TYPES, DIMENSIONS, COMPONENTS, (1e-6, 0.0), SPACING) if case not in COVER]
 CASES = [pytest.param(*c, id="-".join(map(str, c))) for c in COVER] + [
     pytest.param(*c, id="-".join(map(str, c)), marks=pytest.mark.slow) for c in GRID
 ]
@@ -88,9 +84,7 @@ def test_trajectory(covariance_type, d, k, reg_covar, data):
 def _assert_same_answers(model, peer, X):
     tol = tolerance("f8")
     proba = peer.predict_proba(X)
-    np.testing.assert_allclose(
-        model.score_samples(X), peer.score_samples(X), rtol=tol.params, atol=tol.params
-    )
+    np.testing.assert_allclose(model.score_samples(X), peer.score_samples(X), rtol=tol.params, atol=tol.params)
     np.testing.assert_allclose(model.predict_proba(X), proba, rtol=0, atol=10 * tol.params)
     top = np.sort(proba, axis=1)
     clear = top[:, -1] - top[:, -2:].min(axis=1) > 1e-5 if proba.shape[1] > 1 else slice(None)
@@ -153,9 +147,7 @@ def test_functions_do_the_same(covariance_type):
     params = start_params(start, covariance_type)
     _, snapshots, bounds = _peer_snapshots(mixture.X, _options(start, covariance_type, 1e-6))
     for step in STEPS:
-        result = fastem.em(
-            mixture.X, params, covariance=covariance_type, reg_covar=1e-6, tol=0.0, max_iter=step
-        )
+        result = fastem.em(mixture.X, params, covariance=covariance_type, reg_covar=1e-6, tol=0.0, max_iter=step)
         got = from_params(fastem.m_step(result.stats, covariance_type, reg_covar=1e-6))
         assert_close(got, snapshots[step], tolerance("f8").params, f"after {step}:")
         assert result.n_iter == len(result.history) == step

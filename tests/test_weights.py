@@ -130,9 +130,7 @@ def test_criteria_are_weighted_sums(data):
     model = GaussianMixture(3, random_state=0).fit(mixture.X)
     rows, n, p = model.score_samples(mixture.X), weight.sum(), model._n_parameters()
     assert model.score(mixture.X, sample_weight=weight) == pytest.approx(weight @ rows / n, rel=1e-12)
-    assert model.bic(mixture.X, sample_weight=weight) == pytest.approx(
-        -2 * weight @ rows + p * np.log(n), rel=1e-12
-    )
+    assert model.bic(mixture.X, sample_weight=weight) == pytest.approx(-2 * weight @ rows + p * np.log(n), rel=1e-12)
     assert model.aic(mixture.X, sample_weight=weight) == pytest.approx(-2 * weight @ rows + 2 * p, rel=1e-12)
 
 
@@ -157,9 +155,7 @@ def test_functions(data, covariance_type):
                 covariance=covariance_type,
                 sample_weight=weight,
             ),
-            fastem.moments(
-                repeated, labels=mixture.labels[index], n_components=3, covariance=covariance_type
-            ),
+            fastem.moments(repeated, labels=mixture.labels[index], n_components=3, covariance=covariance_type),
         ),
         "em": tuple(
             fastem.em(X, params, covariance=covariance_type, sample_weight=w, tol=0, max_iter=5).stats
@@ -207,9 +203,7 @@ CALLS = {
     "bic": lambda m, X, w: m.bic(X, sample_weight=w),
     "aic": lambda m, X, w: m.aic(X, sample_weight=w),
     "accumulate": lambda m, X, w: fastem.accumulate(X, m.params_, w),
-    "moments": lambda m, X, w: fastem.moments(
-        X, labels=np.zeros(len(X), int), n_components=1, sample_weight=w
-    ),
+    "moments": lambda m, X, w: fastem.moments(X, labels=np.zeros(len(X), int), n_components=1, sample_weight=w),
     "em": lambda m, X, w: fastem.em(X, m.params_, sample_weight=w),
 }
 
@@ -229,9 +223,7 @@ def test_bad_weights(data, call, bad):
 def test_rows_without_weight_do_not_count():
     """Five rows of which two weigh: too few for three components, enough for two."""
     X, weight = np.arange(10.0).reshape(5, 2) ** 2, np.array([1, 0, 0, 2, 0.0])
-    with pytest.raises(
-        ValueError, match="Expected n_samples >= n_components but got n_components = 3, n_samples = 2"
-    ):
+    with pytest.raises(ValueError, match="Expected n_samples >= n_components but got n_components = 3, n_samples = 2"):
         GaussianMixture(3).fit(X, sample_weight=weight)
     assert GaussianMixture(2, random_state=0).fit(X, sample_weight=weight).means_.shape == (2, 2)
 

@@ -1,0 +1,338 @@
+"""Tables of numbers: csv, npy and parquet in, csv and npy out; and files that appear whole or not at all."""
+
+import csv
+import io
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+OUTPUT_ENDINGS = (".csv", ".npy")
+_CHUNK_ROWS = 65_536  # rows turned into Python objects at a time when csv is written
+
+
+def read_table(
+    path: str | os.PathLike[str], columns: Sequence[str | int] | None = None
+) -> tuple[Array, list[str] | None]:
+    r"""Read a table of numbers from a ``.csv``, ``.npy`` or ``.parquet`` file.
+
+    The first line of a csv file is a header if its cells are not numbers. A ``.npy`` file is mapped into
+    memory, not read, unless columns are chosen; its values are not looked at.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; parquet needs ``pip install "fastem[parquet]"``.
+    columns : sequence of str or int, optional
+        Names or 0-based positions of the columns wanted, in the order wanted. Default: all.
+
+    Returns
+    -------
+    X : ndarray of shape (N, D)
+        float64 from csv; the stored dtype from npy (1-D becomes N x 1); the columns' common dtype from
+        parquet.
+    names : list of str, or None
+        The D columns' names, None where the file has none.
+
+    Raises
+    ------
+    ValueError
+        The ending is unknown, a column does not exist, the table is empty, or a cell is not a finite number
+        (named by column and row; rows are counted from 1 and, in csv, as lines of the file).
+    ImportError
+        The file is parquet and pyarrow is not installed.
+    OSError
+        The file does not exist or cannot be opened.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastem.tables import read_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "table.csv")
+    ...     with open(path, "w") as stream:
+    ...         _ = stream.write("a,b\n1,2\n3,4\n")
+    ...     read_table(path, columns=["b"])
+    (array([[2.],
+           [4.]]), ['b'])
+    """
+    source = Path(path)
+    layout, read = _format(source)
+    names, n_columns = layout(source)
+    chosen = choose_columns(source, columns, names, n_columns)
+    X = read(source, chosen)
+    if not X.size:
+        raise ValueError(f"{source}: the table is empty")
+    return X, None if names is None else [names[j] for j in chosen]
+
+
+def column_names(path: str | os.PathLike[str]) -> list[str] | None:
+    """Return the names of a table's columns, None where the file has none; errors as in `read_table`."""
+    source = Path(path)
+    layout, _ = _format(source)
+    return layout(source)[0]
+
+
+def choose_columns(
+    path: Path, columns: Sequence[str | int] | None, names: Sequence[str] | None, n_columns: int
+) -> list[int]:
+    """Return the positions of columns given by name or by 0-based position (a name goes first)."""
+    if columns is None:
+        return list(range(n_columns))
+    chosen = []
+    for column in columns:
+        found = [j for j, name in enumerate(names or ()) if name == column]
+        if not found and str(column).isdecimal() and int(column) < n_columns:
+            found = [int(column)]
+        if len(found) != 1:
+            there = f"0 to {n_columns - 1}" if names is None else ", ".join(names)
+            problem = "more than one column" if found else "no column"
+            raise ValueError(f"{path}: {problem} '{column}'; the columns are {there}")
+        chosen += found
+    return chosen
+
+
+def _csv_layout(path: Path) -> tuple[list[str] | None, int]:
+    """Look at the first rows of a csv file: the header, if there is one, and the number of columns."""
+    rows = (row for _, row in _csv_rows(path))
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{path}: the file is empty")
+    words = [cell for cell in first if cell.strip() and not _is_number(cell, finite=False)]
+    if not words:
+        return None, len(first)
+    if numbers := [cell for cell in first if _is_number(cell, finite=False)]:
+        # A header such as id,2019 or a first row such as 5.1,setosa: guessing could silently lose a row.
+        raise ValueError(
+            f"{path}: the first row mixes names ('{words[0]}') and numbers ('{numbers[0]}'); "
+            "give the file a header of names only"
+        )
+    if next(rows, None) is None:
+        raise ValueError(f"{path}: a header and no rows")
+    return [cell.strip() for cell in first], len(first)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number from 1, cells) of the rows that are not blank."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.reader(stream)
+        try:
+            yield from ((rows.line_num, row) for row in rows if row)
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: not UTF-8 text") from None
+        except csv.Error as error:
+            raise ValueError(f"{path}: row {rows.line_num}: {error}") from error
+
+
+def _csv_read(path: Path, chosen: list[int]) -> Array:
+    names, n_columns = _csv_layout(path)
+    header_line = 0 if names is None else next(_csv_rows(path))[0]
+    # A field for every column, wanted or not, makes the parser refuse rows of another length.
+    dtype = [(str(j), "f8" if j in chosen else "U1") for j in range(n_columns)]
+    options: dict[str, Any] = {"delimiter": ",", "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}
+    try:
+        table = np.loadtxt(path, dtype=dtype, ndmin=1, skiprows=header_line, **options)
+    except ValueError as error:
+        raise ValueError(_csv_fault(path, chosen) or f"{path}: {error}") from error
+    X = np.stack([table[str(j)] for j in chosen], axis=1)
+    if not np.isfinite(X).all():
+        raise ValueError(_csv_fault(path, chosen))
+    return X
+
+
+def _csv_fault(path: Path, chosen: list[int]) -> str | None:
+    """Find the first cell that the fast parser could not take, and say where it is."""
+    names, n_columns = _csv_layout(path)
+    labels = names or [str(j) for j in range(n_columns)]
+    rows = _csv_rows(path)
+    if names is not None:
+        next(rows)
+    for line, row in rows:
+        if len(row) != n_columns:
+            return f"{path}: row {line} has {len(row)} cells, expected {n_columns}"
+        for j in chosen:
+            if not _is_number(row[j]):
+                place = f"column '{labels[j]}', row {line}"
+                return f"{path}: {place}: expected a finite number, found '{row[j]:.40}'"
+    return None
+
+
+def _is_number(text: str, finite: bool = True) -> bool:
+    """Tell whether a csv cell is a number; Python's ``1_000`` is none."""
+    try:
+        return "_" not in text and (math.isfinite(float(text)) or not finite)
+    except ValueError:
+        return False
+
+
+def _npy_layout(path: Path) -> tuple[None, int]:
+    return None, _npy_map(path).shape[1]
+
+
+def _npy_read(path: Path, chosen: list[int]) -> Array:
+    X = _npy_map(path)
+    return X if chosen == list(range(X.shape[1])) else X[:, chosen]
+
+
+def _npy_map(path: Path) -> Array:
+    """Map a .npy file as a table. `open_memmap` reads no other format and never a pickle."""
+    try:
+        X = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a .npy file of numbers, or a damaged one ({first_line(error)})") from error
+    if X.dtype.kind not in "fiub" or X.ndim not in (1, 2):
+        found = f"{X.dtype} of shape {X.shape}"
+        raise ValueError(f"{path}: expected numbers in one or two dimensions, found {found}")
+    return X[:, np.newaxis] if X.ndim == 1 else X
+
+
+def _parquet_layout(path: Path) -> tuple[list[str], int]:
+    schema = _open_parquet(path).schema_arrow
+    return list(schema.names), len(schema.names)
+
+
+def _parquet_read(path: Path, chosen: list[int]) -> Array:
+    import pyarrow as pa
+
+    file = _open_parquet(path)
+    fields = [file.schema_arrow.field(j) for j in chosen]
+    for field in fields:
+        kind = field.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            raise ValueError(f"{path}: column '{field.name}' holds {kind}, expected numbers; choose other columns")
+    table = file.read(columns=[field.name for field in fields])
+    return np.stack([_parquet_column(path, field.name, table.column(field.name)) for field in fields], axis=1)
+
+
+def _parquet_column(path: Path, name: str, column: Any) -> Array:
+    """Turn an Arrow column into an array, naming the first null or non-finite value."""
+    bad = column.is_null().to_numpy()
+    values: Array = column.to_numpy()
+    if not bad.any():
+        bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        found = "a null" if column[row].as_py() is None else values[row]
+        raise ValueError(f"{path}: column '{name}', row {row + 1}: expected a finite number, found {found}")
+    return values
+
+
+def _open_parquet(path: Path) -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError(f'{path}: parquet files need pyarrow: pip install "fastem[parquet]"') from error
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a parquet file, or a damaged one ({first_line(error)})") from error
+
+
+_Layout = Callable[[Path], tuple[list[str] | None, int]]
+_Read = Callable[[Path, list[int]], Array]
+
+_FORMATS: dict[str, tuple[_Layout, _Read]] = {
+    ".csv": (_csv_layout, _csv_read),
+    ".npy": (_npy_layout, _npy_read),
+    ".parquet": (_parquet_layout, _parquet_read),
+}
+
+
+def _format(path: Path) -> tuple[_Layout, _Read]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix.lower() not in _FORMATS:
+        raise ValueError(f"{path}: expected a file ending in {_alternatives(tuple(_FORMATS))}")
+    return _FORMATS[path.suffix.lower()]
+
+
+def write_table(path: str | os.PathLike[str], values: Array, names: Sequence[str]) -> None:
+    r"""Write labels, scores or samples to ``.csv`` (with a header) or ``.npy``; whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Ends in ``.csv`` or ``.npy``. An existing file is replaced.
+    values : ndarray of shape (N,) or (N, C)
+        Numbers. In csv, floats are written with the digits that read back as the same double.
+    names : sequence of str
+        The C column names (one for a 1-D array), used in csv only.
+
+    Raises
+    ------
+    ValueError
+        The ending is neither of the two, or the folder does not exist.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from fastem.tables import write_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "labels.csv")
+    ...     write_table(path, np.array([0, 1]), ["label"])
+    ...     Path(path).read_text()
+    'label\n0\n1\n'
+    """
+    target = Path(path)
+    check_output(target, OUTPUT_ENDINGS)
+    with replacing(target) as stream:
+        if target.suffix.lower() == ".npy":
+            np.save(stream, values)
+        else:
+            text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+            write_csv(text, values, names)
+            text.detach()  # flushed, and left open for replacing
+
+
+def write_csv(stream: IO[str], values: Array, names: Sequence[str]) -> None:
+    """Write a table as csv with a header to an open stream; `values` and `names` as in `write_table`."""
+    table = values.reshape(len(values), -1)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    for start in range(0, len(table), _CHUNK_ROWS):
+        writer.writerows(table[start : start + _CHUNK_ROWS].tolist())
+
+
+def check_output(path: Path, endings: tuple[str, ...]) -> None:
+    """Raise ValueError if a file with one of the endings could not be written here."""
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path}: expected a file ending in {_alternatives(endings)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: the folder '{path.parent}' does not exist")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{path}: cannot be written here")
+
+
+def _alternatives(endings: tuple[str, ...]) -> str:
+    return endings[0] if len(endings) == 1 else f"{', '.join(endings[:-1])} or {endings[-1]}"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path` and rename it to `path` once it is written and on disk."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error) or type(error).__name__).splitlines()[0]
