@@ -3,6 +3,7 @@
 import math
 
 import mpmath
+import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -13,6 +14,7 @@ from fastem.covariance import COVARIANCES
 from fastem.em import at, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator
 from fastem.kernels import mixture as kernel
+from fastem.kernels import simd
 from fastem.model import Params, Stats
 from fastem.sources import ArraySource
 
@@ -163,9 +165,27 @@ def test_log_is_within_2_ulp():
     assert kernel.log(1.0) == 0.0
 
 
-def test_kernels_can_be_called_from_a_users_njit():
-    numba = pytest.importorskip("numba")
+@pytest.mark.parametrize("P", [4, 8, 12, 64])
+def test_micro_kernel_equals_its_twin(P):
+    rng = np.random.default_rng(0)
+    W, z = np.tril(rng.normal(size=(P, P))), rng.normal(size=(P, 3 * simd.POINTS))
+    found, twin = np.ones((2, 3 * simd.POINTS))
+    call_quad_tile(W, z, found)
+    for b in range(0, z.shape[1], simd.POINTS):
+        for i in range(0, P, simd.ROWS):
+            simd.quad_tile_plain(W, i, z, b, twin)
+    assert_allclose(found, 1 + ((W @ z) ** 2).sum(axis=0), rtol=1e-13)
+    assert_allclose(twin, found, rtol=1e-13)
 
+
+@numba.njit
+def call_quad_tile(W, z, q):
+    for b in range(0, z.shape[1], simd.POINTS):
+        for i in range(0, W.shape[0], simd.ROWS):
+            simd.quad_tile(W, i, z, b, q)
+
+
+def test_kernels_can_be_called_from_a_users_njit():
     @numba.njit
     def user(x):
         return kernel.exp(x) + 1.0

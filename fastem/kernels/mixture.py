@@ -14,16 +14,19 @@ term cancels in the M-step. Nothing of size N x K exists outside of a tile.
 
 The precision factor's shape selects the arithmetic: ``(F, P, P)`` lower triangular with P = D rounded up to a
 multiple of 4 (padded with zeros), ``(F, 1, D)`` diagonal, ``(F, 1, 1)`` spherical, F = 1 (shared) or K. ``s2`` has
-one of the same shapes, or size 0 for "not wanted". Full forms are blocked 4 x 4 over features with points
-innermost, which LLVM vectorises: measured on one core at D = 10 / 32 / 64, E-step 24 / 45 / 59 and M-step
-25 / 50 / 67 GFLOP/s where DGEMM gives 50 to 90. Row-at-a-time and features-in-the-lanes forms were 1.5 to 5
-times slower.
+one of the same shapes, or size 0 for "not wanted". Full forms are blocked 4 x 4 over features with the points in the
+SIMD lanes: the E-step's by the micro-kernel of `fastem.kernels.simd`, the M-step's by LLVM.
+
+Measured and dropped, ns per point and component on one core at D = 10: one row of W at a time (5.2 where blocking
+gives 3.5 and the micro-kernel 1.8); rank-1 updates with the features in the lanes (18 where blocking gives 1.9);
+centring four features in one loop (1.5 where one at a time gives 0.6: LLVM then does not vectorise).
 """
 
 import numpy as np
 from numba import njit, prange, types
 
 from fastem._jit import EXACT, HELPER, Kernel
+from fastem.kernels.simd import POINTS, ROWS, quad_tile
 
 SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
 N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
@@ -112,26 +115,13 @@ def centre(xt, mean, n, z):
 
 
 @njit(**HELPER)
-def quad_full(z, W, n, y, q):
-    """q[b] = |W z[:, b]|^2, W lower triangular (P, P), P a multiple of 4."""
-    for b in range(n):
-        q[b] = 0.0
-    for i in range(0, W.shape[0], 4):
-        for b in range(n):
-            y[0, b] = y[1, b] = y[2, b] = y[3, b] = 0.0
-        for j in range(0, i + 4, 4):
-            a00, a01, a02, a03 = W[i, j], W[i, j + 1], W[i, j + 2], W[i, j + 3]
-            a10, a11, a12, a13 = W[i + 1, j], W[i + 1, j + 1], W[i + 1, j + 2], W[i + 1, j + 3]
-            a20, a21, a22, a23 = W[i + 2, j], W[i + 2, j + 1], W[i + 2, j + 2], W[i + 2, j + 3]
-            a30, a31, a32, a33 = W[i + 3, j], W[i + 3, j + 1], W[i + 3, j + 2], W[i + 3, j + 3]
-            for b in range(n):
-                z0, z1, z2, z3 = z[j, b], z[j + 1, b], z[j + 2, b], z[j + 3, b]
-                y[0, b] += a00 * z0 + a01 * z1 + a02 * z2 + a03 * z3
-                y[1, b] += a10 * z0 + a11 * z1 + a12 * z2 + a13 * z3
-                y[2, b] += a20 * z0 + a21 * z1 + a22 * z2 + a23 * z3
-                y[3, b] += a30 * z0 + a31 * z1 + a32 * z2 + a33 * z3
-        for b in range(n):
-            q[b] += y[0, b] * y[0, b] + y[1, b] * y[1, b] + y[2, b] * y[2, b] + y[3, b] * y[3, b]
+def quad_full(z, W, n, q):
+    """q[b] = |W z[:, b]|^2, W lower triangular (P, P), P a multiple of 4; z and q are filled to whole POINTS."""
+    for b in range(0, n, POINTS):
+        for p in range(b, b + POINTS):
+            q[p] = 0.0
+        for i in range(0, W.shape[0], ROWS):
+            quad_tile(W, i, z, b, q)
 
 
 @njit(**HELPER)
@@ -148,7 +138,7 @@ def quad_diag(z, w, n, q):
 
 
 @njit(**HELPER)
-def joint(xt, lognorm, means, factor, n, z, y, lp):
+def joint(xt, lognorm, means, factor, n, z, lp):
     """lp[k, :n] = log(weight_k density_k(x)); a quadratic form that overflows gives -inf, never NaN."""
     D = means.shape[1]
     for k in range(means.shape[0]):
@@ -156,7 +146,7 @@ def joint(xt, lognorm, means, factor, n, z, y, lp):
         q = lp[k]
         centre(xt, means[k], n, z)
         if factor.shape[1] > 1:
-            quad_full(z, factor[f], n, y, q)
+            quad_full(z, factor[f], n, q)
         else:
             quad_diag(z[:D], factor[f, 0], n, q)
         c = lognorm[k]
@@ -261,12 +251,14 @@ def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
         if mass == 0.0:
             continue
         s0[k] += mass
-        centre(xt, means[k], n, z)
         for d in range(D):
+            m = means[k, d]
             first = 0.0
             for b in range(n):
-                zr[d, b] = r[b] * z[d, b]
-                first += zr[d, b]
+                zd = xt[d, b] - m
+                z[d, b] = zd
+                zr[d, b] = r[b] * zd
+                first += r[b] * zd
             s1[k, d] += first
         if s2.size == 0:
             continue
@@ -306,7 +298,7 @@ def add_hard(xt, label, w, means, n, z, s0, s1, s2):
 
 @njit(**HELPER)
 def carve(scratch, P, K):
-    """A worker's scratch memory as its arrays: xt, z, zr (P, B), lp (K, B), y (4, B) and five rows (B)."""
+    """A worker's scratch memory as its arrays: xt, z, zr (P, B), lp (K, B) and five rows (B)."""
     B = scratch.size // scratch_rows(P, K)
     rows = scratch[: B * scratch_rows(P, K)].reshape((scratch_rows(P, K), B))
     return rows[:P], rows[P : 2 * P], rows[2 * P : 3 * P], rows[3 * P : 3 * P + K], rows[3 * P + K :]
@@ -314,7 +306,7 @@ def carve(scratch, P, K):
 
 @njit(**HELPER)
 def scratch_rows(P, K):
-    return 3 * P + K + 4 + 5
+    return 3 * P + K + 5
 
 
 def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch):
@@ -327,7 +319,7 @@ def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, fa
     """
     K, D = means.shape
     xt, z, zr, lp, rest = carve(scratch[task], padded(D), K)
-    y, w, top, label, total, spread = rest[:4], rest[4], rest[5], rest[6], rest[7], rest[8]
+    w, top, label, total, spread = rest[0], rest[1], rest[2], rest[3], rest[4]
     fill(w, 1.0)
     for i in range(task, out.shape[0], n_tasks):
         fill(out[i], 0.0)
@@ -342,7 +334,7 @@ def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, fa
                 for b in range(n):
                     w[b] = weight[start + b]
             if mode in (SOFT, HARD):
-                joint(xt, lognorm, means, factor, n, z, y, lp)
+                joint(xt, lognorm, means, factor, n, z, lp)
                 best(lp, n, top, label)
                 out[i, 1] += weighted_sum(w, top, n)
             if mode == SOFT:
@@ -385,14 +377,14 @@ def score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label
     """
     K, D = means.shape
     xt, z, _, lp, rest = carve(scratch[task], padded(D), K)
-    y, w, top, label, total, spread = rest[:4], rest[4], rest[5], rest[6], rest[7], rest[8]
+    w, top, label, total, spread = rest[0], rest[1], rest[2], rest[3], rest[4]
     fill(w, 1.0)
     for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
         stop = min((i + 1) * block, X.shape[0])
         for start in range(i * block, stop, xt.shape[1]):
             n = min(xt.shape[1], stop - start)
             load(X, start, n, xt)
-            joint(xt, lognorm, means, factor, n, z, y, lp)
+            joint(xt, lognorm, means, factor, n, z, lp)
             if joint_out.size > 0:
                 store(lp, start, n, joint_out)
             best(lp, n, top, label)
