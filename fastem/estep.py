@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,14 +30,14 @@ NO_ROWS: Array = np.empty((0, 0))
 
 def tile_rows(K: int, D: int) -> int:
     """Points per tile: 192 where K x tile and D x tile stay in the L2 cache (64 and 256 are up to a fifth slower)."""
-    return int(np.clip(2**17 // max(K, 4 * D) // 32 * 32, 32, 192))
+    return min(192, max(32, 2**17 // max(K, 4 * D) // 32 * 32))
 
 
 def slice_blocks(K: int, D: int, n_values: int) -> int:
     """Blocks per kernel call: a power of two, at least 4."""
     flops = BLOCK_ROWS * K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
     most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
-    return 1 << max(2, int(np.log2(most)))
+    return 1 << max(2, int(math.log2(most)))
 
 
 class _Layout:
@@ -48,18 +49,21 @@ class _Layout:
         self.means = np.ascontiguousarray(params.means, dtype=np.float64)
         self.factor = _padded(params.factor)
         self.K, self.D = self.means.shape
-        P = (self.D + 3) // 4 * 4
+        P = kernel.padded(self.D)
         self.shape = (shape[0], P, P) if shape[-2] > 1 else shape
-        self.scratch_size = kernel.scratch_rows(P, self.K) * tile_rows(self.K, self.D)
 
     def scratch(self, n_blocks: int) -> Array:
-        return np.zeros((min(n_threads(), n_blocks), self.scratch_size))
+        n_tasks = min(n_threads(), n_blocks)
+        return np.zeros(kernel.scratch_shape(n_tasks, self.D, self.K, tile_rows(self.K, self.D)))
 
 
 def _padded(factor: Array) -> Array:
     D = factor.shape[-1]
-    missing = -D % 4 if factor.shape[-2] > 1 else 0
-    return np.ascontiguousarray(np.pad(factor, ((0, 0), (0, missing), (0, missing))))
+    if factor.shape[-2] == 1 or D % 4 == 0:
+        return np.ascontiguousarray(factor)
+    padded = np.zeros((len(factor), kernel.padded(D), kernel.padded(D)))
+    padded[:, :D, :D] = factor
+    return padded
 
 
 class Accumulator:
@@ -112,9 +116,9 @@ class Accumulator:
 
     def _stats(self, total: Array, n_rows: int) -> Stats:
         K, D = self.layout.K, self.layout.D
-        cuts = np.cumsum([kernel.N_SCALARS, K, K * D])
-        scalars, s0, s1, s2 = np.split(total, cuts)
-        s2 = s2.reshape(self.layout.shape)
+        begin = kernel.N_SCALARS
+        scalars, s0, s1 = total[:begin], total[begin : begin + K], total[begin + K : begin + K + K * D]
+        s2 = total[begin + K + K * D :].reshape(self.layout.shape)
         if self.shape[-2] > 1:
             lower = np.tril(s2[:, :D, :D])
             s2 = lower + np.tril(lower, -1).swapaxes(-1, -2)

@@ -30,6 +30,7 @@ from fastem.kernels.simd import POINTS, ROWS, quad_tile
 
 SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
 N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
+N_ROWS = 5  # per-point values of a tile: weight, top, label, total, spread
 
 
 @njit(**EXACT)
@@ -296,17 +297,21 @@ def add_hard(xt, label, w, means, n, z, s0, s1, s2):
                 scatter[0, d % s2.shape[2]] += w[b] * z0[d] * z0[d]
 
 
-@njit(**HELPER)
-def carve(scratch, P, K):
-    """A worker's scratch memory as its arrays: xt, z, zr (P, B), lp (K, B) and five rows (B)."""
-    B = scratch.size // scratch_rows(P, K)
-    rows = scratch[: B * scratch_rows(P, K)].reshape((scratch_rows(P, K), B))
-    return rows[:P], rows[P : 2 * P], rows[2 * P : 3 * P], rows[3 * P : 3 * P + K], rows[3 * P + K :]
+def padded(D: int) -> int:
+    """The rows of a tile: D rounded up to the 4 x 4 blocking."""
+    return -(-D // ROWS) * ROWS
+
+
+def scratch_shape(n_tasks: int, D: int, K: int, tile: int) -> tuple[int, int, int]:
+    """The shape of the workers' scratch memory, which `carve` cuts up."""
+    return n_tasks, 3 * padded(D) + K + N_ROWS, tile
 
 
 @njit(**HELPER)
-def scratch_rows(P, K):
-    return 3 * P + K + 5
+def carve(scratch, K):
+    """A worker's scratch memory as its arrays: xt, z, zr (P, B), lp (K, B) and rows (N_ROWS, B)."""
+    P = (scratch.shape[0] - K - N_ROWS) // 3
+    return scratch[:P], scratch[P : 2 * P], scratch[2 * P : 3 * P], scratch[3 * P : 3 * P + K], scratch[3 * P + K :]
 
 
 def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, factor, mode, shape, block, out, scratch):
@@ -315,11 +320,11 @@ def accumulate_worker(task, n_tasks, X, weight, labels, resp, lognorm, means, fa
     X (N, D) IN; weight (N) or (0) IN: none means 1; labels (N) IN for LABELS; resp (N, K) IN for RESP;
     lognorm (K), means (K, D), factor IN: the mixture (LABELS, RESP: means alone, as origin);
     shape: of s2; block: rows per block; out (n_blocks, N_SCALARS + K + K D + s2.size) OUT: a block's statistics;
-    scratch (n_tasks, ...): zero where `centre` does not write.
+    scratch (of `scratch_shape`): finite, and zero in the rows of features beyond D.
     """
     K, D = means.shape
-    xt, z, zr, lp, rest = carve(scratch[task], padded(D), K)
-    w, top, label, total, spread = rest[0], rest[1], rest[2], rest[3], rest[4]
+    xt, z, zr, lp, rows = carve(scratch[task], K)
+    w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     fill(w, 1.0)
     for i in range(task, out.shape[0], n_tasks):
         fill(out[i], 0.0)
@@ -363,21 +368,15 @@ def weighted_sum(w, values, n):
     return total
 
 
-@njit(**HELPER)
-def padded(D):
-    """The rows of a tile: D rounded up to the 4 x 4 blocking."""
-    return (D + 3) // 4 * 4
-
-
 def score_worker(task, n_tasks, X, lognorm, means, factor, block, density, label_out, resp, joint_out, scratch):
     """Blocks task, task + n_tasks, ... of scoring; each output that has a size is filled.
 
     density (N) OUT: log density; label_out (N) OUT: most probable component; resp (N, K) OUT;
     joint_out (N, K) OUT: log weight + log density of each component. Other arguments as in `accumulate_worker`.
     """
-    K, D = means.shape
-    xt, z, _, lp, rest = carve(scratch[task], padded(D), K)
-    w, top, label, total, spread = rest[0], rest[1], rest[2], rest[3], rest[4]
+    K = means.shape[0]
+    xt, z, _, lp, rows = carve(scratch[task], K)
+    w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     fill(w, 1.0)
     for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
         stop = min((i + 1) * block, X.shape[0])
@@ -417,7 +416,7 @@ def _in(dtype, ndim, layout="C"):
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
-_out1, _out2 = types.float64[::1], types.float64[:, ::1]
+_out1, _out2, _scratch = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 _mixture = (_in(types.float64, 1), _in(types.float64, 2), _in(types.float64, 3))  # log_norm, means, factor
 accumulate = Kernel(
     accumulate_worker,
@@ -431,11 +430,11 @@ accumulate = Kernel(
         types.UniTuple(types.intp, 3),
         types.intp,
         _out2,
-        _out2,
+        _scratch,
     ),
 )
 score = Kernel(
     score_worker,
     score_launcher,
-    (*_mixture, types.intp, _out1, types.int64[::1], _out2, _out2, _out2),
+    (*_mixture, types.intp, _out1, types.int64[::1], _out2, _out2, _scratch),
 )
