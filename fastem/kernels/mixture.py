@@ -278,7 +278,7 @@ def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
 def add_hard(xt, label, w, means, n, z, s0, s1, s2):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
     D = means.shape[1]
-    z0 = z[:, 0]
+    z0 = z.reshape(z.size)[:D]  # contiguous, so that the inner loops vectorise
     for b in range(n):
         k = np.intp(label[b])
         s0[k] += w[b]
@@ -290,8 +290,9 @@ def add_hard(xt, label, w, means, n, z, s0, s1, s2):
         scatter = s2[k if s2.shape[0] > 1 else 0]
         if s2.shape[1] > 1:
             for i in range(D):
+                wz = w[b] * z0[i]
                 for j in range(i + 1):
-                    scatter[i, j] += w[b] * z0[i] * z0[j]
+                    scatter[i, j] += wz * z0[j]
         else:
             for d in range(D):
                 scatter[0, d % s2.shape[2]] += w[b] * z0[d] * z0[d]
