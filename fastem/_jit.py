@@ -5,13 +5,14 @@ A kernel is written once, as a serial *worker* ``worker(task, n_tasks, *args)`` 
 not depend on how many workers there are, or on what runs them:
 
 - a `prange` over workers (`@njit(parallel=True)`), the normal way;
-- a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run:
-  in a forked child (GNU OpenMP kills it) and when a second Python thread enters while the first is inside
-  (the workqueue layer aborts the process);
+- a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run: in a
+  forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
+  the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
 - a plain call, where there is one block only.
 """
 
 import os
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,15 @@ class Kernel:
         return self._compiled[key]
 
     def _compile(self, function: Function, dtype: Any) -> Function:
-        dispatcher = numba.njit(**(CACHED if function is self.worker else PARALLEL))(function)
+        options = CACHED if function is self.worker else PARALLEL
+        try:
+            return self._build(function, dtype, options)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+            # A cache that has no place, cannot be written or is damaged only costs time (Numba's own code reads it).
+            return self._build(function, dtype, options | dict(cache=False))
+
+    def _build(self, function: Function, dtype: Any, options: dict[str, Any]) -> Function:
+        dispatcher = numba.njit(**options)(function)
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             signature = types.void(types.intp, types.intp, rows(dtype), *self.args)
             if function is self.launcher:
@@ -103,7 +112,7 @@ class Kernel:
         worker, n_tasks = self.compiled(self.worker, X.dtype), min(n_threads(), n_blocks)
         if n_tasks <= 1:
             worker(0, 1, X, *args)
-        elif not _forked and _entry.acquire(blocking=False):
+        elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
                 self.compiled(self.launcher, X.dtype)(worker, n_tasks, X, *args)
             finally:
@@ -115,6 +124,11 @@ class Kernel:
 def n_threads() -> int:
     """How many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
     return int(numba.get_num_threads())
+
+
+def _layer() -> str:
+    """Numba's threading layer; `n_threads` has started it."""
+    return str(numba.threading_layer())  # type: ignore[attr-defined]
 
 
 def _run_in_pool(run: Callable[[int], None], n_tasks: int) -> None:

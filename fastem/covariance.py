@@ -79,11 +79,11 @@ class Covariance:
     def estimate(self, stats: Stats, reg_covar: float) -> tuple[Array, Array, Array]:
         """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
 
-        With scikit-learn, N_k = s0 + 10 eps: an empty component keeps its mean, weight about 0 and variance
-        `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
+        With scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
+        about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
         """
         s0, s1, s2 = stats.s0, stats.s1, stats.s2
-        nk = s0 + 10 * EPS
+        nk = s0 + nothing(stats)
         weights = nk / nk.sum(axis=-1, keepdims=True)
         step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
         moved = (2 * nk - s0)[..., None] * step
@@ -91,13 +91,38 @@ class Covariance:
         mass = nk.sum(axis=-1, keepdims=True) if self.shared else nk
         divisor = mass * s1.shape[-1] if self.form == "spherical" else mass
         covariances = scatter / divisor[..., None, None]
-        diagonal = variances(covariances)
-        # A variance below the rounding of s2's cancellation or of the rows themselves is zero: constant columns.
         means = stats.origin + step
-        rounding = 4 * EPS * s2 + outer(nk[..., None] * means, (2 * EPS) ** 2 * means, s2.shape)
-        diagonal[diagonal <= variances(rounding / divisor[..., None, None])] = 0.0
-        diagonal += reg_covar
+        square = outer(nk[..., None] * means, means, s2.shape)
+        _mend(covariances, s2 / divisor[..., None, None], square / divisor[..., None, None])
+        variances(covariances)[...] += reg_covar
         return weights, means, covariances
+
+
+def nothing(stats: Stats) -> Array:
+    """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / max(stats.n_rows, 1))
+
+
+def _mend(covariances: Array, second: Array, square: Array) -> None:
+    """Replace variances that were lost in ``second - step^2``, in place.
+
+    Below the rounding of that difference a variance is unknown. Where `second` itself is the rows' rounding (`square`
+    is that of the means) the column is constant: 0. Else the mean came from far away: an upper bound, without
+    covariances, which the next pass, about a mean that is near, replaces.
+    """
+    diagonal, before = variances(covariances), variances(second)
+    lost = diagonal <= 16 * EPS * before
+    constant = lost & (before <= (8 * EPS) ** 2 * variances(square))
+    far = lost & ~constant
+    if covariances.shape[-2] > 1:
+        covariances[far[..., :, None] | far[..., None, :]] = 0.0
+    diagonal[far] = 16 * EPS * before[far]
+    diagonal[constant] = 0.0
+
+
+def tolerance(D: int, reg_covar: float) -> float:
+    """What `factorise` counts as zero: rounding in a strict fit, nothing in one that adds `reg_covar`."""
+    return 0.0 if reg_covar > 0 else (D + 8) * EPS
 
 
 def variances(covariances: Array) -> Array:
@@ -105,13 +130,13 @@ def variances(covariances: Array) -> Array:
     return np.einsum("...ii->...i", covariances) if covariances.shape[-2] > 1 else covariances[..., 0, :]
 
 
-def factorise(covariances: Array, tolerance: float = 0.0) -> Array:
+def factorise(covariances: Array, zero: float = 0.0) -> Array:
     """The precision factor: lower triangular, inverse covariance = factor' factor.
 
     Parameters
     ----------
     covariances : (..., K|1, D|1, D|1)
-    tolerance : a Cholesky pivot at or below tolerance * variance counts as zero
+    zero : a Cholesky pivot at or below zero * variance counts as zero
 
     Raises
     ------
@@ -127,7 +152,7 @@ def factorise(covariances: Array, tolerance: float = 0.0) -> Array:
         for index in np.ndindex(failed.shape):
             chol, info = lapack.dpotrf(covariances[index], lower=1, clean=1)
             pivots = np.diagonal(chol) ** 2
-            failed[index] = info != 0 or not (pivots > tolerance * np.diagonal(covariances[index])).all()
+            failed[index] = info != 0 or not (pivots > zero * np.diagonal(covariances[index])).all()
             factor[index] = np.eye(len(chol)) if failed[index] else lapack.dtrtri(chol, lower=1)[0]
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
@@ -182,7 +207,9 @@ def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, pr
     ------
     SingularCovarianceError
         (a ValueError) if a covariance is not positive definite. With ``reg_covar=0`` a Cholesky pivot of less
-        than 4 D eps of the variance counts as zero.
+        than (D + 8) eps of the variance counts as zero
+    ValueError
+        if the statistics are those of another family, or reg_covar is negative or not finite
 
     Examples
     --------
@@ -198,12 +225,13 @@ def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, pr
             f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
             f"statistics have {stats.s2.shape}: make them with the same covariance"
         )
+    if not 0 <= reg_covar < np.inf:
+        raise ValueError(f"reg_covar must be in [0, inf); got {reg_covar!r}")
     weights, means, covariances = family.estimate(stats, reg_covar)
     if previous is not None and reg_covar == 0 and not family.shared:
-        empty = stats.s0 <= 10 * EPS
+        empty = stats.s0 <= nothing(stats)
         covariances[empty] = previous.covariances[empty]
-    tolerance = 0.0 if reg_covar > 0 else 4 * means.shape[-1] * EPS
-    return Params(weights, means, covariances, factorise(covariances, tolerance))
+    return Params(weights, means, covariances, factorise(covariances, tolerance(means.shape[-1], reg_covar)))
 
 
 def find(covariance: str) -> Covariance:

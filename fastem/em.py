@@ -12,7 +12,7 @@ from fastem.covariance import SingularCovarianceError, find, m_step
 from fastem.estep import LABELS, RESP, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.sources import Source
-from fastem.validate import as_source, check_em, check_labels, check_means, check_resp
+from fastem.validate import as_source, check_em, check_labels, check_means, check_params, check_resp
 
 Callback = Callable[[int, float, Params], Any]
 
@@ -177,6 +177,7 @@ def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = N
     >>> bool(np.allclose(whole.s2, parts.s2, rtol=1e-12)), whole.n_rows
     (True, 1000)
     """
+    check_params(params)
     return evaluate(as_source(X, sample_weight, n_features=params.means.shape[1]), params)
 
 
@@ -262,6 +263,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
     >>> fastem.log_density([[0.0], [2.0]], params).round(3)
     array([-0.919, -2.919])
     """
+    check_params(params)
     source = as_source(X, n_features=params.means.shape[1])
     return score(source, params, density=True).density
 

@@ -19,9 +19,9 @@ __all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores"]
 
 # The order of summation is a function of (K, D, shape of s2) alone, so that bits depend on nothing else. Rows fall
 # on an absolute grid of blocks; each block sums into memory of its own; blocks are added in order, then slices.
-BLOCK_ROWS = 1024
-MAX_BLOCKS = 256  # per slice: 262,144 rows; per-slice overhead (50 us) is below 2 % at 2-D, K = 3
-SLICE_BYTES = 64 << 20  # cap on the blocks' statistics
+BLOCK_FLOPS = 2e6, 1.5e9  # a block is worth a thread (50 us) and leaves work for others
+MAX_BLOCKS = 256  # per slice
+SLICE_BYTES = 256 << 20  # cap on the blocks' statistics
 SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ctrl-C is served
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -33,11 +33,26 @@ def tile_rows(K: int, D: int) -> int:
     return min(192, max(32, 2**17 // max(K, 4 * D) // 32 * 32))
 
 
+def row_flops(K: int, D: int) -> int:
+    """Work per row, with full covariances."""
+    return K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
+
+
+def block_rows(K: int, D: int) -> int:
+    """Rows per block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
+    rows, flops = 1024, row_flops(K, D)
+    while rows < 16384 and rows * flops < BLOCK_FLOPS[0]:
+        rows *= 2
+    while rows > 128 and rows * flops > BLOCK_FLOPS[1]:
+        rows //= 2
+    return rows
+
+
 def slice_blocks(K: int, D: int, n_values: int) -> int:
-    """Blocks per kernel call: a power of two, at least 4."""
-    flops = BLOCK_ROWS * K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
+    """Blocks per kernel call: a power of two, at least 2."""
+    flops = block_rows(K, D) * row_flops(K, D)
     most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
-    return 1 << max(2, int(math.log2(most)))
+    return 1 << max(1, int(math.log2(most)))
 
 
 class _Layout:
@@ -90,12 +105,13 @@ class Accumulator:
         self.layout, self.mode, self.given = _Layout(params, self.shape, distances), mode, given
         K, D = self.layout.K, self.layout.D
         self.n_values = kernel.N_SCALARS + K + K * D + int(np.prod(self.layout.shape))
-        self.slice_rows = BLOCK_ROWS * slice_blocks(K, D, self.n_values)
+        self.block_rows = block_rows(K, D)
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values)
 
     def __call__(self, block: Block) -> Stats:
         """The statistics of a block."""
         layout, rows = self.layout, slice(block.start, block.start + len(block.X))
-        n_blocks = -(-len(block.X) // BLOCK_ROWS)
+        n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values))
         kernel.accumulate(
             n_blocks,
@@ -108,7 +124,7 @@ class Accumulator:
             layout.factor,
             self.mode,
             layout.shape,
-            BLOCK_ROWS,
+            self.block_rows,
             out,
             layout.scratch(n_blocks),
         )
@@ -127,7 +143,7 @@ class Accumulator:
         if self.mode == HARD:
             scalars[0] = scalars[1]
         loglik, class_loglik, entropy = (float(v) for v in scalars)
-        return Stats(loglik, class_loglik, entropy, s0, s1.reshape(K, D), s2, self.layout.means, n_rows)
+        return Stats(loglik, class_loglik, entropy, s0, s1.reshape(K, D), s2, self.layout.means.copy(), n_rows)
 
 
 class Scores(NamedTuple):
@@ -155,19 +171,20 @@ class Scorer:
 
     def __init__(self, params: Params, scores: Scores, distances: bool = False) -> None:
         self.layout, self.scores = _Layout(params, params.factor.shape, distances), scores
-        self.slice_rows = BLOCK_ROWS * slice_blocks(self.layout.K, self.layout.D, 1)
+        self.block_rows = block_rows(self.layout.K, self.layout.D)
+        self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
 
     def __call__(self, block: Block) -> None:
         """Score a block."""
         layout, rows = self.layout, slice(block.start, block.start + len(block.X))
-        n_blocks = -(-len(block.X) // BLOCK_ROWS)
+        n_blocks = -(-len(block.X) // self.block_rows)
         kernel.score(
             n_blocks,
             block.X,
             layout.log_norm,
             layout.means,
             layout.factor,
-            BLOCK_ROWS,
+            self.block_rows,
             *(out[rows] for out in self.scores),
             layout.scratch(n_blocks),
         )

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
-from fastem.covariance import COVARIANCES, SingularCovarianceError, m_step
-from fastem.em import Callback, run, score
+from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, m_step
+from fastem.em import Callback, FitInterrupted, run, score
 from fastem.init import Given, start
 from fastem.model import Array, Params, Result, Status
 from fastem.sources import ArraySource
@@ -206,13 +206,14 @@ class GaussianMixture:
         if warm:
             self._check_warm(source.n_features)
         best = self._best_run(source, given, warm, callback)
-        # All is computed: from here on nothing fails, so that a failed fit leaves the estimator as it was.
         params, status = best.params, best.status
         if best.n_iter and status is not Status.DEGENERATE:
             try:
                 params = m_step(best.stats, self.covariance_type, reg_covar=self.reg_covar, previous=best.params)
             except SingularCovarianceError:
                 status = Status.DEGENERATE
+        validate.check_representable(params, source.dtype)
+        # All is computed and checked: a failed fit leaves the estimator as it was.
         self._store(params, source.dtype)
         self._record(status, best.history[-1] if best.n_iter else -np.inf, best.history, best.n_iter)
         self.__dict__.pop("feature_names_in_", None)
@@ -234,11 +235,10 @@ class GaussianMixture:
     def _check_warm(self, D: int) -> None:
         """A warm start continues a fit of the same shape."""
         K = self.n_components
-        shape = COVARIANCES[self.covariance_type].natural_shape(K, D)
         for name, now, before in (
             ("n_components", K, len(self.weights_)),
             ("n_features", D, np.shape(self.means_)[1]),
-            ("covariance_type", shape, self.covariances_.shape),
+            ("covariance_type", self.covariance_type, self._family().name),
         ):
             if now != before:
                 raise ValueError(
@@ -259,16 +259,20 @@ class GaussianMixture:
                 params = start(source, self.n_components, family, self.reg_covar, self.init_params, rng, given)
             if self.max_iter == 0:
                 return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
-            result = run(
-                source,
-                params,
-                covariance=self.covariance_type,
-                reg_covar=self.reg_covar,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                callback=report,
-                previous=self.lower_bound_ if warm else -np.inf,
-            )
+            try:
+                result = run(
+                    source,
+                    params,
+                    covariance=self.covariance_type,
+                    reg_covar=self.reg_covar,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    callback=report,
+                    previous=self.lower_bound_ if warm else -np.inf,
+                )
+            except FitInterrupted as interrupt:
+                done = [one for one in (best, interrupt.result) if one is not None]
+                raise FitInterrupted(max(done, key=_rank) if done else None) from interrupt
             report.end(result)
             if best is None or _rank(result) > _rank(best):
                 best = result
@@ -277,9 +281,14 @@ class GaussianMixture:
         assert best is not None
         return best
 
+    def _family(self) -> Covariance:
+        """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
+        return COVARIANCES[getattr(self, "_fitted_type", self.covariance_type)]
+
     def _store(self, params: Params, dtype: np.dtype[Any]) -> None:
+        self._fitted_type = self.covariance_type
         K, D = params.means.shape
-        shape = COVARIANCES[self.covariance_type].natural_shape(K, D)
+        shape = self._family().natural_shape(K, D)
         upper = params.factor.swapaxes(-1, -2) if params.factor.shape[-2] > 1 else params.factor
         self._set_parameters(
             tuple(
@@ -308,7 +317,7 @@ class GaussianMixture:
         """The fitted parameters in canonical shape (see `fastem.model`), read from the attributes."""
         validate.check_fitted(self)
         K, D = np.shape(self.means_)
-        shape = COVARIANCES[self.covariance_type].shape(K, D)
+        shape = self._family().shape(K, D)
         upper = np.asarray(self.precisions_cholesky_, dtype=np.float64).reshape(shape)
         return Params(
             np.asarray(self.weights_, dtype=np.float64),
@@ -398,7 +407,7 @@ class GaussianMixture:
     def _n_parameters(self) -> int:
         """Free parameters of the mixture."""
         K, D = np.shape(self.means_)
-        return int(COVARIANCES[self.covariance_type].n_parameters(K, D) + K * D + K - 1)
+        return int(self._family().n_parameters(K, D) + K * D + K - 1)
 
     def _get_parameters(self) -> tuple[NDArray[Any], ...]:
         return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
@@ -407,7 +416,7 @@ class GaussianMixture:
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         U = self.precisions_cholesky_
         with np.errstate(all="ignore"):
-            self.precisions_ = U @ U.swapaxes(-1, -2) if COVARIANCES[self.covariance_type].matrices else U**2
+            self.precisions_ = U @ U.swapaxes(-1, -2) if self._family().matrices else U**2
 
     def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
         """log weight + log density of each component, (N, K)."""
@@ -457,9 +466,11 @@ class GaussianMixture:
         """scikit-learn's metadata request: which methods ask for sample_weight."""
         from sklearn.utils.metadata_routing import MetadataRequest
 
+        if hasattr(self, "_metadata_request"):
+            return self._metadata_request
         request = MetadataRequest(owner=self)
-        for method, alias in getattr(self, "_requests", {"fit": None, "score": None}).items():
-            getattr(request, method).add_request(param="sample_weight", alias=alias)
+        for method in ("fit", "score"):
+            getattr(request, method).add_request(param="sample_weight", alias=None)
         return request
 
     def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
@@ -471,7 +482,8 @@ class GaussianMixture:
         return self._request("score", sample_weight)
 
     def _request(self, method: str, alias: bool | str | None) -> Self:
-        self._requests = {**getattr(self, "_requests", {"fit": None, "score": None}), method: alias}
+        self._metadata_request = self.get_metadata_routing()  # the name that scikit-learn's clone copies
+        getattr(self._metadata_request, method).add_request(param="sample_weight", alias=alias)
         return self
 
 

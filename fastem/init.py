@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import EPS, Covariance, SingularCovarianceError, factorise
+from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
 from fastem.em import at, score
-from fastem.estep import BLOCK_ROWS, HARD, RESP, Accumulator
+from fastem.estep import HARD, RESP, Accumulator
 from fastem.model import Array, Params, Stats
 from fastem.sources import ArraySource, Block, Source
 
@@ -50,8 +50,8 @@ def start(
     with np.errstate(all="ignore"):
         weights, means, covariances = family.estimate(stats, reg_covar)
     try:
-        tolerance = 0.0 if reg_covar > 0 else 4 * source.n_features * EPS
-        precisions = given.precisions or (covariances, factorise(covariances, tolerance))
+        zero = tolerance(source.n_features, reg_covar)
+        precisions = given.precisions or (covariances, factorise(covariances, zero))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
     return Params(
@@ -64,16 +64,15 @@ def cause(source: Source, stats: Stats) -> str:
     if not stats.s2.any() and stats.sum_w == len(stats.s0):
         return "This start puts one row into each component, which needs reg_covar > 0."
     total = overall(source, (1, source.n_features, source.n_features))
-    covariance = total.s2[0] / total.sum_w
+    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
     scale = np.sqrt(np.diagonal(covariance))
-    rounding = 4 * EPS * np.abs(total.origin[0])
-    constant = np.flatnonzero(scale <= rounding)
+    constant = np.flatnonzero(scale == 0)
     if len(constant) == len(scale):
         return "All rows of X are identical."
     if len(constant):
         return f"Column {constant[0]} of X is constant."
     correlation = covariance / np.outer(scale, scale)
-    _, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=4 * len(scale) * EPS)
+    _, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=tolerance(len(scale), 0.0))
     if rank < len(scale):
         return f"Column {pivots[rank] - 1} of X is a linear combination of other columns."
     few = np.flatnonzero(stats.s0 <= source.n_features)
@@ -136,7 +135,8 @@ def from_noise(source: Source, K: int, shape: tuple[int, ...], rng: np.random.Ra
         resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
         return Accumulator(origin, shape, RESP, resp)(block._replace(start=0))
 
-    return source.reduce(add, BLOCK_ROWS * max(1, 2**20 // (BLOCK_ROWS * K)))  # 8 MiB of uniforms at a time
+    rows = Accumulator(origin, shape, RESP).slice_rows
+    return source.reduce(add, min(rows, max(1024, 2**20 // K)))  # 8 MiB of uniforms at a time
 
 
 def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:
@@ -147,7 +147,8 @@ def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:
 def distinct_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array]:
     """A sample's distinct rows in lexicographic order and their weights.
 
-    So neither the order of rows nor repetition instead of weights changes what is drawn from it.
+    So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
+    drawn from it.
     """
     X, weight = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
     order = np.lexsort(X.T[::-1])

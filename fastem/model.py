@@ -35,7 +35,7 @@ class Status(Enum):
 
 
 class Params(NamedTuple):
-    """A Gaussian mixture.
+    """A Gaussian mixture. To change it, make another with `fastem.make_params`: `factor` goes with `covariances`.
 
     Attributes
     ----------
@@ -82,6 +82,8 @@ class Stats:
         return float(self.s0.sum())
 
     def __add__(self, other: Stats) -> Stats:
+        if self.s2.shape != other.s2.shape:
+            raise ValueError(f"statistics for covariances of shapes {self.s2.shape} and {other.s2.shape} do not add")
         if not np.array_equal(self.origin, other.origin):
             raise ValueError(
                 "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
@@ -102,6 +104,8 @@ class Stats:
 
     def shifted(self, origin: Array) -> Stats:
         """The same statistics about another `origin`, (K, D)."""
+        if np.shape(origin) != self.origin.shape:
+            raise ValueError(f"origin must have shape {self.origin.shape}; got {np.shape(origin)}")
         step = self.origin - origin
         mass = self.s0[..., None]
         s1 = self.s1 + mass * step

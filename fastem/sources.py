@@ -93,4 +93,4 @@ class ArraySource:
                 below_total = np.nextafter(cumulated[-1], 0)
                 chosen = np.searchsorted(cumulated, np.minimum(depth * cumulated[-1], below_total), side="right")
             weight = np.ones(n)
-        return self.X[chosen].astype(np.float64), weight
+        return self.X[chosen].astype(np.float64, copy=False), weight

@@ -143,6 +143,8 @@ def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[ND
     array = np.asarray(labels)
     if array.shape != (n_rows,) or array.dtype.kind not in "iu":
         raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
+    if n_components is not None and not isinstance(n_components, numbers.Integral):
+        raise ValueError(f"n_components must be an int; got {n_components!r}")
     K = int(array.max()) + 1 if n_components is None else int(n_components)
     if array.min() < 0 or array.max() >= K:
         raise ValueError(f"labels must lie in 0..{K - 1}; got {array.min()}..{array.max()}")
@@ -225,9 +227,22 @@ def check_constructor(estimator: Any) -> None:
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
 
 
+def check_params(params: Params) -> Params:
+    """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
+    K, D = check_means(params.means, *_two(params.means)).shape
+    _array("weights", params.weights, (K,))
+    shape = np.shape(params.covariances)
+    if len(shape) != 3 or shape[0] not in (1, K) or shape[1:] not in ((D, D), (1, D), (1, 1)):
+        raise ValueError(f"The parameter 'covariances' should have the shape of (K|1, D|1, D|1), but got {shape}")
+    _array("covariances", params.covariances, shape)
+    if not (variances(_array("factor", params.factor, shape)) > 0).all():
+        raise ValueError("The parameter 'factor' should have a positive diagonal: make parameters with make_params")
+    return params
+
+
 def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
     """Check the arguments of `em`."""
-    shape = find(covariance).shape(*params.means.shape)
+    shape = find(covariance).shape(*check_params(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
         raise ValueError(f"covariance={covariance!r} needs covariances of shape {shape}; got {got}")
@@ -267,18 +282,28 @@ def check_n_samples(n_samples: Any) -> None:
         )
 
 
+def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
+    """Refuse float32 parameters that would overflow or vanish."""
+    with np.errstate(all="ignore"):
+        sound = all(
+            np.isfinite(array.astype(dtype)).all() and (variances(array).astype(dtype) > 0).all()
+            for array in (params.covariances, params.factor)
+        )
+    if not sound:
+        raise ValueError(f"The covariances do not fit the range of {dtype}: pass X as float64, or scale the data.")
+
+
 def check_state(estimator: Any) -> None:
     """Check a fitted estimator's arrays, so that a pickle from elsewhere cannot crash a kernel."""
-    K, D = np.shape(np.atleast_2d(estimator.means_))
-    check_means(estimator.means_, K, D)
-    shape = COVARIANCES[estimator.covariance_type].natural_shape(K, D)
+    K, D = check_means(estimator.means_, *_two(estimator.means_)).shape
+    family = estimator._family()
+    shape = family.natural_shape(K, D)
     weights = _array("weights", estimator.weights_, (K,))
     covariances = _array("covariances", estimator.covariances_, shape)
     cholesky = _array("precisions_cholesky", estimator.precisions_cholesky_, shape)
-    canonical = COVARIANCES[estimator.covariance_type].shape(K, D)
     sound = (weights >= 0).all() and abs(weights.sum() - 1) < 1e-3
     for array in (covariances, cholesky):
-        sound = sound and (variances(array.reshape(canonical)) > 0).all()
+        sound = sound and (variances(array.reshape(family.shape(K, D))) > 0).all()
     if not sound:
         raise ValueError("the state is not that of a mixture: weights, covariances or precisions are not positive")
 
@@ -295,13 +320,20 @@ def _array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     return array
 
 
+def _two(means: ArrayLike) -> tuple[int, int]:
+    """K and D of means; of anything else, what makes `check_means` refuse it."""
+    shape = np.shape(means)
+    return (shape[0], shape[1]) if len(shape) == 2 and 0 not in shape else (1, 1)
+
+
 def check_weights(weights: ArrayLike, K: int) -> Array:
     """Mixture weights as (K,) float64."""
     array = _array("weights", weights, (K,))
     if (array < 0).any() or (array > 1).any():
+        # scikit-learn's tests match its words, which name min and max the wrong way round.
         raise ValueError(
             "The parameter 'weights' should be in the range [0, 1], but got "
-            f"max value {array.max():.5f}, min value {array.min():.5f}"
+            f"max value {array.min():.5f}, min value {array.max():.5f}"
         )
     if abs(1.0 - array.sum()) > 1e-6:
         raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
@@ -318,7 +350,7 @@ def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: i
     family = COVARIANCES[covariance]
     array = _array(f"{covariance} {kind}", matrices, family.natural_shape(K, D)).reshape(family.shape(K, D))
     try:
-        if not np.allclose(array, array.swapaxes(-1, -2)) and family.matrices:
+        if family.matrices and not np.allclose(array, array.swapaxes(-1, -2)):
             raise SingularCovarianceError([])
         factorise(array)
     except SingularCovarianceError:

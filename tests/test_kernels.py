@@ -14,13 +14,12 @@ from fastem.covariance import COVARIANCES
 from fastem.em import at, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator
 from fastem.kernels import mixture as kernel
-from fastem.kernels import simd
 from fastem.model import Params, Stats
 from fastem.sources import ArraySource
 
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
-# Tiles of 4 features and 256 points, blocks of 1024 rows: sizes on both sides of each edge.
-SHAPES = [(1, 1, 1), (3, 1, 2), (7, 2, 1), (255, 2, 3), (257, 3, 5), (1025, 4, 2), (300, 5, 3), (90, 8, 2), (65, 9, 17)]
+# Tiles of 4 features and 192 points: sizes on both sides of each edge.
+SHAPES = [(1, 1, 1), (3, 1, 2), (7, 2, 1), (191, 2, 3), (193, 3, 5), (1025, 4, 2), (300, 5, 3), (90, 8, 2), (65, 9, 17)]
 
 
 def mixture(N: int, D: int, K: int, covariance: str, seed: int = 0) -> tuple[np.ndarray, Params, np.ndarray]:
@@ -168,21 +167,21 @@ def test_log_is_within_2_ulp():
 @pytest.mark.parametrize("P", [4, 8, 12, 64])
 def test_micro_kernel_equals_its_twin(P):
     rng = np.random.default_rng(0)
-    W, z = np.tril(rng.normal(size=(P, P))), rng.normal(size=(P, 3 * simd.POINTS))
-    found, twin = np.ones((2, 3 * simd.POINTS))
+    W, z = np.tril(rng.normal(size=(P, P))), rng.normal(size=(P, 3 * kernel.POINTS))
+    found, twin = np.ones((2, 3 * kernel.POINTS))
     call_quad_tile(W, z, found)
-    for b in range(0, z.shape[1], simd.POINTS):
-        for i in range(0, P, simd.ROWS):
-            simd.quad_tile_plain(W, i, z, b, twin)
+    for b in range(0, z.shape[1], kernel.POINTS):
+        for i in range(0, P, kernel.ROWS):
+            kernel.quad_tile_plain(W, i, z, b, twin)
     assert_allclose(found, 1 + ((W @ z) ** 2).sum(axis=0), rtol=1e-13)
     assert_allclose(twin, found, rtol=1e-13)
 
 
 @numba.njit
 def call_quad_tile(W, z, q):
-    for b in range(0, z.shape[1], simd.POINTS):
-        for i in range(0, W.shape[0], simd.ROWS):
-            simd.quad_tile(W, i, z, b, q)
+    for b in range(0, z.shape[1], kernel.POINTS):
+        for i in range(0, W.shape[0], kernel.ROWS):
+            kernel.quad_tile(W, i, z, b, q)
 
 
 def test_kernels_can_be_called_from_a_users_njit():
@@ -198,8 +197,21 @@ def test_order_of_summation_depends_on_the_shape_alone(K, D):
     n_values = kernel.N_SCALARS + K + K * D + K * D * D
     blocks = estep.slice_blocks(K, D, n_values)
     assert blocks & (blocks - 1) == 0
-    assert 4 <= blocks <= estep.MAX_BLOCKS
+    assert 2 <= blocks <= estep.MAX_BLOCKS
+    rows = estep.block_rows(K, D)
+    assert 128 <= rows <= 16384
+    assert rows & (rows - 1) == 0
     assert estep.tile_rows(K, D) % 8 == 0
+
+
+@pytest.mark.parametrize("rows", [16, 64, 1024])
+def test_many_small_blocks(monkeypatch, rows):
+    """More blocks than threads, in more than one slice, with a short last one."""
+    X, params, weight = mixture(1100, 3, 2, "full")
+    monkeypatch.setattr(estep, "block_rows", lambda K, D: rows)
+    monkeypatch.setattr(estep, "slice_blocks", lambda K, D, n_values: 8)
+    assert_same(fastem.accumulate(X, params, weight), reference.accumulate(X, params, weight))
+    assert_allclose(fastem.log_density(X, params), reference.log_density(X, params), rtol=1e-12)
 
 
 def test_soft_is_the_default_mode():

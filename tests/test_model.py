@@ -99,7 +99,7 @@ def test_factor_and_precisions(covariance, K, D):
 def test_estimates_are_batched_over_leading_axes():
     stats = [data("full")[2], data("full", N=300)[2]]
     fields = ("s0", "s1", "s2", "origin")
-    both = fastem.Stats(0.0, 0.0, 0.0, *(np.stack([getattr(s, f) for s in stats]) for f in fields), 0)
+    both = fastem.Stats(0.0, 0.0, 0.0, *(np.stack([getattr(s, f) for s in stats]) for f in fields), 400)
     batched = COVARIANCES["full"].estimate(both, 1e-3)
     for i, one in enumerate(stats):
         for a, b in zip(batched, COVARIANCES["full"].estimate(one, 1e-3), strict=True):
@@ -123,7 +123,7 @@ def test_outer_reduces_to_each_shape(shape):
 def test_singular_components_are_named():
     C = np.array([np.eye(2), np.ones((2, 2)), np.zeros((2, 2))])
     with pytest.raises(fastem.SingularCovarianceError, match="ill-defined empirical covariance") as caught:
-        factorise(C, tolerance=1e-15)
+        factorise(C, zero=1e-15)
     assert caught.value.components == [1, 2]
     with pytest.raises(fastem.SingularCovarianceError) as caught:
         factorise(np.array([[[1.0, 2.0]], [[0.0, 1.0]], [[np.nan, 1.0]]]))
