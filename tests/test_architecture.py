@@ -24,6 +24,7 @@ ORDER = [
     "init",
     "tables",
     "datasets",
+    "protocol",
     "estimator",
     "files",
     "plot",
