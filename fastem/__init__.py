@@ -1,5 +1,6 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
+from fastem import plot
 from fastem.covariance import SingularCovarianceError, m_step
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
@@ -28,5 +29,6 @@ __all__ = [
     "m_step",
     "make_params",
     "moments",
+    "plot",
     "save",
 ]

@@ -75,7 +75,6 @@ def measure(benchmark: Any, function: Any, points: int, components: int, flops: 
     benchmark.extra_info["ns_per_point_and_component"] = round(seconds / (points * components) * 1e9, 4)
     benchmark.extra_info["gflops"] = round(flops * points * components / seconds / 1e9, 3)
     benchmark.extra_info["flops_per_point_and_component"] = flops
-    benchmark.extra_info["threads"] = _jit.n_threads()
 
 
 def assert_stats(stats, want, case):

@@ -225,30 +225,36 @@ def quad_full(z, W, n, q):
 
 
 @njit(**HELPER)
-def quad_diag(z, w, n, q):
-    """q[b] = sum_d (w[d] z[d, b])^2; a spherical factor has one w for all d."""
-    D = z.shape[0]
+def quad_diag(xt, mean, w, n, q):
+    """q[b] = sum_d (w[d] (xt[d, b] - mean[d]))^2, four features at a time; a spherical factor has one w for all d."""
+    D, step = mean.shape[0], 1 if w.shape[0] > 1 else 0
     for b in range(n):
         q[b] = 0.0
-    for d in range(D):
-        a = w[d % w.shape[0]]
+    for d in range(0, D - 3, 4):
+        m0, m1, m2, m3 = mean[d], mean[d + 1], mean[d + 2], mean[d + 3]
+        a0, a1, a2, a3 = w[d * step], w[(d + 1) * step], w[(d + 2) * step], w[(d + 3) * step]
         for b in range(n):
-            y = a * z[d, b]
+            y0, y1 = a0 * (xt[d, b] - m0), a1 * (xt[d + 1, b] - m1)
+            y2, y3 = a2 * (xt[d + 2, b] - m2), a3 * (xt[d + 3, b] - m3)
+            q[b] += (y0 * y0 + y1 * y1) + (y2 * y2 + y3 * y3)
+    for d in range(D // 4 * 4, D):
+        m, a = mean[d], w[d * step]
+        for b in range(n):
+            y = a * (xt[d, b] - m)
             q[b] += y * y
 
 
 @njit(**HELPER)
 def joint(xt, lognorm, means, factor, n, z, lp):
     """lp[k, :n] = log(weight_k density_k(x)); a quadratic form that overflows gives -inf, never NaN."""
-    D = means.shape[1]
     for k in range(means.shape[0]):
         f = k if factor.shape[0] > 1 else 0
         q = lp[k]
-        centre(xt, means[k], n, z)
         if factor.shape[1] > 1:
+            centre(xt, means[k], n, z)
             quad_full(z, factor[f], n, q)
         else:
-            quad_diag(z[:D], factor[f, 0], n, q)
+            quad_diag(xt, means[k], factor[f, 0], n, q)
         c = lognorm[k]
         for b in range(n):
             v = c - 0.5 * q[b]
@@ -340,9 +346,37 @@ def add_row(row, j, a0, a1, a2, a3):
 
 
 @njit(**HELPER)
+def add_first(xt, r, mean, n, z, zr, s1):
+    """z = xt - mean, zr = r z, s1 += sum_b zr[:, b]."""
+    for d in range(mean.shape[0]):
+        m = mean[d]
+        first = 0.0
+        for b in range(n):
+            zd = xt[d, b] - m
+            z[d, b] = zd
+            zr[d, b] = r[b] * zd
+            first += r[b] * zd
+        s1[d] += first
+
+
+@njit(**HELPER)
+def add_diag(xt, r, mean, n, s1, s2, k):
+    """s1 += sum_b r z and s2[k] += sum_b r z^2, per feature or (spherical) in all; s2 may have size 0."""
+    for d in range(mean.shape[0]):
+        m = mean[d]
+        first = second = 0.0
+        for b in range(n):
+            z = xt[d, b] - m
+            first += r[b] * z
+            second += r[b] * z * z
+        s1[d] += first
+        if s2.size > 0:
+            s2[k, 0, d % s2.shape[2]] += second
+
+
+@njit(**HELPER)
 def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
     """Add a tile's rows, weighted by resp (K, B), to the statistics about the means."""
-    D = means.shape[1]
     for k in range(means.shape[0]):
         r = resp[k]
         mass = 0.0
@@ -351,26 +385,11 @@ def add_soft(xt, resp, means, n, z, zr, s0, s1, s2):
         if mass == 0.0:
             continue
         s0[k] += mass
-        for d in range(D):
-            m = means[k, d]
-            first = 0.0
-            for b in range(n):
-                zd = xt[d, b] - m
-                z[d, b] = zd
-                zr[d, b] = r[b] * zd
-                first += r[b] * zd
-            s1[k, d] += first
-        if s2.size == 0:
-            continue
-        scatter = s2[k if s2.shape[0] > 1 else 0]
         if s2.shape[1] > 1:
-            add_full(zr, z, n, scatter)
+            add_first(xt, r, means[k], n, z, zr, s1[k])
+            add_full(zr, z, n, s2[k if s2.shape[0] > 1 else 0])
         else:
-            for d in range(D):
-                second = 0.0
-                for b in range(n):
-                    second += zr[d, b] * z[d, b]
-                scatter[0, d % s2.shape[2]] += second
+            add_diag(xt, r, means[k], n, s1[k], s2, k if s2.shape[0] > 1 else 0)
 
 
 @njit(**HELPER)
