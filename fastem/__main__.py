@@ -23,7 +23,7 @@ try:
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
-from fastem import datasets, files, plot, tables
+from fastem import __version__, datasets, files, plot, tables
 from fastem.covariance import variances
 from fastem.estimator import GaussianMixture
 from fastem.model import Params
@@ -48,6 +48,21 @@ Columns = Annotated[
     typer.Option(metavar="A,B,...", help="Columns, by name or 0-based position (default: all)."),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv or .npy.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 @app.command()
@@ -181,7 +196,7 @@ def _read_weighted(
 ) -> tuple[Array, list[str] | None, Array | None]:
     """Read the features, their names and the column of weights, which is not a feature."""
     path = _find(file)
-    wanted = None if columns is None else columns.split(",")
+    wanted = _split(columns)
     if weights is None:
         return *tables.read_table(path, wanted), None
     X, names = tables.read_table(path, None if wanted is None else [*wanted, weights])
@@ -189,6 +204,10 @@ def _read_weighted(
     j = tables.choose_columns(path, [weights], names, last + 1)[0] if wanted is None else last
     features = [i for i in range(last + 1) if i != j]
     return X[:, features], names and [names[i] for i in features], X[:, j]
+
+
+def _split(columns: str | None) -> list[str] | None:
+    return None if columns is None else [column.strip() for column in columns.split(",")]
 
 
 def _load(path: Path) -> tuple[GaussianMixture, list[str] | None]:
@@ -206,8 +225,11 @@ def _read_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[
     model, names = _load(model_file)
     path = _find(file)
     if columns is not None:
-        return model, tables.read_table(path, columns.split(","))[0]
-    return model, tables.read_table(path, names if tables.column_names(path) is not None else None)[0]
+        return model, tables.read_table(path, _split(columns))[0]
+    there = tables.column_names(path)
+    if names is None and there is not None:
+        _say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
+    return model, tables.read_table(path, names if there is not None else None)[0]
 
 
 def _write(output: Path | None, values: Array, names: Sequence[str]) -> None:
@@ -307,7 +329,7 @@ def _reporting() -> Iterator[None]:
             raise typer.Exit(1) from None
 
 
-def _say(kind: str, what: Warning | Exception) -> None:
+def _say(kind: str, what: Warning | Exception | str) -> None:
     """Print one line on standard error, whatever the message."""
     text = str(what) or type(what).__name__
     if isinstance(what, OSError) and what.filename:

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from fastem.estimator import GaussianMixture
 from fastem.model import Status
-from fastem.tables import check_output, first_line, replacing
+from fastem.tables import check_output, replacing
 
 Array = npt.NDArray[Any]
 
@@ -193,7 +193,7 @@ def _read_archive(path: Path) -> dict[str, Array]:
         except Exception as error:  # crafted bytes make numpy, zipfile and zlib raise a dozen different types
             expected = "a .npz archive of plain arrays, as fastem.save writes"
             raise ModelFileError(
-                f"{path}: not a model file, or a damaged one ({first_line(error)}); expected {expected}"
+                f"{path}: not a model file, or a damaged one ({type(error).__name__}); expected {expected}"
             ) from error
     if missing := [name for name in _ARRAYS if name not in arrays]:
         raise ModelFileError(f"{path}: damaged model file: expected an array '{missing[0]}', found none")

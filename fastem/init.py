@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from fastem.em import at, score
 from fastem.estep import HARD, RESP, Accumulator
 from fastem.model import Array, Params, Stats
 from fastem.sources import ArraySource, Block, Source
+from fastem.validate import ConvergenceWarning, exception
 
 SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
 MAX_LLOYD = 300
@@ -54,6 +56,14 @@ def start(
         precisions = given.precisions or (covariances, factorise(covariances, zero))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
+    n_distinct = len(np.unique(means, axis=0))
+    if n_distinct < K and given.means is None:
+        warnings.warn(
+            f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
+            "duplicate points in X.",
+            exception(ConvergenceWarning),
+            stacklevel=5,
+        )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
     )

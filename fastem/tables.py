@@ -96,6 +96,8 @@ def choose_columns(
             there = f"0 to {n_columns - 1}" if names is None else ", ".join(names)
             problem = "more than one column" if found else "no column"
             raise ValueError(f"{path}: {problem} '{column}'; the columns are {there}")
+        if found[0] in chosen:
+            raise ValueError(f"{path}: column '{column}' is chosen twice")
         chosen += found
     return chosen
 

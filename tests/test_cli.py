@@ -274,6 +274,23 @@ def test_errors_are_one_line():
     assert "no column 'z'" in fails("fit", "faithful", "--weights", "z")
 
 
+def test_a_model_without_names_takes_columns_in_order_and_says_so(tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    np.save(tmp_path / "x.npy", X)
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",", header="b,a", comments="")
+    model = str(tmp_path / "m.npz")
+    run("fit", tmp_path / "x.npy", "-o", model)
+    assert "taken in their order" in run("predict", model, tmp_path / "x.csv")[1]
+
+
+def test_a_column_twice_is_an_error():
+    assert "chosen twice" in fails("fit", "faithful", "--columns", "eruptions, 0")
+
+
+def test_version():
+    assert run("--version")[0].startswith("fastem ")
+
+
 def test_errors_about_models_are_one_line(model_file):
     np.save("three.npy", np.ones((2, 3)))
     with open("other.csv", "w") as stream:
