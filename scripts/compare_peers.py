@@ -1007,6 +1007,9 @@ def chosen_cases(args: argparse.Namespace) -> dict[str, list[Case]]:
     """Cases by part."""
     if args.case:
         given = [text.split(",") for text in args.case]
+        for words in given:
+            if len(words) < 3 or not {*words[3:4]} <= {*FAMILIES} or not {*words[4:5]} <= {"float64", "float32"}:
+                sys.exit(f"--case takes N,D,K[,COVARIANCE[,float64|float32]], not {','.join(words)}")
         return {"cases": [Case(*(int(float(word)) for word in words[:3]), *words[3:]) for words in given]}
     parts = {"cases": cases, "sweeps": sweeps, "fits": whole_fits}
     return {name: make(args.quick) for name, make in parts.items() if name in args.parts.split(",")}
