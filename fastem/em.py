@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.covariance import SingularCovarianceError, find, m_step
-from fastem.estep import LABELS, RESP, Accumulator, Scorer, Scores
+from fastem.estep import LABELS, RESP, SOFT, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.sources import Source
 from fastem.validate import as_source, check_em, check_labels, check_means, check_params, check_resp
@@ -34,9 +34,16 @@ class FitInterrupted(KeyboardInterrupt):
         return type(self), (self.result,)
 
 
-def evaluate(source: Source, params: Params) -> Stats:
-    """One pass: the statistics of a source's rows under `params`."""
-    accumulator = Accumulator(params)
+def evaluate(
+    source: Source,
+    params: Params,
+    shape: tuple[int, ...] | None = None,
+    mode: int = SOFT,
+    given: Any = None,
+    distances: bool = False,
+) -> Stats:
+    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`."""
+    accumulator = Accumulator(params, shape, mode, given, distances)
     return source.reduce(accumulator, accumulator.slice_rows)
 
 
@@ -226,16 +233,12 @@ def moments(
     D = source.n_features
     shape = find(covariance).shape(K, D)
 
-    def sums(origin: Array, shape: tuple[int, ...]) -> Stats:
-        accumulator = Accumulator(at(origin), shape, mode, given)
-        return source.reduce(accumulator, accumulator.slice_rows)
-
     if origin is not None:
-        return sums(check_means(origin, K, D), shape)
+        return evaluate(source, at(check_means(origin, K, D)), shape, mode, given)
     first, _ = source.sample(1, np.random.RandomState(0))
-    rough = sums(np.repeat(first[:1], K, axis=0), (0, 0, 0))
+    rough = evaluate(source, at(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
     mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
-    return sums(rough.origin + rough.s1 / mass, shape)
+    return evaluate(source, at(rough.origin + rough.s1 / mass), shape, mode, given)
 
 
 def at(means: Array) -> Params:

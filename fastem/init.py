@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
-from fastem.em import at, score
+from fastem.em import at, evaluate, score
 from fastem.estep import HARD, RESP, Accumulator
 from fastem.model import Array, Params, Stats
 from fastem.sources import ArraySource, Block, Source
@@ -96,13 +96,8 @@ def cause(source: Source, stats: Stats) -> str:
 def overall(source: Source, shape: tuple[int, ...]) -> Stats:
     """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
     first, _ = source.sample(1, np.random.RandomState(0))
-
-    def sums(origin: Array, shape: tuple[int, ...]) -> Stats:
-        accumulator = Accumulator(at(origin), shape, HARD, distances=True)
-        return source.reduce(accumulator, accumulator.slice_rows)
-
-    rough = sums(first[:1], (0, 0, 0))
-    return sums(rough.origin + rough.s1 / rough.s0[:, None], shape)
+    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
+    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
 def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
@@ -113,8 +108,7 @@ def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.R
     X, weight = distinct_sample(source, K, rng)
     centres = lloyd(X, weight, seeds(X, weight, K, rng))
     centres = centres[np.lexsort(centres.T[::-1])]
-    accumulator = Accumulator(at(centres), shape, HARD, distances=True)
-    return source.reduce(accumulator, accumulator.slice_rows)
+    return evaluate(source, at(centres), shape, HARD, distances=True)
 
 
 def from_seeds(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
@@ -207,8 +201,7 @@ def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
     total = overall(source, (1, 1, X.shape[1]))
     enough = tol * float(np.mean(total.s2)) / total.sum_w
     for _ in range(MAX_LLOYD):
-        accumulator = Accumulator(at(centres), (0, 0, 0), HARD, distances=True)
-        stats = source.reduce(accumulator, accumulator.slice_rows)
+        stats = evaluate(source, at(centres), (0, 0, 0), HARD, distances=True)
         empty = np.flatnonzero(stats.s0 == 0)
         moved = centres + stats.s1 / np.where(stats.s0 > 0, stats.s0, 1.0)[:, None]
         if len(empty):
