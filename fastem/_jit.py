@@ -51,7 +51,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def rows(dtype: type) -> types.Array:
+def row_type(dtype: Any) -> types.Array:
     """The type of X in a kernel: any layout, read-only, unaligned.
 
     Every array converts to it, so that one compilation serves C, F, strided, read-only and unaligned input.
@@ -60,47 +60,48 @@ def rows(dtype: type) -> types.Array:
 
 
 class Kernel:
-    """A worker and its `prange` launcher, compiled on first use for float64 or float32 rows.
+    """A worker and its `prange` launcher, compiled on first use, for float64 or float32 rows and arithmetic.
 
     The launcher gets the worker as a first-class function: it calls the machine code that a plain call runs. (A
     launcher that names the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
 
     Parameters
     ----------
-    worker : function ``worker(task, n_tasks, X, *args)``
+    worker : function ``worker(task, n_tasks, X, *args)``; the last argument is its scratch memory, the dtype of
+        which is that of the arithmetic
     launcher : function ``launcher(worker, n_tasks, X, *args)`` with a `prange` over tasks
-    args : Numba types of ``*args``
+    args : function from the Numba type of the arithmetic to the types of ``*args``
     """
 
-    def __init__(self, worker: Function, launcher: Function, args: Sequence[types.Type]) -> None:
-        self.worker, self.launcher, self.args = worker, launcher, tuple(args)
-        self._compiled: dict[tuple[Function, Any], Function] = {}
+    def __init__(self, worker: Function, launcher: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
+        self.worker, self.launcher, self.args = worker, launcher, args
+        self._compiled: dict[tuple[Function, Any, Any], Function] = {}
 
-    def compiled(self, function: Function, dtype: Any) -> Function:
-        """The worker or the launcher for rows of a dtype.
+    def compiled(self, function: Function, rows: Any, real: Any) -> Function:
+        """The worker or the launcher for a dtype of the rows and one of the arithmetic.
 
         Each has a dispatcher of its own with one signature, to which the arguments are converted (the layout of X,
         for one). It never compiles another, whatever it is called with and from however many threads.
         """
-        key = function, dtype
+        key = function, rows, real
         if key not in self._compiled:
             with _compiling:
                 if key not in self._compiled:
-                    self._compiled[key] = self._compile(function, dtype)
+                    self._compiled[key] = self._compile(*key)
         return self._compiled[key]
 
-    def _compile(self, function: Function, dtype: Any) -> Function:
+    def _compile(self, function: Function, rows: Any, real: Any) -> Function:
         options = CACHED if function is self.worker else PARALLEL
         try:
-            return self._build(function, dtype, options)
+            return self._build(function, rows, real, options)
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
             # A cache that has no place, cannot be written or is damaged only costs time (Numba's own code reads it).
-            return self._build(function, dtype, options | dict(cache=False))
+            return self._build(function, rows, real, options | dict(cache=False))
 
-    def _build(self, function: Function, dtype: Any, options: dict[str, Any]) -> Function:
+    def _build(self, function: Function, rows: Any, real: Any, options: dict[str, Any]) -> Function:
         dispatcher = numba.njit(**options)(function)
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            signature = types.void(types.intp, types.intp, rows(dtype), *self.args)
+            signature = types.void(types.intp, types.intp, row_type(rows), *self.args(numba.from_dtype(real)))
             if function is self.launcher:
                 signature = types.void(types.FunctionType(signature), *signature.args[1:])
             dispatcher.compile(signature)
@@ -109,12 +110,13 @@ class Kernel:
 
     def __call__(self, n_blocks: int, X: np.ndarray, *args: Any) -> None:
         """Run over `n_blocks` blocks of the rows `X`, with as many threads as Numba is set to use."""
-        worker, n_tasks = self.compiled(self.worker, X.dtype), min(n_threads(), n_blocks)
+        real = args[-1].dtype
+        worker, n_tasks = self.compiled(self.worker, X.dtype, real), min(n_threads(), n_blocks)
         if n_tasks <= 1:
             worker(0, 1, X, *args)
         elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
-                self.compiled(self.launcher, X.dtype)(worker, n_tasks, X, *args)
+                self.compiled(self.launcher, X.dtype, real)(worker, n_tasks, X, *args)
             finally:
                 _entry.release()
         else:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem._jit import n_threads
-from fastem.covariance import log_norm
+from fastem.covariance import inverse_triangular, log_norm, variances
 from fastem.kernels import mixture as kernel
+from fastem.kernels.lanes import aligned
+from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model import Array, Params, Stats
+from fastem.model import Array, Params, Stats, outer
 from fastem.sources import Block
 
 __all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores"]
@@ -23,14 +25,15 @@ BLOCK_FLOPS = 2e6, 1.5e9  # a block is worth a thread (50 us) and leaves work fo
 MAX_BLOCKS = 256  # per slice
 SLICE_BYTES = 256 << 20  # cap on the blocks' statistics
 SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ctrl-C is served
+WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 NO_ROWS: Array = np.empty((0, 0))
 
 
 def tile_rows(K: int, D: int) -> int:
-    """Points per tile: 192 where K x tile and D x tile stay in the L2 cache (64 and 256 are up to a fifth slower)."""
-    return min(192, max(32, 2**17 // max(K, 4 * D) // 32 * 32))
+    """Points per tile: 192 where K x tile and D x tile stay in the L2 cache; a multiple of 64."""
+    return min(192, max(64, 2**17 // max(K, 4 * D) // 64 * 64))
 
 
 def row_flops(K: int, D: int) -> int:
@@ -56,33 +59,69 @@ def slice_blocks(K: int, D: int, n_values: int) -> int:
 
 
 class _Layout:
-    """A mixture as the kernels want it: contiguous float64, full forms padded to a multiple of 4."""
+    """A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""
 
-    def __init__(self, params: Params, shape: tuple[int, ...], distances: bool) -> None:
+    def __init__(self, params: Params, dtype: Any, distances: bool = False, white: bool = False) -> None:
+        self.dtype, self.origin = np.dtype(dtype), params.means
         with np.errstate(divide="ignore"):  # a component of weight 0 has log_norm -inf
-            self.log_norm = np.zeros(len(params.means)) if distances else np.ascontiguousarray(log_norm(params))
-        self.means = np.ascontiguousarray(params.means, dtype=np.float64)
-        self.factor = _padded(params.factor)
+            norm = np.zeros(len(params.means)) if distances else log_norm(params)
+        means, factor, D = params.means, params.factor, params.means.shape[1]
+        self.centre, self.white = np.zeros(D, self.dtype), np.zeros((0, 0), self.dtype)
+        if white:
+            self.centre = centre_of(params).astype(self.dtype)
+            self.white = np.ascontiguousarray(factor[0], self.dtype)
+            means, factor = (means - self.centre) @ factor[0].T, np.ones((1, 1, 1))
+        self.log_norm, self.means, self.factor = (
+            np.ascontiguousarray(array, dtype=self.dtype) for array in (norm, means, factor)
+        )
+        if not white:  # what the kernel subtracts is what the statistics are about
+            self.origin = self.means.astype(np.float64)
         self.K, self.D = self.means.shape
-        P = kernel.padded(self.D)
-        self.shape = (shape[0], P, P) if shape[-2] > 1 else shape
 
-    def scratch(self, n_blocks: int) -> Array:
-        n_tasks = min(n_threads(), n_blocks)
-        return np.zeros(kernel.scratch_shape(n_tasks, self.D, self.K, tile_rows(self.K, self.D)))
+    @property
+    def arguments(self) -> tuple[NDArray[Any], ...]:
+        """The kernels' arguments that describe the mixture."""
+        return self.log_norm, self.means, self.factor, self.centre, self.white
+
+    def scratch(self, n_blocks: int) -> NDArray[Any]:
+        n_tasks, tile = min(n_threads(), n_blocks), tile_rows(self.K, self.D)
+        return aligned((n_tasks, kernel.scratch_size(self.D, self.K, tile, self.dtype.itemsize)), self.dtype)
 
 
-def _padded(factor: Array) -> Array:
-    D = factor.shape[-1]
-    if factor.shape[-2] == 1 or D % 4 == 0:
-        return np.ascontiguousarray(factor)
-    padded = np.zeros((len(factor), kernel.padded(D), kernel.padded(D)))
-    padded[:, :D, :D] = factor
-    return padded
+def centre_of(params: Params) -> Array:
+    """The mixture's mean."""
+    return np.average(params.means, axis=0, weights=params.weights)
+
+
+def may_whiten(params: Params, limit: float) -> bool:
+    """Whether rows may be whitened about the mixture's mean once, instead of centred on each component's.
+
+    That is for a full covariance that all components share. What is lost in the second moments is eps times the
+    squared distance of the means in standard deviations, of which `limit` is allowed.
+    """
+    if params.factor.shape[0] > 1 or params.factor.shape[1] == 1 or len(params.means) == 1:
+        return False
+    away = np.abs(params.means - centre_of(params)) @ np.abs(params.factor[0]).T
+    return bool((away**2).sum(axis=1).max() <= limit)
+
+
+def may_use_float32(params: Params) -> bool:
+    """Whether whitened rows keep 2**-7 of a standard deviation in float32, so that its arithmetic will do.
+
+    That is for the worst direction of the worst component; mean log-likelihoods then agree to 1e-6. Rounding in
+    y_i = sum_j W_ij (x_j - mean_j) has a standard deviation of about eps times the root of
+    sum_j W_ij^2 (var_j + mean_j^2): mean_j is rounded as well.
+    """
+    size, factor = variances(params.covariances) + params.means**2, params.factor**2
+    whitened = (factor * size[..., None, :]).sum(axis=-1) if factor.shape[-2] > 1 else factor[:, 0] * size
+    return bool(whitened.max() <= (2**-7 / np.finfo(np.float32).eps) ** 2)
 
 
 class Accumulator:
     """The fused pass: a function from a Block to its Stats.
+
+    Float32 rows are worked on in float32 where `may_use_float32` holds (EM's passes, SOFT, alone): sums over more
+    than a tile are float64 in any case.
 
     Parameters
     ----------
@@ -101,49 +140,99 @@ class Accumulator:
         given: NDArray[Any] | None = None,
         distances: bool = False,
     ) -> None:
+        self.params, self.mode, self.given, self.distances = params, mode, given, distances
         self.shape = params.covariances.shape if shape is None else shape
-        self.layout, self.mode, self.given = _Layout(params, self.shape, distances), mode, given
-        K, D = self.layout.K, self.layout.D
-        self.n_values = kernel.N_SCALARS + K + K * D + int(np.prod(self.layout.shape))
+        self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
+        K, D = params.means.shape
         self.block_rows = block_rows(K, D)
-        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values)
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self._n_values(False))
+        self._layouts: dict[np.dtype[Any], _Layout] = {}
+
+    def layout(self, dtype: np.dtype[Any]) -> _Layout:
+        """The mixture, for rows of a dtype."""
+        if dtype not in self._layouts:
+            single = dtype == np.float32 and self.mode == SOFT and may_use_float32(self.params)
+            white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
+            white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
+            self._layouts[dtype] = _Layout(self.params, np.float32 if single else np.float64, self.distances, white)
+        return self._layouts[dtype]
+
+    def _n_values(self, white: bool) -> int:
+        K, D = self.params.means.shape
+        rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
+        return int(kernel.N_SCALARS + K + ROWS * rows)
 
     def __call__(self, block: Block) -> Stats:
         """The statistics of a block."""
-        layout, rows = self.layout, slice(block.start, block.start + len(block.X))
+        layout, rows = self.layout(block.X.dtype), slice(block.start, block.start + len(block.X))
         n_blocks = -(-len(block.X) // self.block_rows)
-        out = np.empty((n_blocks, self.n_values))
+        out = np.empty((n_blocks, self._n_values(layout.white.size > 0)))
         kernel.accumulate(
             n_blocks,
             block.X,
             NO_WEIGHT if block.weight is None else block.weight,
             NO_LABELS if self.mode != LABELS or self.given is None else self.given[rows],
             NO_ROWS if self.mode != RESP or self.given is None else self.given[rows],
-            layout.log_norm,
-            layout.means,
-            layout.factor,
+            *layout.arguments,
             self.mode,
-            layout.shape,
+            self.form,
             self.block_rows,
             out,
             layout.scratch(n_blocks),
         )
-        return self._stats(out.sum(axis=0), len(block.X))
+        return self._stats(layout, out.sum(axis=0), len(block.X))
 
-    def _stats(self, total: Array, n_rows: int) -> Stats:
-        K, D = self.layout.K, self.layout.D
+    def _stats(self, layout: _Layout, total: Array, n_rows: int) -> Stats:
+        K, D = layout.K, layout.D
         begin = kernel.N_SCALARS
-        scalars, s0, s1 = total[:begin], total[begin : begin + K], total[begin + K : begin + K + K * D]
-        s2 = total[begin + K + K * D :].reshape(self.layout.shape)
-        if self.shape[-2] > 1:
-            lower = np.tril(s2[:, :D, :D])
-            s2 = lower + np.tril(lower, -1).swapaxes(-1, -2)
+        scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)
+        if layout.white.size > 0:
+            s1, s2 = _unwhitened(layout, s0, sums)
+        else:
+            s1, s2 = _unpacked(sums.reshape(K, -1, ROWS), self.form, D)
+            if self.shape[-1] == 1 and self.form == DIAG:
+                s2 = s2.sum(axis=-1, keepdims=True)
+            if self.shape[0] == 1:
+                s2 = s2.sum(axis=0, keepdims=True)
         if self.mode in (LABELS, RESP):
             scalars[:] = np.nan
         if self.mode == HARD:
             scalars[0] = scalars[1]
         loglik, class_loglik, entropy = (float(v) for v in scalars)
-        return Stats(loglik, class_loglik, entropy, s0, s1.reshape(K, D), s2, self.layout.means.copy(), n_rows)
+        return Stats(loglik, class_loglik, entropy, s0, s1, s2, layout.origin.copy(), n_rows)
+
+
+def _unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
+    """s1 (K, D) and s2 (K, D|1, D) of the kernel's moments (K, rows, 4); s2 is (0, 0, 0) if there is none."""
+    K, P = len(sums), ROWS * moments_rows(FIRST, D)
+    if form == FIRST:
+        return sums.reshape(K, P)[:, :D], np.empty((0, 0, 0))
+    if form == DIAG:
+        both = sums.reshape(K, -1, 2, ROWS).swapaxes(1, 2).reshape(K, 2, P)
+        return both[:, 0, :D], both[:, 1:, :D]
+    s1, s2, first = np.empty((K, P)), np.zeros((K, P, P)), 0
+    for i in range(0, P, ROWS):
+        rows = slice(i, i + ROWS)
+        s1[:, rows] = sums[:, first]
+        blocks = sums[:, first + 1 : first + 1 + i + ROWS].reshape(K, -1, ROWS, ROWS).swapaxes(1, 2)
+        s2[:, rows, rows] = blocks[:, :, 0]
+        s2[:, rows, :i] = blocks[:, :, 1:].reshape(K, ROWS, i)
+        first += 1 + i + ROWS
+    lower = np.tril(s2[:, :D, :D])
+    return s1[:, :D], lower + np.tril(lower, -1).swapaxes(-1, -2)
+
+
+def _unwhitened(layout: _Layout, s0: Array, sums: Array) -> tuple[Array, Array]:
+    """s1 and s2 about the means, of first moments about the whitened means and second moments about the centre."""
+    n_rows = layout.K * moments_rows(FIRST, layout.D)
+    first, _ = _unpacked(sums[:n_rows].reshape(layout.K, -1, ROWS), FIRST, layout.D)
+    _, second = _unpacked(sums[None, n_rows:], FULL, layout.D)
+    means = layout.means.astype(np.float64)
+    shape = second.shape
+    moved = first + s0[:, None] * means  # sums about the centre
+    second = second - outer(first, means, shape) - outer(means, moved, shape)
+    back = inverse_triangular(layout.white.astype(np.float64))
+    return first @ back.T, back @ second @ back.T
 
 
 class Scores(NamedTuple):
@@ -164,13 +253,14 @@ class Scores(NamedTuple):
 
 
 class Scorer:
-    """The E-step alone: fills a Scores, whose arrays belong to a source's rows, block by block.
+    """The E-step alone: fills a Scores, whose arrays belong to a source's rows, block by block; in float64.
 
     With `distances`, joint is minus half the squared distance of each row to each component.
     """
 
     def __init__(self, params: Params, scores: Scores, distances: bool = False) -> None:
-        self.layout, self.scores = _Layout(params, params.factor.shape, distances), scores
+        white = not distances and may_whiten(params, WHITEN_LIMIT[0])
+        self.layout, self.scores = _Layout(params, np.float64, distances, white), scores
         self.block_rows = block_rows(self.layout.K, self.layout.D)
         self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
 
@@ -181,9 +271,7 @@ class Scorer:
         kernel.score(
             n_blocks,
             block.X,
-            layout.log_norm,
-            layout.means,
-            layout.factor,
+            *layout.arguments,
             self.block_rows,
             *(out[rows] for out in self.scores),
             layout.scratch(n_blocks),

@@ -6,6 +6,8 @@ import mpmath
 import numba
 import numpy as np
 import pytest
+from numba import types
+from numba.extending import intrinsic
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -13,10 +15,13 @@ from fastem import estep, reference
 from fastem.covariance import COVARIANCES
 from fastem.em import at, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator
+from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
+from fastem.kernels.lanes import STEP, Lanes, aligned
 from fastem.model import Params, Stats
 from fastem.sources import ArraySource
 
+without_lanes = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the interpreter has no lanes")
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
 # Tiles of 4 features and 192 points: sizes on both sides of each edge.
 SHAPES = [(1, 1, 1), (3, 1, 2), (7, 2, 1), (191, 2, 3), (193, 3, 5), (1025, 4, 2), (300, 5, 3), (90, 8, 2), (65, 9, 17)]
@@ -112,7 +117,7 @@ def test_layouts_give_the_same_bits(dtype, layout):
             "readonly": X.copy(),
         }[layout]
     other.flags.writeable = layout != "readonly" and layout != "unaligned"
-    found, expected = fastem.accumulate(other, params), fastem.accumulate(X.astype(np.float64), params)
+    found, expected = fastem.accumulate(other, params), fastem.accumulate(X, params)
     for field in FIELDS:
         assert_array_equal(getattr(found, field), getattr(expected, field))
 
@@ -141,16 +146,42 @@ def test_far_rows_belong_to_one_component(far):
     assert set(scores.resp[1]) == {0.0, 1.0}
 
 
-def test_exp_is_within_2_ulp():
+@intrinsic
+def _exp_rows(context, x, n, out):
+    """out[:n] = exp(x[:n]): the vectors' exp, on its own."""
+
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        with lanes.loop(0, args[1], lanes.width) as p:
+            lanes.store(micro._exp(lanes, [lanes.load(lanes.row(0), p)])[0], lanes.row(2), p)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, out), generate
+
+
+@numba.njit
+def exp_rows(x, out):
+    _exp_rows(x, x.size, out)
+
+
+@without_lanes
+@pytest.mark.parametrize(("dtype", "least"), [("f8", -708.0), ("f4", -87.0)])
+def test_exp_is_within_2_ulp(dtype, least):
     rng = np.random.default_rng(0)
-    x = np.concatenate([rng.uniform(-708, 0, 2000), rng.uniform(-1, 0, 500), -np.logspace(-300, 0, 200), [0.0, -708.0]])
-    for value in x:
+    x = np.concatenate(
+        [rng.uniform(least, 0, 3000), rng.uniform(-1, 0, 500), -np.logspace(-300, 0, 200), [0.0, least]]
+    ).astype(dtype)
+    special = np.array([np.nextafter(np.array(least, dtype), -np.inf), -1e30, -np.inf, np.nan], dtype)
+    x = np.concatenate([x, special, np.zeros(-(len(x) + 4) % 64, dtype)])
+    found = np.empty_like(x)
+    exp_rows(x, found)
+    for value, y in zip(x[:3702], found[:3702], strict=True):
         exact = mpmath.exp(mpmath.mpf(float(value)))
-        assert abs(mpmath.mpf(float(kernel.exp(value))) - exact) <= 2 * math.ulp(float(exact)), value
-    assert kernel.exp(-708.0001) == 0.0
-    assert kernel.exp(-np.inf) == 0.0
-    assert np.isnan(kernel.exp(np.nan))
-    assert kernel.exp(0.0) == 1.0
+        assert abs(mpmath.mpf(float(y)) - exact) <= 2 * mpmath.mpf(float(np.spacing(np.array(float(exact), dtype)))), (
+            value
+        )
+    assert_array_equal(found[3702:3706], np.array([0, 0, 0, np.nan], dtype))
+    assert found[3700] == 1.0
 
 
 def test_log_is_within_2_ulp():
@@ -164,32 +195,119 @@ def test_log_is_within_2_ulp():
     assert kernel.log(1.0) == 0.0
 
 
-@pytest.mark.parametrize("P", [4, 8, 12, 64])
-def test_micro_kernel_equals_its_twin(P):
-    rng = np.random.default_rng(0)
-    W, z = np.tril(rng.normal(size=(P, P))), rng.normal(size=(P, 3 * kernel.POINTS))
-    found, twin = np.ones((2, 3 * kernel.POINTS))
-    call_quad_tile(W, z, found)
-    for b in range(0, z.shape[1], kernel.POINTS):
-        for i in range(0, P, kernel.ROWS):
-            kernel.quad_tile_plain(W, i, z, b, twin)
-    assert_allclose(found, 1 + ((W @ z) ** 2).sum(axis=0), rtol=1e-13)
-    assert_allclose(twin, found, rtol=1e-13)
+class Tile:
+    """A tile's arrays, random, with the points beyond n finite and of responsibility 0."""
+
+    def __init__(self, D, K, n, dtype):
+        rng, B = np.random.default_rng([D, K, n]), 192
+        P, step = micro.padded(D), STEP // np.dtype(dtype).itemsize
+        self.xt, self.z, self.zr = (aligned(shape, dtype) for shape in [(P, B), (P, B), (4, B)])
+        self.small, self.lp, self.rows = aligned((P, step), dtype), aligned((K, B), dtype), aligned((3, B), dtype)
+        self.xt[:D] = rng.normal(size=(D, B))
+        for scratch in (self.z, self.zr, self.small, self.lp, self.rows):
+            scratch[:] = rng.normal(size=scratch.shape)
+        self.resp = aligned((K, B), dtype)
+        self.resp[:, :n] = rng.uniform(size=(K, n))
+        self.means = rng.normal(size=(K, D)).astype(dtype)
+        self.full = np.tril(rng.normal(size=(K, D, D))).astype(dtype)
+        self.lognorm = rng.normal(size=K).astype(dtype)
 
 
 @numba.njit
-def call_quad_tile(W, z, q):
-    for b in range(0, z.shape[1], kernel.POINTS):
-        for i in range(0, W.shape[0], kernel.ROWS):
-            kernel.quad_tile(W, i, z, b, q)
+def call_log_joint_full(t_xt, means, W, c, n, z, lp):
+    for k in range(len(means)):
+        micro.log_joint_full(t_xt, means[k], W[k], c[k], n, z, lp[k])
 
 
-def test_kernels_can_be_called_from_a_users_njit():
-    @numba.njit
-    def user(x):
-        return kernel.exp(x) + 1.0
+@numba.njit
+def call_whiten(xt, mean, W, n, z, out):
+    micro.whiten(xt, mean, W, n, z, out)
 
-    assert user(-1.0) == 1.0 + kernel.exp(-1.0)
+
+@numba.njit
+def call_log_joint_diag(xt, c, means, factor, n, lp):
+    micro.log_joint_diag(xt, c, means, factor, n, lp)
+
+
+@numba.njit
+def call_exponentials(lp, n, top, total, spread):
+    micro.exponentials(lp, n, top, total, spread)
+
+
+@numba.njit
+def call_moments_diag(xt, r, mean, i, second, n, sums):
+    micro.moments_diag(xt, r, mean, i, second, n, sums)
+
+
+@numba.njit
+def call_moments_full(xt, r, mean, n, z, zr, sums):
+    micro.moments_full(xt, r, mean, n, z, zr, sums)
+
+
+# Points on both sides of a vector's and of two vectors' end; features that leave 1 to 4 rows to the last block.
+TILES = [(1, 1, 192), (2, 3, 192), (3, 1, 1), (4, 2, 33), (5, 2, 33), (5, 2, 190), (6, 1, 65), (6, 1, 64), (7, 2, 65)]
+TILES += [(8, 1, 192), (10, 1, 97), (13, 3, 191), (16, 1, 100), (30, 2, 192)]
+tiles = pytest.mark.parametrize(("D", "K", "n"), TILES)
+dtypes = pytest.mark.parametrize("dtype", ["f8", "f4"])
+CLOSE = {"f8": dict(rtol=1e-12, atol=1e-12), "f4": dict(rtol=2e-4, atol=2e-4)}
+
+
+@tiles
+@dtypes
+def test_log_joints_equal_their_twins(D, K, n, dtype):
+    t = Tile(D, K, n, dtype)
+    twin = np.zeros((K, n))
+    call_log_joint_full(t.xt, t.means, t.full, t.lognorm, n, t.small, t.lp)
+    for k in range(K):
+        micro.log_joint_full_plain(t.xt, t.means[k], t.full[k], t.lognorm[k], n, None, twin[k])
+    assert_allclose(t.lp[:, :n], twin, **CLOSE[dtype])
+    for factor in (t.full[:, 0], t.full[:1, 0], t.full[:, 0, :1], t.full[:1, 0, :1]):
+        factor = np.ascontiguousarray(factor + 0.5)
+        call_log_joint_diag(t.xt, t.lognorm, t.means, factor, n, t.lp)
+        micro.log_joint_diag_plain(t.xt, t.lognorm, t.means, factor, n, twin)
+        assert_allclose(t.lp[:, :n], twin, **CLOSE[dtype])
+
+
+@tiles
+@dtypes
+def test_whiten_equals_its_twin(D, K, n, dtype):
+    t = Tile(D, K, n, dtype)
+    twin = np.zeros((D, n))
+    call_whiten(t.xt, t.means[0], t.full[0], n, t.small, t.z)
+    micro.whiten_plain(t.xt, t.means[0], t.full[0], n, None, twin)
+    assert_allclose(t.z[:D, :n], twin, **CLOSE[dtype])
+
+
+@tiles
+@dtypes
+def test_exponentials_equal_their_twin(D, K, n, dtype):
+    t = Tile(D, K, n, dtype)
+    t.lp[:] = np.random.default_rng(0).uniform(-1000, 0, size=t.lp.shape)
+    t.lp[:, 0] = -np.inf
+    t.lp[K - 1, n // 2] = -np.inf
+    twin, rows = t.lp[:, :n].astype(float), np.zeros((3, n))
+    call_exponentials(t.lp, n, *t.rows)
+    with np.errstate(invalid="ignore"):
+        micro.exponentials_plain(twin, n, *rows)
+    assert_allclose(t.lp[:, :n], twin, **CLOSE[dtype])
+    assert_allclose(t.rows[:, :n], rows, **CLOSE[dtype])
+
+
+@tiles
+@dtypes
+def test_moments_equal_their_twins(D, K, n, dtype):
+    t = Tile(D, K, n, dtype)
+    found = np.ones((micro.moments_rows(micro.FULL, D), 4))
+    twin = found.copy()
+    call_moments_full(t.xt, t.resp[0], t.means[0], n, t.z, t.zr, found)
+    micro.moments_full_plain(t.xt, t.resp[0], t.means[0], n, None, None, twin)
+    assert_allclose(found, twin, **CLOSE[dtype])
+    for second in (True, False):
+        for i in range(0, D, 4):
+            found, twin = np.ones((2, 2, 4))
+            call_moments_diag(t.xt, t.resp[0], t.means[0], i, second, n, found)
+            micro.moments_diag_plain(t.xt, t.resp[0], t.means[0], i, second, n, twin)
+            assert_allclose(found, twin, **CLOSE[dtype])
 
 
 @pytest.mark.parametrize(("K", "D"), [(1, 1), (3, 2), (10, 10), (64, 64), (2048, 4), (512, 128)])
@@ -201,7 +319,7 @@ def test_order_of_summation_depends_on_the_shape_alone(K, D):
     rows = estep.block_rows(K, D)
     assert 128 <= rows <= 16384
     assert rows & (rows - 1) == 0
-    assert estep.tile_rows(K, D) % 8 == 0
+    assert estep.tile_rows(K, D) % 64 == 0
 
 
 @pytest.mark.parametrize("rows", [16, 64, 1024])

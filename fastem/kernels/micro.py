@@ -1,0 +1,480 @@
+"""The micro-kernels: all arithmetic of the hot loops, on one tile of points, with explicit SIMD.
+
+As in BLIS, a micro-kernel contains arithmetic and nothing else; the loops over components, tiles and blocks around it
+are plain Numba, in `mixture`. Each has a plain twin, ``<name>_plain``, which says what it does, is what runs with
+NUMBA_DISABLE_JIT, and what the tests compare it with.
+
+A tile is ``(P, B)``: features in rows, points in columns, so that SIMD lanes run over points. P is D rounded up to a
+multiple of ROWS, B a multiple of STEP bytes. All of a tile is float64 or all of it float32; sums over points leave
+the tile in float64. Micro-kernels work on whole vectors: points from n to the next multiple of STEP must be finite,
+and have responsibility 0. The statistics of a component are rows of 4: for features i to i + 3 their first moments,
+then their second moments, as `moments_rows` says.
+
+What was measured (one core of an AVX-512 processor at 4 GHz, where DGEMM reaches 100 to 115 GFLOP/s and the peak is
+128; useful GFLOP/s, that is D (D + 3) flops for the quadratic form and (D + 1) (D + 2) for the moments):
+
+=========================  ====  ====  ====  ====  ====  ====  ====  ====
+D                             2     3     4     8    10    16    32    64
+=========================  ====  ====  ====  ====  ====  ====  ====  ====
+log_joint_full, float64      81   103   116   122   121   128   130   131
+moments_full, float64        94   120   126   123   106   111   106   113
+log_joint_full, float32     153   194   229   240   233   247   258   263
+moments_full, float32       156   191   216   201   185   202   214   220
+auto-vectorised, 4 x 4             21          46    37    57    63    71
+=========================  ====  ====  ====  ====  ====  ====  ====  ====
+
+What made the difference, in this order: the accumulators of 4 rows x 4 vectors of points (4 x 4 entries of the
+outer product) stay in registers; only the triangles are computed, and of the last rows only those that exist; the
+subtraction of the mean happens where a row is first read, not in a pass of its own; rows start at cache lines
+(`lanes.aligned`: 1.3 times); nothing is read back from memory that was just in a register (the quadratic form is
+summed over rows in registers: 2 times at D = 10); sums over lanes are taken for `width` accumulators at a time.
+
+Tried and dropped: features in the lanes (10 times slower in plain Numba; the points-in-lanes form above is at the
+limit without its padding); one component's triangle padded to a multiple of 4 (1.5 times slower at D = 10); a
+compile-time D for small D (what is unrolled here is as fast, for one compilation); the matrix-product form of the
+E-step (at its own limit it has the same number of flops, and loses digits).
+"""
+
+from math import exp, factorial
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastem.kernels.lanes import COLUMNS, VECTORS, Lanes
+
+ROWS = 4  # features that are worked on together
+CACHE_LINE = 64  # bytes
+# exp: r = x - n log 2 with log 2 in two parts (Cody & Waite), the Taylor series in r, |r| <= log(2) / 2, times 2**n.
+# x / log 2 + magic, magic = 1.5 * 2**52 + 1023 (1.5 * 2**23 + 127 in float32), rounds to an integer whose low bits are
+# n + bias. The series is cut at 1.7e-16 (5e-9), relatively. Below `least` the result would be subnormal.
+LOG2E = 1.4426950408889634
+EXP64 = (6755399441055744.0 + 1023, 0.693147180369123816490, 1.90821492927058770e-10, -708.0, 12)
+EXP32 = (12582912.0 + 127, 0.693359375, -2.12194440e-4, -87.0, 7)
+
+
+def padded(D: int) -> int:
+    """The rows of a tile: D rounded up to ROWS."""
+    return -(-D // ROWS) * ROWS
+
+
+# --- E-step: log weight + log density ------------------------------------------------------------------------------
+
+
+def log_joint_full_plain(xt, mean, W, c, n, z, out):
+    """out[b] = c - |W (x_b - mean)|^2 / 2, and -inf for NaN; W lower triangular, z scratch (P, STEP bytes)."""
+    D = mean.shape[0]
+    for b in range(n):
+        q = 0.0
+        for i in range(D):
+            y = 0.0
+            for j in range(i + 1):
+                y += W[i, j] * (xt[j, b] - mean[j])
+            q += y * y
+        q = c - 0.5 * q
+        out[b] = q if q == q else -np.inf
+
+
+def whiten_plain(xt, mean, W, n, z, out):
+    """out[i, b] = (W (x_b - mean))_i; the other arguments as in `log_joint_full`."""
+    for b in range(n):
+        for i in range(mean.shape[0]):
+            y = 0.0
+            for j in range(i + 1):
+                y += W[i, j] * (xt[j, b] - mean[j])
+            out[i, b] = y
+
+
+def log_joint_diag_plain(xt, lognorm, means, factor, n, lp):
+    """lp[k, b] = lognorm_k - sum_d (w_kd (x_bd - mean_kd))^2 / 2, and -inf for NaN; w = factor (K|1, D|1)."""
+    K, D = means.shape
+    for k in range(K):
+        w = factor[k if factor.shape[0] > 1 else 0]
+        for b in range(n):
+            q = 0.0
+            for d in range(D):
+                y = w[d if w.shape[0] > 1 else 0] * (xt[d, b] - means[k, d])
+                q += y * y
+            q = lognorm[k] - 0.5 * q
+            lp[k, b] = q if q == q else -np.inf
+
+
+def _triangular_product(lanes, b, scratch, use, n_rows=None):
+    """y = W (x - mean) for VECTORS of points from b, ROWS rows at a time; `use(i, r, v, y)` takes the results.
+
+    Arguments 0, 1, 2 of the intrinsic are xt, mean, W, and `scratch` is z. A row is centred where it first meets W, in
+    the triangle that ends a block of rows, and kept for the blocks that follow. If D is known to be `n_rows`, at most
+    ROWS, that triangle is all.
+    """
+    builder, V = lanes.builder, range(VECTORS)
+    (D,), x, mean = lanes.shape(1), 0, lanes.row(1)
+
+    def block(i, n_rows, last):
+        sums = [[lanes.accumulator() for _ in V] for _ in range(n_rows)]
+        factor = [lanes.row(2, builder.add(i, i.type(r))) for r in range(n_rows)]
+
+        def add(j, z, rows):
+            for r in rows:
+                w = lanes.spread(factor[r], j)
+                for v in V:
+                    sums[r][v].add_product(w, z[v])
+
+        with lanes.loop(0, i) as j:
+            row = lanes.row(scratch, j)
+            add(j, [lanes.load(row, v * lanes.width) for v in V], range(n_rows))
+        for r in range(n_rows):
+            j = builder.add(i, i.type(r))
+            m, row = lanes.spread(mean, j), lanes.row(x, j)
+            z = [lanes.load(row, b, v * lanes.width) - m for v in V]
+            if not last:
+                for v in V:
+                    lanes.store(z[v], lanes.row(scratch, j), v * lanes.width)
+            add(j, z, range(r, n_rows))
+        for r in range(n_rows):
+            for v in V:
+                use(i, r, v, sums[r][v].value)
+
+    if n_rows is not None:
+        block(D.type(0), n_rows, last=True)
+        return
+    whole = builder.and_(builder.sub(D, D.type(1)), D.type(-ROWS))  # rows before the last block, of 1 to ROWS
+    with lanes.loop(0, whole, ROWS) as i:
+        block(i, ROWS, last=False)
+    for n_rows in lanes.cases(builder.sub(D, whole), range(1, ROWS + 1)):
+        block(whole, n_rows, last=True)
+
+
+def _log_joint(lanes, q, c, *place):
+    """Store c - q / 2, with -inf for NaN."""
+    value = q.fma(lanes.constant(-0.5), c)
+    lanes.store(lanes.select(value.is_number(), value, lanes.constant(-np.inf)), *place)
+
+
+@intrinsic
+def log_joint_full(context, xt, mean, W, c, n, z, out):
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        (D,), out, c = lanes.shape(1), lanes.row(6), lanes.splat(args[3])
+
+        def points(n_rows):
+            with lanes.loop(0, args[4], VECTORS * lanes.width) as b:
+                totals = [lanes.accumulator() for _ in range(VECTORS)]
+                _triangular_product(lanes, b, 5, lambda i, r, v, y: totals[v].add_product(y, y), n_rows)
+                for v in range(VECTORS):
+                    _log_joint(lanes, totals[v].value, c, out, b, v * lanes.width)
+
+        with builder.if_else(builder.icmp_signed(">", D, D.type(ROWS))) as (large, small):
+            with large:
+                points(None)
+            with small:  # the number of rows is decided outside of the loop: half the time at D = 2 to 4
+                for n_rows in lanes.cases(D, range(1, ROWS + 1)):
+                    points(n_rows)
+        return context.get_dummy_value()
+
+    return types.void(xt, mean, W, xt.dtype, types.intp, z, out), generate
+
+
+@intrinsic
+def whiten(context, xt, mean, W, n, z, out):
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        with lanes.loop(0, args[3], VECTORS * lanes.width) as b:
+
+            def store(i, r, v, y):
+                lanes.store(y, lanes.row(5, builder.add(i, i.type(r))), b, v * lanes.width)
+
+            _triangular_product(lanes, b, 4, store)
+        return context.get_dummy_value()
+
+    return types.void(xt, mean, W, types.intp, z, out), generate
+
+
+@intrinsic
+def log_joint_diag(context, xt, lognorm, means, factor, n, lp):
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        (K, D), (n_factors, n_w), V = lanes.shape(2), lanes.shape(3), range(VECTORS)
+        # The points are outside and stay in the first-level cache, for all components.
+        with lanes.loop(0, args[4], VECTORS * lanes.width) as b, lanes.loop(0, K) as k:
+            mean, factor = lanes.row(2, k), lanes.row(3, builder.mul(k, lanes.is_many(n_factors)))
+            totals = [lanes.accumulator() for _ in V]
+            with lanes.loop(0, D) as d:
+                m, w = lanes.spread(mean, d), lanes.spread(factor, builder.mul(d, lanes.is_many(n_w)))
+                for v in V:
+                    y = (lanes.load(lanes.row(0, d), b, v * lanes.width) - m) * w
+                    totals[v].add_product(y, y)
+            c, out = lanes.spread(lanes.row(1), k), lanes.row(5, k)
+            for v in V:
+                _log_joint(lanes, totals[v].value, c, out, b, v * lanes.width)
+        return context.get_dummy_value()
+
+    return types.void(xt, lognorm, means, factor, types.intp, lp), generate
+
+
+# --- responsibilities ----------------------------------------------------------------------------------------------
+
+
+def exponentials_plain(lp, n, top, total, spread):
+    """lp -> exp(lp - top) with top[b] = max_k lp[k, b]; total[b], spread[b]: sums over k of e and of e (lp - top).
+
+    A point whose density underflows under every component (top = -inf) belongs to the first.
+    """
+    for b in range(n):
+        top[b] = -np.inf
+        for k in range(lp.shape[0]):
+            top[b] = max(top[b], lp[k, b])
+        total[b] = spread[b] = 0.0
+        for k in range(lp.shape[0]):
+            d = max(lp[k, b] - (top[b] if top[b] > -np.inf else 0.0), -745.0)
+            lp[k, b] = exp(d) if d >= -708.0 else 0.0
+            total[b] += lp[k, b]
+            spread[b] += lp[k, b] * d
+        if total[b] == 0.0:
+            lp[0, b] = total[b] = 1.0
+
+
+def _exp(lanes, x):
+    """e**x for x <= 0, to 2 ulp; 0 below `least`, NaN for NaN.
+
+    Takes a list of vectors and does each operation for all of them, so that their latencies overlap.
+    """
+    magic, high, low, least, degree = EXP64 if lanes.double else EXP32
+    number = lanes.constant
+    t = [v.fma(number(LOG2E), number(magic)) for v in x]
+    n = [v - number(magic) for v in t]
+    r = [a.fma(number(-high), v) for a, v in zip(n, x, strict=True)]
+    r = [a.fma(number(-low), v) for a, v in zip(n, r, strict=True)]
+    y = [number(1.0 / factorial(degree))] * len(x)
+    for k in range(degree - 1, -1, -1):
+        y = [p.fma(v, number(1.0 / factorial(k))) for p, v in zip(y, r, strict=True)]
+    y = [p * lanes.power_of_two(v) for p, v in zip(y, t, strict=True)]
+    return [lanes.select(a < number(least), number(0.0), p) for a, p in zip(x, y, strict=True)]
+
+
+@intrinsic
+def exponentials(context, lp, n, top, total, spread):
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        K, V = lanes.shape(0)[0], range(VECTORS)
+        infinity, lowest, zero, one = (lanes.constant(x) for x in (-np.inf, -745.0, 0.0, 1.0))
+        with lanes.loop(0, args[1], VECTORS * lanes.width) as b:
+
+            def load(k):
+                return [lanes.load(lanes.row(0, k), b, v * lanes.width) for v in V]
+
+            def store(vector, v, row):
+                lanes.store(vector, row, b, v * lanes.width)
+
+            best = [lanes.accumulator(infinity) for _ in V]
+            with lanes.loop(0, K) as k:
+                for v, x in enumerate(load(k)):
+                    best[v].value = lanes.select(x > best[v].value, x, best[v].value)
+            base = [lanes.select(a.value > infinity, a.value, zero) for a in best]
+            sums, products = ([lanes.accumulator() for _ in V] for _ in range(2))
+            with lanes.loop(0, K) as k:
+                d = [x - a for x, a in zip(load(k), base, strict=True)]
+                d = [lanes.select(x > lowest, x, lowest) for x in d]  # so that 0 * d is 0
+                for v, (x, e) in enumerate(zip(d, _exp(lanes, d), strict=True)):
+                    store(e, v, lanes.row(0, k))
+                    sums[v].add(e)
+                    products[v].add_product(e, x)
+            for v, first in enumerate(load(0)):
+                s = sums[v].value
+                store(lanes.select(s > zero, first, one), v, lanes.row(0))
+                store(lanes.select(s > zero, s, one), v, lanes.row(3))
+                store(best[v].value, v, lanes.row(2))
+                store(products[v].value, v, lanes.row(4))
+        return context.get_dummy_value()
+
+    return types.void(lp, types.intp, top, total, spread), generate
+
+
+# --- M-step: sums over points, in rows of 4 ------------------------------------------------------------------------
+
+
+FIRST, DIAG, FULL = range(3)  # first moments; also the second moment of each feature; also all second moments
+
+
+def moments_rows(form: int, D: int) -> int:
+    """Rows of 4 that a component's moments take, by form (FIRST, DIAG or FULL)."""
+    blocks = (D + ROWS - 1) // ROWS
+    return blocks if form == FIRST else 2 * blocks if form == DIAG else blocks * (2 * blocks + 3)
+
+
+def moments_diag_plain(xt, r, mean, i, second, n, sums):
+    """For features i to i + 3: a row of sum_b r z, z = x_b - mean, and if `second` a row of sum_b r z^2."""
+    for j in range(min(ROWS, mean.shape[0] - i)):
+        for b in range(n):
+            z = xt[i + j, b] - mean[i + j]
+            sums[0, j] += r[b] * z
+            if second:
+                sums[1, j] += r[b] * z * z
+
+
+def moments_full_plain(xt, r, mean, n, z, zr, sums):
+    """Add sum_b r z and sum_b r z z', z = x_b - mean; z scratch (P, B), zr scratch (ROWS, B).
+
+    Per 4 features: a row of first moments; the block of 4 x 4 on the diagonal; the blocks left of it. Of the block on
+    the diagonal the lower triangle counts.
+    """
+    first = 0
+    for d in range(mean.shape[0]):
+        i, r_ = d // ROWS, d % ROWS
+        first = i + 2 * i * (i + 1)
+        for b in range(n):
+            y = r[b] * (xt[d, b] - mean[d])
+            sums[first, r_] += y
+            for e in range(d + 1):
+                block = 0 if e // ROWS == i else 1 + e // ROWS
+                sums[first + 1 + ROWS * block + r_, e % ROWS] += y * (xt[e, b] - mean[e])
+
+
+@intrinsic
+def moments_diag(context, xt, r, mean, i, second, n, sums):
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        (D,), i, n, resp, mean = lanes.shape(2), args[3], args[5], lanes.row(1), lanes.row(2)
+
+        def block(n_rows, with_second):
+            rows, unroll = range(n_rows), 1 if n_rows > 2 and with_second else 2  # to hide an FMA's latency
+            first, square = ([[lanes.accumulator() for _ in rows] for _ in range(unroll)] for _ in range(2))
+            x = [lanes.row(0, builder.add(i, i.type(j))) for j in rows]
+            m = [lanes.spread(mean, i, j) for j in rows]
+            with lanes.loop(0, n, unroll * lanes.width) as p:
+                for u in range(unroll):
+                    w = lanes.load(resp, p, u * lanes.width)
+                    for j in rows:
+                        z = lanes.load(x[j], p, u * lanes.width) - m[j]
+                        if with_second:
+                            y = w * z
+                            first[u][j].add(y)
+                            square[u][j].add_product(y, z)
+                        else:
+                            first[u][j].add_product(w, z)
+            parts = (first, square) if with_second else (first,)
+            lanes.add_sums([total for part in parts for total in _total(lanes, part, ROWS)], lanes.row(6))
+
+        left = builder.sub(D, i)
+        left = builder.select(builder.icmp_signed("<", left, i.type(ROWS)), left, i.type(ROWS))
+        with builder.if_else(args[4]) as branches:
+            for with_second, branch in zip((True, False), branches, strict=True):
+                with branch:
+                    for n_rows in lanes.cases(left, range(1, ROWS + 1)):
+                        block(n_rows, with_second)
+        return context.get_dummy_value()
+
+    return types.void(xt, r, mean, types.intp, types.boolean, types.intp, sums), generate
+
+
+def _total(lanes, parts, length):
+    """Element-wise sums of lists of accumulators, as vectors; zeros up to `length`."""
+    totals = [a.value for a in parts[0]]
+    for part in parts[1:]:
+        totals = [t + a.value for t, a in zip(totals, part, strict=True)]
+    return totals + [lanes.constant(0.0)] * (length - len(totals))
+
+
+@intrinsic
+def moments_full(context, xt, r, mean, n, z, zr, sums):
+    def generate(context, builder, signature, args):
+        lanes = Lanes(context, builder, signature, args)
+        (D,), step = lanes.shape(2), VECTORS * lanes.width
+        n = builder.and_(builder.add(args[3], args[3].type(step - 1)), args[3].type(-step))  # for all loops alike
+        resp, mean = lanes.row(1), lanes.row(2)
+        whole = builder.and_(builder.sub(D, D.type(1)), D.type(-ROWS))  # rows before the last block
+
+        def diagonal(i, target, n_rows, keep_z, keep_zr):
+            """First moments, the block (i, i); z and r z are kept for the blocks below and left of it."""
+            rows = range(n_rows)
+            first, square = (
+                [lanes.accumulator() for _ in rows],
+                [[lanes.accumulator() for _ in range(j + 1)] for j in rows],
+            )
+            x, centred = ([lanes.row(k, builder.add(i, i.type(j))) for j in rows] for k in (0, 4))
+            weighted, m = [lanes.row(5, j) for j in rows], [lanes.spread(mean, i, j) for j in rows]
+            with lanes.loop(0, n, lanes.width) as p:
+                w = lanes.load(resp, p)
+                z = [lanes.load(x[j], p) - m[j] for j in rows]
+                for j in rows:
+                    y = w * z[j]
+                    if keep_z:
+                        lanes.store(z[j], centred[j], p)
+                    if keep_zr:
+                        lanes.store(y, weighted[j], p)
+                    first[j].add(y)
+                    for k in range(j + 1):
+                        square[j][k].add_product(y, z[k])
+            totals = [v for row in (first, *square) for v in _total(lanes, [row], ROWS)]
+            lanes.add_sums(totals, target)
+
+        def beside(j, target, n_rows, columns):
+            """Columns of the block (i, j), of the z and r z that were kept."""
+            rows, unroll = range(n_rows), 1 if n_rows > 2 else 2
+            sums = [[lanes.accumulator() for _ in rows for _ in columns] for _ in range(unroll)]
+            left = [lanes.row(5, k) for k in rows]
+            right = [lanes.row(4, builder.add(j, j.type(k))) for k in columns]
+            with lanes.loop(0, n, unroll * lanes.width) as p:
+                for u in range(unroll):
+                    z = [lanes.load(row, p, u * lanes.width) for row in right]
+                    y = [lanes.load(row, p, u * lanes.width) for row in left]
+                    for k, total in enumerate(sums[u]):
+                        total.add_product(y[k // len(columns)], z[k % len(columns)])
+            totals = _total(lanes, sums, 0)
+            for k in range(0, len(totals), len(columns)) if len(columns) < ROWS else (0,):
+                part = totals[k : k + len(columns)] if len(columns) < ROWS else totals
+                lanes.add_sums(part, lanes.at(target, k // len(columns) * ROWS + columns[0]))
+
+        def block(i, n_rows, last):
+            quarter = builder.lshr(i, i.type(2))
+            triangle = builder.mul(quarter, builder.add(quarter, i.type(1)))
+            target = lanes.row(6, builder.add(quarter, builder.mul(triangle, i.type(2))))
+            with builder.if_else(builder.icmp_signed("==", i, i.type(0))) as branches:
+                for is_first, branch in zip((True, False), branches, strict=True):
+                    with branch:
+                        diagonal(i, target, n_rows, keep_z=not last, keep_zr=not is_first)
+            with lanes.loop(0, i, ROWS) as j:
+                there = lanes.at(target, builder.mul(j, j.type(ROWS)), ROWS + ROWS * ROWS)
+                for c in range(0, ROWS, COLUMNS):
+                    beside(j, there, n_rows, range(c, c + COLUMNS))
+
+        with lanes.loop(0, whole, ROWS) as i:
+            block(i, ROWS, last=False)
+        for n_rows in lanes.cases(builder.sub(D, whole), range(1, ROWS + 1)):
+            block(whole, n_rows, last=True)
+        return context.get_dummy_value()
+
+    return types.void(xt, r, mean, types.intp, z, zr, sums), generate
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+def prefetch_plain(X, start, stop):
+    """Ask for rows start to stop of X, which are wanted soon: they come while this tile is worked on."""
+
+
+@intrinsic
+def prefetch(context, X, start, stop):
+    def generate(context, builder, signature, args):
+        rows, byte = context.make_array(signature.args[0])(context, builder, args[0]), ir.IntType(8)
+        stride = cgutils.unpack_tuple(builder, rows.strides)[0]
+        data = builder.bitcast(rows.data, byte.as_pointer())
+        size = builder.mul(builder.sub(args[2], args[1]), stride)  # of strided or reversed rows, some or none
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer()] + [ir.IntType(32)] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_read, near, is_data = (ir.IntType(32)(number) for number in (0, 2, 1))
+        first = builder.gep(data, [builder.mul(args[1], stride)])
+        with cgutils.for_range_slice(builder, stride.type(0), size, stride.type(CACHE_LINE), stride.type) as (at, _):
+            builder.call(function, [builder.gep(first, [at]), to_read, near, is_data])
+        return context.get_dummy_value()
+
+    return types.void(X, types.intp, types.intp), generate
+
+
+if numba.config.DISABLE_JIT:  # the interpreter has no lanes
+    log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
+    exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
+    prefetch = prefetch_plain
