@@ -31,9 +31,10 @@ NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 NO_ROWS: Array = np.empty((0, 0))
 
 
-def tile_rows(K: int, D: int) -> int:
-    """Points per tile: 192 where K x tile and D x tile stay in the L2 cache; a multiple of 64."""
-    return min(192, max(64, 2**17 // max(K, 4 * D) // 64 * 64))
+def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
+    """Points per tile: 1.5 KiB per row where K and D rows stay in the L2 cache; a multiple of 64."""
+    most = 1536 // itemsize
+    return min(most, max(64, 2**20 // itemsize // max(K, 4 * D) // 64 * 64))
 
 
 def row_flops(K: int, D: int) -> int:
@@ -84,8 +85,10 @@ class _Layout:
         return self.log_norm, self.means, self.factor, self.centre, self.white
 
     def scratch(self, n_blocks: int) -> NDArray[Any]:
-        n_tasks, tile = min(n_threads(), n_blocks), tile_rows(self.K, self.D)
-        return aligned((n_tasks, kernel.scratch_size(self.D, self.K, tile, self.dtype.itemsize)), self.dtype)
+        size = self.dtype.itemsize
+        tile = tile_rows(self.K, self.D, size)
+        shape = min(n_threads(), n_blocks), kernel.scratch_size(self.D, self.K, tile, size)
+        return aligned(shape, self.dtype)
 
 
 def centre_of(params: Params) -> Array:
