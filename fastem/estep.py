@@ -99,13 +99,14 @@ def centre_of(params: Params) -> Array:
 def may_whiten(params: Params, limit: float) -> bool:
     """Whether rows may be whitened about the mixture's mean once, instead of centred on each component's.
 
-    That is for a full covariance that all components share. What is lost in the second moments is eps times the
-    squared distance of the means in standard deviations, of which `limit` is allowed.
+    That is for a full covariance that all components share. Relative to it, the second moments lose eps times the
+    squared distance of the means from that centre (in standard deviations), and whitened rows eps times
+    sum_j |W_ij| |mean_j - centre_j|: `limit` bounds both.
     """
     if params.factor.shape[0] > 1 or params.factor.shape[1] == 1 or len(params.means) == 1:
         return False
-    away = np.abs(params.means - centre_of(params)) @ np.abs(params.factor[0]).T
-    return bool((away**2).sum(axis=1).max() <= limit)
+    away, factor = params.means - centre_of(params), params.factor[0].T
+    return bool(max(((away @ factor) ** 2).sum(axis=1).max(), (np.abs(away) @ np.abs(factor)).max()) <= limit)
 
 
 def may_use_float32(params: Params) -> bool:
@@ -235,7 +236,9 @@ def _unwhitened(layout: _Layout, s0: Array, sums: Array) -> tuple[Array, Array]:
     moved = first + s0[:, None] * means  # sums about the centre
     second = second - outer(first, means, shape) - outer(means, moved, shape)
     back = inverse_triangular(layout.white.astype(np.float64))
-    return first @ back.T, back @ second @ back.T
+    # einsum, not matmul: BLAS would start its threads, which spin for 25 ms, against the next pass.
+    half = np.einsum("ij,fjk->fik", back, second)
+    return np.einsum("kj,ij->ki", first, back), np.einsum("fij,kj->fik", half, back)
 
 
 class Scores(NamedTuple):

@@ -20,455 +20,20 @@ live in an environment of its own: --python NAME=EXECUTABLE. Outputs: peers.json
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
-import os
-import queue
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import _common as common
 import numpy as np
+from _peers import COLUMNS, DTYPES, DTYPES_OF, FAMILIES, FAMILIES_OF, PEERS, PeerError, Team, unpack
 
-FAMILIES = ("full", "tied", "diag", "spherical")
-DTYPES = ("float64", "float32")
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # of final mean log-likelihoods, relative to the larger of 1 and them
-
-
-def natural_shape(family: str, D: int, K: int) -> tuple[int, ...]:
-    """The shape of a family's covariances: scikit-learn's."""
-    return {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}[family]
-
-
-# ---- the workers: one process per peer ---------------------------------------------------------------
-
-
-class Task(NamedTuple):
-    """Rows and a start, as a worker gets them."""
-
-    X: np.ndarray  # (N, D)
-    family: str
-    K: int
-    weights: np.ndarray  # (K,)
-    means: np.ndarray  # (K, D)
-    covariances: np.ndarray  # of natural_shape
-
-
-class Answer(NamedTuple):
-    """What a fit took, and what it found."""
-
-    seconds: float
-    iterations: int
-    parameters: tuple[Any, ...]  # weights, means, covariances
-
-
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that a call takes, and what it returns."""
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
-
-
-class Estimator:
-    """fastem and scikit-learn."""
-
-    families, dtypes = FAMILIES, DTYPES
-
-    def __init__(self, module: str) -> None:
-        self.make = importlib.import_module(module).GaussianMixture
-
-    def run(self, task: Task, iterations: int) -> Answer:
-        """A fit of so many iterations from the start."""
-        matrices = task.family in ("full", "tied")
-        precisions = np.linalg.inv(task.covariances) if matrices else 1 / task.covariances
-        start = dict(weights_init=task.weights, means_init=task.means, precisions_init=precisions)
-        model = self.make(task.K, covariance_type=task.family, tol=0.0, reg_covar=0.0, max_iter=iterations, **start)
-        return self._fit(model, task)
-
-    def fit(self, task: Task, seed: int) -> Answer:
-        """A whole default fit."""
-        return self._fit(self.make(task.K, covariance_type=task.family, random_state=seed), task)
-
-    def _fit(self, model: Any, task: Task) -> Answer:
-        taken, _ = timed(lambda: model.fit(task.X))
-        return Answer(taken, model.n_iter_, (model.weights_, model.means_, model.covariances_))
-
-
-class OneDAL:
-    """oneDAL's em_gmm."""
-
-    families, dtypes = ("full", "diag"), DTYPES
-
-    def __init__(self, module: str) -> None:
-        self.module = importlib.import_module(module)
-
-    def run(self, task: Task, iterations: int) -> Answer:
-        """A fit of so many iterations from the start."""
-        weights, means, covariances = (
-            array.astype(task.X.dtype) for array in (task.weights[None], task.means, task.covariances)
-        )
-        algorithm = self.module.em_gmm(task.K, maxIterations=iterations, accuracyThreshold=0.0, **self._options(task))
-        start = [np.ascontiguousarray(np.atleast_2d(covariance)) for covariance in covariances]
-        return self._answer(*timed(lambda: algorithm.compute(task.X, weights, means, start)), task)
-
-    def fit(self, task: Task, seed: int) -> Answer:
-        """A whole default fit: short runs from random starts, then EM."""
-        engine = self.module.engines_mt19937(seed=seed + 1, fptype=self._options(task)["fptype"])
-        first = self.module.em_gmm_init(task.K, engine=engine, **self._options(task))
-        algorithm = self.module.em_gmm(task.K, **self._options(task))
-
-        def whole() -> Any:
-            start = first.compute(task.X)
-            return algorithm.compute(task.X, start.weights, start.means, start.covariances)
-
-        return self._answer(*timed(whole), task)
-
-    def _options(self, task: Task) -> dict[str, str]:
-        kind = {"fptype": "float" if task.X.dtype == np.float32 else "double"}
-        return kind if task.family == "full" else kind | {"covarianceStorage": "diagonal"}
-
-    def _answer(self, taken: float, result: Any, task: Task) -> Answer:
-        parameters = (result.weights, result.means, np.array(result.covariances))
-        return Answer(taken, int(result.nIterations[0, 0]), parameters)
-
-
-class Gmmx:
-    """gmmx, in JAX; float32 only."""
-
-    families, dtypes = ("full", "diag"), ("float32",)
-
-    def __init__(self, module: str) -> None:
-        self.module, self.jax, self.compiled = importlib.import_module(module), importlib.import_module("jax"), set()
-
-    def run(self, task: Task, iterations: int) -> Answer:
-        """A fit of so many iterations from the start."""
-        parts = (task.means, task.covariances, task.weights)
-        start = self.module.GaussianMixtureModelJax.from_squeezed(
-            *(self.jax.numpy.asarray(part, dtype="float32") for part in parts), covariance_type=task.family
-        )
-        X, fitter = self.jax.numpy.asarray(task.X), self.module.EMFitter(max_iter=iterations, tol=0.0, reg_covar=0.0)
-        key = task.X.shape, task.K, task.family, iterations
-        if key not in self.compiled:  # each number of iterations is compiled anew
-            self.jax.block_until_ready(fitter.fit(X, start))
-            self.compiled.add(key)
-        taken, result = timed(lambda: self.jax.block_until_ready(fitter.fit(X, start)))
-        found = result.gmm
-        covariances = np.asarray(found.covariances.values).reshape(natural_shape(task.family, X.shape[1], task.K))
-        return Answer(taken, int(result.n_iter), (found.weights_numpy, found.means_numpy, covariances))
-
-
-class Pomegranate:
-    """pomegranate, in PyTorch."""
-
-    families, dtypes = ("full", "diag"), DTYPES
-
-    def __init__(self, module: str) -> None:
-        self.torch = importlib.import_module("torch")
-        self.normal = importlib.import_module(f"{module}.distributions").Normal
-        self.mixture = importlib.import_module(f"{module}.gmm").GeneralMixtureModel
-
-    def run(self, task: Task, iterations: int) -> Answer:
-        """A fit of so many iterations from the start."""
-        tensor = lambda array: self.torch.tensor(np.asarray(array, dtype=task.X.dtype))  # noqa: E731
-        parts = zip(task.means, task.covariances, strict=True)
-        normals = [self.normal(tensor(mean), tensor(c), covariance_type=task.family) for mean, c in parts]
-        model = self.mixture(normals, priors=tensor(task.weights), max_iter=iterations, tol=-np.inf)
-        X = self.torch.from_numpy(task.X)
-        taken, _ = timed(lambda: model.fit(X))
-        means, covariances = ([getattr(n, name).numpy() for n in normals] for name in ("means", "covs"))
-        return Answer(taken, iterations, (model.priors.numpy(), means, covariances))
-
-
-def serve(peer: Any, version: str, requests: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> None:
-    """Answer requests, one per line, until there are no more."""
-    reply({"ready": version})
-    task, folder = None, Path()
-    for line in requests:
-        what, *words = line.rstrip("\n").split("\t")
-        try:
-            if what == "load":
-                folder = Path(words[0])
-                task = load(folder, words[1], words[2], *map(int, words[3:]))
-                reply({})
-                continue
-            answer = getattr(peer, what)(task, int(words[0]))
-            flat = [np.ravel(np.asarray(part, dtype=np.float64)) for part in answer.parameters]
-            np.concatenate(flat).tofile(folder / "found.bin")
-            reply({"seconds": answer.seconds, "iterations": int(answer.iterations)})
-        except Exception as error:
-            reply({"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]})
-
-
-def load(folder: Path, family: str, dtype: str, N: int, D: int, K: int) -> Task:
-    """Read what `write_data` wrote."""
-    X = np.fromfile(folder / "X.bin", dtype=dtype).reshape(N, D)
-    return Task(X, family, K, *unpack(folder / "start.bin", family, D, K))
-
-
-def unpack(path: Path, family: str, D: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, means and covariances from a file of doubles."""
-    weights, means, covariances = np.split(np.fromfile(path), [K, K + K * D])
-    return weights, means.reshape(K, D), covariances.reshape(natural_shape(family, D, K))
-
-
-def work(name: str) -> None:
-    """The life of a worker: its standard output belongs to the protocol, what libraries print goes elsewhere."""
-    warnings.filterwarnings("ignore")
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-
-    def reply(answer: dict[str, Any]) -> None:
-        replies.write(json.dumps(answer) + "\n")
-
-    peer = PEERS[name]
-    try:
-        worker = peer.worker(peer.module)
-    except ImportError as error:
-        reply({"absent": f"{error}"})
-    else:
-        version = metadata.version(peer.package) if peer.package else importlib.import_module(peer.module).__version__
-        serve(worker, version, iter(sys.stdin.readline, ""), reply)
-
-
-class Peer(NamedTuple):
-    """How a peer is found and run."""
-
-    title: str
-    worker: Any
-    module: str
-    package: str  # whose version is shown; "": the module's __version__
-    env: dict[str, str] = {}  # noqa: RUF012
-
-
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-PEERS = {
-    "fastem": Peer("fastem", Estimator, "fastem", ""),
-    "sklearn": Peer("scikit-learn", Estimator, "sklearn.mixture", "scikit-learn"),
-    "sklearn1": Peer("scikit-learn, 1 BLAS thread", Estimator, "sklearn.mixture", "scikit-learn", ONE_THREAD),
-    "onedal": Peer("oneDAL", OneDAL, "daal4py", "daal4py"),
-    "armadillo": Peer("Armadillo", None, "", ""),
-    "gmmx": Peer("gmmx", Gmmx, "gmmx", "gmmx"),
-    "pomegranate": Peer("pomegranate", Pomegranate, "pomegranate", "pomegranate"),
-}
-FAMILIES_OF = {name: peer.worker.families if peer.worker else ("full", "diag") for name, peer in PEERS.items()}
-DTYPES_OF = {name: peer.worker.dtypes if peer.worker else DTYPES for name, peer in PEERS.items()}
-COLUMNS = [name for name in PEERS if name != "sklearn1"]  # of tables and figures: one scikit-learn, the better
-
-ARMADILLO = r"""
-#include <armadillo>
-#include <chrono>
-#include <fstream>
-#include <iostream>
-#include <memory>
-#include <sstream>
-#include <string>
-#include <vector>
-using namespace arma;
-
-struct Job {
-    virtual ~Job() {}
-    virtual void run(int iterations) = 0;
-};
-
-void set(gmm_full& m, const mat& u, const cube& c, const rowvec& w) { m.set_params(u, c, w); }
-void set(fgmm_full& m, const fmat& u, const fcube& c, const frowvec& w) { m.set_params(u, c, w); }
-template <class M, class Mat_, class Cube_, class Row_>
-void set(M& m, const Mat_& u, const Cube_& c, const Row_& w) { m.set_params(u, c.slice(0), w); }
-const cube& covariances(const gmm_full& m) { return m.fcovs; }
-const fcube& covariances(const fgmm_full& m) { return m.fcovs; }
-const mat& covariances(const gmm_diag& m) { return m.dcovs; }
-const fmat& covariances(const fgmm_diag& m) { return m.dcovs; }
-
-template <class Model, class Real>
-struct Fit : Job {
-    Mat<Real> X, means;
-    Cube<Real> covs;
-    Row<Real> weights;
-    std::string folder;
-
-    Fit(const std::string& f, bool full, uword N, uword D, uword K) : X(D, N), folder(f) {
-        std::ifstream rows(f + "/X.bin", std::ios::binary), start(f + "/start.bin", std::ios::binary);
-        rows.read((char*)X.memptr(), N * D * sizeof(Real));
-        rowvec w(K); mat u(D, K); cube c(D, full ? D : K, full ? K : 1);
-        start.read((char*)w.memptr(), w.n_elem * 8);
-        start.read((char*)u.memptr(), u.n_elem * 8);
-        start.read((char*)c.memptr(), c.n_elem * 8);
-        weights = conv_to<Row<Real>>::from(w); means = conv_to<Mat<Real>>::from(u);
-        covs = conv_to<Cube<Real>>::from(c);
-    }
-    void run(int iterations) override {
-        Model m;
-        set(m, means, covs, weights);
-        auto begin = std::chrono::steady_clock::now();
-        bool good = m.learn(X, means.n_cols, maha_dist, keep_existing, 0, iterations, Real(1e-30), false);
-        std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-        if (!good) { std::cout << "{\"error\": \"learn failed\"}" << std::endl; return; }
-        std::ofstream out(folder + "/found.bin", std::ios::binary);
-        write(out, m.hefts); write(out, m.means); write(out, covariances(m));
-        out.close();
-        std::cout.precision(17);
-        std::cout << "{\"seconds\": " << taken.count() << ", \"iterations\": " << iterations << "}" << std::endl;
-    }
-    template <class A> static void write(std::ofstream& out, const A& a) {
-        for (uword i = 0; i < a.n_elem; i++) { double v = a.memptr()[i]; out.write((char*)&v, 8); }
-    }
-};
-
-int main() {
-    std::cout << "{\"ready\": \"" << arma_version::major << "." << arma_version::minor << "." << arma_version::patch
-              << "\"}" << std::endl;
-    std::unique_ptr<Job> job;
-    for (std::string line; std::getline(std::cin, line);) {
-        std::stringstream in(line);
-        std::vector<std::string> w;
-        for (std::string word; std::getline(in, word, '\t');) w.push_back(word);
-        if (w[0] == "run") { job->run(std::stoi(w[1])); continue; }
-        if (w[0] != "load") { std::cout << "{\"error\": \"unknown request\"}" << std::endl; continue; }
-        uword N = std::stoull(w[4]), D = std::stoull(w[5]), K = std::stoull(w[6]);
-        bool full = w[2] == "full", dbl = w[3] == "float64";
-        job.reset();
-        if (full && dbl) job.reset(new Fit<gmm_full, double>(w[1], full, N, D, K));
-        else if (full) job.reset(new Fit<fgmm_full, float>(w[1], full, N, D, K));
-        else if (dbl) job.reset(new Fit<gmm_diag, double>(w[1], full, N, D, K));
-        else job.reset(new Fit<fgmm_diag, float>(w[1], full, N, D, K));
-        std::cout << "{}" << std::endl;
-    }
-}
-"""
-LIBRARIES = (
-    ["-DARMA_DONT_USE_WRAPPER", "-lopenblas"],
-    ["-larmadillo"],
-    ["-DARMA_DONT_USE_WRAPPER", "-lblas", "-llapack"],
-)
-
-
-def build_armadillo(folder: Path, flags: list[str]) -> list[str]:
-    """Compile the driver and return its command; PeerError if there is no compiler or no Armadillo."""
-    compiler = next(filter(None, map(shutil.which, [os.environ.get("CXX") or "c++", "g++", "clang++"])), None)
-    if compiler is None:
-        raise PeerError("no C++ compiler")
-
-    def build(name: str, source: str, libraries: list[str]) -> str:
-        (folder / f"{name}.cpp").write_text(source)
-        command = [compiler, "-std=c++14", "-O3", "-march=native", "-fopenmp", "-DARMA_NO_DEBUG", *flags]
-        command += [str(folder / f"{name}.cpp"), "-o", str(folder / name), *libraries]
-        return subprocess.run(command, capture_output=True, text=True).stderr
-
-    linkable = (libraries for libraries in LIBRARIES if not build("empty", "int main() {}", libraries))
-    message = build("driver", ARMADILLO, next(linkable, []))
-    if (folder / "driver").exists():
-        return [str(folder / "driver")]
-    missing = "armadillo: No such file" in message or "'armadillo' file not found" in message
-    reason = next((line for line in message.splitlines() if "error" in line or "undefined" in line), message)
-    raise PeerError("no headers of Armadillo" if missing else f"does not compile: {reason[:150]}")
-
-
-# ---- the peers as the measuring process sees them ----------------------------------------------------
-
-
-class PeerError(RuntimeError):
-    """A peer is absent, or failed; the message says why."""
-
-
-class Worker:
-    """A peer's process."""
-
-    def __init__(self, command: list[str], env: dict[str, str], folder: Path, limit: float) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self.limit = folder, limit
-        self.log = (folder / "log").open("w+")
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, bufsize=1)
-        self.process = subprocess.Popen(command, env=env, **pipes)  # type: ignore[call-overload]
-        self.lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.version = str(self.answer()["ready"])
-
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self.lines.put(line)
-        self.lines.put("")
-
-    def ask(self, *words: object) -> dict[str, Any]:
-        """The answer to a request; PeerError if it is an error, or does not come."""
-        try:
-            self.process.stdin.write("\t".join(map(str, words)) + "\n")
-        except OSError:
-            raise PeerError(self._last_words()) from None
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        """The next answer."""
-        try:
-            line = self.lines.get(timeout=self.limit)
-        except queue.Empty:
-            self.stop()
-            raise PeerError(f"no answer within {self.limit:g} s") from None
-        if not line:
-            raise PeerError(self._last_words())
-        found: dict[str, Any] = json.loads(line)
-        if problem := found.get("absent") or found.get("error"):
-            raise PeerError(problem)
-        return found
-
-    def _last_words(self) -> str:
-        self.process.wait()
-        self.log.seek(0)
-        return ([f"ended with status {self.process.returncode}", *self.log.read().split("\n")[:-1]])[-1][:200]
-
-    def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
-class Team:
-    """The peers that could be started; one that dies is started again for the next case."""
-
-    def __init__(self, folder: Path, names: list[str], pythons: dict[str, str], flags: list[str], limit: float) -> None:
-        self.folder, self.limit = folder, limit
-        self.workers: dict[str, Worker] = {}
-        self.commands: dict[str, list[str]] = {}
-        self.absent: dict[str, str] = {}
-        self.root = common.add_root_to_path()
-        for name in names:
-            try:
-                script = [
-                    pythons.get(name.rstrip("1"), sys.executable),
-                    str(Path(__file__).resolve()),
-                    "--worker",
-                    name,
-                ]
-                self.commands[name] = build_armadillo(folder, flags) if name == "armadillo" else script
-                self.start(name)
-            except (PeerError, OSError) as error:
-                self.commands.pop(name, None)
-                self.absent[name] = str(error)
-
-    def start(self, name: str) -> Worker:
-        """The peer's process, started if it is not there."""
-        worker = self.workers.get(name)
-        if worker is None or worker.process.poll() is not None:
-            extra = dict(PEERS[name].env) | ({"PYTHONPATH": self.root} if name == "fastem" else {})
-            env = common.clean_environment(**extra)
-            worker = self.workers[name] = Worker(self.commands[name], env, self.folder / name, self.limit)
-        return worker
-
-    def stop(self) -> None:
-        """End all processes."""
-        for worker in self.workers.values():
-            worker.stop()
 
 
 # ---- cases -------------------------------------------------------------------------------------------
@@ -485,6 +50,7 @@ class Case(NamedTuple):
     more: int = 5  # M, the iterations whose time is taken
     peers: tuple[str, ...] = tuple(PEERS)
     axis: str = ""  # of the figure, for the sweeps
+    score: bool = False  # score_samples instead of an iteration
 
     def title(self) -> str:
         """As it stands in messages."""
@@ -504,13 +70,22 @@ def cases(quick: bool) -> list[Case]:
         ]
     shapes = [(1_000_000, 10, 10), (500_000, 3, 32), (100_000, 32, 32), (50_000, 64, 64)]
     more = [(1_000_000, 3, 32), (1_000_000, 2, 3), (200_000, 16, 128), (100_000, 64, 64), (500_000, 7, 20)]
-    single = [(1_000_000, 10, 10), (1_000_000, 3, 32), (1_000_000, 2, 3), (100_000, 32, 32), (100_000, 64, 64)]
+    single = [shapes[0], shapes[2], *more]
     return [
         *(Case(*shape, family, more=2) for family in FAMILIES for shape in shapes),
         *(Case(*shape, peers=FAST) for shape in more),
         Case(200_000, 64, 64, "diag", peers=FAST),
         *(Case(*shape, dtype="float32", peers=(*FAST, "gmmx")) for shape in single),
     ]
+
+
+def scores(quick: bool) -> list[Case]:
+    """score_samples, against scikit-learn's."""
+    shapes = (
+        [(10_000, 10, 10)] if quick else [(1_000_000, 10, 10), (500_000, 3, 32), (100_000, 32, 32), (50_000, 64, 64)]
+    )
+    peers = ("fastem", "sklearn", "sklearn1")
+    return [Case(*shape, family, peers=peers, score=True) for family in FAMILIES for shape in shapes]
 
 
 def sweeps(quick: bool) -> list[Case]:
@@ -616,6 +191,9 @@ class Measurement:
 
     def iteration(self, name: str) -> float | None:
         """Seconds per iteration, once (in noise, the difference may be negative); None if the peer failed."""
+        if self.case.score:
+            answer = self.ask(name, "score", 1)
+            return None if answer is None else float(answer["seconds"])
         few, many = (self.ask(name, "run", n) for n in (1, 1 + self.case.more))
         if few is None or many is None:
             return None
@@ -625,7 +203,9 @@ class Measurement:
         return float(many["seconds"] - few["seconds"]) / self.case.more
 
     def loglik(self, name: str) -> float | None:
-        """Mean log-likelihood of the mixture that a peer last found."""
+        """Mean log-likelihood of the mixture that a peer last found (of the rows that it scored)."""
+        if self.case.score:
+            return float(np.fromfile(self.folder / "found.bin").mean())
         try:
             return mean_loglik(self.X, self.folder / "found.bin", self.case)
         except ValueError as error:
@@ -857,7 +437,11 @@ def context_table(records: list[dict[str, Any]]) -> str:
 def winners(results: dict[str, Any]) -> str:
     """The cases in which another tool is faster, by name."""
     lost = []
-    for kind, records in (("", results["cases"]), ("whole default fit, ", results["fits"])):
+    for kind, records in (
+        ("", results["cases"]),
+        ("score_samples, ", results["scores"]),
+        ("whole default fit, ", results["fits"]),
+    ):
         for record in records:
             for name, ratio in best(record, "ratio").items():
                 if ratio["median"] < 1:
@@ -882,6 +466,8 @@ def section(results: dict[str, Any]) -> str:
         "Geometric means of the ratios:",
         mean_table(cases),
     ]
+    if results["scores"]:
+        parts += ["`score_samples`:", mean_table(results["scores"])]
     if results["fits"]:
         parts += ["Whole fits from the raw array with each tool's default settings, starts included:"]
         parts += [fit_table(results["fits"])]
@@ -913,7 +499,7 @@ def agreement(results: dict[str, Any]) -> str:
 def problems(results: dict[str, Any]) -> list[str]:
     """Mismatches and failures, a line each."""
     lines = []
-    for record in results["cases"] + results["sweeps"] + results["fits"] + results["context"]:
+    for record in results["cases"] + results["scores"] + results["sweeps"] + results["fits"] + results["context"]:
         where = f"{shape(record)}, {record['covariance']}, {record['dtype']}"
         for name, gap in record.get("mismatch", {}).items():
             lines.append(f"NOT THE SAME WORK: {where}: {PEERS[name].title}'s log-likelihood differs by {gap:.1e}")
@@ -930,6 +516,8 @@ def to_markdown(results: dict[str, Any]) -> str:
     parts.append(section(results))
     if results["sweeps"]:
         parts += ["## Time per iteration against N, D and K", time_table(results["sweeps"])]
+    if results["scores"]:
+        parts += ["## score_samples", time_table(results["scores"])]
     if found := problems(results):
         parts += ["## Problems", "\n".join(f"- {line}" for line in found)]
     return "\n\n".join(parts)
@@ -986,7 +574,9 @@ def parse() -> argparse.Namespace:
         "--python", action="append", default=[], metavar="PEER=EXECUTABLE", help="of a peer's environment"
     )
     parser.add_argument("--peers", default=",".join(PEERS), help="which peers, separated by commas (default: all)")
-    parser.add_argument("--parts", default="cases,sweeps,fits", help="what to measure (default: cases,sweeps,fits)")
+    parser.add_argument(
+        "--parts", default="cases,scores,sweeps,fits", help="what to measure (default: cases,scores,sweeps,fits)"
+    )
     parser.add_argument(
         "--case", action="append", default=[], metavar="N,D,K[,COVARIANCE[,DTYPE]]", help="these cases only"
     )
@@ -994,7 +584,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, help="seconds for a peer in a case, after which it sits out")
     parser.add_argument("--cxxflags", default="", help="for Armadillo's driver, for instance --cxxflags=-I/opt/include")
     parser.add_argument("--readme", type=Path, metavar="JSON", help="only rewrite README.md from these results")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if wrong := set(args.peers.split(",")) - set(PEERS):
         parser.error(f"--peers: there is no {', '.join(sorted(wrong))}; there are {', '.join(PEERS)}")
@@ -1011,7 +600,7 @@ def chosen_cases(args: argparse.Namespace) -> dict[str, list[Case]]:
             if len(words) < 3 or not {*words[3:4]} <= {*FAMILIES} or not {*words[4:5]} <= {"float64", "float32"}:
                 sys.exit(f"--case takes N,D,K[,COVARIANCE[,float64|float32]], not {','.join(words)}")
         return {"cases": [Case(*(int(float(word)) for word in words[:3]), *words[3:]) for words in given]}
-    parts = {"cases": cases, "sweeps": sweeps, "fits": whole_fits}
+    parts = {"cases": cases, "scores": scores, "sweeps": sweeps, "fits": whole_fits}
     return {name: make(args.quick) for name, make in parts.items() if name in args.parts.split(",")}
 
 
@@ -1030,7 +619,7 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     results["absent"] = team.absent
     try:
         todo = chosen_cases(args)
-        for part in ("cases", "sweeps", "fits"):
+        for part in ("cases", "scores", "sweeps", "fits"):
             measure = measure_fit if part == "fits" else measure_case
             results[part] = [measure(case, team, settings) for case in todo.get(part, [])]
         results["context"] = measure_context(team, settings, args.quick) if args.context else []
@@ -1041,10 +630,8 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, write and draw; or rewrite README.md; or be a worker."""
+    """Measure, write and draw; or rewrite README.md."""
     args = parse()
-    if args.worker:
-        return work(args.worker)
     if args.readme:
         root = Path(__file__).resolve().parents[1]
         return rewrite_readme(root / "README.md", json.loads(args.readme.read_text()))
@@ -1055,7 +642,9 @@ def main() -> None:
     if results["sweeps"]:
         draw(results, args.output / "peers.png")
     found = problems(results)
-    ours = any("fastem" in record["failed"] for part in ("cases", "sweeps", "fits") for record in results[part])
+    ours = any(
+        "fastem" in record["failed"] for part in ("cases", "scores", "sweeps", "fits") for record in results[part]
+    )
     sys.exit(bool(ours or any(line.startswith("NOT") for line in found)))
 
 

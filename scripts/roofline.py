@@ -153,18 +153,20 @@ def quadratic_forms(
     """The checked quadratic forms, on a tile of its own per thread; and the number of points."""
     from fastem import reference
     from fastem.estep import Accumulator, tile_rows
+    from fastem.kernels.lanes import aligned
+    from fastem.kernels.micro import padded
     from fastem.kernels.mixture import joint
 
     rows, params = make_mixture(task)
-    layout, n = Accumulator(params).layout, tile_rows(task.K, task.D)
-    rows, P = np.resize(rows, (n, task.D)), layout.shape[-1]
+    layout, n = Accumulator(params).layout(rows.dtype), tile_rows(task.K, task.D)
+    rows, P = np.resize(rows, (n, task.D)), padded(task.D)
     names = list(inspect.signature(joint.py_func).parameters)
 
     def arguments() -> list[Any]:
-        xt = np.zeros((P, n))
+        xt = aligned((P, n), np.float64)
         xt[: task.D] = rows.T
         arrays = dict(xt=xt, lognorm=layout.log_norm, means=layout.means, factor=layout.factor, n=n)
-        arrays |= dict(z=np.zeros((P, n)), y=np.zeros((4, n)), lp=np.zeros((task.K, n)))
+        arrays |= dict(z=aligned((P, n), np.float64), lp=aligned((task.K, n), np.float64))
         return [arrays[name] for name in names]
 
     sets = [arguments() for _ in range(task.threads)]

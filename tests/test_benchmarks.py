@@ -1,7 +1,7 @@
 """Microbenchmarks of the kernels: ``pytest --benchmark-only tests/test_benchmarks.py``.
 
 Each checks its result first. extra_info holds ns per point and component, and GFLOP/s by the counts of FLOPS (for
-k-means and exp and log, which have none of their own there, see the test).
+k-means, exp and log, which have none of their own there, see the test).
 """
 
 from typing import Any, NamedTuple
@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from numba import njit, set_num_threads
+from test_kernels import Tile
 
 import fastem
 from fastem import _jit, reference
 from fastem.em import at, evaluate, score
 from fastem.estep import HARD, Accumulator
+from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
 from fastem.sources import ArraySource
 
@@ -148,30 +150,99 @@ def test_hard_pass(benchmark, shape, moments):
     measure(benchmark, run, len(case.X), K, 3 * D)
 
 
-@njit(**_jit.COMMON)
-def exp_loop(x, out):
-    for i in range(x.size):
-        out[i] = kernel.exp(x[i])
+# The micro-kernels, many times on one tile in the first-level cache.
 
 
 @njit(**_jit.COMMON)
-def log_loop(x, out):
-    for i in range(x.size):
-        out[i] = kernel.log(x[i])
+def log_joint_full(times, t_xt, means, full, c, n, small, lp):
+    for _ in range(times):
+        micro.log_joint_full(t_xt, means[0], full[0], c[0], n, small, lp[0])
 
 
-@pytest.mark.parametrize("name", ["exp", "log"])
-def test_elementary(benchmark, name):
-    """exp and log over 4096 values in the first-level cache; ns per value, flops as in the roofline: 40."""
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-700, 0, 4096) if name == "exp" else 1 + rng.exponential(100, 4096)
-    out = np.empty_like(x)
-    loop, exact = (exp_loop, np.exp) if name == "exp" else (log_loop, np.log)
-    loop(x, out)
-    np.testing.assert_array_max_ulp(out, exact(x), maxulp=2)
+@njit(**_jit.COMMON)
+def log_joint_diag(times, xt, c, means, factor, n, lp):
+    for _ in range(times):
+        micro.log_joint_diag(xt, c, means, factor, n, lp)
 
-    def many():
-        for _ in range(100):
-            loop(x, out)
 
-    measure(benchmark, many, 100 * len(x), 1, 40)
+@njit(**_jit.COMMON)
+def whiten(times, xt, means, full, n, small, z):
+    for _ in range(times):
+        micro.whiten(xt, means[0], full[0], n, small, z)
+
+
+@njit(**_jit.COMMON)
+def exponentials(times, lp, n, rows):
+    for _ in range(times):
+        micro.exponentials(lp, n, rows[0], rows[1], rows[2])
+
+
+@njit(**_jit.COMMON)
+def moments_full(times, xt, resp, means, n, z, zr, sums):
+    for _ in range(times):
+        micro.moments_full(xt, resp[0], means[0], n, z, zr, sums)
+
+
+@njit(**_jit.COMMON)
+def moments_diag(times, xt, resp, means, n, sums):
+    for _ in range(times):
+        for i in range(0, means.shape[1], 4):
+            micro.moments_diag(xt, resp[0], means[0], i, True, n, sums[i // 2 :])
+
+
+@njit(**_jit.COMMON)
+def log(times, x, out):
+    for _ in range(times):
+        for i in range(x.size):
+            out[i] = kernel.log(x[i])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("D", [3, 10, 32])
+@pytest.mark.parametrize(
+    "name", ["log_joint_full", "log_joint_diag", "whiten", "exponentials", "moments_full", "moments_diag", "log"]
+)
+def test_micro_kernel(benchmark, name, D, dtype):
+    """ns per point (of one component). The flops of an exponential, or a logarithm, are counted as 40."""
+    if name in ("exponentials", "log") and (D > 3 or (name, dtype) == ("log", "float32")):
+        pytest.skip("does not depend on it")
+    t, n = Tile(D, 1, 192, dtype), 192
+    full_rows, diag_rows = (np.zeros((micro.moments_rows(form, D), 4)) for form in (micro.FULL, micro.DIAG))
+    factor, x = np.ascontiguousarray(t.full[:, -1]), 1 + np.abs(t.resp[0].astype(float))
+    calls = {
+        "log_joint_full": (t.xt, t.means, t.full, t.lognorm, n, t.small, t.lp),
+        "log_joint_diag": (t.xt, t.lognorm, t.means, factor, n, t.lp),
+        "whiten": (t.xt, t.means, t.full, n, t.small, t.z),
+        "exponentials": (t.lp, n, t.rows),
+        "moments_full": (t.xt, t.resp, t.means, n, t.z, t.zr, full_rows),
+        "moments_diag": (t.xt, t.resp, t.means, n, diag_rows),
+        "log": (x, np.empty_like(x)),
+    }
+    args, call = calls[name], globals()[name]
+    z = (t.xt[:D] - t.means[0][:, None]).astype(float)
+    call(1, *args)
+    got, want = {
+        "log_joint_full": lambda: (t.lp[0], t.lognorm[0] - ((t.full[0] @ z) ** 2).sum(axis=0) / 2),
+        "log_joint_diag": lambda: (t.lp[0], t.lognorm[0] - ((factor[0][:, None] * z) ** 2).sum(axis=0) / 2),
+        "whiten": lambda: (t.z[:D], t.full[0] @ z),
+        "exponentials": lambda: (t.lp[0], 1.0),
+        "moments_full": lambda: (full_rows[:5].sum(axis=0)[:3], moments_head(z, t.resp[0])),
+        "moments_diag": lambda: (diag_rows[1, :3], ((t.resp[0] * z**2).sum(axis=1))[:3]),
+        "log": lambda: (args[1], np.log(x)),
+    }[name]()
+    np.testing.assert_allclose(got, want, TOLERANCE[dtype], TOLERANCE[dtype])
+    flops = {
+        "log_joint_full": FLOPS_E["full"](D),
+        "log_joint_diag": FLOPS_E["diag"](D),
+        "whiten": D + D * (D + 1),
+        "moments_full": FLOPS_M["full"](D),
+        "moments_diag": FLOPS_M["diag"](D),
+    }.get(name, 40)
+    times = int(2e7 / n / flops) + 1
+    measure(benchmark, lambda: call(times, *args), n * times, 1, flops)
+
+
+def moments_head(z, resp):
+    """First moments and the rows of the lower triangle, added up: what the first 5 rows of moments_full come to."""
+    triangle = np.tril((resp * z[:4]) @ z[:4].T)
+    return ((resp * z).sum(axis=1)[: len(triangle)] + triangle.sum(axis=0))[:3]

@@ -122,6 +122,71 @@ def test_layouts_give_the_same_bits(dtype, layout):
         assert_array_equal(getattr(found, field), getattr(expected, field))
 
 
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(("N", "D", "K"), SHAPES)
+def test_float32_pass_equals_its_twin(N, D, K, covariance):
+    X, params, weight = mixture(N, D, K, covariance)
+    X = X.astype("f4")
+    accumulator = Accumulator(params)
+    assert accumulator.layout(X.dtype).dtype == np.float32
+    assert_same(accumulator(estep.Block(0, X, weight)), at_float32_means(X, params, weight), rtol=1e-5)
+
+
+def at_float32_means(X: np.ndarray, params: Params, weight: np.ndarray) -> Stats:
+    """The twin in float64, about the means that float32 arithmetic subtracts."""
+    near = params._replace(means=params.means.astype("f4").astype("f8"))
+    return reference.accumulate(X.astype("f8"), near, weight)
+
+
+@pytest.mark.parametrize("mode", [HARD, LABELS, RESP])
+def test_float32_arithmetic_is_for_em_alone(mode):
+    _, params, _ = mixture(50, 2, 2, "full")
+    given = {HARD: None, LABELS: np.zeros(50, dtype=np.int64), RESP: np.ones((50, 2))}[mode]
+    assert Accumulator(params, None, mode, given).layout(np.dtype("f4")).dtype == np.float64
+
+
+@pytest.mark.parametrize("how", ["narrow", "correlated", "far"])
+def test_float32_rows_that_float32_arithmetic_would_spoil(how):
+    """A component so narrow, correlated or far from 0, in its own units, that whitened rows would lose their digits."""
+    X, params, weight = mixture(300, 3, 2, "full")
+    C, means = params.covariances.copy(), params.means.copy()
+    if how == "narrow":
+        C[1] *= 1e-14
+    elif how == "correlated":
+        C[1] = np.outer([1, 2, 3], [1, 2, 3]) + 1e-11 * np.eye(3)
+    else:
+        means += 1e6
+    params = fastem.make_params(params.weights, means, C)
+    X = (X + (1e6 if how == "far" else 0.0)).astype("f4")
+    found = Accumulator(params)(estep.Block(0, X, weight))
+    assert_same(found, reference.accumulate(X.astype("f8"), params, weight), rtol=1e-7)
+
+
+@pytest.mark.parametrize(("N", "D", "K"), SHAPES)
+def test_whitened_pass_equals_the_plain_one(monkeypatch, N, D, K):
+    X, params, weight = mixture(N, D, K, "tied")
+    block = estep.Block(0, X, weight)
+    found = Accumulator(params)
+    assert (found.layout(X.dtype).white.size > 0) == (D > 1 and K > 1)
+    fast = found(block)
+    monkeypatch.setattr(estep, "WHITEN_LIMIT", (0.0, 0.0))
+    plain = Accumulator(params)
+    assert plain.layout(X.dtype).white.size == 0
+    assert_same(fast, plain(block), rtol=1e-11)
+
+
+@pytest.mark.parametrize(("apart", "whitened"), [(1e2, True), (1e5, False), (1e8, False)])
+def test_far_apart_means_are_not_whitened_together(apart, whitened):
+    """Tight clusters far apart: second moments about a common centre would lose their digits."""
+    X, params, weight = mixture(400, 3, 2, "tied")
+    move = np.array([[0.0, 0, 0], [apart, apart, 0]])
+    params = params._replace(means=params.means + move)
+    X = X + move[np.arange(400) % 2]
+    found = Accumulator(params)
+    assert (found.layout(X.dtype).white.size > 0) == whitened
+    assert_same(found(estep.Block(0, X, weight)), reference.accumulate(X, params, weight), rtol=1e-9)
+
+
 @np.errstate(all="ignore")  # without JIT the kernel's overflow warns
 def test_rows_of_weight_zero_are_absent_even_at_infinity():
     X, params, _ = mixture(10, 2, 2, "full")
