@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.covariance import SingularCovarianceError, find, m_step
-from fastem.estep import LABELS, RESP, SOFT, Accumulator, Scorer, Scores
+from fastem.covariance import SingularCovarianceError, find
+from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
+from fastem.regularize import MStep, Remedy, bind, find_remedy
 from fastem.sources import Source
 from fastem.validate import as_source, check_em, check_labels, check_means, check_params, check_resp
 
@@ -50,9 +51,8 @@ def evaluate(
 def run(
     source: Source,
     params: Params,
+    m_step: MStep,
     *,
-    covariance: str,
-    reg_covar: float,
     tol: float,
     max_iter: int,
     callback: Callback | None = None,
@@ -65,9 +65,7 @@ def run(
     """
     history: list[float] = []
     result = None
-
-    def propose(stats: Stats) -> Params:
-        return m_step(stats, covariance, reg_covar=reg_covar, previous=params)
+    params = m_step.feasible(params)
 
     def accept(params: Params, stats: Stats, status: Status) -> Result:
         return Result(params, stats, stats.loglik, history, len(history), status)
@@ -75,7 +73,7 @@ def run(
     try:
         while True:
             stats = evaluate(source, params)
-            history.append(stats.loglik / stats.sum_w)
+            history.append(m_step.objective(params, stats))
             result = accept(params, stats, Status.MAX_ITER)
             if callback is not None and callback(len(history), history[-1], params):
                 return accept(params, stats, Status.INTERRUPTED)
@@ -85,7 +83,7 @@ def run(
                 return result
             previous = history[-1]
             try:
-                params = propose(stats)
+                params = m_step(stats, params)
             except SingularCovarianceError:
                 return accept(params, stats, Status.DEGENERATE)
     except KeyboardInterrupt as error:
@@ -100,6 +98,7 @@ def em(
     *,
     covariance: str = "full",
     reg_covar: float = 0.0,
+    regularization: str | Remedy | None = None,
     sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
     max_iter: int = 100,
@@ -117,6 +116,9 @@ def em(
     covariance : "full", "tied", "diag" or "spherical"
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
+    regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
+        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
+        never falls; the history holds that objective
     sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
     tol : stop when the mean log-likelihood changes by less
     max_iter : most passes over the data, at least 1
@@ -148,16 +150,23 @@ def em(
     ('CONVERGED', array([ 1., 11.]))
     """
     check_em(params, covariance, reg_covar, tol, max_iter)
+    remedy = find_remedy(regularization, reg_covar)
     source = as_source(X, sample_weight, n_features=params.means.shape[1])
-    return run(
-        source,
-        params,
-        covariance=covariance,
-        reg_covar=reg_covar,
-        tol=tol,
-        max_iter=max_iter,
-        callback=callback,
-    )
+    m_step = bind_to(source, covariance, remedy)
+    return run(source, params, m_step, tol=tol, max_iter=max_iter, callback=callback)
+
+
+def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:
+    """The M-step of a family under a remedy, for the rows of a source."""
+    family = find(covariance)
+    return bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+
+
+def overall(source: Source, shape: tuple[int, ...]) -> Stats:
+    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
+    first, _ = source.sample(1, np.random.RandomState(0))
+    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
+    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
 def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = None) -> Stats:

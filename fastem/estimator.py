@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, m_step
-from fastem.em import Callback, FitInterrupted, run, score
-from fastem.init import Given, start
+from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
+from fastem.em import Callback, FitInterrupted, bind_to, run, score
+from fastem.init import INITIALISERS, Given, start
 from fastem.model import Array, Params, Result, Status
 from fastem.protocol import Estimator
+from fastem.regularize import MStep, Remedy, find_remedy
 from fastem.sources import ArraySource
 
 DID_NOT_CONVERGE = (
@@ -51,6 +52,10 @@ class GaussianMixture(Estimator):
     verbose : int, default 0
         1 prints the iterations' numbers, 2 also time and change
     verbose_interval : int, default 10
+    regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
+        what keeps covariances from collapsing, in place of reg_covar (which then counts for nothing): a `fastem.Ridge`,
+        `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these the objective, and
+        so the lower bound, never falls, and a change of a feature's unit changes nothing
 
     Attributes
     ----------
@@ -63,7 +68,8 @@ class GaussianMixture(Estimator):
     status_ : Status, why the fit ended; None if the parameters were given
     n_iter_ : int
     lower_bound_ : float
-        mean log-likelihood at the last E-step (before the last M-step, so it is not score(X))
+        mean log-likelihood at the last E-step (before the last M-step, so it is not score(X)), with `regularization`
+        plus the log prior's share
     lower_bounds_ : list of float, one per iteration
     n_features_in_ : int
     feature_names_in_ : (D,) array of str, if X was a data frame
@@ -105,6 +111,7 @@ class GaussianMixture(Estimator):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        regularization: str | Remedy | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -120,6 +127,7 @@ class GaussianMixture(Estimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.regularization = regularization
 
     @classmethod
     def from_parameters(
@@ -205,11 +213,13 @@ class GaussianMixture(Estimator):
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
-        best = self._best_run(source, given, warm, callback)
+        remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
+        m_step = bind_to(source, self.covariance_type, remedy)
+        best = self._best_run(source, m_step, given, warm, callback)
         params, status = best.params, best.status
         if best.n_iter and status is not Status.DEGENERATE:
             try:
-                params = m_step(best.stats, self.covariance_type, reg_covar=self.reg_covar, previous=best.params)
+                params = m_step(best.stats, best.params)
             except SingularCovarianceError:
                 status = Status.DEGENERATE
         validate.check_representable(params, source.dtype)
@@ -246,25 +256,32 @@ class GaussianMixture(Estimator):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _best_run(self, source: ArraySource, given: Given, warm: bool, callback: Callback | None) -> Result:
-        family = COVARIANCES[self.covariance_type]
+    def _start(self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
+        """Starting parameters: those given, the others by the initialiser."""
+        K, family = self.n_components, m_step.family
+        if not m_step.remedy.monotone:
+            return start(source, K, family, self.reg_covar, self.init_params, rng, given)
+        found = m_step(INITIALISERS[self.init_params](source, K, family.shape(K, source.n_features), rng))
+        weights = found.weights if given.weights is None else given.weights
+        means = found.means if given.means is None else given.means
+        return Params(weights, means, *(given.precisions or (found.covariances, found.factor)))
+
+    def _best_run(
+        self, source: ArraySource, m_step: MStep, given: Given, warm: bool, callback: Callback | None
+    ) -> Result:
         rng = validate.check_random_state(self.random_state)
         report = _Report(self, callback)
         best = None
         for number in range(1 if warm else self.n_init):
             report.begin(number)
-            if warm:
-                params = self.params_
-            else:
-                params = start(source, self.n_components, family, self.reg_covar, self.init_params, rng, given)
+            params = self.params_ if warm else self._start(source, m_step, given, rng)
             if self.max_iter == 0:
                 return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
             try:
                 result = run(
                     source,
                     params,
-                    covariance=self.covariance_type,
-                    reg_covar=self.reg_covar,
+                    m_step,
                     tol=self.tol,
                     max_iter=self.max_iter,
                     callback=report,

@@ -121,7 +121,8 @@ class Result(NamedTuple):
     params : Params
     stats : Stats, of the last pass, made under `params`
     loglik : float, total log-likelihood under `params`
-    history : list of float, mean log-likelihood per pass
+    history : list of float, what EM maximises per row, pass by pass: the mean log-likelihood, under a remedy of
+        `fastem.regularize` with its log prior (up to a constant)
     n_iter : int, passes done
     status : Status
     """

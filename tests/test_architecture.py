@@ -16,6 +16,7 @@ ORDER = [
     "model",
     "sources",
     "covariance",
+    "regularize",
     "reference",
     "kernels",
     "estep",
