@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, find
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.regularize import MStep, Remedy, bind, find_remedy
 from fastem.sources import Source
-from fastem.validate import as_source, check_em, check_labels, check_means, check_params, check_resp
+from fastem.validate import as_source, check_em, check_labels, check_means, check_n_threads, check_params, check_resp
 
 Callback = Callable[[int, float, Params], Any]
 
@@ -102,6 +103,7 @@ def em(
     sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
     max_iter: int = 100,
+    n_threads: int | None = None,
     callback: Callback | None = None,
 ) -> Result:
     """Fit a Gaussian mixture by expectation-maximisation from given parameters.
@@ -122,6 +124,8 @@ def em(
     sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
     tol : stop when the mean log-likelihood changes by less
     max_iter : most passes over the data, at least 1
+    n_threads : use at most so many threads; default as many as Numba is set to (NUMBA_NUM_THREADS,
+        `numba.set_num_threads`), which is never exceeded. The bits do not depend on it
     callback : called as ``callback(iteration, mean_loglik, params)`` after each pass; True ends the fit with
         Status.INTERRUPTED
 
@@ -152,8 +156,9 @@ def em(
     check_em(params, covariance, reg_covar, tol, max_iter)
     remedy = find_remedy(regularization, reg_covar)
     source = as_source(X, sample_weight, n_features=params.means.shape[1])
-    m_step = bind_to(source, covariance, remedy)
-    return run(source, params, m_step, tol=tol, max_iter=max_iter, callback=callback)
+    with threads(check_n_threads(n_threads)):
+        m_step = bind_to(source, covariance, remedy)
+        return run(source, params, m_step, tol=tol, max_iter=max_iter, callback=callback)
 
 
 def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
-from fastem.em import at, evaluate, score
+from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, RESP, Accumulator
 from fastem.model import Array, Params, Stats
 from fastem.sources import ArraySource, Block, Source
@@ -91,13 +91,6 @@ def cause(source: Source, stats: Stats) -> str:
             f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
         )
     return "The rows of a component lie in a subspace."
-
-
-def overall(source: Source, shape: tuple[int, ...]) -> Stats:
-    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first, _ = source.sample(1, np.random.RandomState(0))
-    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
-    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
 def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
