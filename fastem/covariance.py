@@ -84,7 +84,7 @@ class Covariance:
         """
         s0, s1, s2 = stats.s0, stats.s1, stats.s2
         nk = s0 + nothing(stats)
-        weights = nk / nk.sum(axis=-1, keepdims=True)
+        weights = nk / (nk.sum(axis=-1, keepdims=True) + (stats.noise.weight if stats.noise else 0.0))
         step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
         moved = (2 * nk - s0)[..., None] * step
         scatter = s2 - outer(moved, step, s2.shape)

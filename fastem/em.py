@@ -296,7 +296,7 @@ def score(
     distances: bool = False,
 ) -> Scores:
     """The scores asked for, of all rows of a source; `distances` as in `Scorer`."""
-    N, K = source.n_rows, len(params.means)
+    N, K = source.n_rows, len(params.means) + (params.noise is not None and not distances)
     scores = Scores(
         np.empty(N if density else 0),
         np.empty(N if label else 0, dtype=np.int64),

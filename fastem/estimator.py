@@ -16,7 +16,7 @@ from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
 from fastem.em import Callback, FitInterrupted, bind_to, run, score
 from fastem.estep import Scores
 from fastem.init import INITIALISERS, Given, start
-from fastem.model import Array, Params, Result, Status
+from fastem.model import Array, Noise, Params, Result, Status
 from fastem.protocol import Estimator
 from fastem.regularize import MStep, Remedy, find_remedy
 from fastem.sources import ArraySource
@@ -25,6 +25,9 @@ DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
 )
+
+NOISE = -1  # the label of noise
+NOISE_START = 0.05  # its share at the start of a fit
 
 
 class GaussianMixture(Estimator):
@@ -61,10 +64,14 @@ class GaussianMixture(Estimator):
     n_threads : int, optional
         use at most so many threads, in every method; default as many as Numba is set to (NUMBA_NUM_THREADS,
         `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
+    noise : bool, default False
+        one more component, of constant density over the smallest box that holds the data: for outliers, which belong
+        to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
+        `predict_proba` a last column. The density is that constant outside of the box too
 
     Attributes
     ----------
-    weights_ : (K,)
+    weights_ : (K,), with `noise` their sum is 1 - noise_weight_
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical; precision = U U' with U = precisions_cholesky_.
@@ -76,6 +83,8 @@ class GaussianMixture(Estimator):
         mean log-likelihood at the last E-step (before the last M-step, so it is not score(X)), with `regularization`
         plus the log prior's share
     lower_bounds_ : list of float, one per iteration
+    noise_weight_ : float, with `noise`
+    noise_box_ : (2, D) float64, with `noise`: least and largest values of the features
     n_features_in_ : int
     feature_names_in_ : (D,) array of str, if X was a data frame
 
@@ -87,7 +96,8 @@ class GaussianMixture(Estimator):
 
     References
     ----------
-    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38; McLachlan & Peel (2000), Finite Mixture Models.
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38; McLachlan & Peel (2000), Finite Mixture Models; noise:
+    Banfield & Raftery (1993), Biometrics 49, 803-821, section 4.
 
     Examples
     --------
@@ -117,6 +127,7 @@ class GaussianMixture(Estimator):
         verbose: int = 0,
         verbose_interval: int = 10,
         regularization: str | Remedy | None = None,
+        noise: bool = False,
         n_threads: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -134,20 +145,27 @@ class GaussianMixture(Estimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.regularization = regularization
+        self.noise = noise
         self.n_threads = n_threads
 
     @classmethod
     def from_parameters(
-        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full"
+        cls,
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: ArrayLike,
+        covariance_type: str = "full",
+        noise: tuple[float, ArrayLike] | None = None,
     ) -> Self:
         """A fitted estimator from known parameters, ready to predict, score and sample.
 
         Parameters
         ----------
-        weights : (K,) array-like, sum 1
+        weights : (K,) array-like, sum 1, with that of noise if there is any
         means : (K, D) array-like
         covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
         covariance_type : str
+        noise : weight and box (2, D) of a component of constant density, optional
 
         Raises
         ------
@@ -161,9 +179,11 @@ class GaussianMixture(Estimator):
         >>> model.predict([[1.0], [8.0]])
         array([0, 1])
         """
-        params = validate.make_params(weights, means, covariances, covariance_type)
-        model = cls(len(params.means), covariance_type=covariance_type)
-        model._store(params, np.dtype(np.float64))
+        box = None if noise is None else validate.check_noise_box(noise[1], np.shape(means)[-1])
+        uniform = None if noise is None or box is None else (noise[0], log_density_of(box))
+        params = validate.make_params(weights, means, covariances, covariance_type, uniform)
+        model = cls(len(params.means), covariance_type=covariance_type, noise=noise is not None)
+        model._store(params, np.dtype(np.float64), box)
         model._record(None, -np.inf, [], 0)
         return model
 
@@ -215,7 +235,8 @@ class GaussianMixture(Estimator):
             )
         source = ArraySource(rows, weight)
         validate.check_spread(rows, source.sum_w)
-        given = self._given(source.n_features)
+        box = validate.check_box(rows, weight) if self.noise else None
+        given = self._given(source.n_features, box)
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
@@ -231,7 +252,7 @@ class GaussianMixture(Estimator):
                 status = Status.DEGENERATE
         validate.check_representable(params, source.dtype)
         # All is computed and checked: a failed fit leaves the estimator as it was.
-        self._store(params, source.dtype)
+        self._store(params, source.dtype, box)
         self._record(status, best.history[-1] if best.n_iter else -np.inf, best.history, best.n_iter)
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
@@ -241,12 +262,13 @@ class GaussianMixture(Estimator):
             warnings.warn(DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
 
-    def _given(self, D: int) -> Given:
+    def _given(self, D: int, box: Array | None) -> Given:
         K, covariance = self.n_components, self.covariance_type
         return Given(
             None if self.weights_init is None else validate.check_weights(self.weights_init, K),
             None if self.means_init is None else validate.check_means(self.means_init, K, D),
             None if self.precisions_init is None else validate.check_precisions(self.precisions_init, covariance, K, D),
+            None if box is None else Noise(NOISE_START, log_density_of(box)),
         )
 
     def _check_warm(self, D: int) -> None:
@@ -256,6 +278,7 @@ class GaussianMixture(Estimator):
             ("n_components", K, len(self.weights_)),
             ("n_features", D, np.shape(self.means_)[1]),
             ("covariance_type", self.covariance_type, self._family().name),
+            ("noise", bool(self.noise), hasattr(self, "noise_box_")),
         ):
             if now != before:
                 raise ValueError(
@@ -265,6 +288,14 @@ class GaussianMixture(Estimator):
 
     def _start(self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
         """Starting parameters: those given, the others by the initialiser."""
+        params = self._start_of_clusters(source, m_step, given, rng)
+        if given.noise is None:
+            return params
+        return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+
+    def _start_of_clusters(
+        self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState
+    ) -> Params:
         K, family = self.n_components, m_step.family
         if not m_step.remedy.monotone:
             return start(source, K, family, self.reg_covar, self.init_params, rng, given)
@@ -309,7 +340,7 @@ class GaussianMixture(Estimator):
         """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
         return COVARIANCES[getattr(self, "_fitted_type", self.covariance_type)]
 
-    def _store(self, params: Params, dtype: np.dtype[Any]) -> None:
+    def _store(self, params: Params, dtype: np.dtype[Any], box: Array | None = None) -> None:
         self._fitted_type = self.covariance_type
         K, D = params.means.shape
         shape = self._family().natural_shape(K, D)
@@ -326,6 +357,10 @@ class GaussianMixture(Estimator):
             )
         )
         self.n_features_in_ = D
+        for name in ("noise_weight_", "noise_box_"):
+            self.__dict__.pop(name, None)
+        if box is not None and params.noise is not None:
+            self.noise_weight_, self.noise_box_ = params.noise.weight, box
 
     def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None:
         self.status_ = status
@@ -348,6 +383,7 @@ class GaussianMixture(Estimator):
             np.asarray(self.means_, dtype=np.float64),
             np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
             upper.swapaxes(-1, -2) if shape[-2] > 1 else upper,
+            Noise(self.noise_weight_, log_density_of(self.noise_box_)) if hasattr(self, "noise_box_") else None,
         )
 
     def _source(self, X: Any) -> ArraySource:
@@ -356,15 +392,22 @@ class GaussianMixture(Estimator):
         return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
 
     def _scores(self, source: ArraySource, **wanted: bool) -> Scores:
+        params = self.params_
         with threads(validate.check_n_threads(self.n_threads)):
-            return score(source, self.params_, **wanted)
+            scores = score(source, params, **wanted)
+        if params.noise is not None:
+            scores.label[scores.label == len(params.means)] = NOISE
+        return scores
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """Most probable component of each row of X (N, D): (N,) int64. Makes no N x K array."""
+        """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array."""
         return self._scores(self._source(X), label=True).label
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1."""
+        """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1.
+
+        With `noise` there are K + 1 columns, the last for that.
+        """
         source = self._source(X)
         return self._scores(source, resp=True).resp.astype(source.dtype, copy=False)
 
@@ -408,7 +451,7 @@ class GaussianMixture(Estimator):
         Returns
         -------
         X : (n_samples, D) float64, sorted by component
-        y : (n_samples,) int64, the components
+        y : (n_samples,) int64, the components; -1 for noise, which comes last
 
         Raises
         ------
@@ -420,14 +463,17 @@ class GaussianMixture(Estimator):
         rng = validate.check_random_state(self.random_state)
         params = self.params_
         K, D = params.means.shape
-        counts = rng.multinomial(n_samples, params.weights / params.weights.sum())
+        weights = params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
+        counts = rng.multinomial(n_samples, weights / weights.sum())
         rows = np.empty((n_samples, D))
-        y = np.repeat(np.arange(K), counts)
+        y = np.repeat(np.arange(K) if params.noise is None else [*range(K), NOISE], counts)
         for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
             if len(covariance) > 1:
                 rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
             else:
                 rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
+        if params.noise is not None:
+            rows[y == NOISE] = rng.uniform(*self.noise_box_, (int(counts[K]), D))
         return rows, y
 
     # --- names that users of scikit-learn's class call ------------------------------------------------------------
@@ -435,7 +481,7 @@ class GaussianMixture(Estimator):
     def _n_parameters(self) -> int:
         """Free parameters of the mixture."""
         K, D = np.shape(self.means_)
-        return int(self._family().n_parameters(K, D) + K * D + K - 1)
+        return int(self._family().n_parameters(K, D) + K * D + K - 1) + hasattr(self, "noise_weight_")
 
     def _get_parameters(self) -> tuple[NDArray[Any], ...]:
         return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
@@ -454,6 +500,11 @@ class GaussianMixture(Estimator):
         self.__dict__.update(state)
         if "weights_" in state:
             validate.check_state(self)
+
+
+def log_density_of(box: Array) -> float:
+    """Log density of the uniform distribution over a box (2, D)."""
+    return float(-np.log(box[1] - box[0]).sum())
 
 
 def _rank(result: Result) -> tuple[bool, float]:

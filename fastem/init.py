@@ -13,7 +13,7 @@ from scipy.linalg import lapack
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
 from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, RESP, Accumulator
-from fastem.model import Array, Params, Stats
+from fastem.model import Array, Noise, Params, Stats
 from fastem.sources import ArraySource, Block, Source
 from fastem.validate import ConvergenceWarning, exception
 
@@ -29,11 +29,13 @@ class Given(NamedTuple):
     weights : (K,) or None
     means : (K, D) or None
     precisions : (covariances, factor), canonical shapes, or None
+    noise : its component at the start, or None if there is none to be
     """
 
     weights: Array | None = None
     means: Array | None = None
     precisions: tuple[Array, Array] | None = None
+    noise: Noise | None = None
 
 
 def start(

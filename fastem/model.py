@@ -12,7 +12,7 @@ so that the shape alone says how to compute, by broadcasting, and no other code 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -34,21 +34,36 @@ class Status(Enum):
     INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
 
 
+class Noise(NamedTuple):
+    """A component of constant density, for rows that belong to no other: Banfield & Raftery (1993), Biometrics 49, 803.
+
+    Attributes
+    ----------
+    weight : float; among a mixture's parameters its share, among statistics the weight of its rows, sum_n w_n r_n
+    log_density : float, minus the logarithm of the volume of the data's box
+    """
+
+    weight: float
+    log_density: float
+
+
 class Params(NamedTuple):
     """A Gaussian mixture. To change it, make another with `fastem.make_params`: `factor` goes with `covariances`.
 
     Attributes
     ----------
-    weights : (K,) float64, sum to 1
+    weights : (K,) float64, sum to 1, with that of a noise component
     means : (K, D) float64
     covariances : (K|1, D|1, D|1) float64, see the module's docstring
     factor : like covariances: lower triangular, inverse covariance = factor' factor
+    noise : Noise or None
     """
 
     weights: Array
     means: Array
     covariances: Array
     factor: Array
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,7 @@ class Stats:
     s2 : (K|1, D|1, D|1) second moments about the origins, in the shape of the covariances they are for
     origin : (K, D) what s1 and s2 are about: the means of the pass
     n_rows : int, rows read, those of weight 0 included
+    noise : Noise or None, the rows of a noise component
     """
 
     loglik: float
@@ -75,11 +91,12 @@ class Stats:
     s2: Array
     origin: Array
     n_rows: int
+    noise: Noise | None = None
 
     @property
     def sum_w(self) -> float:
         """The sum of the rows' weights (their number, if unweighted)."""
-        return float(self.s0.sum())
+        return float(self.s0.sum()) + (self.noise.weight if self.noise else 0.0)
 
     def __add__(self, other: Stats) -> Stats:
         if self.s2.shape != other.s2.shape:
@@ -88,6 +105,9 @@ class Stats:
             raise ValueError(
                 "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
             )
+        mine, others = self.noise, other.noise
+        if (mine and mine.log_density) != (others and others.log_density):
+            raise ValueError("statistics of mixtures with another noise component, or one and none, do not add")
         return Stats(
             self.loglik + other.loglik,
             self.class_loglik + other.class_loglik,
@@ -97,6 +117,7 @@ class Stats:
             self.s2 + other.s2,
             self.origin,
             self.n_rows + other.n_rows,
+            mine and others and Noise(mine.weight + others.weight, mine.log_density),
         )
 
     def __radd__(self, other: object) -> Stats:
@@ -110,7 +131,7 @@ class Stats:
         mass = self.s0[..., None]
         s1 = self.s1 + mass * step
         s2 = self.s2 + outer(self.s1, step, self.s2.shape) + outer(step, s1, self.s2.shape)
-        return Stats(self.loglik, self.class_loglik, self.entropy, self.s0, s1, s2, np.asarray(origin), self.n_rows)
+        return replace(self, s1=s1, s2=s2, origin=np.asarray(origin))
 
 
 class Result(NamedTuple):

@@ -423,7 +423,8 @@ class MStep:
         if previous is not None and self.strict and not self.family.shared:
             empty = stats.s0 <= nothing(stats)
             covariances[empty] = previous.covariances[empty]
-        return Params(weights, means, covariances, self.factorise(covariances))
+        noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
+        return Params(weights, means, covariances, self.factorise(covariances), noise)
 
     def factorise(self, covariances: Array) -> Array:
         """Their precision factor; a pivot that is rounding counts as zero in a strict fit alone."""
