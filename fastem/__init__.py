@@ -8,6 +8,8 @@ from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.model import Params, Result, Stats, Status
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
+from fastem.sources import SourceError
+from fastem.streams import as_source
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
 
 __version__ = "0.1.0"
@@ -24,9 +26,11 @@ __all__ = [
     "Result",
     "Ridge",
     "SingularCovarianceError",
+    "SourceError",
     "Stats",
     "Status",
     "accumulate",
+    "as_source",
     "em",
     "load",
     "load_faithful",

@@ -13,8 +13,9 @@ from fastem.covariance import SingularCovarianceError, find
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.regularize import MStep, Remedy, bind, find_remedy
-from fastem.sources import Source
-from fastem.validate import as_source, check_em, check_labels, check_means, check_n_threads, check_params, check_resp
+from fastem.sources import Block, Source, SourceError
+from fastem.streams import find_source
+from fastem.validate import check_em, check_labels, check_means, check_n_threads, check_params, check_resp
 
 Callback = Callable[[int, float, Params], Any]
 
@@ -87,9 +88,12 @@ def run(
                 params = m_step(stats, params)
             except SingularCovarianceError:
                 return accept(params, stats, Status.DEGENERATE)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, SourceError) as error:
         if result is not None:
             del history[result.n_iter :]
+        if isinstance(error, SourceError):
+            error.result = result
+            raise
         raise FitInterrupted(result) from error
 
 
@@ -155,7 +159,7 @@ def em(
     """
     check_em(params, covariance, reg_covar, tol, max_iter)
     remedy = find_remedy(regularization, reg_covar)
-    source = as_source(X, sample_weight, n_features=params.means.shape[1])
+    source = find_source(X, sample_weight, n_features=params.means.shape[1])
     with threads(check_n_threads(n_threads)):
         m_step = bind_to(source, covariance, remedy)
         return run(source, params, m_step, tol=tol, max_iter=max_iter, callback=callback)
@@ -199,7 +203,7 @@ def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = N
     (True, 1000)
     """
     check_params(params)
-    return evaluate(as_source(X, sample_weight, n_features=params.means.shape[1]), params)
+    return evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
 
 
 def moments(
@@ -237,7 +241,7 @@ def moments(
     >>> fastem.moments([[0.0], [2.0], [10.0]], labels=[0, 0, 1]).s0
     array([2., 1.])
     """
-    source = as_source(X, sample_weight)
+    source = find_source(X, sample_weight)
     if (resp is None) == (labels is None):
         raise ValueError("moments needs either resp (N, K) or labels (N,), and not both")
     if labels is None:
@@ -281,7 +285,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
     array([-0.919, -2.919])
     """
     check_params(params)
-    source = as_source(X, n_features=params.means.shape[1])
+    source = find_source(X, n_features=params.means.shape[1])
     return score(source, params, density=True).density
 
 
@@ -306,3 +310,19 @@ def score(
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows)
     return scores
+
+
+def mean_density(source: Source, params: Params) -> tuple[float, float]:
+    """The weighted mean of the rows' log densities, and the sum of the weights."""
+    scorer = Scorer(params)
+
+    def add(block: Block) -> Array:
+        density = np.empty(len(block.X))
+        scorer.fill(block.X, Scores(density=density))
+        if block.weight is None:
+            return np.array([density.sum(), len(density)])
+        present = block.weight > 0  # 0 times -inf would be NaN
+        return np.array([(block.weight[present] * density[present]).sum(), block.weight.sum()])
+
+    total, sum_w = source.reduce(add, scorer.slice_rows)
+    return float(total / sum_w), float(sum_w)

@@ -25,6 +25,7 @@ BLOCK_FLOPS = 2e6, 1.5e9  # a block is worth a thread (50 us) and leaves work fo
 MAX_BLOCKS = 256  # per slice
 SLICE_BYTES = 256 << 20  # cap on the blocks' statistics
 SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ctrl-C is served
+SLICE_X_BYTES = 32 << 20  # a source that reads holds two slices of rows: the kernel's and the next
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -54,8 +55,9 @@ def block_rows(K: int, D: int) -> int:
 
 def slice_blocks(K: int, D: int, n_values: int) -> int:
     """Blocks per kernel call: a power of two, at least 2."""
-    flops = block_rows(K, D) * row_flops(K, D)
-    most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
+    rows = block_rows(K, D)
+    each = SLICE_BYTES / (8 * n_values), SLICE_FLOPS / (rows * row_flops(K, D)), SLICE_X_BYTES / (8 * rows * D)
+    most = max(1.0, min(MAX_BLOCKS, *each))
     return 1 << max(1, int(math.log2(most)))
 
 
@@ -280,7 +282,7 @@ class Scorer:
     With `distances`, joint is minus half the squared distance of each row to each component.
     """
 
-    def __init__(self, params: Params, scores: Scores, distances: bool = False) -> None:
+    def __init__(self, params: Params, scores: Scores = Scores(), distances: bool = False) -> None:  # noqa: B008
         if distances:
             params = params._replace(noise=None)
         white = not distances and may_whiten(params, WHITEN_LIMIT[0])
@@ -290,13 +292,10 @@ class Scorer:
 
     def __call__(self, block: Block) -> None:
         """Score a block."""
-        layout, rows = self.layout, slice(block.start, block.start + len(block.X))
-        n_blocks = -(-len(block.X) // self.block_rows)
-        kernel.score(
-            n_blocks,
-            block.X,
-            *layout.arguments,
-            self.block_rows,
-            *(out[rows] for out in self.scores),
-            layout.scratch(n_blocks),
-        )
+        rows = slice(block.start, block.start + len(block.X))
+        self.fill(block.X, Scores(*(out[rows] for out in self.scores)))
+
+    def fill(self, X: NDArray[Any], scores: Scores) -> None:
+        """Score rows (n, D) into arrays of n rows."""
+        n_blocks = -(-len(X) // self.block_rows)
+        kernel.score(n_blocks, X, *self.layout.arguments, self.block_rows, *scores, self.layout.scratch(n_blocks))

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from fastem import validate
 from fastem._jit import threads
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
-from fastem.em import Callback, FitInterrupted, bind_to, run, score
+from fastem.em import Callback, FitInterrupted, bind_to, mean_density, run, score
 from fastem.estep import Scores
 from fastem.init import INITIALISERS, Given, start
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.protocol import Estimator
 from fastem.regularize import MStep, Remedy, find_remedy
-from fastem.sources import ArraySource
+from fastem.sources import Source, SourceError
+from fastem.streams import find_source
 
 DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -222,20 +223,11 @@ class GaussianMixture(Estimator):
         """`fit`, then the most probable component of each row, (N,) int64."""
         return self._scores(self._fit(X, sample_weight, None), label=True).label
 
-    def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> ArraySource:
+    def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> Source:
         validate.check_constructor(self)
-        names = validate.feature_names(X)
-        rows = validate.check_rows(X, min_rows=2)
-        weight = validate.check_weight(sample_weight, len(rows))
-        n_present = len(rows) if weight is None else np.count_nonzero(weight)
-        if n_present < self.n_components:
-            raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {n_present}"
-            )
-        source = ArraySource(rows, weight)
-        validate.check_spread(rows, source.sum_w)
-        box = validate.check_box(rows, weight) if self.noise else None
+        source = find_source(X, sample_weight, min_rows=2)
+        validate.check_extent(source, self.n_components)
+        box = validate.box_of(source) if self.noise else None
         given = self._given(source.n_features, box)
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
@@ -255,8 +247,8 @@ class GaussianMixture(Estimator):
         self._store(params, source.dtype, box)
         self._record(status, best.history[-1] if best.n_iter else -np.inf, best.history, best.n_iter)
         self.__dict__.pop("feature_names_in_", None)
-        if names is not None:
-            self.feature_names_in_ = names
+        if source.columns is not None:
+            self.feature_names_in_ = source.columns
         if best.n_iter and not self.converged_:
             collapsed = " A component collapsed." if status is Status.DEGENERATE else ""
             warnings.warn(DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3)
@@ -286,16 +278,14 @@ class GaussianMixture(Estimator):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _start(self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
+    def _start(self, source: Source, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
         """Starting parameters: those given, the others by the initialiser."""
         params = self._start_of_clusters(source, m_step, given, rng)
         if given.noise is None:
             return params
         return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
 
-    def _start_of_clusters(
-        self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState
-    ) -> Params:
+    def _start_of_clusters(self, source: Source, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
         K, family = self.n_components, m_step.family
         if not m_step.remedy.monotone:
             return start(source, K, family, self.reg_covar, self.init_params, rng, given)
@@ -305,17 +295,17 @@ class GaussianMixture(Estimator):
         return Params(weights, means, *(given.precisions or (found.covariances, found.factor)))
 
     def _best_run(
-        self, source: ArraySource, m_step: MStep, given: Given, warm: bool, callback: Callback | None
+        self, source: Source, m_step: MStep, given: Given, warm: bool, callback: Callback | None
     ) -> Result:
         rng = validate.check_random_state(self.random_state)
         report = _Report(self, callback)
         best = None
         for number in range(1 if warm else self.n_init):
             report.begin(number)
-            params = self.params_ if warm else self._start(source, m_step, given, rng)
-            if self.max_iter == 0:
-                return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
             try:
+                params = self.params_ if warm else self._start(source, m_step, given, rng)
+                if self.max_iter == 0:
+                    return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
                 result = run(
                     source,
                     params,
@@ -325,9 +315,10 @@ class GaussianMixture(Estimator):
                     callback=report,
                     previous=self.lower_bound_ if warm else -np.inf,
                 )
-            except FitInterrupted as interrupt:
-                done = [one for one in (best, interrupt.result) if one is not None]
-                raise FitInterrupted(max(done, key=_rank) if done else None) from interrupt
+            except (FitInterrupted, SourceError) as end:
+                done = [one for one in (best, end.result) if one is not None]
+                end.result = max(done, key=_rank) if done else None
+                raise
             report.end(result)
             if best is None or _rank(result) > _rank(best):
                 best = result
@@ -386,12 +377,14 @@ class GaussianMixture(Estimator):
             Noise(self.noise_weight_, log_density_of(self.noise_box_)) if hasattr(self, "noise_box_") else None,
         )
 
-    def _source(self, X: Any) -> ArraySource:
+    def _source(self, X: Any, sample_weight: Any = None) -> Source:
         validate.check_fitted(self)
-        validate.check_names(X, getattr(self, "feature_names_in_", None))
-        return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
+        source = find_source(X, sample_weight)
+        validate.check_names(source.columns, getattr(self, "feature_names_in_", None))
+        validate.check_n_features(source.n_features, np.shape(self.means_)[1])
+        return source
 
-    def _scores(self, source: ArraySource, **wanted: bool) -> Scores:
+    def _scores(self, source: Source, **wanted: bool) -> Scores:
         params = self.params_
         with threads(validate.check_n_threads(self.n_threads)):
             scores = score(source, params, **wanted)
@@ -423,13 +416,9 @@ class GaussianMixture(Estimator):
 
     def _mean_density(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """The mean log density and the sum of weights that it is over."""
-        source = self._source(X)
-        weight = validate.check_weight(sample_weight, source.n_rows)
-        density = self._scores(source, density=True).density
-        if weight is None:
-            return float(density.mean()), float(len(density))
-        present = weight > 0
-        return float(np.average(density[present], weights=weight[present])), float(weight.sum())
+        source = self._source(X, sample_weight)
+        with threads(validate.check_n_threads(self.n_threads)):
+            return mean_density(source, self.params_)
 
     def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Bayesian information criterion on X (N, D), the lower the better; n is the sum of weights."""

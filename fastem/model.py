@@ -12,14 +12,21 @@ so that the shape alone says how to compute, by broadcasting, and no other code 
 
 from __future__ import annotations
 
+import math
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+
+BUFFER_VERSION = 1
+BUFFER_HEADER = 10  # numbers before the body, see Stats.to_buffer
+MAX_COPIES = 2**12  # buffers that may be summed
 
 
 class Status(Enum):
@@ -133,6 +140,90 @@ class Stats:
         s2 = self.s2 + outer(self.s1, step, self.s2.shape) + outer(step, s1, self.s2.shape)
         return replace(self, s1=s1, s2=s2, origin=np.asarray(origin))
 
+    def to_buffer(self) -> Array:
+        """These statistics as one vector, for messages between processes and for files.
+
+        Vectors of the same length that were made under the same parameters may be added, number by number and in any
+        order: `from_buffer` of the sum is the sum of the statistics. So one ``comm.Allreduce(stats.to_buffer(),
+        total)`` of MPI's combines all ranks, up to 4,096. (That sum's order, and so its last bits, are MPI's; gather the
+        vectors and add them in the order of ranks where bits count.)
+
+        Returns
+        -------
+        (P,) float64
+            Ten numbers that tell what it is: 1 (in a sum the number of vectors added; the other nine are then sums of
+            equal numbers too), the version 1, a checksum of all that must be equal in a sum and its square, K, D,
+            the shape of s2, whether there is a noise component. Then what adds up: n_rows, loglik, class_loglik,
+            entropy, the noise's weight, s0, s1, s2. Then what must be equal, in two parts whose sums are exact:
+            the noise's log density and the origin. P = 17 + K + 3 K D + s2.size
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> params = fastem.make_params([1.0], [[0.0]], [[[1.0]]])
+        >>> a, b = (fastem.accumulate([[x]], params) for x in (1.0, 2.0))
+        >>> fastem.Stats.from_buffer(a.to_buffer() + b.to_buffer()).s2 == (a + b).s2
+        array([[[ True]]])
+        """
+        noise = self.noise or Noise(0.0, 0.0)
+        equal = np.array([noise.log_density, *self.origin.ravel()])
+        high = _leading_bits(equal)
+        head = [*self.origin.shape, *self.s2.shape, self.noise is not None]
+        check = _checksum(head, equal)
+        scalars = self.n_rows, self.loglik, self.class_loglik, self.entropy, noise.weight
+        sums = (array.ravel() for array in (self.s0, self.s1, self.s2))
+        return np.concatenate([[1, BUFFER_VERSION, check, check**2, *head], scalars, *sums, high, equal - high])
+
+    @staticmethod
+    def from_buffer(buffer: ArrayLike) -> Stats:
+        """The statistics of a vector that `to_buffer` made, or of a sum of such vectors.
+
+        Parameters
+        ----------
+        buffer : (P,) array-like of float64
+
+        Raises
+        ------
+        ValueError
+            if it is neither, of another version, or a sum of statistics that do not add, for instance about different
+            origins
+        """
+        vector = np.asarray(buffer, dtype=np.float64)
+        header = vector[:BUFFER_HEADER]
+        sound = vector.ndim == 1 and len(header) == BUFFER_HEADER and np.isfinite(header).all()
+        if not sound or not 1 <= header[0] <= MAX_COPIES:
+            raise ValueError(
+                f"not a buffer of statistics, nor a sum of at most {MAX_COPIES}: expected a vector that "
+                f"Stats.to_buffer makes, got one of shape {vector.shape}"
+            )
+        copies = header[0]
+        version, check, square, *rest = header[1:] / copies
+        if version != BUFFER_VERSION:
+            raise ValueError(f"buffer of statistics of version {version:g}, expected {BUFFER_VERSION}")
+        if square != check**2:
+            raise ValueError("buffers of statistics that do not add were added: about different origins, for instance")
+        head = K, D, *shape, has_noise = [int(number) for number in rest]
+        sizes = [BUFFER_HEADER, 5, K, K * D, math.prod(shape), 1 + K * D, 1 + K * D]
+        if len(vector) != sum(sizes):
+            raise ValueError(f"damaged buffer of statistics: expected {sum(sizes)} numbers, got {len(vector)}")
+        _, scalars, s0, s1, s2, high, low = (part.copy() for part in np.split(vector, np.cumsum(sizes)[:-1]))
+        equal = high / copies + low / copies
+        if check != _checksum(head, equal):
+            raise ValueError("damaged buffer of statistics: the checksum is wrong")
+        n_rows, loglik, class_loglik, entropy, noise = scalars.tolist()
+        log_density, origin = float(equal[0]), equal[1:].reshape(K, D)
+        return Stats(
+            loglik,
+            class_loglik,
+            entropy,
+            s0,
+            s1.reshape(K, D),
+            s2.reshape(shape),
+            origin,
+            int(n_rows),
+            Noise(noise, log_density) if has_noise else None,
+        )
+
 
 class Result(NamedTuple):
     """What `em` returns; stats and loglik are those of params.
@@ -154,6 +245,17 @@ class Result(NamedTuple):
     history: list[float]
     n_iter: int
     status: Status
+
+
+def _leading_bits(x: Array) -> Array:
+    """The leading 26 bits of each number: sums of equal ones, and of the equal rests, are exact."""
+    mantissa, exponent = np.frexp(x)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, 26)), exponent - 26))
+
+
+def _checksum(head: Sequence[int], equal: Array) -> int:
+    """20 bits, whose square can be summed exactly as well. (Adding 0 makes -0.0 what a sum of it is.)"""
+    return zlib.crc32(np.array([*head, *(equal + 0.0)]).tobytes()) >> 12
 
 
 def outer(u: Array, v: Array, shape: tuple[int, ...]) -> Array:

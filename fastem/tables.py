@@ -82,7 +82,7 @@ def column_names(path: str | os.PathLike[str]) -> list[str] | None:
 
 
 def choose_columns(
-    path: Path, columns: Sequence[str | int] | None, names: Sequence[str] | None, n_columns: int
+    path: Path | str, columns: Sequence[str | int] | None, names: Sequence[str] | None, n_columns: int
 ) -> list[int]:
     """Return the positions of columns given by name or by 0-based position (a name goes first)."""
     if columns is None:
@@ -176,15 +176,15 @@ def _is_number(text: str, finite: bool = True) -> bool:
 
 
 def _npy_layout(path: Path) -> tuple[None, int]:
-    return None, _npy_map(path).shape[1]
+    return None, map_npy(path).shape[1]
 
 
 def _npy_read(path: Path, chosen: list[int]) -> Array:
-    X = _npy_map(path)
+    X = map_npy(path)
     return X if chosen == list(range(X.shape[1])) else X[:, chosen]
 
 
-def _npy_map(path: Path) -> Array:
+def map_npy(path: Path) -> Array:
     """Map a .npy file as a table. `open_memmap` reads no other format and never a pickle."""
     try:
         X = np.lib.format.open_memmap(path, mode="r")

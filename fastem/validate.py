@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, find, from_precisions, variances
 from fastem.model import Array, Noise, Params
-from fastem.sources import ArraySource
+from fastem.sources import Source, extent
 
 NAME = "GaussianMixture"
 INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
@@ -53,6 +53,13 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
     ValueError
         for NaN, infinity, masked or complex entries, and for wrong shapes
     """
+    array = cast_rows(X, n_features=n_features, min_rows=min_rows)
+    check_finite(array)
+    return array
+
+
+def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+    """`check_rows` but for the look at the values."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
@@ -74,14 +81,30 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
             raise ValueError(
                 f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{who}."
             )
-    if n_features is not None and array.shape[1] != n_features:
-        raise ValueError(f"X has {array.shape[1]} features, but {NAME} is expecting {n_features} features as input.")
-    low, high = array.min(), array.max()  # NaN propagates through both
-    if np.isnan(low):
-        raise ValueError(f"Input X contains NaN.\n{NAME} does not accept missing values: remove or impute those rows.")
-    if np.isinf(low) or np.isinf(high):
-        raise ValueError(f"Input X contains infinity or a value too large for dtype('{array.dtype}').")
+    check_n_features(array.shape[1], n_features)
     return array
+
+
+def check_n_features(got: int, n_features: int | None) -> None:
+    """ValueError for other than `n_features` columns."""
+    if n_features is not None and got != n_features:
+        raise ValueError(f"X has {got} features, but {NAME} is expecting {n_features} features as input.")
+
+
+def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
+    """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
+    low, high = X.min(), X.max()  # NaN propagates through both
+    if np.isfinite(low) and np.isfinite(high):
+        return
+    bad = np.isnan if np.isnan(low) else np.isinf
+    start = next(start for start in range(0, len(X), 1024) if bad(X[start : start + 1024]).any())
+    row, column = np.argwhere(bad(X[start : start + 1024]))[0]
+    place = f"The first is in row {first + start + row}, column {column}{where and f' ({where})'}."
+    if np.isnan(low):
+        raise ValueError(
+            f"Input X contains NaN.\n{NAME} does not accept missing values: remove or impute those rows. {place}"
+        )
+    raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 
 
 def _floats(X: Any) -> NDArray[Any]:
@@ -99,12 +122,22 @@ def _floats(X: Any) -> NDArray[Any]:
     return array.astype(np.float32 if single else np.float64)
 
 
-def check_spread(X: NDArray[Any], sum_w: float) -> None:
-    """Refuse values whose weighted sum of squares would overflow."""
-    with np.errstate(over="ignore"):
-        for axis in (None, 0):  # the range of all values bounds that of each column, and is 8 times as fast
-            width = np.max(X.max(axis=axis).astype(np.float64) - X.min(axis=axis))
-            if np.isfinite(4 * sum_w * X.shape[1] * width * width):
+def check_extent(source: Source, n_components: int) -> None:
+    """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
+    found = extent(source)
+    if source.n_rows < 2:
+        raise ValueError(
+            f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
+        )
+    if found.n_present < n_components:
+        raise ValueError(
+            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {found.n_present}"
+        )
+    for axis in (None, 0):
+        found = found if axis is None else extent(source, axis)
+        with np.errstate(over="ignore"):
+            width = np.max(found.high - found.low)
+            if np.isfinite(4 * source.sum_w * source.n_features * width * width):
                 return
     raise ValueError(
         f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
@@ -112,10 +145,14 @@ def check_spread(X: NDArray[Any], sum_w: float) -> None:
     )
 
 
-def check_box(X: NDArray[Any], weight: Array | None = None) -> Array:
+def box_of(source: Source) -> Array:
     """Least and largest values of the columns among rows with a weight, (2, D); ValueError if a column is constant."""
-    rows = X if weight is None else X[weight > 0]
-    box = np.array([rows.min(axis=0), rows.max(axis=0)], dtype=np.float64)
+    found = extent(source, axis=0, present=True)
+    return check_box(np.array([found.low, found.high]))
+
+
+def check_box(box: Array) -> Array:
+    """Refuse a box (2, D) without a volume."""
     if flat := np.flatnonzero(box[0] == box[1]).tolist():
         raise ValueError(f"noise needs a box with a volume, but column {str(flat)[1:-1]} of X is constant")
     return box
@@ -146,10 +183,14 @@ def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
     return weight
 
 
-def as_source(X: Any, sample_weight: ArrayLike | None = None, *, n_features: int | None = None) -> ArraySource:
-    """Checked rows and weights as a source."""
-    rows = check_rows(X, n_features=n_features)
-    return ArraySource(rows, check_weight(sample_weight, len(rows)))
+def check_weight_values(weight: Array, first: int) -> None:
+    """Refuse weights that are not finite or negative; `first` is the index of the first row."""
+    sound = np.isfinite(weight) & (weight >= 0)
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise ValueError(
+            f"sample_weight: expected finite numbers that are not negative, found {weight[row]} in row {first + row}."
+        )
 
 
 def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
@@ -196,9 +237,8 @@ def feature_names(X: Any) -> NDArray[Any] | None:
     return names if len(names) and all(strings) else None
 
 
-def check_names(X: Any, fitted: NDArray[Any] | None) -> None:
+def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None) -> None:
     """Compare the column names of X with those seen in fit."""
-    names = feature_names(X)
     if names is None and fitted is None:
         return
     if fitted is None:

@@ -1,0 +1,239 @@
+"""Sources of rows that are read anew on each pass, and `as_source`, which makes a source of whatever holds rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.readers import FunctionReader, ParquetReader, Reader, SlicedReader
+from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
+from fastem.tables import map_npy
+from fastem.validate import check_finite, check_n_features, check_rows, check_weight, check_weight_values, feature_names
+
+
+class Totals(NamedTuple):
+    """What a pass finds out.
+
+    Attributes
+    ----------
+    n_rows : int
+    sum_w : float, as `cumulated` adds; 0 without weights
+    """
+
+    n_rows: int = 0
+    sum_w: float = 0.0
+
+
+class StreamSource(BlockSource):
+    """Rows that a reader gives in pieces: put together to the blocks asked for, while the next block is being read.
+
+    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.passes = reader, 0
+        self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
+        self._totals: Totals | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """See Source; known beforehand, or by a pass."""
+        return self._found().n_rows if self.reader.n_rows is None else self.reader.n_rows
+
+    @property
+    def sum_w(self) -> float:
+        """See BlockSource; by a pass, if there are weights."""
+        return self._found().sum_w if self.reader.weighted else float(self.n_rows)
+
+    def _found(self) -> Totals:
+        """What the first complete pass found out; a pass for it, if there has been none."""
+        if self._totals is None:
+            self.for_each(lambda block: None, rows_at_once(self.n_features))
+        assert self._totals is not None
+        return self._totals
+
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
+        """See BlockSource."""
+        self.passes += 1
+        return ahead(self._filled(rows, self.passes))
+
+    def _filled(self, rows: int, number: int) -> Generator[Block, None, None]:
+        """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
+        buffers = itertools.cycle([self._buffer(rows), self._buffer(rows)])
+        block, filled, totals = next(buffers), 0, Totals()
+        for X, weight in self._pieces(number):
+            if self._totals is None:
+                check_finite(X, totals.n_rows, self.reader.where)
+            taken = 0
+            while taken < len(X):
+                n = min(rows - filled, len(X) - taken)
+                block.X[filled : filled + n] = X[taken : taken + n]
+                if block.weight is not None and weight is not None:
+                    block.weight[filled : filled + n] = weight[taken : taken + n]
+                filled, taken = filled + n, taken + n
+                if filled == rows:
+                    yield block._replace(start=totals.n_rows + taken - rows)
+                    block, filled = next(buffers), 0
+            totals = self._added(totals, len(X), weight)
+        if filled:
+            weight = None if block.weight is None else block.weight[:filled]
+            yield Block(totals.n_rows - filled, block.X[:filled], weight)
+        self._end(totals, number)
+
+    def _buffer(self, rows: int) -> Block:
+        return Block(0, np.empty((rows, self.n_features), self.dtype), np.empty(rows) if self.reader.weighted else None)
+
+    def _pieces(self, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
+        """The reader's pieces that have rows; SourceError for one that cannot be read."""
+        try:
+            for X, weight in self.reader.pieces():
+                if len(X):
+                    yield X, weight
+        except Exception as error:
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            where = self.reader.where
+            raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
+
+    def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None) -> Totals:
+        if weight is None or self._totals is not None:
+            return totals._replace(n_rows=totals.n_rows + n)
+        check_weight_values(weight, totals.n_rows)
+        return Totals(totals.n_rows + n, float(cumulated(totals.sum_w, weight)[-1]))
+
+    def _end(self, totals: Totals, number: int) -> None:
+        """A complete pass brings as many rows as expected; the first is what later ones are held to."""
+        expected = self.reader.n_rows if self._totals is None else self._totals.n_rows
+        if expected is not None and totals.n_rows != expected:
+            raise SourceError(f"pass {number} over the data brought {totals.n_rows} rows, expected {expected}")
+        if self._totals is None:
+            if totals.n_rows == 0:
+                raise ValueError("Found array with 0 sample(s): the source has no rows.")
+            if self.reader.weighted and totals.sum_w == 0:
+                raise ValueError("sample_weight: every weight is zero, so there is nothing to fit.")
+            self._totals = totals
+
+
+END = object()
+
+
+def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
+    """The items of a generator that runs in a thread of its own, one item ahead of who asks for them."""
+    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
+        coming = reader.submit(next, items, END)
+        while isinstance(block := coming.result(), Block):
+            coming = reader.submit(next, items, END)
+            yield block
+
+
+def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int] | None = None) -> Source:
+    """Rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
+
+    All of these take what this function takes, but for a str; it is there to choose columns and weights, and to keep
+    what a first pass found out. Whatever rows come from and whatever pieces they are stored in, results are the same
+    to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned: labels
+    of N rows are N integers).
+
+    Parameters
+    ----------
+    X : where the rows are
+        an (N, D) array-like or data frame; a memory map, of which no copy is made;
+        any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or an
+        array of Zarr (read in whole chunks);
+        a path: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
+        read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
+        a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
+        tuples of one and its weights (n,). It runs in a thread of its own;
+        a source already: it is returned
+    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
+    columns : names (Parquet) or positions of the columns wanted, default all but that of the weights
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is no table of numbers. Values are looked at in the first pass over the rows: NaN, infinity and
+        negative weights end it with a ValueError that names the row
+    ImportError
+        if a package is missing; the message names the extra to install
+    SourceError
+        (an OSError) by a later pass that cannot read its rows; it names the pass and the block, and ``.result`` holds
+        the last complete iteration of the fit. (A memory map whose file is cut short kills the process.)
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> def blocks():
+    ...     for seed in range(10):
+    ...         yield np.random.default_rng(seed).normal(seed % 2 * 9.0, 1.0, size=(500, 2))
+    >>> source = fastem.as_source(blocks)
+    >>> source.n_rows, source.n_features
+    (5000, 2)
+    >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
+    array([0.5, 0.5])
+    """
+    return find_source(Path(X) if isinstance(X, str) else X, sample_weight, columns=columns)
+
+
+def find_source(
+    X: Any,
+    sample_weight: Any = None,
+    *,
+    columns: Sequence[str | int] | None = None,
+    n_features: int | None = None,
+    min_rows: int = 1,
+) -> Source:
+    """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
+    if hasattr(X, "reduce") and hasattr(X, "for_each"):
+        if sample_weight is not None or columns is not None:
+            raise ValueError("a source has its own weights and columns: pass them to as_source, with the rows")
+        check_n_features(X.n_features, n_features)
+        return X  # type: ignore[no-any-return]
+    if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
+        X = map_npy(Path(X))
+    reader = find_reader(X, sample_weight, columns)
+    if reader is not None:
+        check_n_features(reader.n_features, n_features)
+        return StreamSource(reader)
+    rows = check_rows(X, n_features=n_features, min_rows=min_rows)
+    return ArraySource(rows, check_weight(sample_weight, len(rows)), feature_names(X))
+
+
+def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None) -> Reader | None:
+    """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
+    if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
+        return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns)
+    if slices(X) or columns is not None:
+        rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
+        weight = sample_weight if sample_weight is None or slices(sample_weight) else np.asarray(sample_weight)
+        return SlicedReader(rows, weight, columns)
+    if callable(X):
+        if sample_weight is not None:
+            raise ValueError("a function yields its weights with the rows, as tuples (X, weight)")
+        return FunctionReader(X)
+    if isinstance(X, Iterator):
+        raise TypeError("an iterator is used up by one pass over the rows: pass the function that makes it")
+    return None
+
+
+def _parquet_path(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_dir() and path.suffix.lower() != ".parquet":
+        raise ValueError(f"{path}: expected a .npy or .parquet file, or a folder of .parquet files")
+    return path
+
+
+def slices(X: Any) -> bool:
+    """Whether an object slices like an array that is elsewhere: it is no array, or stored in chunks."""
+    like_array = hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__") and not hasattr(X, "nnz")
+    return like_array and (not hasattr(X, "__array__") or hasattr(X, "chunks"))
