@@ -13,7 +13,7 @@ from fastem.covariance import SingularCovarianceError, find
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.regularize import MStep, Remedy, bind, find_remedy
-from fastem.sources import Block, Source, SourceError
+from fastem.sources import Block, Source, SourceError, rows_at_once
 from fastem.streams import find_source
 from fastem.validate import check_em, check_labels, check_means, check_n_threads, check_params, check_resp
 
@@ -47,7 +47,7 @@ def evaluate(
 ) -> Stats:
     """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`."""
     accumulator = Accumulator(params, shape, mode, given, distances)
-    return source.reduce(accumulator, accumulator.slice_rows)
+    return source.reduce(accumulator.sums, accumulator.slice_rows, accumulator.block_rows).stats()
 
 
 def run(
@@ -308,7 +308,7 @@ def score(
         np.empty((N if joint else 0, K)),
     )
     scorer = Scorer(params, scores, distances)
-    source.for_each(scorer, scorer.slice_rows)
+    source.for_each(scorer, scorer.slice_rows, scorer.block_rows)
     return scores
 
 
@@ -324,5 +324,5 @@ def mean_density(source: Source, params: Params) -> tuple[float, float]:
         present = block.weight > 0  # 0 times -inf would be NaN
         return np.array([(block.weight[present] * density[present]).sum(), block.weight.sum()])
 
-    total, sum_w = source.reduce(add, scorer.slice_rows)
+    total, sum_w = source.reduce(add, rows_at_once(source.n_features))
     return float(total / sum_w), float(sum_w)

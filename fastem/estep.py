@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model import Array, Noise, Params, Stats, outer
 from fastem.sources import Block
 
-__all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores"]
+__all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores", "Sums"]
 
 # The order of summation is a function of (K, D, shape of s2) alone, so that bits depend on nothing else. Rows fall
 # on an absolute grid of blocks; each block sums into memory of its own; blocks are added in order, then slices.
@@ -25,7 +26,6 @@ BLOCK_FLOPS = 2e6, 1.5e9  # a block is worth a thread (50 us) and leaves work fo
 MAX_BLOCKS = 256  # per slice
 SLICE_BYTES = 256 << 20  # cap on the blocks' statistics
 SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ctrl-C is served
-SLICE_X_BYTES = 32 << 20  # a source that reads holds two slices of rows: the kernel's and the next
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -55,9 +55,8 @@ def block_rows(K: int, D: int) -> int:
 
 def slice_blocks(K: int, D: int, n_values: int) -> int:
     """Blocks per kernel call: a power of two, at least 2."""
-    rows = block_rows(K, D)
-    each = SLICE_BYTES / (8 * n_values), SLICE_FLOPS / (rows * row_flops(K, D)), SLICE_X_BYTES / (8 * rows * D)
-    most = max(1.0, min(MAX_BLOCKS, *each))
+    flops = block_rows(K, D) * row_flops(K, D)
+    most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
     return 1 << max(1, int(math.log2(most)))
 
 
@@ -133,6 +132,48 @@ def may_use_float32(params: Params) -> bool:
     return bool(whitened.max() <= (2**-7 / np.finfo(np.float32).eps) ** 2)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What the kernel sums, of consecutive rows: additive in their order, to the same bits in whatever parts they come.
+
+    Blocks are summed to slices, and slices to all rows.
+
+    Attributes
+    ----------
+    accumulator : Accumulator that made them
+    layout : its mixture, for the dtype of the rows
+    n_rows : int
+    blocks : (n_blocks, n_values), of blocks that do not make up a slice yet
+    slices : (n_values,), of the slices before, or None
+    """
+
+    accumulator: Accumulator
+    layout: _Layout
+    n_rows: int
+    blocks: Array
+    slices: Array | None = None
+
+    def __add__(self, other: Sums) -> Sums:
+        size = self.accumulator.slice_rows // self.accumulator.block_rows
+        blocks, slices = other.blocks, self.slices
+        if len(self.blocks):
+            blocks = np.concatenate([self.blocks, blocks])
+        while len(blocks) >= size:
+            whole = blocks[:size].sum(axis=0)
+            blocks, slices = blocks[size:], whole if slices is None else slices + whole
+        return Sums(self.accumulator, self.layout, self.n_rows + other.n_rows, blocks, slices)
+
+    def __radd__(self, other: object) -> Sums:
+        return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self if other == 0 else NotImplemented
+
+    def stats(self) -> Stats:
+        """The statistics of these rows."""
+        total = self.blocks.sum(axis=0)
+        if self.slices is not None:
+            total = self.slices + total
+        return self.accumulator.stats(self.layout, total, self.n_rows)
+
+
 class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
@@ -182,7 +223,11 @@ class Accumulator:
         return int(kernel.N_SCALARS + K + ROWS * rows)
 
     def __call__(self, block: Block) -> Stats:
-        """The statistics of a block."""
+        """The statistics of a block of rows."""
+        return self.sums(block).stats()
+
+    def sums(self, block: Block) -> Sums:
+        """The same as a part of a sum; but for the last, blocks are multiples of `block_rows` rows."""
         layout, rows = self.layout(block.X.dtype), slice(block.start, block.start + len(block.X))
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self._n_values(layout.white.size > 0)))
@@ -199,9 +244,10 @@ class Accumulator:
             out,
             layout.scratch(n_blocks),
         )
-        return self._stats(layout, out.sum(axis=0), len(block.X))
+        return Sums(self, layout, len(block.X), out)
 
-    def _stats(self, layout: _Layout, total: Array, n_rows: int) -> Stats:
+    def stats(self, layout: _Layout, total: Array, n_rows: int) -> Stats:
+        """The statistics that the kernel's sums of all rows are."""
         K, D = layout.K, layout.D
         begin = kernel.N_SCALARS
         scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)

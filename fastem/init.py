@@ -12,7 +12,7 @@ from scipy.linalg import lapack
 
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
 from fastem.em import at, evaluate, overall, score
-from fastem.estep import HARD, RESP, Accumulator
+from fastem.estep import HARD, RESP, Accumulator, Sums
 from fastem.model import Array, Noise, Params, Stats
 from fastem.sources import ArraySource, Block, Source
 from fastem.validate import ConvergenceWarning, exception
@@ -127,15 +127,15 @@ def from_noise(source: Source, K: int, shape: tuple[int, ...], rng: np.random.Ra
     mean = overall(source, (0, 0, 0))
     origin = at(np.repeat(mean.origin, K, axis=0))
 
-    def add(block: Block) -> Stats:
+    def add(block: Block) -> Sums:
         present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
         drawn = rng.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
         resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
-        return Accumulator(origin, shape, RESP, resp)(block._replace(start=0))
+        return Accumulator(origin, shape, RESP, resp).sums(block._replace(start=0))
 
-    rows = Accumulator(origin, shape, RESP).slice_rows
-    return source.reduce(add, min(rows, max(1024, 2**20 // K)))  # 8 MiB of uniforms at a time
+    grain = Accumulator(origin, shape, RESP).block_rows
+    return source.reduce(add, max(1024, 2**20 // K), grain).stats()  # 8 MiB of uniforms at a time
 
 
 def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastem.model import Array
 
-BLOCK_BYTES = 8 << 20  # of rows in float64, where a block may have any size
+BLOCK_BYTES = 8 << 20  # of rows in float64, where a block may be small
 
 T = TypeVar("T")  # what can be added: to 0, and to its like
 
@@ -61,11 +61,14 @@ class Source(Protocol):
     @property
     def columns(self) -> NDArray[Any] | None: ...  # noqa: D102
 
-    def reduce(self, function: Callable[[Block], T], rows: int) -> T:
-        """The sum, in order, of `function` over blocks of `rows` rows (the last may be shorter)."""
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
+        """The sum, in order, of `function` over blocks of `rows` rows (the last may be shorter).
 
-    def for_each(self, function: Callable[[Block], None], rows: int) -> None:
-        """Call `function` on blocks of `rows` rows, in order."""
+        With `grain`, over blocks of as many rows as the source likes, up to `rows`: multiples of `grain`, but the last.
+        """
+
+    def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
+        """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
 
     def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
         """About n rows as (n, D) float64 and their weights (n,); all rows of positive weight if there are no more."""
@@ -112,17 +115,21 @@ class BlockSource(ABC):
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """All rows, `rows` at a time, in order."""
 
-    def reduce(self, function: Callable[[Block], T], rows: int) -> T:
+    def at_once(self, rows: int, grain: int) -> int:
+        """Rows of a block, where any multiple of `grain` up to `rows` will do."""
+        return max(grain, rows // grain * grain)
+
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
         """See Source."""
         total: Any = 0
-        with closing(self.blocks(rows)) as blocks:
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain))) as blocks:
             for block in blocks:
                 total = total + function(block)
         return total  # type: ignore[no-any-return]
 
-    def for_each(self, function: Callable[[Block], None], rows: int) -> None:
+    def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
         """See Source."""
-        with closing(self.blocks(rows)) as blocks:
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain))) as blocks:
             for block in blocks:
                 function(block)
 

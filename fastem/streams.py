@@ -59,6 +59,10 @@ class StreamSource(BlockSource):
         assert self._totals is not None
         return self._totals
 
+    def at_once(self, rows: int, grain: int) -> int:
+        """See BlockSource: two blocks are in memory."""
+        return super().at_once(min(rows, rows_at_once(self.n_features)), grain)
+
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
         self.passes += 1
