@@ -7,6 +7,7 @@ from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.model import Params, Result, Stats, Status
+from fastem.outputs import write_scores
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.sources import SourceError
 from fastem.streams import as_source
@@ -40,4 +41,5 @@ __all__ = [
     "moments",
     "plot",
     "save",
+    "write_scores",
 ]

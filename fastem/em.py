@@ -289,24 +289,10 @@ def log_density(X: ArrayLike, params: Params) -> Array:
     return score(source, params, density=True).density
 
 
-def score(
-    source: Source,
-    params: Params,
-    *,
-    density: bool = False,
-    label: bool = False,
-    resp: bool = False,
-    joint: bool = False,
-    distances: bool = False,
-) -> Scores:
-    """The scores asked for, of all rows of a source; `distances` as in `Scorer`."""
-    N, K = source.n_rows, len(params.means) + (params.noise is not None and not distances)
-    scores = Scores(
-        np.empty(N if density else 0),
-        np.empty(N if label else 0, dtype=np.int64),
-        np.empty((N if resp else 0, K)),
-        np.empty((N if joint else 0, K)),
-    )
+def score(source: Source, params: Params, *, distances: bool = False, **wanted: bool) -> Scores:
+    """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
+    K = len(params.means) + (params.noise is not None and not distances)
+    scores = Scores.empty(source.n_rows, K, **wanted)
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows, scorer.block_rows)
     return scores
@@ -317,12 +303,12 @@ def mean_density(source: Source, params: Params) -> tuple[float, float]:
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:
-        density = np.empty(len(block.X))
-        scorer.fill(block.X, Scores(density=density))
+        scores = Scores.empty(len(block.X), 0, density=True)
+        scorer.fill(block.X, scores)
         if block.weight is None:
-            return np.array([density.sum(), len(density)])
+            return np.array([scores.density.sum(), len(block.X)])
         present = block.weight > 0  # 0 times -inf would be NaN
-        return np.array([(block.weight[present] * density[present]).sum(), block.weight.sum()])
+        return np.array([(block.weight[present] * scores.density[present]).sum(), block.weight.sum()])
 
     total, sum_w = source.reduce(add, rows_at_once(source.n_features))
     return float(total / sum_w), float(sum_w)

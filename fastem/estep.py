@@ -321,6 +321,18 @@ class Scores(NamedTuple):
     resp: Array = NO_ROWS
     joint: Array = NO_ROWS
 
+    @classmethod
+    def empty(
+        cls, N: int, K: int, density: bool = False, label: bool = False, resp: bool = False, joint: bool = False
+    ) -> Scores:
+        """Room for those wanted."""
+        return cls(
+            np.empty(N if density else 0),
+            np.empty(N if label else 0, dtype=np.int64),
+            np.empty((N if resp else 0, K)),
+            np.empty((N if joint else 0, K)),
+        )
+
 
 class Scorer:
     """The E-step alone: fills a Scores, whose arrays belong to a source's rows, block by block; in float64.

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastem.tables import choose_columns, first_line
+from fastem.tables import choose_columns, first_line, number_columns, open_parquet
 from fastem.validate import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
+BUFFER_BYTES = 1 << 16  # of a column of Parquet, as it is stored
 
 Pieces = Iterator[tuple[NDArray[Any], NDArray[Any] | None]]
 
@@ -96,33 +96,26 @@ class ParquetReader:
     """
 
     def __init__(self, data: Any, weight: str | None = None, columns: Sequence[str | int] | None = None) -> None:
-        pyarrow, dataset = extra("pyarrow", "parquet"), extra("pyarrow.dataset", "parquet")
         self.where = file = str(data) if isinstance(data, Path) else "the dataset"
+        self.dataset = open_parquet(data) if isinstance(data, Path) else data
         try:
-            self.dataset = dataset.dataset(str(data), format="parquet") if isinstance(data, Path) else data
             self.n_rows = int(self.dataset.count_rows())  # from the files' footers
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{file}: not Parquet, or damaged ({first_line(error)})") from error
-        schema = self.dataset.schema
-        names = list(schema.names)
-        wanted = [name for name in names if name != weight] if columns is None else columns
-        positions = choose_columns(file, wanted, names, len(names))
-        self.fields = [names[j] for j in positions] + ([] if weight is None else [weight])
-        choose_columns(file, self.fields, names, len(names))  # the weights' column is there, and is no other
-        for field in map(schema.field, self.fields):
-            if not any(getattr(pyarrow.types, f"is_{kind}")(field.type) for kind in ("integer", "floating", "boolean")):
-                raise ValueError(
-                    f"{file}: column '{field.name}' holds {field.type}, expected numbers; choose other columns"
-                )
-        self.n_features, self.weighted = len(positions), weight is not None
+        except ValueError as error:
+            raise ValueError(f"{file}: not parquet files, or damaged ones ({first_line(error)})") from error
+        names = list(self.dataset.schema.names)
+        wanted = [name for name in names if name != weight] if columns is None else list(columns)
+        chosen = choose_columns(file, [*wanted, *([] if weight is None else [weight])], names, len(names))
+        self.fields = number_columns(file, self.dataset.schema, chosen)
+        self.weighted, self.n_features = weight is not None, len(wanted)
         self.columns = np.array(self.fields[: self.n_features], dtype=object)
-        self.dtype = float_dtype(np.result_type(*(schema.field(j).type.to_pandas_dtype() for j in positions)))
+        kinds = [self.dataset.schema.field(j).type.to_pandas_dtype() for j in chosen[: self.n_features]]
+        self.dtype = float_dtype(np.result_type(*kinds))
 
     def pieces(self) -> Pieces:
         """See Reader."""
-        options = extra("pyarrow.dataset", "parquet").ParquetFragmentScanOptions(
-            use_buffered_stream=True, buffer_size=PIECE_BYTES // 16, pre_buffer=False
-        )
+        from pyarrow.dataset import ParquetFragmentScanOptions
+
+        options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=BUFFER_BYTES, pre_buffer=False)
         for fragment in self.dataset.get_fragments():
             self.where = str(fragment.path)
             for number in range(fragment.num_row_groups):
@@ -184,11 +177,3 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     if found.kind not in "fiub":
         raise ValueError(f"expected rows of numbers, found dtype {found}")
     return np.dtype(np.float32 if found.kind == "f" and found.itemsize == 4 else np.float64)
-
-
-def extra(module: str, name: str) -> Any:
-    """A module of a package that fastem does not depend on; ImportError that names the extra to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f'{module} is needed to read this: pip install "fastem[{name}]"') from error

@@ -216,7 +216,9 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None)
     """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
     if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
         return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns)
-    if slices(X) or columns is not None:
+    # A memory map of other numbers would be converted whole.
+    mapped = isinstance(X, np.memmap) and X.ndim == 2 and X.dtype not in (np.float32, np.float64)
+    if slices(X) or mapped or columns is not None:
         rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
         weight = sample_weight if sample_weight is None or slices(sample_weight) else np.asarray(sample_weight)
         return SlicedReader(rows, weight, columns)
@@ -232,9 +234,15 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None)
 def _parquet_path(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix.lower() in _OPENED_BY:
+        package, extra = _OPENED_BY[path.suffix.lower()]
+        raise ValueError(f'{path}: open it with {package} (pip install "fastem[{extra}]") and pass the array in it')
     if not path.is_dir() and path.suffix.lower() != ".parquet":
-        raise ValueError(f"{path}: expected a .npy or .parquet file, or a folder of .parquet files")
+        raise ValueError(f"{path}: expected a file ending in .npy or .parquet, or a folder of .parquet files")
     return path
+
+
+_OPENED_BY = {".h5": ("h5py", "hdf5"), ".hdf5": ("h5py", "hdf5"), ".zarr": ("zarr", "zarr")}
 
 
 def slices(X: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Tables of numbers: csv, npy and parquet in, csv and npy out; and files that appear whole or not at all."""
+"""Tables of numbers in csv, npy and parquet, in and out; and files that appear whole or not at all."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-OUTPUT_ENDINGS = (".csv", ".npy")
+OUTPUT_ENDINGS = (".csv", ".npy", ".parquet")
 _CHUNK_ROWS = 65_536  # rows turned into Python objects at a time when csv is written
 
 
 def read_table(
     path: str | os.PathLike[str], columns: Sequence[str | int] | None = None
 ) -> tuple[Array, list[str] | None]:
-    r"""Read a table of numbers from a ``.csv``, ``.npy`` or ``.parquet`` file.
+    r"""Read a table of numbers from a ``.csv``, ``.npy`` or ``.parquet`` file, or a folder of ``.parquet`` files.
 
     The first line of a csv file is a header if its cells are not numbers. A ``.npy`` file is mapped into
     memory, not read, unless columns are chosen; its values are not looked at.
@@ -197,21 +197,26 @@ def map_npy(path: Path) -> Array:
 
 
 def _parquet_layout(path: Path) -> tuple[list[str], int]:
-    schema = _open_parquet(path).schema_arrow
-    return list(schema.names), len(schema.names)
+    names = list(open_parquet(path).schema.names)
+    return names, len(names)
 
 
 def _parquet_read(path: Path, chosen: list[int]) -> Array:
+    dataset = open_parquet(path)
+    names = number_columns(path, dataset.schema, chosen)
+    table = dataset.to_table(columns=names)
+    return np.stack([_parquet_column(path, name, table.column(name)) for name in names], axis=1)
+
+
+def number_columns(path: Path | str, schema: Any, chosen: Sequence[int]) -> list[str]:
+    """Return the names of columns of an Arrow schema; ValueError for one that does not hold numbers."""
     import pyarrow as pa
 
-    file = _open_parquet(path)
-    fields = [file.schema_arrow.field(j) for j in chosen]
-    for field in fields:
+    for field in map(schema.field, chosen):
         kind = field.type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
             raise ValueError(f"{path}: column '{field.name}' holds {kind}, expected numbers; choose other columns")
-    table = file.read(columns=[field.name for field in fields])
-    return np.stack([_parquet_column(path, field.name, table.column(field.name)) for field in fields], axis=1)
+    return [schema.names[j] for j in chosen]
 
 
 def _parquet_column(path: Path, name: str, column: Any) -> Array:
@@ -227,16 +232,23 @@ def _parquet_column(path: Path, name: str, column: Any) -> Array:
     return values
 
 
-def _open_parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Any:
+    """Open a file, or a folder of files in the order of their names, as a `pyarrow.dataset.Dataset`."""
+    _require_pyarrow(path)
+    import pyarrow as pa
+    from pyarrow import dataset
+
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError(f'{path}: parquet files need pyarrow: pip install "fastem[parquet]"') from error
-    try:
-        return pq.ParquetFile(path)
+        return dataset.dataset(str(path), format="parquet")
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: not a parquet file, or a damaged one ({first_line(error)})") from error
+
+
+def _require_pyarrow(path: Path | str) -> None:
+    try:
+        import pyarrow.dataset  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'{path}: parquet files need pyarrow: pip install "fastem[parquet]"') from error
 
 
 _Layout = Callable[[Path], tuple[list[str] | None, int]]
@@ -250,6 +262,8 @@ _FORMATS: dict[str, tuple[_Layout, _Read]] = {
 
 
 def _format(path: Path) -> tuple[_Layout, _Read]:
+    if path.is_dir():
+        return _FORMATS[".parquet"]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if path.suffix.lower() not in _FORMATS:
@@ -258,21 +272,23 @@ def _format(path: Path) -> tuple[_Layout, _Read]:
 
 
 def write_table(path: str | os.PathLike[str], values: Array, names: Sequence[str]) -> None:
-    r"""Write labels, scores or samples to ``.csv`` (with a header) or ``.npy``; whole or not at all.
+    r"""Write labels, scores or samples to ``.csv`` (with a header), ``.npy`` or ``.parquet``; whole or not at all.
 
     Parameters
     ----------
     path : str or path-like
-        Ends in ``.csv`` or ``.npy``. An existing file is replaced.
+        Ends in ``.csv``, ``.npy`` or ``.parquet``. An existing file is replaced.
     values : ndarray of shape (N,) or (N, C)
         Numbers. In csv, floats are written with the digits that read back as the same double.
     names : sequence of str
-        The C column names (one for a 1-D array), used in csv only.
+        The C column names (one for a 1-D array), not used in npy.
 
     Raises
     ------
     ValueError
-        The ending is neither of the two, or the folder does not exist.
+        The ending is none of these, or the folder does not exist.
+    ImportError
+        The file is to be parquet and pyarrow is not installed.
 
     Examples
     --------
@@ -286,24 +302,73 @@ def write_table(path: str | os.PathLike[str], values: Array, names: Sequence[str
     ...     Path(path).read_text()
     'label\n0\n1\n'
     """
+    with writing(path, names, len(values)) as write:
+        write(values)
+
+
+Write = Callable[[Array], None]
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], names: Sequence[str], n_rows: int) -> Iterator[Write]:
+    """As `write_table`, but give a function that takes the table's rows block by block, `n_rows` in all."""
     target = Path(path)
     check_output(target, OUTPUT_ENDINGS)
-    with replacing(target) as stream:
-        if target.suffix.lower() == ".npy":
-            np.save(stream, values)
-        else:
-            text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-            write_csv(text, values, names)
-            text.detach()  # flushed, and left open for replacing
+    with replacing(target) as stream, _WRITERS[target.suffix.lower()](stream, names, n_rows) as write:
+        yield write
 
 
-def write_csv(stream: IO[str], values: Array, names: Sequence[str]) -> None:
-    """Write a table as csv with a header to an open stream; `values` and `names` as in `write_table`."""
-    table = values.reshape(len(values), -1)
+@contextmanager
+def _writing_csv(stream: IO[bytes], names: Sequence[str], n_rows: int) -> Iterator[Write]:
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    yield csv_writer(text, names)
+    text.detach()  # flushed, and left open for replacing
+
+
+@contextmanager
+def _writing_npy(stream: IO[bytes], names: Sequence[str], n_rows: int) -> Iterator[Write]:
+    def write(values: Array) -> None:
+        if not stream.tell():
+            shape = n_rows, *values.shape[1:]
+            descr = np.lib.format.dtype_to_descr(values.dtype)
+            np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+        stream.write(values.tobytes())
+
+    yield write
+
+
+@contextmanager
+def _writing_parquet(stream: IO[bytes], names: Sequence[str], n_rows: int) -> Iterator[Write]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with ExitStack() as stack:
+        writers = []
+
+        def write(values: Array) -> None:
+            columns = values.reshape(len(values), -1).T
+            table = pa.table([pa.array(np.ascontiguousarray(column)) for column in columns], names=list(names))
+            if not writers:
+                writers.append(stack.enter_context(parquet.ParquetWriter(stream, table.schema)))
+            writers[0].write_table(table)
+
+        yield write
+
+
+_WRITERS = {".csv": _writing_csv, ".npy": _writing_npy, ".parquet": _writing_parquet}
+
+
+def csv_writer(stream: IO[str], names: Sequence[str]) -> Write:
+    """Write a csv header to an open stream, and return a function that writes rows after it; as `write_table`."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
-    for start in range(0, len(table), _CHUNK_ROWS):
-        writer.writerows(table[start : start + _CHUNK_ROWS].tolist())
+
+    def write(values: Array) -> None:
+        table = values.reshape(len(values), -1)
+        for start in range(0, len(table), _CHUNK_ROWS):
+            writer.writerows(table[start : start + _CHUNK_ROWS].tolist())
+
+    return write
 
 
 def check_output(path: Path, endings: tuple[str, ...]) -> None:
@@ -314,6 +379,8 @@ def check_output(path: Path, endings: tuple[str, ...]) -> None:
         raise ValueError(f"{path}: the folder '{path.parent}' does not exist")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"{path}: cannot be written here")
+    if path.suffix.lower() == ".parquet":
+        _require_pyarrow(path)
 
 
 def _alternatives(endings: tuple[str, ...]) -> str:

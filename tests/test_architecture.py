@@ -30,6 +30,7 @@ ORDER = [
     "protocol",
     "estimator",
     "files",
+    "outputs",
     "plot",
     "__init__",
     "__main__",

@@ -309,7 +309,7 @@ def test_errors_about_models_are_one_line(model_file):
         ("--labels", "absent/l.csv", "the folder 'absent' does not exist"),
         ("--plot", "absent/p.png", "the folder 'absent' does not exist"),
         ("-o", "m.pkl", "expected a file ending in .npz"),
-        ("--labels", "l.txt", "expected a file ending in .csv or .npy"),
+        ("--labels", "l.txt", "expected a file ending in .csv, .npy or .parquet"),
         ("--plot", "p.doc", "expected a file ending in .png, .pdf or .svg"),
     ],
 )

@@ -514,7 +514,7 @@ def test_npy_out(tmp_path, rng):
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"expected a file ending in \.csv or \.npy"):
+    with pytest.raises(ValueError, match=r"expected a file ending in \.csv, \.npy or \.parquet"):
         write_table(tmp_path / "x.txt", np.ones(2), ["a"])
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(ValueError, match="cannot be written here"):
