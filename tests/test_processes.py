@@ -105,7 +105,7 @@ import numpy as np
 import fastem
 rng = np.random.default_rng(0)
 X = rng.standard_normal((20_000_000, 3), dtype="f4")
-K = 64
+K = 256
 params = fastem.make_params(np.full(K, 1 / K), rng.normal(size=(K, 3)), np.tile(np.eye(3), (K, 1, 1)))
 start = time.perf_counter()
 fastem.accumulate(X, params)
@@ -191,7 +191,7 @@ def test_joblib(layer):
 def test_ctrl_c_during_a_long_pass(layer):
     """2e7 rows, the signal in the middle of the first pass: served within 0.2 s, the best of three (a busy machine)."""
     one_pass, delays, without_result = _run(CTRL_C, layer)
-    assert one_pass > 0.5  # else this shows nothing
+    assert one_pass > 1  # else this shows nothing
     assert len(delays) == 3
     assert min(delays) < 0.2, delays
     assert all(without_result)
