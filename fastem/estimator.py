@@ -15,7 +15,7 @@ from fastem._jit import threads
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
 from fastem.em import Callback, FitInterrupted, bind_to, run, score
 from fastem.estep import Scores
-from fastem.init import INITIALISERS, Given, start
+from fastem.init import INITIALISERS, Given, start, without_clutter
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.protocol import Estimator
 from fastem.regularize import MStep, Remedy, find_remedy
@@ -297,6 +297,8 @@ class GaussianMixture(Estimator):
         self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState
     ) -> Params:
         K, family = self.n_components, m_step.family
+        if given.noise is not None:
+            source = without_clutter(source, rng)
         if not m_step.remedy.monotone:
             return start(source, K, family, self.reg_covar, self.init_params, rng, given)
         found = m_step(INITIALISERS[self.init_params](source, K, family.shape(K, source.n_features), rng))
