@@ -89,8 +89,7 @@ def climb(
             stats = evaluate(source, params)
             bound = m_step.objective(params, stats)
             if result is not None and m_step.fell(history[-1], bound, params, eps):
-                detail = f"objective from {history[-1]:.10g} to {bound:.10g}"
-                events.append(Event(done + len(history) + 1, "fell", (), detail))
+                events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
                 if m_step.remedy.monotone:
                     return result._replace(status=Status.DECREASED)
             history.append(bound)
@@ -155,7 +154,7 @@ def run(
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
-    event = Event(passes, "short", tuple(map(int, lost.components)), f"{lost}: kept")
+    event = Event(passes, "short", tuple(map(int, lost.components)), str(lost))
     return best._replace(events=[*best.events, event])
 
 
@@ -168,7 +167,8 @@ def better(best: Result, trial: Result | None, final: bool) -> Result:
         history = [*best.history, *trial.history]
         events = [*best.events, *trial.events]
         return trial._replace(history=history, n_iter=len(history), events=events)
-    event = Event(best.events[-1].iteration + trial.n_iter, "undone", (), f"the objective ended {-gain:.3g} lower")
+    detail = f"the objective ended {-gain:.3g} lower"
+    event = Event(best.events[-1].iteration + trial.n_iter, "undone", best.events[-1].components, detail)
     status = Status.INTERRUPTED if trial.status is Status.INTERRUPTED else best.status
     return best._replace(status=status, events=[*best.events, event])
 

@@ -132,12 +132,14 @@ class Event(NamedTuple):
     what : str, one word
     components : tuple of int, those that it concerns
     detail : str
+    change : float, of the objective per row, if that is the event
     """
 
     iteration: int
     what: str
-    components: tuple[int, ...]
-    detail: str
+    components: tuple[int, ...] = ()
+    detail: str = ""
+    change: float = 0.0
 
 
 class Result(NamedTuple):

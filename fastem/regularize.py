@@ -431,6 +431,7 @@ class MStep:
         """Weights, means and covariances, which may be singular."""
         return self.remedy.estimate(self.family, stats, self.units)
 
+    @np.errstate(all="ignore")
     def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
         """The parameters; the arguments are those of `m_step`."""
         weights, means, covariances = self.estimate(stats)

@@ -66,17 +66,29 @@ class Report:
         yield from _table(("start", "iterations", "objective", "status", ""), rows)
         yield self.starts[self.kept].status.advice
         yield ""
-        events = [
-            (str(number), str(event.iteration), event.what, ", ".join(map(str, event.components)), event.detail)
-            for number, one in enumerate(self.starts)
-            for event in one.events
-        ]
+        events = [(str(number), *row) for number, one in enumerate(self.starts) for row in _rows(one.events)]
         if not events:
             yield "Nothing else to report."
             return
         yield from _table(("start", "iteration", "event", "components", "what happened"), events[:SHOWN])
         if len(events) > SHOWN:
             yield f"... and {len(events) - SHOWN} more, in .starts"
+
+
+def _rows(events: Sequence[Event]) -> Iterator[tuple[str, str, str, str]]:
+    """The events as rows of the table, falls at successive iterations as one."""
+    position = 0
+    while position < len(events):
+        event = events[position]
+        run = [event]
+        for other in events[position + 1 :]:
+            if not event.what == other.what == "fell" or other.iteration != run[-1].iteration + 1:
+                break
+            run.append(other)
+        position += len(run)
+        iterations = f"{event.iteration}" if len(run) == 1 else f"{event.iteration}-{run[-1].iteration}"
+        fall = f"objective {sum(one.change for one in run):+.3g}" if event.what == "fell" else event.detail
+        yield iterations, event.what, ", ".join(map(str, event.components)), fall
 
 
 NO_FIT = Report((), 0)

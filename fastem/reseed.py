@@ -33,8 +33,16 @@ class Lost(NamedTuple):
     rows: Array
     needed: int
 
+    @property
+    def short(self) -> NDArray[np.bool_]:
+        """Which components have fewer rows than needed, (K,); the rows of others that are lost lie in a subspace."""
+        return np.asarray(self.rows < self.needed - 0.5)  # responsibilities just below 1 are rows
+
     def __str__(self) -> str:
-        return ", ".join(f"{self.rows[k]:.3g}" for k in self.components) + f" rows left ({self.needed} needed)"
+        return "; ".join(
+            f"{k}: {self.rows[k]:.1f} of {self.needed} rows" if self.short[k] else f"{k}: rows in a subspace"
+            for k in self.components
+        )
 
 
 class Proposal(NamedTuple):
@@ -64,11 +72,11 @@ def find_lost(m_step: MStep, stats: Stats) -> Lost:
     rank = m_step.units.rank if m_step.remedy.monotone else D
     needed = 1 if family.shared or rank == 0 else rank + 1 if family.matrices else 2
     row = min(1.0, stats.sum_w / max(stats.n_rows, 1))  # weights that sum to 1 are no counts
-    rows = stats.s0 / row
-    gone = rows < needed - 0.5
+    lost = Lost(np.empty(0, dtype=np.intp), stats.s0 / row, needed)
+    gone = lost.short
     if m_step.remedy.monotone and not family.shared and rank:
         gone |= flat(m_step, stats)
-    return Lost(np.flatnonzero(gone), rows, needed)
+    return lost._replace(components=np.flatnonzero(gone))
 
 
 @np.errstate(all="ignore")
@@ -94,7 +102,7 @@ def reseed(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal |
         params = split(params, int(donor), int(lost_one), axes[donor])
     halves = ", ".join(str(donor) for _, donor in pairs)
     names = tuple(int(k) for k, _ in pairs)
-    return Proposal(m_step.feasible(params), "reseeded", names, f"{lost}: put in place of half of {halves}", False)
+    return Proposal(m_step.feasible(params), "reseeded", names, f"{lost}: now half of {halves}", False)
 
 
 def principal_axes(m_step: MStep, params: Params) -> Array:
@@ -110,7 +118,7 @@ def principal_axes(m_step: MStep, params: Params) -> Array:
         values, vectors = np.linalg.eigh(relative)
         axes = np.sqrt(values[:, -1:]) * (vectors[..., -1] @ units.back.T)
         return np.asarray(np.broadcast_to(axes, (K, D)))
-    if m_step.family.form == "diag":
+    if params.covariances.shape[-1] == D:
         axes, each = np.zeros((K, D)), np.arange(K)
         widest = np.flatnonzero(units.spread)[relative[:, 0].argmax(axis=-1)]
         axes[each, widest] = np.sqrt(params.covariances[each, 0, widest])
@@ -138,15 +146,17 @@ def split(params: Params, donor: int, other: int, axis: Array) -> Params:
 
 
 def drop(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal | None:
-    """The mixture without its lost components, unless all are."""
-    kept = np.setdiff1d(np.arange(len(lost.rows)), lost.components)
-    if not len(lost.components) or not len(kept):
+    """The mixture without its lost components; if all are, without those that are short of rows, unless all are."""
+    every = np.arange(len(lost.rows))
+    gone = lost.components if len(lost.components) < len(every) else np.flatnonzero(lost.short)
+    kept = np.setdiff1d(every, gone)
+    if not len(gone) or not len(kept):
         return None
     weights, means, *matrices = params
     covariances, factor = (matrix if len(matrix) == 1 else matrix[kept] for matrix in matrices)
     params = Params(weights[kept] / weights[kept].sum(), means[kept], covariances, factor)
-    detail = f"{lost}: {len(kept)} components go on, renumbered from 0"
-    return Proposal(m_step.feasible(params), "dropped", tuple(map(int, lost.components)), detail, True)
+    detail = f"{lost._replace(components=gone)}; {len(kept)} components go on, numbered from 0"
+    return Proposal(m_step.feasible(params), "dropped", tuple(map(int, gone)), detail, True)
 
 
 ON_COLLAPSE: dict[str, Callable[[MStep, Params, Lost, int], Proposal | None]] = {"reseed": reseed, "drop": drop}

@@ -92,6 +92,7 @@ class Stop(NamedTuple):
 
     @np.errstate(all="ignore")
     def __call__(self, course: Course) -> bool:
+        """Whether a fit has converged."""
         return CRITERIA[self.criterion](course) < self.tol
 
 

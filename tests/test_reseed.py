@@ -80,20 +80,22 @@ def test_attempts_count_towards_max_iter():
     alone = next(e.iteration for e in fastem.em(X, start, regularization="map", tol=1e-6).events)
     for more in (0, 1, 3):
         calls = []
-        result = fastem.em(
-            X, start, regularization="map", tol=1e-6, max_iter=alone + more, callback=lambda i, *_: calls.append(i)
-        )
+        settings = {"regularization": "map", "tol": 1e-6, "max_iter": alone + more}
+        result = fastem.em(X, start, **settings, callback=lambda i, *_, calls=calls: calls.append(i))
         assert calls == list(range(1, alone + more + 1))
         assert result.history[-1] >= result.history[alone - 1]
         assert len(result.history) == result.n_iter
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_endless_loop(seed):
     """Rows with many duplicates and many components: attempts end by themselves."""
     rng = np.random.default_rng(seed)
     X = rng.integers(0, 2, size=(60, 2)).astype(float)
-    model = GaussianMixture(8, regularization="floor", max_iter=100_000, random_state=seed).fit(X)
+    model, error, _ = outcome(
+        lambda: GaussianMixture(8, regularization="floor", max_iter=100_000, random_state=seed).fit(X)
+    )
+    assert error is None
     assert model.converged_
     assert model.n_iter_ < 5000
 
@@ -149,9 +151,12 @@ def test_drop(covariance, remedy):
 
 def test_drop_in_the_estimator():
     X = np.repeat(np.random.default_rng(0).normal(size=(3, 2)), 20, axis=0)
-    model = quiet_fit(GaussianMixture(5, regularization="map", on_collapse="drop", random_state=0), X)
+    model, error, _ = outcome(
+        lambda: GaussianMixture(5, regularization="map", on_collapse="drop", random_state=0).fit(X)
+    )
+    assert error is None
     K = len(model.weights_)
-    assert K < 5
+    assert K == 3, "all have no rank; those without rows go"
     assert model.predict_proba(X).shape == (60, K)
     assert any(event.what == "dropped" for event in model.fit_report_.events)
 
@@ -164,7 +169,7 @@ def test_drop_needs_a_remedy():
 # ---- interruption ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [0, 1, 40])
+@pytest.mark.parametrize("after", [0, 1, 8])
 def test_interrupted_while_reseeding(after):
     """Ctrl-C leaves the better of the fit before the reseed and what came of it; so does a callback's True."""
     X, start = _with_an_empty_one("full", "map")
@@ -195,7 +200,8 @@ def test_report_is_readable():
     text = str(model.fit_report_)
     assert "kept" in text
     assert model.status_.advice in text
-    assert "rows left" in text
+    assert "0.0 of 3 rows" in text
+    assert "rows in a subspace" in text
     assert len(model.fit_report_.starts) == 2
     bounds = [start.bound for start in model.fit_report_.starts]
     assert model.lower_bound_ == max(bounds) == bounds[model.fit_report_.kept]
