@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
+from fastem.covariance import COVARIANCES, SingularCovarianceError, tolerance
 from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, RESP, Accumulator
 from fastem.model import Array, Noise, Params, Stats
+from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
 from fastem.validate import ConvergenceWarning, exception
 
@@ -39,9 +40,7 @@ class Given(NamedTuple):
     noise: Noise | None = None
 
 
-def start(
-    source: Source, K: int, family: Covariance, reg_covar: float, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
+def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
 
     Raises
@@ -49,14 +48,20 @@ def start(
     SingularCovarianceError
         with the cause: which column or component
     """
+    if given.noise is None:
+        return clusters(source, K, m_step, init, rng, given)
+    params = clusters(without_clutter(source, rng), K, m_step, init, rng, given)
+    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+
+
+def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
+    """`start` without noise."""
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    stats = INITIALISERS[init](source, K, family.shape(K, source.n_features), rng)
-    with np.errstate(all="ignore"):
-        weights, means, covariances = family.estimate(stats, reg_covar)
+    stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    weights, means, covariances = m_step.estimate(stats)
     try:
-        zero = tolerance(source.n_features, reg_covar)
-        precisions = given.precisions or (covariances, factorise(covariances, zero))
+        precisions = given.precisions or (covariances, m_step.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
     n_distinct = len(np.unique(means, axis=0))
@@ -65,7 +70,7 @@ def start(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=5,
+            stacklevel=6,
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions

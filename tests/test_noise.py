@@ -83,7 +83,7 @@ def test_em_step(covariance_type):
 
 @pytest.mark.parametrize("noise", [(-0.1, 0.0), (1.1, 0.0), (np.nan, 0.0), (0.5, np.inf), (0.5,), "noise"])
 def test_make_params_refuses(noise):
-    with pytest.raises(ValueError, match="noise|could not convert"):
+    with pytest.raises(ValueError, match=r"noise|could not convert"):
         fastem.make_params([0.5], [[0.0]], [1.0], "spherical", noise)
 
 
