@@ -12,6 +12,7 @@ from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, 
 from fastem.sources import SourceError
 from fastem.streams import as_source
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
+from fastem.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -41,5 +42,6 @@ __all__ = [
     "moments",
     "plot",
     "save",
+    "warmup",
     "write_scores",
 ]

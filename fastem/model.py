@@ -1,4 +1,4 @@
-"""The vocabulary of the package: Params, Stats, Result, Status. NumPy only.
+"""The vocabulary of the package: Params, Stats, Result, Event, Status. NumPy only.
 
 Matrices that belong to components have one canonical shape everywhere below the estimator: ``(K|1, D|1, D|1)``,
 with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
@@ -30,15 +30,24 @@ MAX_COPIES = 2**12  # buffers that may be summed
 
 
 class Status(Enum):
-    """Why a fit ended; the value is a sentence of advice."""
+    """Why a fit ended."""
 
-    CONVERGED = "Converged: the mean log-likelihood changed by less than tol."
+    CONVERGED = "Converged: what the stopping criterion measures fell below tol."
     MAX_ITER = "Stopped at max_iter before convergence: raise max_iter or tol, or try other starts."
     DEGENERATE = (
         "A component collapsed: its covariance became singular. The last sound parameters are kept; "
-        "raise reg_covar, lower n_components, or remove duplicated rows."
+        "raise reg_covar, lower n_components, remove duplicated rows, or choose a regularization."
+    )
+    DECREASED = (
+        "The objective fell by more than rounding explains, and the parameters before that are kept: centre and scale "
+        "the data, and look for columns that nearly depend on others."
     )
     INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+
+    @property
+    def advice(self) -> str:
+        """A sentence: what it means and what to do."""
+        return str(self.value)
 
 
 class Noise(NamedTuple):
@@ -225,6 +234,25 @@ class Stats:
         )
 
 
+class Event(NamedTuple):
+    """Something that a fit went through and its user should know of.
+
+    Attributes
+    ----------
+    iteration : int, the pass over the data at which it happened, from 1
+    what : str, one word
+    components : tuple of int, those that it concerns
+    detail : str
+    change : float, of the objective per row, if that is the event
+    """
+
+    iteration: int
+    what: str
+    components: tuple[int, ...] = ()
+    detail: str = ""
+    change: float = 0.0
+
+
 class Result(NamedTuple):
     """What `em` returns; stats and loglik are those of params.
 
@@ -235,8 +263,9 @@ class Result(NamedTuple):
     loglik : float, total log-likelihood under `params`
     history : list of float, what EM maximises per row, pass by pass: the mean log-likelihood, under a remedy of
         `fastem.regularize` with its log prior (up to a constant)
-    n_iter : int, passes done
+    n_iter : int, passes done, without those of attempts that were given up
     status : Status
+    events : sequence of Event
     """
 
     params: Params
@@ -245,6 +274,7 @@ class Result(NamedTuple):
     history: list[float]
     n_iter: int
     status: Status
+    events: Sequence[Event] = ()
 
 
 def _leading_bits(x: Array) -> Array:

@@ -173,6 +173,11 @@ class ArraySource(BlockSource):
     def __init__(self, X: NDArray[Any], weight: Array | None = None, columns: NDArray[Any] | None = None) -> None:
         self.X, self.weight, self.columns = X, weight, columns
         self.n_features, self.dtype = X.shape[1], X.dtype
+        self._sum_w = float(len(X))
+        if weight is not None:
+            self._sum_w, rows = 0.0, rows_at_once(1)
+            for start in range(0, len(X), rows):
+                self._sum_w = float(cumulated(self._sum_w, weight[start : start + rows])[-1])
 
     @property
     def n_rows(self) -> int:
@@ -182,12 +187,7 @@ class ArraySource(BlockSource):
     @property
     def sum_w(self) -> float:
         """See BlockSource."""
-        total = float(self.n_rows)
-        if self.weight is not None:
-            total, rows = 0.0, rows_at_once(1)
-            for start in range(0, self.n_rows, rows):
-                total = float(cumulated(total, self.weight[start : start + rows])[-1])
-        return total
+        return self._sum_w
 
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
