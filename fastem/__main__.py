@@ -5,6 +5,7 @@ Results go to standard output or to the files asked for, everything else to stan
 """
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,23 +25,26 @@ try:
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
-from fastem import __version__, datasets, files, plot, tables
+from fastem import __version__, datasets, files, outputs, plot, tables
 from fastem.covariance import variances
 from fastem.estimator import GaussianMixture
 from fastem.model import Params
+from fastem.sources import Block, Source
+from fastem.streams import as_source
 from fastem.warmup import warmup
 
 Array = npt.NDArray[Any]
 
 PLOT_ENDINGS = (".png", ".pdf", ".svg")
+PLOTTED_ROWS = 20_000
 PIPE_WIDTH = 120  # of the table of components where there is no terminal to ask
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Gaussian mixture models. FILE is a .csv, .npy or .parquet table with one row per sample, "
-    f"or the name of a built-in data set ({', '.join(datasets.NAMES)}).",
+    help="Gaussian mixture models. FILE is a .csv, .npy or .parquet table with one row per sample, a folder of "
+    f".parquet files, or the name of a built-in data set ({', '.join(datasets.NAMES)}).",
 )
 
 DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="Table, or the name of a built-in data set.")]
@@ -52,7 +56,7 @@ Columns = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads at most (default: NUMBA_NUM_THREADS, or the cores).")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv or .npy.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv, .npy or .parquet.")]
 
 
 def _version(wanted: bool) -> None:
@@ -99,7 +103,9 @@ def fit(
     ] = "change",
     verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
     threads: Threads = None,
 ) -> None:
@@ -111,7 +117,7 @@ def fit(
         _check(picture, PLOT_ENDINGS)
         if picture is not None:
             plot.require_matplotlib()
-        X, names, sample_weight = _read_weighted(file, columns, weights)
+        source, names = _open(file, _split(columns), weights)
         model = GaussianMixture(
             components,
             covariance_type=covariance,
@@ -126,19 +132,20 @@ def fit(
             criterion=criterion,
             n_threads=threads,
         )
-        with _progress(max_iter) as callback:
-            model.fit(X, sample_weight=sample_weight, callback=callback)
+        with _progress(max_iter, source) as callback:
+            model.fit(source, callback=callback)
         if verbose:
             typer.echo(str(model.fit_report_), err=True)
         if output is not None:
             files.save(model, output, feature_names=names)
         if labels is not None:
-            tables.write_table(labels, model.predict(X), ["label"])
+            outputs.write_scores(model, source, labels)
         if picture is not None:
+            X, sample_weight = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
             figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
             figure.savefig(picture)
         _print_components(model, names)
-        _print_pairs(_quality(model, X, sample_weight) + _ending(model))
+        _print_pairs(_quality(model, source) + _ending(model))
 
 
 @app.command()
@@ -153,12 +160,14 @@ def predict(
     """Print or write the component of each row."""
     with _reporting():
         _check(output, tables.OUTPUT_ENDINGS)
-        model, X = _read_for_model(model_file, file, columns)
+        model, source = _open_for_model(model_file, file, columns)
         model.set_params(n_threads=threads)
-        if proba:
-            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
+        what = "proba" if proba else "label"
+        if output is None:
+            write = tables.csv_writer(sys.stdout, outputs.column_names(model, what))
+            outputs.score_blocks(model, model._source(source), what, write)
         else:
-            _write(output, model.predict(X), ["label"])
+            outputs.write_scores(model, source, output, what)
 
 
 @app.command()
@@ -168,11 +177,11 @@ def score(
     """Print log-likelihood, BIC and AIC of a table; with -o also write each row's log-likelihood."""
     with _reporting():
         _check(output, tables.OUTPUT_ENDINGS)
-        model, X = _read_for_model(model_file, file, columns)
+        model, source = _open_for_model(model_file, file, columns)
         model.set_params(n_threads=threads)
         if output is not None:
-            tables.write_table(output, model.score_samples(X), ["log_likelihood"])
-        _print_pairs(_quality(model, X, None))
+            outputs.write_scores(model, source, output, "log_likelihood")
+        _print_pairs(_quality(model, source))
 
 
 @app.command()
@@ -187,7 +196,11 @@ def sample(
         _check(output, tables.OUTPUT_ENDINGS)
         model, names = _load(model_file)
         X, _ = model.set_params(random_state=seed).sample(number)
-        _write(output, X, names or [f"x{j}" for j in range(X.shape[1])])
+        header = names or [f"x{j}" for j in range(X.shape[1])]
+        if output is None:
+            tables.csv_writer(sys.stdout, header)(X)
+        else:
+            tables.write_table(output, X, header)
 
 
 @app.command()
@@ -240,19 +253,64 @@ def _find(file: Path) -> Path:
     return datasets.data_path(str(file)) if not file.exists() and str(file) in datasets.NAMES else file
 
 
-def _read_weighted(
-    file: Path, columns: str | None, weights: str | None
-) -> tuple[Array, list[str] | None, Array | None]:
-    """Read the features, their names and the column of weights, which is not a feature."""
+class _Rows:
+    """A source that counts its rows as they go by, without names: columns are matched here, not by the model."""
+
+    columns = None
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.n_features, self.dtype = source, source.n_features, source.dtype
+        self.count: Callable[[int], None] = lambda n: None
+
+    @property
+    def n_rows(self) -> int:
+        return self.source.n_rows
+
+    @property
+    def sum_w(self) -> float:
+        return self.source.sum_w
+
+    def reduce(self, function: Callable[[Block], Any], rows: int, grain: int | None = None) -> Any:
+        def counted(block: Block) -> Any:
+            self.count(len(block.X))
+            return function(block)
+
+        return self.source.reduce(counted, rows, grain)
+
+    def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
+        def counted(block: Block) -> None:
+            self.count(len(block.X))
+            function(block)
+
+        self.source.for_each(counted, rows, grain)
+
+    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+        return self.source.sample(n, rng)
+
+
+def _open(file: Path, wanted: list[str] | None, weights: str | None = None) -> tuple[_Rows, list[str] | None]:
+    """Find the rows of a table and the features' names; the column of weights is no feature.
+
+    A csv file is read into memory; others are mapped, or read again on each pass.
+    """
     path = _find(file)
-    wanted = _split(columns)
-    if weights is None:
-        return *tables.read_table(path, wanted), None
-    X, names = tables.read_table(path, None if wanted is None else [*wanted, weights])
-    last = X.shape[1] - 1
-    j = tables.choose_columns(path, [weights], names, last + 1)[0] if wanted is None else last
-    features = [i for i in range(last + 1) if i != j]
-    return X[:, features], names and [names[i] for i in features], X[:, j]
+    names, n_columns = tables.layout(path)
+    last = [] if weights is None else tables.choose_columns(path, [weights], names, n_columns)
+    features = tables.choose_columns(path, wanted, names, n_columns)
+    if wanted is None:
+        features = [j for j in features if j not in last]
+    chosen = tables.choose_columns(path, [*features, *last], names, n_columns)  # none twice
+    ending = path.suffix.lower() if path.is_file() else ""
+    if ending == ".csv":
+        X, _ = tables.read_table(path, chosen)
+        source = as_source(X[:, : len(features)], X[:, -1] if last else None)
+    elif ending == ".npy":
+        X = tables.map_npy(path)
+        whole = features == list(range(n_columns))
+        source = as_source(X, X[:, last[0]] if last else None, columns=None if whole else features)
+    else:
+        source = as_source(path, names[last[0]] if last and names else None, columns=features)
+    return _Rows(source), names and [names[j] for j in features]
 
 
 def _split(columns: str | None) -> list[str] | None:
@@ -269,23 +327,15 @@ def _load(path: Path) -> tuple[GaussianMixture, list[str] | None]:
     return model, names
 
 
-def _read_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[GaussianMixture, Array]:
-    """Read a model and the columns for it: those asked for, else those of its names, else all."""
-    model, names = _load(model_file)
-    path = _find(file)
+def _open_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[GaussianMixture, _Rows]:
+    """Read a model and find the columns for it: those asked for, else those of its names, else all."""
+    model, wanted = _load(model_file)
     if columns is not None:
-        return model, tables.read_table(path, _split(columns))[0]
-    there = tables.column_names(path)
-    if names is None and there is not None:
+        return model, _open(file, _split(columns))[0]
+    there, _ = tables.layout(_find(file))
+    if wanted is None and there is not None:
         _say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
-    return model, tables.read_table(path, names if there is not None else None)[0]
-
-
-def _write(output: Path | None, values: Array, names: Sequence[str]) -> None:
-    if output is None:
-        tables.write_csv(sys.stdout, values, names)
-    else:
-        tables.write_table(output, values, names)
+    return model, _open(file, None if there is None else wanted)[0]
 
 
 # What is printed
@@ -313,14 +363,14 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
     console.print(table)
 
 
-def _quality(model: GaussianMixture, X: Array, sample_weight: Array | None) -> list[tuple[str, str]]:
-    total_weight = len(X) if sample_weight is None else float(sample_weight.sum())
-    mean = model.score(X, sample_weight=sample_weight)
+def _quality(model: GaussianMixture, source: _Rows) -> list[tuple[str, str]]:
+    mean, n = model._mean_density(source)
+    penalty = model._n_parameters()
     return [
-        ("log-likelihood", f"{mean * total_weight:.10g}"),
+        ("log-likelihood", f"{mean * n:.10g}"),
         ("mean log-likelihood", f"{mean:.10g}"),
-        ("BIC", f"{model.bic(X, sample_weight=sample_weight):.10g}"),
-        ("AIC", f"{model.aic(X, sample_weight=sample_weight):.10g}"),
+        ("BIC", f"{-2 * mean * n + penalty * np.log(n):.10g}"),
+        ("AIC", f"{-2 * mean * n + 2 * penalty:.10g}"),
     ]
 
 
@@ -341,12 +391,25 @@ def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def _progress(max_iter: int) -> Iterator[Callable[[int, float, Params], None] | None]:
+def _progress(max_iter: int, source: _Rows) -> Iterator[Callable[[int, float, Params], None] | None]:
     """Give a callback for a fit that moves a progress bar, or None."""
     bound = TextColumn("mean log-likelihood {task.fields[bound]:.6f}")
-    columns = TextColumn("iteration"), MofNCompleteColumn(), BarColumn(), bound
-    with _bar(*columns, total=max_iter, bound=float("nan")) as update:
-        yield update and (lambda iteration, bound, _: update(completed=iteration, bound=bound))
+    columns = TextColumn("iteration"), MofNCompleteColumn(), BarColumn(), bound, TextColumn("{task.fields[rate]}")
+    with _bar(*columns, total=max_iter, bound=float("nan"), rate="") as update:
+        if update is None:
+            yield None
+            return
+        seen, since = 0, time.perf_counter()
+
+        def count(n: int) -> None:
+            nonlocal seen
+            seen += n
+            rate = seen / (time.perf_counter() - since)
+            done = 100 * (seen % source.n_rows) // source.n_rows
+            update(rate=f"{rate / 1e6:.1f}e6 rows/s, pass {done:.0f} %")
+
+        source.count = count
+        yield lambda iteration, bound, _: update(completed=iteration, bound=bound)
 
 
 @contextmanager

@@ -351,7 +351,7 @@ class Scorer:
     def __call__(self, block: Block) -> None:
         """Score a block."""
         rows = slice(block.start, block.start + len(block.X))
-        self.fill(block.X, Scores(*(out[rows] for out in self.scores)))
+        self.fill(block.X, Scores._make(out[rows] for out in self.scores))
 
     def fill(self, X: NDArray[Any], scores: Scores) -> None:
         """Score rows (n, D) into arrays of n rows."""

@@ -297,9 +297,7 @@ class GaussianMixture(Estimator):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _runs(
-        self, source: Source, m_step: MStep, given: Given, warm: bool, callback: Callback | None
-    ) -> list[Result]:
+    def _runs(self, source: Source, m_step: MStep, given: Given, warm: bool, callback: Callback | None) -> list[Result]:
         """The result of each start; none if max_iter is 0."""
         rng = validate.check_random_state(self.random_state)
         printer = _Printer(self, callback)
@@ -422,7 +420,7 @@ class GaussianMixture(Estimator):
         """Mean log density of the rows of X, weighted by `sample_weight` (N,)."""
         return self._mean_density(X, sample_weight)[0]
 
-    def _mean_density(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
+    def _mean_density(self, X: Any, sample_weight: ArrayLike | None = None) -> tuple[float, float]:
         """The mean log density and the sum of weights that it is over."""
         source = self._source(X, sample_weight)
         with threads(validate.check_n_threads(self.n_threads)):

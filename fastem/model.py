@@ -152,10 +152,10 @@ class Stats:
     def to_buffer(self) -> Array:
         """These statistics as one vector, for messages between processes and for files.
 
-        Vectors of the same length that were made under the same parameters may be added, number by number and in any
-        order: `from_buffer` of the sum is the sum of the statistics. So one ``comm.Allreduce(stats.to_buffer(),
-        total)`` of MPI's combines all ranks, up to 4,096. (That sum's order, and so its last bits, are MPI's; gather the
-        vectors and add them in the order of ranks where bits count.)
+        Vectors that were made under the same parameters may be added, number by number and in any order, up to 4,096
+        of them: `from_buffer` of the sum is the sum of the statistics. So one ``comm.Allreduce(stats.to_buffer(),
+        total)`` combines the ranks of MPI. (Its order of summation, and so the last bits, are MPI's: where bits count,
+        gather the vectors and add them in the order of ranks.)
 
         Returns
         -------

@@ -14,6 +14,7 @@ from fastem.estep import Scorer, Scores
 from fastem.estimator import NOISE, GaussianMixture
 from fastem.sources import Block, Source, rows_at_once
 from fastem.tables import writing
+from fastem.validate import check_n_threads
 
 
 class Kind(NamedTuple):
@@ -80,10 +81,8 @@ def column_names(model: GaussianMixture, what: str) -> list[str]:
     return KINDS[what].names(len(params.means), params.noise is not None)
 
 
-def score_blocks(
-    model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]
-) -> None:
-    """Call `write` with a kind of score of each block of rows, in order."""
+def score_blocks(model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
+    """Call `write` with a kind of score of each block of a checked source, in order."""
     params, kind = model.params_, KINDS[what]
     K = len(params.means) + (params.noise is not None)
     scorer = Scorer(params)
@@ -96,5 +95,5 @@ def score_blocks(
         with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
             write(values.astype(source.dtype, copy=False) if values.dtype.kind == "f" else values)
 
-    with threads(model.n_threads):
+    with threads(check_n_threads(model.n_threads)):
         source.for_each(add, rows_at_once(max(K, source.n_features)), scorer.block_rows)

@@ -56,14 +56,16 @@ class SlicedReader:
     columns : positions of the columns wanted, or None for all
     """
 
+    n_rows: int | None
     columns: NDArray[Any] | None = None
 
     def __init__(self, X: Any, weight: Any = None, columns: Sequence[str | int] | None = None) -> None:
         if len(X.shape) != 2:
             raise ValueError(f"Expected 2D array, got {len(X.shape)}D array instead: shape {tuple(X.shape)}")
-        self.n_rows, D = (int(n) for n in X.shape)
-        if weight is not None and tuple(weight.shape) != (self.n_rows,):
-            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(self.n_rows,)}!")
+        N, D = (int(n) for n in X.shape)
+        if weight is not None and tuple(weight.shape) != (N,):
+            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(N,)}!")
+        self.n_rows = N
         self.X, self.weight, self.weighted, self.where = X, weight, weight is not None, "row 0"
         self.chosen = None if columns is None else choose_columns("X", columns, None, D)
         self.n_features = D if self.chosen is None else len(self.chosen)
@@ -73,8 +75,9 @@ class SlicedReader:
         """See Reader; whole chunks, where the rows are stored in chunks."""
         chunk = (getattr(self.X, "chunks", None) or (1,))[0]
         rows = chunk * max(1, PIECE_BYTES // (8 * self.X.shape[1] * chunk))
-        for start in range(0, self.n_rows, rows):
-            part = slice(start, min(start + rows, self.n_rows))
+        N = int(self.X.shape[0])
+        for start in range(0, N, rows):
+            part = slice(start, min(start + rows, N))
             self.where = f"the block of rows {part.start} to {part.stop - 1}"
             X = np.asarray(self.X[part])
             yield (
@@ -94,6 +97,9 @@ class ParquetReader:
     weight : name of the column of weights, or None
     columns : names or positions of the columns wanted; default all but that of the weights
     """
+
+    n_rows: int | None
+    columns: NDArray[Any] | None
 
     def __init__(self, data: Any, weight: str | None = None, columns: Sequence[str | int] | None = None) -> None:
         self.where = file = str(data) if isinstance(data, Path) else "the dataset"
@@ -145,7 +151,8 @@ class FunctionReader:
     function : without arguments; gives an iterable of blocks, array-likes (n, D) or tuples of one and its weights (n,)
     """
 
-    n_rows = None
+    n_rows: int | None = None
+    columns: NDArray[Any] | None
 
     def __init__(self, function: Callable[[], Iterable[Any]]) -> None:
         self.function, self.where = function, "block 0"

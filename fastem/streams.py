@@ -148,8 +148,8 @@ def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int]
     ----------
     X : where the rows are
         an (N, D) array-like or data frame; a memory map, of which no copy is made;
-        any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or an
-        array of Zarr (read in whole chunks);
+        any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or
+        an array of Zarr (read in whole chunks);
         a path: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
         read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or

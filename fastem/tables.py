@@ -65,8 +65,8 @@ def read_table(
            [4.]]), ['b'])
     """
     source = Path(path)
-    layout, read = _format(source)
     names, n_columns = layout(source)
+    read = _format(source)[1]
     chosen = choose_columns(source, columns, names, n_columns)
     X = read(source, chosen)
     if not X.size:
@@ -74,11 +74,10 @@ def read_table(
     return X, None if names is None else [names[j] for j in chosen]
 
 
-def column_names(path: str | os.PathLike[str]) -> list[str] | None:
-    """Return the names of a table's columns, None where the file has none; errors as in `read_table`."""
+def layout(path: str | os.PathLike[str]) -> tuple[list[str] | None, int]:
+    """Return the names of a table's columns, None where it has none, and their number; errors as in `read_table`."""
     source = Path(path)
-    layout, _ = _format(source)
-    return layout(source)[0]
+    return _format(source)[0](source)
 
 
 def choose_columns(
@@ -343,7 +342,7 @@ def _writing_parquet(stream: IO[bytes], names: Sequence[str], n_rows: int) -> It
     from pyarrow import parquet
 
     with ExitStack() as stack:
-        writers = []
+        writers: list[Any] = []
 
         def write(values: Array) -> None:
             columns = values.reshape(len(values), -1).T

@@ -13,7 +13,7 @@ import pytest
 from helpers import child_env
 
 import fastem
-from fastem import estimator
+from fastem import estimator, outputs
 from fastem.tables import read_table
 from fastem.warmup import Warmup
 
@@ -434,7 +434,8 @@ def test_threads(model_file, monkeypatch):
         seen.append(most)
         yield
 
-    monkeypatch.setattr(estimator, "threads", recorded)
+    for module in (estimator, outputs):
+        monkeypatch.setattr(module, "threads", recorded)
     run("fit", "faithful", "--threads", 1)
     run("predict", model_file, "faithful", "--threads", 2)
     run("score", model_file, "faithful", "--threads", 3)

@@ -451,7 +451,7 @@ def test_parquet(tmp_path):
     X, names = read_table(tmp_path / "t.parquet", columns=["c", 0])
     assert names == ["c", "a"]
     np.testing.assert_array_equal(X, [[3.0, 1.5], [4.0, 2.5]])
-    assert tables.column_names(tmp_path / "t.parquet") == ["a", "b", "c"]
+    assert tables.layout(tmp_path / "t.parquet") == (["a", "b", "c"], 3)
     with pytest.raises(ValueError, match=r"column 'b' holds (large_)?string, expected numbers"):
         read_table(tmp_path / "t.parquet")
 
