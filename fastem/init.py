@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
-from fastem.em import at, evaluate, score
+from fastem.covariance import COVARIANCES, SingularCovarianceError, tolerance
+from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, RESP, Accumulator
-from fastem.model import Array, Params, Stats
+from fastem.model import Array, Noise, Params, Stats
+from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
 from fastem.validate import ConvergenceWarning, exception
 
 SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
 MAX_LLOYD = 300
+CLUTTER_ROWS, NEIGHBOURS = 5000, 10
 
 
 class Given(NamedTuple):
@@ -29,16 +31,16 @@ class Given(NamedTuple):
     weights : (K,) or None
     means : (K, D) or None
     precisions : (covariances, factor), canonical shapes, or None
+    noise : its component at the start, or None if there is none to be
     """
 
     weights: Array | None = None
     means: Array | None = None
     precisions: tuple[Array, Array] | None = None
+    noise: Noise | None = None
 
 
-def start(
-    source: Source, K: int, family: Covariance, reg_covar: float, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
+def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
 
     Raises
@@ -46,14 +48,20 @@ def start(
     SingularCovarianceError
         with the cause: which column or component
     """
+    if given.noise is None:
+        return clusters(source, K, m_step, init, rng, given)
+    params = clusters(without_clutter(source, rng), K, m_step, init, rng, given)
+    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+
+
+def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
+    """`start` without noise."""
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    stats = INITIALISERS[init](source, K, family.shape(K, source.n_features), rng)
-    with np.errstate(all="ignore"):
-        weights, means, covariances = family.estimate(stats, reg_covar)
+    stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    weights, means, covariances = m_step.estimate(stats)
     try:
-        zero = tolerance(source.n_features, reg_covar)
-        precisions = given.precisions or (covariances, factorise(covariances, zero))
+        precisions = given.precisions or (covariances, m_step.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
     n_distinct = len(np.unique(means, axis=0))
@@ -62,7 +70,7 @@ def start(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=5,
+            stacklevel=6,
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
@@ -91,13 +99,6 @@ def cause(source: Source, stats: Stats) -> str:
             f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
         )
     return "The rows of a component lie in a subspace."
-
-
-def overall(source: Source, shape: tuple[int, ...]) -> Stats:
-    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first, _ = source.sample(1, np.random.RandomState(0))
-    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
-    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
 def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
@@ -148,17 +149,45 @@ def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:
     return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), np.zeros(shape), rows, len(rows))
 
 
-def distinct_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SAMPLE_ROWS) -> tuple[Array, Array]:
     """A sample's distinct rows in lexicographic order and their weights.
 
     So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
     drawn from it.
     """
-    X, weight = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
+    X, weight = source.sample(max(rows, 50 * K), rng)
     order = np.lexsort(X.T[::-1])
     X, weight = X[order], weight[order]
     first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))
     return X[first], np.add.reduceat(weight, first)
+
+
+def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
+    """A sample of the rows, weighted by the probability that they are no clutter: where a fit with noise starts from.
+
+    A row in a region of density lambda has its k-th neighbour at a distance whose D-th power, times lambda, has a
+    gamma distribution of shape k. Two densities, that of the clutter and that of the rest, are found by EM: Byers &
+    Raftery (1998), J. Am. Stat. Assoc. 93, 577-584, eqs. 2-4.
+    """
+    from scipy.spatial import cKDTree  # a quarter of fastem's own import time
+    from scipy.special import expit
+
+    X, weight = distinct_sample(source, 1, rng, CLUTTER_ROWS)
+    low, high = X.min(axis=0), X.max(axis=0)
+    scaled = (X - low) / (high - low)
+    k = min(NEIGHBOURS, len(X) - 1)
+    distance = cKDTree(scaled).query(scaled, k=[k + 1])[0][:, 0]
+    log_distance = np.log(np.maximum(distance, np.finfo(np.float64).tiny))
+    log_volume = X.shape[1] * (log_distance - np.median(log_distance))
+    volume, clean = np.exp(np.minimum(log_volume, 600.0)), (log_volume < 0).astype(np.float64)
+    for _ in range(100):
+        dense, sparse = weight * clean, weight * (1 - clean)
+        if not (dense.any() and sparse.any()):  # one density explains all
+            return ArraySource(X, weight)
+        rates = [k * part.sum() / (part @ volume) for part in (dense, sparse)]
+        log_odds = np.log(dense.sum() / sparse.sum()) + k * np.log(rates[0] / rates[1])
+        clean = expit(log_odds - (rates[0] - rates[1]) * volume)
+    return ArraySource(X, weight * clean)
 
 
 def draw(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
