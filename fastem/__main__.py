@@ -98,6 +98,9 @@ def fit(
         typer.Option(help="What --tol bounds: change, estimated remaining gain, or largest change of a parameter."),
     ] = "change",
     verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
@@ -124,6 +127,7 @@ def fit(
             regularization=regularization,
             on_collapse=on_collapse,
             criterion=criterion,
+            noise=noise,
             n_threads=threads,
         )
         with _progress(max_iter) as callback:
@@ -156,7 +160,8 @@ def predict(
         model, X = _read_for_model(model_file, file, columns)
         model.set_params(n_threads=threads)
         if proba:
-            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
+            noise = ["p_noise"] if hasattr(model, "noise_box_") else []
+            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))] + noise)
         else:
             _write(output, model.predict(X), ["label"])
 
@@ -310,6 +315,9 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
     for k, weight in enumerate(params.weights):
         cells = [f"{params.means[k, j]:.5g} ({sd[k, j]:.3g})" for j in range(shown)]
         table.add_row(str(k), f"{weight:.4f}", *cells)
+    if params.noise is not None:
+        cells = [f"uniform, {low:.5g} to {high:.5g}" for low, high in model.noise_box_.T[:shown]]
+        table.add_row("noise", f"{params.noise.weight:.4f}", *cells)
     console.print(table)
 
 
