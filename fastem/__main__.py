@@ -102,6 +102,9 @@ def fit(
         typer.Option(help="What --tol bounds: change, estimated remaining gain, or largest change of a parameter."),
     ] = "change",
     verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
@@ -130,6 +133,7 @@ def fit(
             regularization=regularization,
             on_collapse=on_collapse,
             criterion=criterion,
+            noise=noise,
             n_threads=threads,
         )
         with _progress(max_iter, source) as callback:
@@ -164,8 +168,9 @@ def predict(
         model.set_params(n_threads=threads)
         what = "proba" if proba else "label"
         if output is None:
+            source = model._source(source)
             write = tables.csv_writer(sys.stdout, outputs.column_names(model, what))
-            outputs.score_blocks(model, model._source(source), what, write)
+            outputs.score_blocks(model, source, what, write)
         else:
             outputs.write_scores(model, source, output, what)
 
@@ -360,6 +365,9 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
     for k, weight in enumerate(params.weights):
         cells = [f"{params.means[k, j]:.5g} ({sd[k, j]:.3g})" for j in range(shown)]
         table.add_row(str(k), f"{weight:.4f}", *cells)
+    if params.noise is not None:
+        cells = [f"uniform, {low:.5g} to {high:.5g}" for low, high in model.noise_box_.T[:shown]]
+        table.add_row("noise", f"{params.noise.weight:.4f}", *cells)
     console.print(table)
 
 

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 KINDS = {
     "label": Kind("label", lambda K, noise: ["label"]),
     "log_likelihood": Kind("density", lambda K, noise: ["log_likelihood"]),
-    "proba": Kind("resp", lambda K, noise: [f"p{k}" for k in range(K)] + ["noise"] * noise),
+    "proba": Kind("resp", lambda K, noise: [f"p{k}" for k in range(K)] + ["p_noise"] * noise),
 }
 
 
@@ -47,7 +47,7 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     path : path-like ending in ``.npy``, ``.parquet`` or ``.csv``
         the file appears whole or not at all; one that is there is replaced
     what : "label", as `predict`, "log_likelihood", as `score_samples`, or "proba", as `predict_proba`, default "label"
-        also the column's name; probabilities have columns p0, p1, ... and, of noise, noise
+        also the column's name; probabilities have columns p0, p1, ... and, of noise, p_noise
 
     Raises
     ------

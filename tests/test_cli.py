@@ -442,3 +442,18 @@ def test_threads(model_file, monkeypatch):
     assert set(seen) == {1, 2, 3}
     assert seen[0] == 1
     run("fit", "faithful", "--threads", 0, code=2)
+
+
+def test_noise():
+    """In the table of components, among probabilities, and -1 among labels."""
+    rng = np.random.default_rng(0)
+    np.save("spoiled.npy", np.r_[rng.normal(size=(500, 2)), rng.uniform(-30, 30, size=(100, 2))])
+    out, _ = run("fit", "spoiled.npy", "--noise", "--seed", 0, "-o", "model.npz", "--labels", "labels.csv")
+    (line,) = [line for line in out.splitlines() if "noise" in line]
+    assert "uniform, -2" in line
+    labels, _ = read_table(Path("labels.csv"))
+    assert set(np.unique(labels)) == {-1, 0}
+    run("predict", "model.npz", "spoiled.npy", "--proba", "-o", "proba.csv")
+    proba, names = read_table(Path("proba.csv"))
+    assert names == ["p0", "p_noise"]
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-9)
