@@ -168,9 +168,9 @@ def predict(
         model.set_params(n_threads=threads)
         what = "proba" if proba else "label"
         if output is None:
-            source = model._source(source)
+            checked = model._source(source)  # before the header is out
             write = tables.csv_writer(sys.stdout, outputs.column_names(model, what))
-            outputs.score_blocks(model, source, what, write)
+            outputs.score_blocks(model, checked, what, write)
         else:
             outputs.write_scores(model, source, output, what)
 

@@ -1,16 +1,19 @@
-"""Rows from files, from what slices like an array, from functions: the same bytes as from memory, whatever the blocks."""
+"""Rows from files, from what slices like an array, from functions: the same bytes as from memory."""
 
 import pickle
+import re
 import threading
-import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import TYPES, digest, make_mixture, quiet_fit, state_bytes
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, SourceError, as_source
+from fastem import GaussianMixture, SourceError, as_source, estep, outputs, streams
+from fastem.sources import ArraySource
+from fastem.streams import StreamSource
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -131,9 +134,344 @@ def everything(model, source):
 def test_the_bytes_of_an_array(data, weighted, kind, tmp_path):
     X, weight = data[0], data[1] if weighted else None
     source = SOURCES[kind](X, weight, tmp_path)
-    model = GaussianMixture(4, random_state=0, max_iter=4)
-    # bic and score take the weights that come with the source
-    assert everything(model, source) == everything(model, fastem.as_source(X, weight))
+    model = GaussianMixture(4, random_state=0, max_iter=3)
+    assert everything(model, source) == everything(model, ArraySource(X, weight))
     assert (source.n_rows, source.n_features, source.dtype) == (*X.shape, X.dtype)
-    if not weighted:
-        assert quiet_fit(model, X).means_.tobytes() == quiet_fit(model, source).means_.tobytes()
+    for got, want in zip(
+        source.sample(1000, np.random.RandomState(1)), ArraySource(X, weight).sample(1000, np.random.RandomState(1)),
+        strict=True,
+    ):  # fmt: skip
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 256 rows, slices of 8 of them, and what a source reads at a time fits neither."""
+    monkeypatch.setattr(estep, "block_rows", lambda K, D: 256)
+    monkeypatch.setattr(estep, "slice_blocks", lambda K, D, n_values: 8)
+
+    return lambda rows: monkeypatch.setattr(streams, "rows_at_once", lambda n_features: rows)
+
+
+OPTIONS = [
+    *({"init_params": init, "n_init": 2} for init in INITS),
+    *({"covariance_type": covariance_type} for covariance_type in TYPES),
+    {"noise": True},
+    {"regularization": "map"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
+def test_the_bytes_of_any_blocking(small_blocks, options):
+    """Pieces, blocks that are read, blocks of the grid and slices all differ; starts, restarts and labels do not."""
+    X = make_mixture(5003, 3, 4, spacing=3.0).X
+    weight = np.random.default_rng(0).uniform(-0.25, 1.0, size=len(X)).clip(0)
+    model = GaussianMixture(4, random_state=0, max_iter=3, **options)
+    want = everything(model, ArraySource(X, weight))
+    for rows, sizes in ((1000, (513, 0, 2)), (300, (10**6,))):
+        small_blocks(rows)
+        assert everything(model, blocks_of(*sizes)(X, weight, None)) == want
+
+
+def test_functions_take_whatever_holds_rows(data, tmp_path):
+    """em, accumulate, moments and log_density, without as_source."""
+    X, weight = data
+    model = quiet_fit(GaussianMixture(4, random_state=0, max_iter=3), X)
+    file = hdf5(X, weight, tmp_path).reader
+    calls = [
+        lambda X, weight: fastem.em(X, model.params_, sample_weight=weight, max_iter=3).params.means,
+        lambda X, weight: fastem.accumulate(X, model.params_, weight).s2,
+        lambda X, weight: fastem.moments(X, labels=model.predict(X), sample_weight=weight).s2,
+        lambda X, weight: fastem.log_density(X, model.params_),
+        lambda X, weight: quiet_fit(GaussianMixture(4, random_state=0), X, sample_weight=weight).means_,
+        lambda X, weight: np.array(model.score(X, sample_weight=weight)),
+        lambda X, weight: GaussianMixture(4, random_state=0, tol=0.1).fit_predict(X, sample_weight=weight),
+    ]
+    for call in calls:
+        assert_array_equal(call(file.X, file.weight), call(X, weight))
+    pq.write_table(table(X), tmp_path / "rows.parquet")
+    named = quiet_fit(GaussianMixture(4, random_state=0, max_iter=3), tmp_path / "rows.parquet")
+    assert_array_equal(named.predict(tmp_path / "rows.parquet"), model.predict(X))
+    assert_array_equal(model.predict(lambda: iter([X[:5], X[5:50]])), model.predict(X[:50]))
+
+
+def test_columns_and_their_names(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=99), "n": np.arange(99), "t": ["x"] * 99, "b": rng.normal(size=99)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    source = as_source(tmp_path / "t.parquet", "n", columns=["b", 0])
+    model = GaussianMixture(1, random_state=0).fit(source)
+    assert model.feature_names_in_.tolist() == source.columns.tolist() == ["b", "a"]
+    assert_allclose(model.means_[0], np.average(frame[["b", "a"]], axis=0, weights=frame["n"]))
+    assert_array_equal(model.score_samples(source), model.score_samples(frame[["b", "a"]]))
+    with pytest.raises(ValueError, match="The feature names should match"):
+        model.predict(as_source(tmp_path / "t.parquet", columns=["a", "n"]))
+    with pytest.raises(ValueError, match=r"t\.parquet: column 't' holds (large_)?string, expected numbers"):
+        as_source(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="no column 'z'"):
+        as_source(tmp_path / "t.parquet", "z")
+    with pytest.raises(ValueError, match="column 'a' is chosen twice"):
+        as_source(tmp_path / "t.parquet", "a", columns=["a"])
+    dataset = pa.dataset.dataset(str(tmp_path / "t.parquet"))
+    assert_array_equal(
+        GaussianMixture(1, random_state=0).fit(as_source(dataset, "n", columns=["b", "a"])).means_, model.means_
+    )
+    X = frame[["a", "n", "b"]].to_numpy()
+    assert_array_equal(
+        GaussianMixture(1, random_state=0).fit(as_source(X, frame["n"], columns=[2, 0])).means_, model.means_
+    )
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u1", "f2", ">f4", ">f8", "?"])
+def test_other_numbers(dtype, tmp_path):
+    """Memory maps and what slices are converted block by block, as arrays are."""
+    X = (10 * make_mixture(500, 2, 2).X).astype(dtype)
+    np.save(tmp_path / "X.npy", X)
+    want = GaussianMixture(1, random_state=0).fit(X)
+    for source in (as_source(tmp_path / "X.npy"), as_source(Sliced(X))):
+        assert isinstance(source, StreamSource)
+        assert state_bytes(GaussianMixture(1, random_state=0).fit(source)) == state_bytes(want)
+
+
+# ---- reading ahead -----------------------------------------------------------------------------------
+
+
+def test_the_next_block_is_read_while_this_one_is_in_use():
+    """And not the one after that."""
+    read, wanted = [threading.Event() for _ in range(4)], []
+
+    def blocks():
+        for number in range(4):
+            read[number].set()
+            yield np.full((10, 1), float(number))
+
+    def use(block):
+        number = int(block.X[0, 0])
+        if number < 3:
+            assert read[number + 1].wait(timeout=10)
+        wanted.append((number, number + 2 < 4 and read[number + 2].is_set()))
+
+    source = as_source(blocks)
+    read[1].clear()
+    source.for_each(use, 10)
+    assert wanted == [(0, False), (1, False), (2, False), (3, False)]
+
+
+def test_a_pass_that_is_left_early_leaves_no_thread():
+    source = as_source(lambda: (np.zeros((10, 1)) + i for i in range(100)))
+
+    def fail(block):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        source.for_each(fail, 10)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastem-reader")]
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------------
+
+
+def _pieces(X, fail_in_pass):
+    """A function that yields X by 1000 rows, and in one pass fails after 3 of them."""
+    calls = []
+
+    def blocks():
+        calls.append(None)
+        for number, start in enumerate(range(0, len(X), 1000)):
+            if len(calls) == fail_in_pass and number == 3:
+                raise OSError("the disk is gone")
+            yield X[start : start + 1000]
+
+    return blocks
+
+
+def test_a_block_that_cannot_be_read_in_mid_fit(two):
+    X = np.repeat(two.X, 10, axis=0)
+    model = GaussianMixture(2, random_state=0, tol=0.0)
+    quiet_fit(model, as_source(_pieces(X, 0)))
+    before = pickle.dumps(vars(model))
+    with pytest.raises(SourceError) as caught:
+        model.fit(as_source(_pieces(X, 12)))
+    message = r"pass \d+ over the data: block 3 could not be read \(OSError: the disk is gone\)"
+    assert re.fullmatch(message, str(caught.value))
+    assert pickle.dumps(vars(model)) == before
+    result = caught.value.result
+    assert 0 < result.n_iter == len(result.history) < 12
+    want = fastem.em(X, result.params, max_iter=1)
+    assert result.loglik == pytest.approx(want.loglik, rel=1e-12)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.result.n_iter) == (str(caught.value), result.n_iter)
+    with pytest.raises(SourceError) as caught:
+        fastem.em(_pieces(X, 4), result.params, tol=0.0)
+    assert caught.value.result.n_iter == 2  # the first call looks at the first block
+
+
+def test_the_result_of_a_better_run_before_is_kept(two):
+    X = np.repeat(two.X, 10, axis=0)
+    passes = []
+
+    def blocks():
+        passes.append(None)
+        return _pieces(X, 0)() if len(passes) < 30 else _pieces(X, 1)()
+
+    with pytest.raises(SourceError) as caught:
+        GaussianMixture(2, random_state=0, tol=0.0, max_iter=20, n_init=5).fit(as_source(blocks))
+    assert caught.value.result.n_iter == 20
+
+
+def _parquet(X, folder, n_files=3):
+    for number, part in enumerate(np.array_split(X, n_files)):
+        pq.write_table(table(part), folder / f"{number}.parquet", row_group_size=500)
+
+
+def _vanish(folder):
+    (folder / "1.parquet").unlink()
+
+
+def _truncate(folder):
+    content = (folder / "1.parquet").read_bytes()
+    (folder / "1.parquet").write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("damage", [_vanish, _truncate])
+def test_a_parquet_file_that_is_damaged_in_mid_fit(tmp_path, damage):
+    X = make_mixture(6000, 3, 2).X
+    _parquet(X, tmp_path)
+
+    def callback(iteration, bound, params):
+        if iteration == 3:
+            damage(tmp_path)
+
+    with pytest.raises(
+        SourceError, match=r"pass \d+ over the data: row group \d of .*1\.parquet could not be read"
+    ) as e:
+        GaussianMixture(2, random_state=0, tol=0.0).fit(as_source(tmp_path), callback=callback)
+    assert e.value.result.n_iter == 3
+
+
+def test_files_that_are_damaged_before(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"a\.parquet: not a parquet file, or a damaged one"):
+        as_source(tmp_path / "a.parquet")
+    (tmp_path / "X").mkdir()
+    _parquet(np.zeros((100, 2)), tmp_path / "X")
+    _truncate(tmp_path / "X")
+    with pytest.raises(ValueError, match=r"X: not parquet files, or damaged ones \(.*1\.parquet"):
+        as_source(tmp_path / "X")
+
+
+def test_what_is_missing_or_unknown(tmp_path, monkeypatch):
+    for name in ("a.npy", "a.parquet", "folder"):
+        with pytest.raises(FileNotFoundError, match=name):
+            as_source(tmp_path / name)
+    for name, package in (("a.h5", "hdf5"), ("a.zarr", "zarr")):
+        (tmp_path / name).touch()
+        with pytest.raises(ValueError, match=rf'pip install "fastem\[{package}\]"'):
+            as_source(tmp_path / name)
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(ValueError, match=r"expected a file ending in \.npy or \.parquet"):
+        as_source(str(tmp_path / "a.txt"))
+    (tmp_path / "b.parquet").touch()
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'pip install "fastem\[parquet\]"'):
+        as_source(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["slices", "Parquet folder", "function, by 5000", "memory map"])
+def test_a_value_that_is_no_number_is_named(tmp_path, kind, bad):
+    X = make_mixture(12_000, 3, 2).X
+    X[11_111, 2] = bad
+    words = "Input X contains NaN" if np.isnan(bad) else "Input X contains infinity"
+    with pytest.raises(ValueError, match=rf"{words}[\s\S]*row 11111, column 2"):
+        GaussianMixture(2).fit(SOURCES[kind](X, None, tmp_path))
+
+
+@pytest.mark.parametrize("bad", [np.nan, -1.0])
+@pytest.mark.parametrize("kind", ["slices", "Parquet", "function, by 5000"])
+def test_a_weight_that_is_none_is_named(tmp_path, kind, bad):
+    X = make_mixture(12_000, 3, 2).X
+    weight = np.ones(len(X))
+    weight[11_111] = bad
+    with pytest.raises(ValueError, match=rf"sample_weight: .* found {bad} in row 11111"):
+        GaussianMixture(2).fit(SOURCES[kind](X, weight, tmp_path))
+
+
+def test_a_null_is_a_missing_value(tmp_path):
+    for column in (pa.array([1.0, None, 2.0]), pa.array([1, None, 2]), pa.array([True, None, False])):
+        pq.write_table(pa.table({"x": column}), tmp_path / "x.parquet")
+        with pytest.raises(ValueError, match=r"Input X contains NaN[\s\S]*row 1, column 0"):
+            GaussianMixture().fit(tmp_path / "x.parquet")
+
+
+def test_passes_that_differ(two):
+    rows = iter([600, 600, 599])
+    with pytest.raises(SourceError, match="brought 599 rows, expected 600"):
+        GaussianMixture(2, random_state=0).fit(lambda: iter([two.X[: next(rows)]]))
+
+
+def test_refused(two):
+    X = two.X
+    source = as_source(Sliced(X))
+    model = GaussianMixture(2, random_state=0).fit(X)
+    cases = [
+        (TypeError, "used up by one pass", lambda: as_source(iter([X]))),
+        (ValueError, "a source has its own weights", lambda: model.fit(source, sample_weight=np.ones(600))),
+        (ValueError, "yields its weights with the rows", lambda: as_source(lambda: [X], np.ones(600))),
+        (ValueError, r"sample_weight.shape == \(5,\)", lambda: as_source(Sliced(X), np.ones(5))),
+        (ValueError, "got 1D array", lambda: as_source(Sliced(X[0]))),
+        (ValueError, "expected rows of numbers", lambda: as_source(Sliced(X.astype("c16")))),
+        (ValueError, "Found array with 0 sample", lambda: as_source(list)),
+        (ValueError, "Found array with 0 sample", lambda: model.fit(lambda: [X[:0]])),
+        (ValueError, "minimum of 2 is required", lambda: model.fit(lambda: [X[:1]])),
+        (ValueError, "every weight is zero", lambda: model.fit(lambda: [(X, np.zeros(600))])),
+        (ValueError, "n_components = 2, n_samples = 1", lambda: model.fit(lambda: [(X, np.arange(600) == 7)])),
+        (ValueError, "X has 2 features", lambda: model.predict(Sliced(X[:, :2]))),
+        (ValueError, "X has 2 features", lambda: fastem.accumulate(lambda: [X[:, :2]], model.params_)),
+        (SourceError, "block 1 could not be read .*X has 2 feat", lambda: model.fit(lambda: [X, X[:, :2]])),
+        (SourceError, "block 1 .*expected float64", lambda: model.fit(lambda: [X, X.astype("f4")])),
+        (SourceError, "block 1 .*expected no weights", lambda: model.fit(lambda: [X, (X, np.ones(600))])),
+        (SourceError, "block 0 .*expected 600 weights", lambda: model.fit(lambda: [(X, np.ones(5))])),
+        (ValueError, "too large", lambda: model.fit(lambda: [X * 1e160])),
+    ]  # fmt: skip
+    for error, message, call in cases:
+        with pytest.raises(error, match=message):
+            call()
+
+
+# ---- scores to files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
+@pytest.mark.parametrize("noise", [False, True])
+def test_scores_block_by_block(data, tmp_path, monkeypatch, ending, noise):
+    X = data[0]
+    model = quiet_fit(GaussianMixture(3, random_state=0, max_iter=3, noise=noise), X)
+    for module in (outputs, streams):
+        monkeypatch.setattr(module, "rows_at_once", lambda n_features: 5000)
+    path = tmp_path / f"out.{ending}"
+    for what, want in (
+        ("label", model.predict(X)), ("log_likelihood", model.score_samples(X)), ("proba", model.predict_proba(X)),
+    ):  # fmt: skip
+        fastem.write_scores(model, Sliced(X), path, what)
+        if ending == "npy":
+            found = np.load(path)
+            assert found.dtype == want.dtype
+        else:
+            frame = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+            columns = {"proba": [f"p{k}" for k in range(3)] + ["p_noise"] * noise}.get(what, [what])
+            assert frame.columns.tolist() == columns
+            found = frame.to_numpy().reshape(want.shape)
+        assert_array_equal(found.astype(want.dtype), want)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_failure_leaves_no_output(two, tmp_path):
+    model = GaussianMixture(2, random_state=0).fit(two.X)
+    (tmp_path / "labels.npy").write_text("before")
+    with pytest.raises(SourceError):
+        fastem.write_scores(model, as_source(_pieces(np.repeat(two.X, 10, axis=0), 3)), tmp_path / "labels.npy")
+    assert (tmp_path / "labels.npy").read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ValueError, match="what must be one of 'label', 'log_likelihood', 'proba'; got 'score'"):
+        fastem.write_scores(model, two.X, tmp_path / "labels.npy", "score")
