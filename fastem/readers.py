@@ -13,11 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastem.tables import choose_columns, first_line, number_columns, open_parquet
+from fastem.tables import choose_columns, number_columns, open_parquet, parquet_files
 from fastem.validate import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
-BUFFER_BYTES = 1 << 16  # of a column of Parquet, as it is stored
 
 Pieces = Iterator[tuple[NDArray[Any], NDArray[Any] | None]]
 
@@ -89,7 +88,8 @@ class SlicedReader:
 class ParquetReader:
     """Columns of a Parquet file, of a folder of them in the order of their names, or of a `pyarrow.dataset.Dataset`.
 
-    A row group is read in parts, so that memory does not depend on its size.
+    A row group is read in parts, so that memory does not depend on its size. (Dataset's own batches decode it whole,
+    and to import `pyarrow.dataset` takes 33 MB: it is not used for what is no Dataset.)
 
     Parameters
     ----------
@@ -102,45 +102,58 @@ class ParquetReader:
     columns: NDArray[Any] | None
 
     def __init__(self, data: Any, weight: str | None = None, columns: Sequence[str | int] | None = None) -> None:
-        self.where = file = str(data) if isinstance(data, Path) else "the dataset"
-        self.dataset = open_parquet(data) if isinstance(data, Path) else data
-        try:
-            self.n_rows = int(self.dataset.count_rows())  # from the files' footers
-        except ValueError as error:
-            raise ValueError(f"{file}: not parquet files, or damaged ones ({first_line(error)})") from error
-        names = list(self.dataset.schema.names)
-        wanted = [name for name in names if name != weight] if columns is None else list(columns)
-        chosen = choose_columns(file, [*wanted, *([] if weight is None else [weight])], names, len(names))
-        self.fields = number_columns(file, self.dataset.schema, chosen)
-        self.weighted, self.n_features = weight is not None, len(wanted)
-        self.columns = np.array(self.fields[: self.n_features], dtype=object)
-        kinds = [self.dataset.schema.field(j).type.to_pandas_dtype() for j in chosen[: self.n_features]]
-        self.dtype = float_dtype(np.result_type(*kinds))
+        self.where = place = str(data) if isinstance(data, Path) else "the dataset"
+        self.data = parquet_files(data) if isinstance(data, Path) else data
+        self.weighted, self.n_rows = weight is not None, 0
+        for name, file in self._files():
+            with file:
+                schema, self.n_rows = file.schema_arrow, self.n_rows + file.metadata.num_rows
+            if not hasattr(self, "fields"):
+                names = list(schema.names)
+                wanted = [name for name in names if name != weight] if columns is None else list(columns)
+                last = [] if weight is None else [weight]
+                chosen = choose_columns(place, [*wanted, *last], names, len(names))
+                self.fields = number_columns(place, schema, chosen)
+                self.n_features = len(wanted)
+                self.columns = np.array(self.fields[: self.n_features], dtype=object)
+                kinds = [schema.field(j).type.to_pandas_dtype() for j in chosen[: self.n_features]]
+                self.dtype = float_dtype(np.result_type(*kinds))
+            choose_columns(name, self.fields, schema.names, 0)
+
+    def _files(self) -> Iterator[tuple[str, Any]]:
+        """Names and open files."""
+        for part in self.data if isinstance(self.data, list) else self.data.get_fragments():
+            name = str(part) if isinstance(part, Path) else str(part.path)
+            self.where = f"row group 0 of {name}"
+            yield name, open_parquet(part if isinstance(part, Path) else part.open(), name)
 
     def pieces(self) -> Pieces:
         """See Reader."""
-        from pyarrow.dataset import ParquetFragmentScanOptions
-
-        options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=BUFFER_BYTES, pre_buffer=False)
-        for fragment in self.dataset.get_fragments():
-            self.where = str(fragment.path)
-            for number in range(fragment.num_row_groups):
-                self.where = f"row group {number} of {fragment.path}"
-                batches = fragment.subset(row_group_ids=[number]).to_batches(
-                    schema=self.dataset.schema,
-                    columns=self.fields,
-                    batch_size=max(1, PIECE_BYTES // (8 * len(self.fields))),
-                    batch_readahead=1,
-                    fragment_scan_options=options,
-                    use_threads=False,
-                )
-                yield from map(self._arrays, batches)
+        rows = max(1, PIECE_BYTES // (8 * len(self.fields)))
+        for name, file in self._files():
+            with file:
+                for number in range(file.num_row_groups):
+                    self.where = f"row group {number} of {name}"
+                    batches = file.iter_batches(rows, row_groups=[number], columns=self.fields, use_threads=False)
+                    yield from map(self._arrays, batches)
 
     def _arrays(self, batch: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
         table = np.empty((len(self.fields), batch.num_rows))
-        for values, column in zip(table, batch.columns, strict=True):
-            values[:] = column.to_numpy(zero_copy_only=False)  # a null is None or NaN, and becomes NaN
+        for values, field in zip(table, self.fields, strict=True):
+            copy_column(batch.column(field), values)
         return table[: self.n_features].T, table[-1] if self.weighted else None
+
+
+def copy_column(column: Any, out: NDArray[np.float64]) -> None:
+    """Numbers of an Arrow array as float64, a null as NaN. (Its `to_numpy` imports pandas, if there is one: 30 MB.)"""
+    kind, part = np.dtype(column.type.to_pandas_dtype()), slice(column.offset, column.offset + len(column))
+    bitmap, data = column.buffers()
+    if kind == bool:
+        out[:] = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[part]
+    else:
+        out[:] = np.frombuffer(data, kind)[part]
+    if column.null_count:
+        out[np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")[part] == 0] = np.nan
 
 
 class FunctionReader:

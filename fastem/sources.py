@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastem.model import Array
 
-BLOCK_BYTES = 8 << 20  # of rows in float64, where a block may be small
+BLOCK_BYTES = 4 << 20  # of rows in float64, where a block may be small
 
 T = TypeVar("T")  # what can be added: to 0, and to its like
 

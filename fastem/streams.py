@@ -41,6 +41,7 @@ class StreamSource(BlockSource):
         self.reader, self.passes = reader, 0
         self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
         self._totals: Totals | None = None
+        self._spare: list[list[Block]] = []  # buffers of passes before; a pass has its own, in whatever thread it runs
 
     @property
     def n_rows(self) -> int:
@@ -66,11 +67,15 @@ class StreamSource(BlockSource):
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
         self.passes += 1
-        return ahead(self._filled(rows, self.passes))
+        buffers = self._spare.pop() if self._spare else []
+        if not buffers or len(buffers[0].X) < rows:
+            buffers = [self._buffer(rows), self._buffer(rows)]
+        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
+        self._spare.append(buffers)
 
-    def _filled(self, rows: int, number: int) -> Generator[Block, None, None]:
+    def _filled(self, two: list[Block], number: int) -> Generator[Block, None, None]:
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
-        buffers = itertools.cycle([self._buffer(rows), self._buffer(rows)])
+        rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
         for X, weight in self._pieces(number):
             if self._totals is None:
@@ -87,8 +92,7 @@ class StreamSource(BlockSource):
                     block, filled = next(buffers), 0
             totals = self._added(totals, len(X), weight)
         if filled:
-            weight = None if block.weight is None else block.weight[:filled]
-            yield Block(totals.n_rows - filled, block.X[:filled], weight)
+            yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
         self._end(totals, number)
 
     def _buffer(self, rows: int) -> Block:
@@ -122,6 +126,10 @@ class StreamSource(BlockSource):
             if self.reader.weighted and totals.sum_w == 0:
                 raise ValueError("sample_weight: every weight is zero, so there is nothing to fit.")
             self._totals = totals
+
+
+def _first_rows(block: Block, n: int) -> Block:
+    return block._replace(X=block.X[:n], weight=None if block.weight is None else block.weight[:n])
 
 
 END = object()

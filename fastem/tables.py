@@ -16,6 +16,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 OUTPUT_ENDINGS = (".csv", ".npy", ".parquet")
+_PARQUET_BUFFER = 1 << 16  # bytes of a column, as it is stored, that are read at a time
 _CHUNK_ROWS = 65_536  # rows turned into Python objects at a time when csv is written
 
 
@@ -196,15 +197,18 @@ def map_npy(path: Path) -> Array:
 
 
 def _parquet_layout(path: Path) -> tuple[list[str], int]:
-    names = list(open_parquet(path).schema.names)
-    return names, len(names)
+    with open_parquet(parquet_files(path)[0]) as file:
+        return list(file.schema_arrow.names), len(file.schema_arrow.names)
 
 
 def _parquet_read(path: Path, chosen: list[int]) -> Array:
-    dataset = open_parquet(path)
-    names = number_columns(path, dataset.schema, chosen)
-    table = dataset.to_table(columns=names)
-    return np.stack([_parquet_column(path, name, table.column(name)) for name in names], axis=1)
+    parts = []
+    for part in parquet_files(path):
+        with open_parquet(part) as file:
+            names = number_columns(part, file.schema_arrow, chosen)
+            table = file.read(columns=names)
+        parts.append(np.stack([_parquet_column(part, name, table.column(name)) for name in names], axis=1))
+    return np.concatenate(parts)
 
 
 def number_columns(path: Path | str, schema: Any, chosen: Sequence[int]) -> list[str]:
@@ -231,21 +235,31 @@ def _parquet_column(path: Path, name: str, column: Any) -> Array:
     return values
 
 
-def open_parquet(path: Path) -> Any:
-    """Open a file, or a folder of files in the order of their names, as a `pyarrow.dataset.Dataset`."""
-    _require_pyarrow(path)
+def parquet_files(path: Path) -> list[Path]:
+    """The file, or the files in a folder and those in it, in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.rglob("*.parquet"))
+    if not files:
+        raise ValueError(f"{path}: a folder without .parquet files")
+    return files
+
+
+def open_parquet(path: Any, name: str = "") -> Any:
+    """Open a file (of this name) as a `pyarrow.parquet.ParquetFile` that reads in small parts."""
+    _require_pyarrow(name or path)
     import pyarrow as pa
-    from pyarrow import dataset
+    from pyarrow.parquet import ParquetFile
 
     try:
-        return dataset.dataset(str(path), format="parquet")
+        return ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a parquet file, or a damaged one ({first_line(error)})") from error
+        raise ValueError(f"{name or path}: not a parquet file, or a damaged one ({first_line(error)})") from error
 
 
 def _require_pyarrow(path: Path | str) -> None:
     try:
-        import pyarrow.dataset  # noqa: F401
+        import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise ImportError(f'{path}: parquet files need pyarrow: pip install "fastem[parquet]"') from error
 

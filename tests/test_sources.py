@@ -356,7 +356,7 @@ def test_files_that_are_damaged_before(tmp_path):
     (tmp_path / "X").mkdir()
     _parquet(np.zeros((100, 2)), tmp_path / "X")
     _truncate(tmp_path / "X")
-    with pytest.raises(ValueError, match=r"X: not parquet files, or damaged ones \(.*1\.parquet"):
+    with pytest.raises(ValueError, match=r"1\.parquet: not a parquet file, or a damaged one"):
         as_source(tmp_path / "X")
 
 
