@@ -148,7 +148,7 @@ def copy_column(column: Any, out: NDArray[np.float64]) -> None:
     """Numbers of an Arrow array as float64, a null as NaN. (Its `to_numpy` imports pandas, if there is one: 30 MB.)"""
     kind, part = np.dtype(column.type.to_pandas_dtype()), slice(column.offset, column.offset + len(column))
     bitmap, data = column.buffers()
-    if kind == bool:
+    if kind.kind == "b":
         out[:] = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[part]
     else:
         out[:] = np.frombuffer(data, kind)[part]
