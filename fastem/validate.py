@@ -15,7 +15,7 @@ from fastem.model import Array, Params
 from fastem.sources import ArraySource
 
 NAME = "GaussianMixture"
-INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
+INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 class NotFittedError(ValueError, AttributeError):

@@ -19,6 +19,7 @@ ORDER = [
     "reference",
     "kernels",
     "estep",
+    "align",
     "validate",
     "em",
     "init",
