@@ -47,6 +47,9 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="A,B,...", help="Columns, by name or 0-based position (default: all)."),
 ]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads at most (default: NUMBA_NUM_THREADS, or the cores).")
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv or .npy.")]
 
 
@@ -83,6 +86,7 @@ def fit(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Fit a mixture to a table and describe it."""
     with _reporting():
@@ -102,6 +106,7 @@ def fit(
             n_init=n_init,
             init_params=init,
             random_state=seed,
+            n_threads=threads,
         )
         with _progress(max_iter) as callback:
             model.fit(X, sample_weight=sample_weight, callback=callback)
@@ -123,11 +128,13 @@ def predict(
     output: Output = None,
     columns: Columns = None,
     proba: Annotated[bool, typer.Option("--proba", help="Probability of each component instead.")] = False,
+    threads: Threads = None,
 ) -> None:
     """Print or write the component of each row."""
     with _reporting():
         _check(output, tables.OUTPUT_ENDINGS)
         model, X = _read_for_model(model_file, file, columns)
+        model.set_params(n_threads=threads)
         if proba:
             _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
         else:
@@ -135,11 +142,14 @@ def predict(
 
 
 @app.command()
-def score(model_file: ModelFile, file: DataFile, output: Output = None, columns: Columns = None) -> None:
+def score(
+    model_file: ModelFile, file: DataFile, output: Output = None, columns: Columns = None, threads: Threads = None
+) -> None:
     """Print log-likelihood, BIC and AIC of a table; with -o also write each row's log-likelihood."""
     with _reporting():
         _check(output, tables.OUTPUT_ENDINGS)
         model, X = _read_for_model(model_file, file, columns)
+        model.set_params(n_threads=threads)
         if output is not None:
             tables.write_table(output, model.score_samples(X), ["log_likelihood"])
         _print_pairs(_quality(model, X, None))

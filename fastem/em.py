@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, find, m_step
 from fastem.estep import LABELS, RESP, SOFT, Accumulator, Scorer, Scores
 from fastem.model import Array, Params, Result, Stats, Status
 from fastem.sources import Source
-from fastem.validate import as_source, check_em, check_labels, check_means, check_params, check_resp
+from fastem.validate import as_source, check_em, check_labels, check_means, check_n_threads, check_params, check_resp
 
 Callback = Callable[[int, float, Params], Any]
 
@@ -103,6 +104,7 @@ def em(
     sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
     max_iter: int = 100,
+    n_threads: int | None = None,
     callback: Callback | None = None,
 ) -> Result:
     """Fit a Gaussian mixture by expectation-maximisation from given parameters.
@@ -120,6 +122,8 @@ def em(
     sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
     tol : stop when the mean log-likelihood changes by less
     max_iter : most passes over the data, at least 1
+    n_threads : use at most so many threads; default as many as Numba is set to (NUMBA_NUM_THREADS,
+        `numba.set_num_threads`), which is never exceeded. The bits do not depend on it
     callback : called as ``callback(iteration, mean_loglik, params)`` after each pass; True ends the fit with
         Status.INTERRUPTED
 
@@ -149,15 +153,16 @@ def em(
     """
     check_em(params, covariance, reg_covar, tol, max_iter)
     source = as_source(X, sample_weight, n_features=params.means.shape[1])
-    return run(
-        source,
-        params,
-        covariance=covariance,
-        reg_covar=reg_covar,
-        tol=tol,
-        max_iter=max_iter,
-        callback=callback,
-    )
+    with threads(check_n_threads(n_threads)):
+        return run(
+            source,
+            params,
+            covariance=covariance,
+            reg_covar=reg_covar,
+            tol=tol,
+            max_iter=max_iter,
+            callback=callback,
+        )
 
 
 def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = None) -> Stats:

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
+from fastem._jit import threads
 from fastem.align import ORDERS, matching
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, m_step
 from fastem.em import Callback, FitInterrupted, run, score
+from fastem.estep import Scores
 from fastem.init import Given, start
 from fastem.model import Array, Params, Result, Status
 from fastem.protocol import Estimator
@@ -56,6 +58,9 @@ class GaussianMixture(Estimator):
     verbose : int, default 0
         1 prints the iterations' numbers, 2 also time and change
     verbose_interval : int, default 10
+    n_threads : int, optional
+        use at most so many threads, in every method; default as many as Numba is set to (NUMBA_NUM_THREADS,
+        `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
 
     Attributes
     ----------
@@ -110,6 +115,7 @@ class GaussianMixture(Estimator):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        n_threads: int | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -125,6 +131,7 @@ class GaussianMixture(Estimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
 
     @classmethod
     def from_parameters(
@@ -190,8 +197,7 @@ class GaussianMixture(Estimator):
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        source = self._fit(X, sample_weight, None)
-        return score(source, self.params_, label=True).label
+        return self._scores(self._fit(X, sample_weight, None), label=True).label
 
     def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> ArraySource:
         validate.check_constructor(self)
@@ -210,7 +216,8 @@ class GaussianMixture(Estimator):
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
-        best = self._best_run(source, given, warm, callback)
+        with threads(self.n_threads):
+            best = self._best_run(source, given, warm, callback)
         params, status = best.params, best.status
         if best.n_iter and status is not Status.DEGENERATE:
             try:
@@ -336,20 +343,24 @@ class GaussianMixture(Estimator):
         validate.check_names(X, getattr(self, "feature_names_in_", None))
         return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
 
+    def _scores(self, source: ArraySource, **wanted: bool) -> Scores:
+        with threads(validate.check_n_threads(self.n_threads)):
+            return score(source, self.params_, **wanted)
+
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64. Makes no N x K array."""
-        return score(self._source(X), self.params_, label=True).label
+        return self._scores(self._source(X), label=True).label
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1."""
         source = self._source(X)
-        return score(source, self.params_, resp=True).resp.astype(source.dtype, copy=False)
+        return self._scores(source, resp=True).resp.astype(source.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)
         with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
-            return score(source, self.params_, density=True).density.astype(source.dtype, copy=False)
+            return self._scores(source, density=True).density.astype(source.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density of the rows of X, weighted by `sample_weight` (N,)."""
@@ -359,7 +370,7 @@ class GaussianMixture(Estimator):
         """The mean log density and the sum of weights that it is over."""
         source = self._source(X)
         weight = validate.check_weight(sample_weight, source.n_rows)
-        density = score(source, self.params_, density=True).density
+        density = self._scores(source, density=True).density
         if weight is None:
             return float(density.mean()), float(len(density))
         present = weight > 0
@@ -501,7 +512,7 @@ class GaussianMixture(Estimator):
 
     def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
         """log weight + log density of each component, (N, K)."""
-        return score(self._source(X), self.params_, joint=True).joint
+        return self._scores(self._source(X), joint=True).joint
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

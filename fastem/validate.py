@@ -225,6 +225,7 @@ def check_constructor(estimator: Any) -> None:
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
+    check_n_threads(estimator.n_threads)
 
 
 def check_params(params: Params) -> Params:
@@ -238,6 +239,15 @@ def check_params(params: Params) -> Params:
     if not (variances(_array("factor", params.factor, shape)) > 0).all():
         raise ValueError("The parameter 'factor' should have a positive diagonal: make parameters with make_params")
     return params
+
+
+def check_n_threads(n_threads: Any) -> int | None:
+    """A bound on the number of threads: any int from 1 on, however many there are; or None."""
+    if n_threads is None:
+        return None
+    if not isinstance(n_threads, numbers.Integral) or isinstance(n_threads, (bool, np.bool_)) or n_threads < 1:
+        raise ValueError(f"n_threads must be an int in [1, inf), or None for as many as Numba uses; got {n_threads!r}")
+    return int(n_threads)
 
 
 def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
