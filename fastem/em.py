@@ -284,15 +284,18 @@ def score(
     label: bool = False,
     resp: bool = False,
     joint: bool = False,
+    top: int = 0,
     distances: bool = False,
 ) -> Scores:
-    """The scores asked for, of all rows of a source; `distances` as in `Scorer`."""
+    """The scores asked for, of all rows of a source: `top` largest responsibilities; `distances` as in `Scorer`."""
     N, K = source.n_rows, len(params.means)
     scores = Scores(
         np.empty(N if density else 0),
         np.empty(N if label else 0, dtype=np.int64),
         np.empty((N if resp else 0, K)),
         np.empty((N if joint else 0, K)),
+        np.empty((N if top else 0, top), dtype=np.int64),
+        np.empty((N if top else 0, top)),
     )
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows)

@@ -343,7 +343,7 @@ class GaussianMixture(Estimator):
         validate.check_names(X, getattr(self, "feature_names_in_", None))
         return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
 
-    def _scores(self, source: ArraySource, **wanted: bool) -> Scores:
+    def _scores(self, source: ArraySource, **wanted: Any) -> Scores:
         with threads(validate.check_n_threads(self.n_threads)):
             return score(source, self.params_, **wanted)
 
@@ -355,6 +355,39 @@ class GaussianMixture(Estimator):
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1."""
         source = self._source(X)
         return self._scores(source, resp=True).resp.astype(source.dtype, copy=False)
+
+    def predict_top(self, X: Any, m: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The m most probable components of each row and their responsibilities. Makes no N x K array.
+
+        Parameters
+        ----------
+        X : (N, D) array-like
+        m : int in [1, K]
+
+        Returns
+        -------
+        indices : (N, m) int64, the most probable component first, of equals the lower index first
+        values : (N, m), their responsibilities: those of `predict_proba`. 1 - values.sum(axis=1) is in the others
+
+        Raises
+        ------
+        ValueError
+            if m is not an int in [1, K]
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([0.2, 0.3, 0.5], [[0.0], [1.0], [9.0]], [1.0] * 3, "spherical")
+        >>> indices, values = model.predict_top([[0.0], [8.0]], 2)
+        >>> indices, values.round(3)
+        (array([[0, 1],
+               [2, 1]]), array([[0.524, 0.476],
+               [1.   , 0.   ]]))
+        """
+        source = self._source(X)
+        top = validate.check_top(m, len(self.weights_))
+        scores = self._scores(source, top=top)
+        return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
@@ -474,6 +507,11 @@ class GaussianMixture(Estimator):
         -------
         GaussianMixture
             a new one; this one stays as it is
+
+        Raises
+        ------
+        ValueError
+            for another `by`
 
         Examples
         --------

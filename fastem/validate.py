@@ -250,6 +250,13 @@ def check_n_threads(n_threads: Any) -> int | None:
     return int(n_threads)
 
 
+def check_top(m: Any, K: int) -> int:
+    """How many of K components: an int from 1 to K."""
+    if not isinstance(m, numbers.Integral) or isinstance(m, (bool, np.bool_)) or not 1 <= m <= K:
+        raise ValueError(f"m must be an int in [1, {K}], as there are {K} components; got {m!r}")
+    return int(m)
+
+
 def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
     """Check the arguments of `em`."""
     shape = find(covariance).shape(*check_params(params).means.shape)
