@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,9 @@ SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at
 MAX_LLOYD = 300
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
-RACE_STARTS = 8  # per system of coordinates
+RACE_STARTS = 4  # per system of coordinates
 RACE_LLOYD = 5  # steps of k-means
+RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
 RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
 RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
@@ -243,47 +244,68 @@ def race(source: Source, K: int, family: Covariance, reg_covar: float, rng: np.r
     Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on. A component that collapses, or whose
     labels have no covariance, puts its fit out of the race; if none is left, the start is that of `from_kmeans`.
     """
+    try:
+        best = winner(source, K, family, reg_covar, rng)
+    except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
+        raise FitInterrupted(None) from interrupt
+    return from_kmeans(source, K, family.shape(K, source.n_features), rng) if best is None else best
+
+
+def winner(source: Source, K: int, family: Covariance, reg_covar: float, rng: np.random.RandomState) -> Stats | None:
+    """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
     X, weight = distinct_sample(source, K, rng, RACE_ROWS)
     sample = ArraySource(X, weight)
     total = overall(sample, (1, X.shape[1], X.shape[1]))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    runners = list(contenders(X, weight, K, family, reg_covar, rng))
-    results: list[Result] = []
+    labels = partitions(X, weight, K, rng)
+    runners: Iterable[Params] = contenders(sample, labels, K, family, reg_covar)
+    n_kept, results = len(labels), []
     for n_iter in RACE_ROUNDS:
-        results = []
+        n_kept, results = -(-n_kept // 2), []
         for params in runners:
-            try:
-                result = run(sample, params, covariance=family.name, reg_covar=reg_covar, tol=RACE_TOL, max_iter=n_iter)
-            except FitInterrupted as interrupt:
-                raise FitInterrupted(None) from interrupt
-            if result.status is not Status.DEGENERATE and not collapsed(result.params, covariance):
-                results.append(result)
-        results.sort(key=lambda result: -result.loglik)  # stable: of equals the first
-        runners = [result.params for result in results[: -(-len(results) // 2)]]
+            result = run(sample, params, covariance=family.name, reg_covar=reg_covar, tol=RACE_TOL, max_iter=n_iter)
+            if result.status is not Status.DEGENERATE and not collapsed(result, covariance):
+                results = sorted([*results, result], key=lambda result: -result.loglik)[:n_kept]  # of equals the first
+        runners = [result.params for result in results]
     if not results:
-        return from_kmeans(source, K, family.shape(K, source.n_features), rng)
+        return None
     best = results[0].params
     order = np.lexsort(best.means.T[::-1])
     return evaluate(sample, permuted(best, order))
 
 
-def contenders(
-    X: Array, weight: Array, K: int, family: Covariance, reg_covar: float, rng: np.random.RandomState
-) -> Iterator[Params]:
-    """The mixtures that enter the race: of k-means' labels, each partition once."""
-    seen = set()
+def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+    """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
+    found = {}
     for rows in coordinates(X, weight):
         for _ in range(RACE_STARTS):
             centres = lloyd(rows, weight, seeds(rows, weight, K, rng), max_iter=RACE_LLOYD)
             label = score(ArraySource(rows), at(centres), label=True, distances=True).label
             _, first, label = np.unique(label, return_index=True, return_inverse=True)
             label = first.argsort().argsort()[label]  # numbered as they appear
-            if label.tobytes() in seen:
-                continue
-            seen.add(label.tobytes())
-            stats = moments(X, labels=label, n_components=K, covariance=family.name, sample_weight=weight)
-            with contextlib.suppress(SingularCovarianceError):
-                yield m_step(stats, family.name, reg_covar=reg_covar)
+            found.setdefault(label.tobytes(), label)
+    return list(found.values())
+
+
+def contenders(
+    sample: ArraySource, labels: list[NDArray[np.int64]], K: int, family: Covariance, reg_covar: float
+) -> Iterator[Params]:
+    """The mixtures that enter the race, of each partition one.
+
+    Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
+    rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
+    """
+    tied = COVARIANCES["tied"]
+    first = tied if tied.form == family.form else family
+    for label in labels:
+        stats = moments(sample.X, labels=label, n_components=K, covariance=first.name, sample_weight=sample.weight)
+        with contextlib.suppress(SingularCovarianceError):
+            params = m_step(stats, first.name, reg_covar=reg_covar)
+            if first is not family:
+                one = run(sample, params, covariance=first.name, reg_covar=reg_covar, tol=RACE_TOL, max_iter=RACE_TIED)
+                stats = evaluate(sample, one.params, family.shape(*params.means.shape))
+                params = m_step(stats, family.name, reg_covar=reg_covar)
+            yield params
 
 
 def coordinates(X: Array, weight: Array) -> list[Array]:
@@ -305,12 +327,18 @@ def coordinates(X: Array, weight: Array) -> list[Array]:
     return [X, standard, white]
 
 
-def collapsed(params: Params, covariance: Array) -> bool:
-    """Whether a component is so narrow, in some direction, that the data lie 1000 standard deviations from it.
+def collapsed(result: Result, covariance: Array) -> bool:
+    """Whether a component is too narrow for its likelihood to mean anything.
 
-    That is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
+    One with a covariance matrix of its own has D rows or fewer (fewer than 2 otherwise), so that only `reg_covar`
+    bounds its density; or the data, whose `covariance` is given, lie 1000 standard deviations from a component. That
+    is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
     """
-    factor = params.factor
+    factor, stats = result.params.factor, result.stats
+    shared, D = factor.shape[0] == 1, factor.shape[-1]
+    rows = stats.s0 * (stats.n_rows / stats.sum_w)
+    if not shared and rows.min() < (D + 1 if factor.shape[-2] > 1 else 2):
+        return True
     if factor.shape[-2] == 1:
         distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
     else:

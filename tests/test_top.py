@@ -10,7 +10,7 @@ from fastem import GaussianMixture
 
 
 def _model(k, covariance_type="full", d=3, seed=0):
-    mixture = make_mixture(300, d, k, spacing=1.0, seed=seed)
+    mixture = make_mixture(max(300, k), d, k, spacing=1.0, seed=seed)
     covariances = natural(mixture.covariances, covariance_type, mixture.weights)
     return GaussianMixture.from_parameters(mixture.weights, mixture.means, covariances, covariance_type)
 
