@@ -377,7 +377,8 @@ class GaussianMixture(Estimator):
         Examples
         --------
         >>> import fastem
-        >>> model = fastem.GaussianMixture.from_parameters([0.2, 0.3, 0.5], [[0.0], [1.0], [9.0]], [1.0] * 3, "spherical")
+        >>> means, variances = [[0.0], [1.0], [9.0]], [1.0, 1.0, 1.0]
+        >>> model = fastem.GaussianMixture.from_parameters([0.2, 0.3, 0.5], means, variances, "spherical")
         >>> indices, values = model.predict_top([[0.0], [8.0]], 2)
         >>> indices, values.round(3)
         (array([[0, 1],
