@@ -316,7 +316,7 @@ def _demonstrate(name, seed, covariance, remedy):
         assert any(event.what == "short" for event in model.fit_report_.events)
 
 
-START = "kmeans"
+START = "auto"
 
 
 @pytest.mark.parametrize("name", CLASSES)
