@@ -1,4 +1,4 @@
-"""The command line: ``fastem fit``, ``predict``, ``score``, ``sample`` and ``info``.
+"""The command line: ``fastem fit``, ``predict``, ``score``, ``sample``, ``info`` and ``warmup``.
 
 Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
 1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C.
@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ try:
     import typer
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.table import Table
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
@@ -27,6 +28,7 @@ from fastem import __version__, datasets, files, plot, tables
 from fastem.covariance import variances
 from fastem.estimator import GaussianMixture
 from fastem.model import Params
+from fastem.warmup import warmup
 
 Array = npt.NDArray[Any]
 
@@ -81,8 +83,24 @@ def fit(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
     max_iter: Annotated[int, typer.Option(min=0, help="Iterations at most.")] = 100,
-    tol: Annotated[float, typer.Option(min=0.0, help="Stop at this change of the mean log-likelihood.")] = 1e-3,
+    tol: Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")] = 1e-3,
     reg_covar: Annotated[float, typer.Option(min=0.0, help="Added to the variances.")] = 1e-6,
+    regularization: Annotated[
+        Literal["ridge", "map", "floor", "ratio"] | None,
+        typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
+    ] = None,
+    on_collapse: Annotated[
+        Literal["reseed", "drop"],
+        typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
+    ] = "reseed",
+    criterion: Annotated[
+        Literal["change", "aitken", "parameters"],
+        typer.Option(help="What --tol bounds: change, estimated remaining gain, or largest change of a parameter."),
+    ] = "change",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
@@ -106,10 +124,16 @@ def fit(
             n_init=n_init,
             init_params=init,
             random_state=seed,
+            regularization=regularization,
+            on_collapse=on_collapse,
+            criterion=criterion,
+            noise=noise,
             n_threads=threads,
         )
         with _progress(max_iter) as callback:
             model.fit(X, sample_weight=sample_weight, callback=callback)
+        if verbose:
+            typer.echo(str(model.fit_report_), err=True)
         if output is not None:
             files.save(model, output, feature_names=names)
         if labels is not None:
@@ -136,7 +160,8 @@ def predict(
         model, X = _read_for_model(model_file, file, columns)
         model.set_params(n_threads=threads)
         if proba:
-            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
+            noise = ["p_noise"] if hasattr(model, "noise_box_") else []
+            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))] + noise)
         else:
             _write(output, model.predict(X), ["label"])
 
@@ -180,6 +205,25 @@ def info(model_file: ModelFile) -> None:
         _print_pairs([("components", str(K)), ("features", str(D)), ("dtype", str(model.means_.dtype))])
         _print_pairs(_ending(model))
         _print_pairs([(k, str(v)) for k, v in files.plain_parameters(model).items() if v is not None])
+
+
+@app.command("warmup")
+def compile_ahead(
+    dtype: Annotated[
+        Literal["float64", "float32"] | None, typer.Option(help="Only what tables of this kind need (default: all).")
+    ] = None,
+) -> None:
+    """Compile everything now, so that no later command or fit has to."""
+    with _reporting():
+        with _bar(TextColumn("compiling"), MofNCompleteColumn(), BarColumn()) as update:
+            progress = update and (lambda done, total: update(completed=done, total=total))
+            ready = warmup(("float64", "float32") if dtype is None else (dtype,), progress)
+        if ready.folder is None:
+            raise OSError(
+                f"compiled in {ready.seconds:.1f} s, but for this process only: Numba can write to no folder, the disk "
+                "is full, or the cache is damaged. Set NUMBA_CACHE_DIR to a new folder"
+            )
+        _print_pairs([("ready after", f"{ready.seconds:.1f} s"), ("compiled code", str(ready.folder))])
 
 
 def main() -> None:
@@ -271,6 +315,9 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
     for k, weight in enumerate(params.weights):
         cells = [f"{params.means[k, j]:.5g} ({sd[k, j]:.3g})" for j in range(shown)]
         table.add_row(str(k), f"{weight:.4f}", *cells)
+    if params.noise is not None:
+        cells = [f"uniform, {low:.5g} to {high:.5g}" for low, high in model.noise_box_.T[:shown]]
+        table.add_row("noise", f"{params.noise.weight:.4f}", *cells)
     console.print(table)
 
 
@@ -292,7 +339,7 @@ def _ending(model: GaussianMixture) -> list[tuple[str, str]]:
     return [
         ("iterations", str(model.n_iter_)),
         ("converged", "yes" if model.converged_ else "no"),
-        ("status", model.status_.value),
+        ("status", model.status_.advice),
     ]
 
 
@@ -303,21 +350,21 @@ def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 @contextmanager
 def _progress(max_iter: int) -> Iterator[Callable[[int, float, Params], None] | None]:
-    """Give a callback that moves a progress bar; None where standard error is not a terminal."""
+    """Give a callback for a fit that moves a progress bar, or None."""
+    bound = TextColumn("mean log-likelihood {task.fields[bound]:.6f}")
+    columns = TextColumn("iteration"), MofNCompleteColumn(), BarColumn(), bound
+    with _bar(*columns, total=max_iter, bound=float("nan")) as update:
+        yield update and (lambda iteration, bound, _: update(completed=iteration, bound=bound))
+
+
+@contextmanager
+def _bar(*columns: ProgressColumn, **fields: Any) -> Iterator[Callable[..., None] | None]:
+    """Give a function that moves a progress bar; None where standard error is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
-    bar = Progress(
-        TextColumn("iteration"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("mean log-likelihood {task.fields[bound]:.6f}"),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("fit", total=max_iter, bound=float("nan"))
-        yield lambda iteration, bound, _: bar.update(task, completed=iteration, bound=bound)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield partial(bar.update, bar.add_task("", **fields))
 
 
 @contextmanager

@@ -5,29 +5,25 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import (
-    COVARIANCES,
-    Covariance,
-    SingularCovarianceError,
-    factorise,
-    inverse_triangular,
-    m_step,
-    tolerance,
-)
-from fastem.em import FitInterrupted, at, evaluate, moments, run, score
+from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, tolerance
+from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, score
 from fastem.estep import HARD, RESP, Accumulator
-from fastem.model import Array, Params, Result, Stats, Status, permuted
+from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
+from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
+from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
 
 SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
 MAX_LLOYD = 300
+CLUTTER_ROWS, NEIGHBOURS = 5000, 10
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
 RACE_STARTS = 4  # per system of coordinates
@@ -47,16 +43,16 @@ class Given(NamedTuple):
     weights : (K,) or None
     means : (K, D) or None
     precisions : (covariances, factor), canonical shapes, or None
+    noise : its component at the start, or None if there is none to be
     """
 
     weights: Array | None = None
     means: Array | None = None
     precisions: tuple[Array, Array] | None = None
+    noise: Noise | None = None
 
 
-def start(
-    source: Source, K: int, family: Covariance, reg_covar: float, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
+def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
 
     Raises
@@ -64,17 +60,23 @@ def start(
     SingularCovarianceError
         with the cause: which column or component
     """
+    if given.noise is None:
+        return clusters(source, K, m_step, init, rng, given)
+    params = clusters(without_clutter(source, rng), K, m_step, init, rng, given)
+    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+
+
+def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
+    """`start` without noise."""
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
     if init == "auto":
-        stats = race(source, K, family, reg_covar, rng)
+        stats = race(source, K, m_step, rng)
     else:
-        stats = INITIALISERS[init](source, K, family.shape(K, source.n_features), rng)
-    with np.errstate(all="ignore"):
-        weights, means, covariances = family.estimate(stats, reg_covar)
+        stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    weights, means, covariances = m_step.estimate(stats)
     try:
-        zero = tolerance(source.n_features, reg_covar)
-        precisions = given.precisions or (covariances, factorise(covariances, zero))
+        precisions = given.precisions or (covariances, m_step.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
     n_distinct = len(np.unique(means, axis=0))
@@ -83,7 +85,7 @@ def start(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=5,
+            stacklevel=6,
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
@@ -112,13 +114,6 @@ def cause(source: Source, stats: Stats) -> str:
             f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
         )
     return "The rows of a component lie in a subspace."
-
-
-def overall(source: Source, shape: tuple[int, ...]) -> Stats:
-    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first, _ = source.sample(1, np.random.RandomState(0))
-    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
-    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
 def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
@@ -182,6 +177,34 @@ def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: in
     return X[first], np.add.reduceat(weight, first)
 
 
+def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
+    """A sample of the rows, weighted by the probability that they are no clutter: where a fit with noise starts from.
+
+    A row in a region of density lambda has its k-th neighbour at a distance whose D-th power, times lambda, has a
+    gamma distribution of shape k. Two densities, that of the clutter and that of the rest, are found by EM: Byers &
+    Raftery (1998), J. Am. Stat. Assoc. 93, 577-584, eqs. 2-4.
+    """
+    from scipy.spatial import cKDTree  # a quarter of fastem's own import time
+    from scipy.special import expit
+
+    X, weight = distinct_sample(source, 1, rng, CLUTTER_ROWS)
+    low, high = X.min(axis=0), X.max(axis=0)
+    scaled = (X - low) / (high - low)
+    k = min(NEIGHBOURS, len(X) - 1)
+    distance = cKDTree(scaled).query(scaled, k=[k + 1])[0][:, 0]
+    log_distance = np.log(np.maximum(distance, np.finfo(np.float64).tiny))
+    log_volume = X.shape[1] * (log_distance - np.median(log_distance))
+    volume, clean = np.exp(np.minimum(log_volume, 600.0)), (log_volume < 0).astype(np.float64)
+    for _ in range(100):
+        dense, sparse = weight * clean, weight * (1 - clean)
+        if not (dense.any() and sparse.any()):  # one density explains all
+            return ArraySource(X, weight)
+        rates = [k * part.sum() / (part @ volume) for part in (dense, sparse)]
+        log_odds = np.log(dense.sum() / sparse.sum()) + k * np.log(rates[0] / rates[1])
+        clean = expit(log_odds - (rates[0] - rates[1]) * volume)
+    return ArraySource(X, weight * clean)
+
+
 def draw(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
     """n indices with probability proportional to `mass`, by the inverse of the cumulated mass."""
     cumulated = np.cumsum(mass)
@@ -235,37 +258,40 @@ def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4, max_iter: 
     return centres
 
 
-def race(source: Source, K: int, family: Covariance, reg_covar: float, rng: np.random.RandomState) -> Stats:
+def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
 
     k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
     standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
-    likelihood, which can be compared because all are densities of the same rows, decides. Successive halving (Karnin,
-    Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on. A component that collapses, or whose
-    labels have no covariance, puts its fit out of the race; if none is left, the start is that of `from_kmeans`.
+    likelihood, which can be compared because all are densities of the same rows (or the objective of the remedy in
+    use), decides. Successive halving (Karnin, Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on.
+    Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
+    none is left, the start is that of `from_kmeans`.
     """
     try:
-        best = winner(source, K, family, reg_covar, rng)
+        best = winner(source, K, m_step, rng)
     except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
         raise FitInterrupted(None) from interrupt
-    return from_kmeans(source, K, family.shape(K, source.n_features), rng) if best is None else best
+    return from_kmeans(source, K, m_step.family.shape(K, source.n_features), rng) if best is None else best
 
 
-def winner(source: Source, K: int, family: Covariance, reg_covar: float, rng: np.random.RandomState) -> Stats | None:
+def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
     """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
     X, weight = distinct_sample(source, K, rng, RACE_ROWS)
     sample = ArraySource(X, weight)
     total = overall(sample, (1, X.shape[1], X.shape[1]))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
     labels = partitions(X, weight, K, rng)
-    runners: Iterable[Params] = contenders(sample, labels, K, family, reg_covar)
-    n_kept, results = len(labels), []
+    runners: Iterable[Params] = contenders(sample, labels, K, m_step)
+    stop, n_kept = Stop("change", RACE_TOL), len(labels)
+    results: list[Result] = []
     for n_iter in RACE_ROUNDS:
         n_kept, results = -(-n_kept // 2), []
         for params in runners:
-            result = run(sample, params, covariance=family.name, reg_covar=reg_covar, tol=RACE_TOL, max_iter=n_iter)
-            if result.status is not Status.DEGENERATE and not collapsed(result, covariance):
-                results = sorted([*results, result], key=lambda result: -result.loglik)[:n_kept]  # of equals the first
+            result = climb(sample, params, m_step, stop=stop, max_iter=n_iter)
+            sound = m_step.remedy.monotone or not collapsed(result, covariance)
+            if sound and result.status is not Status.DEGENERATE:  # sorted keeps the first of equals first
+                results = sorted([*results, result], key=lambda result: -result.history[-1])[:n_kept]
         runners = [result.params for result in results]
     if not results:
         return None
@@ -276,7 +302,7 @@ def winner(source: Source, K: int, family: Covariance, reg_covar: float, rng: np
 
 def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
     """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
-    found = {}
+    found: dict[bytes, NDArray[np.int64]] = {}
     for rows in coordinates(X, weight):
         for _ in range(RACE_STARTS):
             centres = lloyd(rows, weight, seeds(rows, weight, K, rng), max_iter=RACE_LLOYD)
@@ -287,24 +313,23 @@ def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> l
     return list(found.values())
 
 
-def contenders(
-    sample: ArraySource, labels: list[NDArray[np.int64]], K: int, family: Covariance, reg_covar: float
-) -> Iterator[Params]:
+def contenders(sample: ArraySource, labels: list[NDArray[np.int64]], K: int, m_step: MStep) -> Iterator[Params]:
     """The mixtures that enter the race, of each partition one.
 
     Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
     rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
     """
-    tied = COVARIANCES["tied"]
-    first = tied if tied.form == family.form else family
+    family, tied = m_step.family, COVARIANCES["tied"]
+    first = replace(m_step, family=tied) if tied.form == family.form else m_step
     for label in labels:
-        stats = moments(sample.X, labels=label, n_components=K, covariance=first.name, sample_weight=sample.weight)
+        stats = moments(
+            sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
+        )
         with contextlib.suppress(SingularCovarianceError):
-            params = m_step(stats, first.name, reg_covar=reg_covar)
-            if first is not family:
-                one = run(sample, params, covariance=first.name, reg_covar=reg_covar, tol=RACE_TOL, max_iter=RACE_TIED)
-                stats = evaluate(sample, one.params, family.shape(*params.means.shape))
-                params = m_step(stats, family.name, reg_covar=reg_covar)
+            params = first(stats)
+            if first.family != family:
+                shared = climb(sample, params, first, stop=Stop("change", RACE_TOL), max_iter=RACE_TIED).params
+                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape)))
             yield params
 
 

@@ -167,7 +167,7 @@ def test_ctrl_c_in_the_race(monkeypatch):
         raise fastem.FitInterrupted("a result of a sample")
 
     data = Labelled(*loud_noise(300))
-    monkeypatch.setattr(init, "run", interrupted)
+    monkeypatch.setattr(init, "climb", interrupted)
     with pytest.raises(fastem.FitInterrupted) as caught:
         _auto(3).fit(data.X)
     assert caught.value.result is None

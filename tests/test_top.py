@@ -67,6 +67,18 @@ def test_far_points():
     np.testing.assert_array_equal(values, [[1.0, 0.0]] * 3)
 
 
+def test_noise():
+    """The noise component is one more of those that compete, and has the label that predict gives it."""
+    X = np.r_[make_mixture(300, 2, 2).X, np.random.default_rng(0).uniform(-40, 40, (60, 2))]
+    model = GaussianMixture(2, noise=True, random_state=0).fit(X)
+    indices, values = model.predict_top(X, 3)
+    np.testing.assert_array_equal(indices[:, 0], model.predict(X))
+    assert set(indices[0]) == {-1, 0, 1}
+    np.testing.assert_array_equal(values, np.take_along_axis(model.predict_proba(X), indices, axis=1))
+    with pytest.raises(ValueError, match="m must be"):
+        model.predict_top(X, 4)
+
+
 @pytest.mark.parametrize("m", [0, -1, 5, 10**9, 1.0, True, "2", None])
 def test_refused(m):
     with pytest.raises(ValueError, match=r"m must be an int in \[1, 4\], as there are 4 components"):
