@@ -220,6 +220,19 @@ def test_never_falls_on_many(remedy, covariance):
         _never_falls(name, seed, covariance, remedy)
 
 
+@pytest.mark.parametrize("covariance", TYPES)
+@pytest.mark.parametrize("remedy", regularize.REMEDIES)
+def test_any_start_is_made_feasible(remedy, covariance):
+    """A spike as a start: within the constraint from the first pass, so that no pass falls."""
+    X, _ = problem("duplicates", 0)
+    stats = fastem.moments(X, labels=np.arange(len(X)) % 2, covariance=covariance)
+    start = fastem.m_step(stats, covariance)
+    spike = start._replace(means=X[:2].copy(), covariances=start.covariances * 1e-14, factor=start.factor * 1e7)
+    result = fastem.em(X, spike, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
+    assert result.status is fastem.Status.MAX_ITER
+    assert not any(event.what == "fell" for event in result.events)
+
+
 def test_reg_covar_does_fall():
     """What the others are for; and a check that the tolerance is not too wide to see a fall."""
     falls = 0.0
