@@ -220,15 +220,17 @@ def test_never_falls_on_many(remedy, covariance):
         _never_falls(name, seed, covariance, remedy)
 
 
-@pytest.mark.parametrize("covariance", TYPES)
-@pytest.mark.parametrize("remedy", regularize.REMEDIES)
+@pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("remedy", ["floor", "ratio"])
 def test_any_start_is_made_feasible(remedy, covariance):
-    """A spike as a start: within the constraint from the first pass, so that no pass falls."""
+    """A spike on equal rows as a start, higher than what the constraint allows: no pass falls from it."""
     X, _ = problem("duplicates", 0)
     stats = fastem.moments(X, labels=np.arange(len(X)) % 2, covariance=covariance)
     start = fastem.m_step(stats, covariance)
-    spike = start._replace(means=X[:2].copy(), covariances=start.covariances * 1e-14, factor=start.factor * 1e7)
+    size = np.array([1.0, 1e-14])[:, None, None]
+    spike = start._replace(means=X[[-1, 0]], covariances=start.covariances * size, factor=start.factor / np.sqrt(size))
     result = fastem.em(X, spike, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
+    assert fastem.accumulate(X, spike).loglik / len(X) > result.history[-1]
     assert result.status is fastem.Status.MAX_ITER
     assert not any(event.what == "fell" for event in result.events)
 
