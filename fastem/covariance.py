@@ -5,6 +5,7 @@ To add a family is to add an entry to COVARIANCES, at the bottom.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -233,13 +234,14 @@ def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, pr
     (array([ 1., 11.]), array([1., 1.]))
     """
     family = find(covariance)
+    if not isinstance(stats, Stats):
+        raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
     if stats.s2.shape != family.shape(*stats.s1.shape):
         raise ValueError(
             f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
             f"statistics have {stats.s2.shape}: make them with the same covariance"
         )
-    if not 0 <= reg_covar < np.inf:
-        raise ValueError(f"reg_covar must be in [0, inf); got {reg_covar!r}")
+    check_bound("reg_covar", reg_covar)
     weights, means, covariances = family.estimate(stats, reg_covar)
     if previous is not None and reg_covar == 0 and not family.shared:
         empty = stats.s0 <= nothing(stats)
@@ -247,9 +249,16 @@ def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, pr
     return Params(weights, means, covariances, factorise(covariances, tolerance(means.shape[-1], reg_covar)))
 
 
+def check_bound(name: str, value: Any) -> None:
+    """ValueError unless `value` is a finite number of at least 0."""
+    is_real = isinstance(value, numbers.Real)
+    if not is_real or not 0 <= value < np.inf:
+        raise ValueError(f"{name} must be in [0, inf); got {value!r}")
+
+
 def find(covariance: str) -> Covariance:
     """The family of this name; ValueError if there is none."""
-    if covariance not in COVARIANCES:
+    if not isinstance(covariance, str) or covariance not in COVARIANCES:
         raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
     return COVARIANCES[covariance]
 

@@ -87,20 +87,22 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
     array([[0., 5.]])
     """
     D = model.params_.means.shape[1]  # or NotFittedError
-    names = getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names
-    if len(names) not in (0, D):
-        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {len(names)}")
+    names = np.array(getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names, dtype=str)
+    if names.shape not in ((0,), (D,)):
+        found = len(names) if names.ndim == 1 else f"an array of shape {names.shape}"
+        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {found}")
     mixture = (model.weights_, model.means_, model.covariances_)
+    family = model._family().name  # of the fit, whatever covariance_type has been set to since
     # Refused now rather than when it is read.
-    GaussianMixture.from_parameters(*mixture, model.covariance_type)
+    GaussianMixture.from_parameters(*mixture, family)
     target = Path(path)
     check_output(target, MODEL_ENDINGS)
     arrays: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         **dict(zip(("weights", "means", "covariances"), mixture, strict=True)),
-        "covariance_type": model.covariance_type,
-        "feature_names": np.array(names, dtype=str),
+        "covariance_type": family,
+        "feature_names": names,
         "parameters": json.dumps(plain_parameters(model)),
         "lower_bound": model.lower_bound_,
         "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
