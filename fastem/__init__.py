@@ -8,6 +8,7 @@ from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.model import Params, Result, Stats, Status
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
+from fastem.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -31,4 +32,5 @@ __all__ = [
     "moments",
     "plot",
     "save",
+    "warmup",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,17 @@ def _given_components(n_components: Any) -> int | None:
     if not isinstance(n_components, numbers.Integral) or n_components < 1:
         raise ValueError(f"n_components must be an int in [1, inf); got {n_components!r}")
     return int(n_components)
+
+
+def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
+    """Names of dtypes that rows can have in kernels."""
+    try:
+        names = [np.dtype(dtype).name for dtype in ([dtypes] if isinstance(dtypes, str) else dtypes)]
+    except TypeError:
+        names = []
+    if not names or not set(names) <= {"float64", "float32"}:
+        raise ValueError(f"dtypes must be 'float64', 'float32' or both; got {dtypes!r}")
+    return names
 
 
 # --- feature names ------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ ORDER = [
     "kernels",
     "estep",
     "validate",
+    "warmup",
     "em",
     "init",
     "tables",
