@@ -16,6 +16,7 @@ from scipy.linalg import lapack
 from fastem.model import Array, Params, Stats, outer
 
 EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, and its inverse overflows
 
 
 class SingularCovarianceError(ValueError):
@@ -137,7 +138,7 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
     Parameters
     ----------
     covariances : (..., K|1, D|1, D|1)
-    zero : a Cholesky pivot at or below zero * variance counts as zero
+    zero : a Cholesky pivot at or below zero * variance counts as zero, as does a subnormal one
 
     Raises
     ------
@@ -146,14 +147,15 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
     """
     failed = np.zeros(covariances.shape[:-2], dtype=bool)
     if covariances.shape[-2] == 1:
-        failed |= ~((covariances > 0) & (covariances < np.inf)).all(axis=(-2, -1))
+        failed |= ~((covariances >= TINY) & (covariances < np.inf)).all(axis=(-2, -1))
         factor = 1.0 / np.sqrt(np.where(failed[..., None, None], 1.0, covariances))
     else:
         chol = np.empty_like(covariances)
         for index in np.ndindex(failed.shape):
             chol[index], info = lapack.dpotrf(covariances[index], lower=1, clean=1)
             pivots = np.diagonal(chol[index]) ** 2
-            failed[index] = info != 0 or not (pivots > zero * np.diagonal(covariances[index])).all()
+            least = np.maximum(zero * np.diagonal(covariances[index]), TINY)
+            failed[index] = info != 0 or not (pivots > least).all()
         factor = inverse_triangular(np.where(failed[..., None, None], np.eye(chol.shape[-1]), chol))
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
