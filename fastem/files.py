@@ -160,10 +160,10 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
 
 def plain_parameters(model: GaussianMixture) -> dict[str, Any]:
     """Return the constructor's parameters that are numbers, strings or None."""
-    plain = {}
+    plain, known = {}, GaussianMixture().get_params()  # a subclass may have more, which `load` could not set
     for name, value in model.get_params().items():
         value = value.item() if isinstance(value, np.generic) else value
-        if name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
+        if name in known and name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
             plain[name] = value
     return plain
 

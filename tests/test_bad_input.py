@@ -712,6 +712,12 @@ def defused(make):
         assert not os.path.exists("exploded")
 
 
+class Wider(GaussianMixture):
+    def __init__(self, n_components=2, random_state=0, extra=1):
+        super().__init__(n_components, random_state=random_state)
+        self.extra = extra
+
+
 def npy(array):
     stream = io.BytesIO()
     np.save(stream, array)
@@ -804,6 +810,10 @@ CASES |= {
     "save, names of two axes": (
         lambda: fastem.save(model(), "m.npz", feature_names=[["a"], ["b"], ["c"]]),
         (ValueError, r"3 names, .* shape \(3, 1\)"),
+    ),
+    "save, a subclass with a parameter of its own": (
+        lambda: (fastem.save(Wider().fit(X), "w.npz"), fastem.load("w.npz").score(X))[1],
+        lambda: Wider().fit(X).score(X),
     ),
     "save, covariance_type changed": (
         lambda: (fastem.save(changed(covariance_type="tied"), "t.npz"), fastem.load("t.npz").score(X))[1],
