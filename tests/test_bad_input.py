@@ -31,8 +31,9 @@ from helpers import COLLAPSED, TYPES, natural
 from sklearn.mixture import GaussianMixture as Peer
 
 import fastem
-from fastem import FitInterrupted, GaussianMixture, Params, SingularCovarianceError
+from fastem import FitInterrupted, GaussianMixture, Params, SingularCovarianceError, _jit
 from fastem.files import ModelFileError
+from fastem.kernels import mixture
 
 RTOL = 1e-9  # of an entry and of the largest in its array
 LIMIT = 60.0  # seconds; a case takes milliseconds, unless a kernel has to be compiled for it
@@ -247,6 +248,13 @@ CASES |= {
             (ValueError, "values of X are too large"),
         )
         for scale, family in product((1e153, 1e200, 1e306), TYPES)
+    },
+    **{
+        f"too small: 1e-158, {family}": (
+            lambda family=family: fit(X * 1e-158, covariance_type=family, reg_covar=0.0),
+            (SingularCovarianceError, "scale the input data"),
+        )
+        for family in TYPES
     },
     "too large: one row": (lambda: fit(put(X, 1.7e308)), (ValueError, "values of X are too large")),
     "too large: a pair of rows": (
@@ -642,6 +650,14 @@ def interrupted(sig, error):
     fit(rows, 9, tol=0.0, max_iter=10**9, callback=callback, **start_of(9))
 
 
+def fit_in_a_handler():
+    """A signal's handler that scores while the thread that it interrupts compiles: as if nothing were compiled yet."""
+    want = model().score(X)
+    with _jit._compiling:
+        mixture.score._compiled.clear()
+        return model().score(X) - want
+
+
 def start_of(k):
     """A start that needs no k-means."""
     return {"weights_init": ONES[:k] / k, "means_init": X[:k], "precisions_init": np.array([EYE] * k)}
@@ -660,6 +676,7 @@ CASES |= {
     "callback says stop": (lambda: fit(callback=lambda *_: True).status_.name, "INTERRUPTED"),
     "callback fits": (lambda: fit(callback=lambda *_: fit() and None).means_, lambda: model().means_),
     "callback spoils the parameters": (lambda: fit(callback=spoil).means_, lambda: model().means_),
+    "a fit in a signal's handler, while compiling": (fit_in_a_handler, 0.0),
     "callback of em raises": (
         lambda: fastem.em(X, params(), callback=lambda *_: throw(StopError("enough"))),
         (StopError, "enough"),
