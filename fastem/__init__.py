@@ -1,12 +1,13 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
 from fastem import plot
-from fastem.covariance import SingularCovarianceError, m_step
+from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.model import Params, Result, Stats, Status
+from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
 from fastem.warmup import warmup
 
@@ -14,11 +15,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "EigenvalueFloor",
+    "EigenvalueRatio",
     "FitInterrupted",
     "GaussianMixture",
+    "InverseWishart",
     "NotFittedError",
     "Params",
     "Result",
+    "Ridge",
     "SingularCovarianceError",
     "Stats",
     "Status",

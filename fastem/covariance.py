@@ -86,7 +86,7 @@ class Covariance:
         """
         s0, s1, s2 = stats.s0, stats.s1, stats.s2
         nk = s0 + nothing(stats)
-        weights = nk / nk.sum(axis=-1, keepdims=True)
+        weights = nk / (nk.sum(axis=-1, keepdims=True) + (stats.noise.weight if stats.noise else 0.0))
         step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
         moved = (2 * nk - s0)[..., None] * step
         scatter = s2 - outer(moved, step, s2.shape)
@@ -201,54 +201,6 @@ def log_norm(params: Params) -> Array:
     diagonal = variances(params.factor)
     log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
     return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
-
-
-@np.errstate(all="ignore")
-def m_step(stats: Stats, covariance: str = "full", *, reg_covar: float = 0.0, previous: Params | None = None) -> Params:
-    """The M-step: the mixture that maximises the expected complete-data log-likelihood.
-
-    Parameters
-    ----------
-    stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
-    covariance : "full", "tied", "diag" or "spherical"
-    reg_covar : added to every variance
-    previous : Params, optional
-        with ``reg_covar=0``, where a component without rows takes its covariance from (it has none of its own)
-
-    Returns
-    -------
-    Params
-
-    Raises
-    ------
-    SingularCovarianceError
-        (a ValueError) if a covariance is not positive definite. With ``reg_covar=0`` a Cholesky pivot of less
-        than (D + 8) eps of the variance counts as zero
-    ValueError
-        if the statistics are those of another family, or reg_covar is negative or not finite
-
-    Examples
-    --------
-    >>> import numpy as np, fastem
-    >>> X = np.array([[0.0], [2.0], [10.0], [12.0]])
-    >>> params = fastem.m_step(fastem.moments(X, labels=[0, 0, 1, 1]))
-    >>> params.means.ravel(), params.covariances.ravel()
-    (array([ 1., 11.]), array([1., 1.]))
-    """
-    family = find(covariance)
-    if not isinstance(stats, Stats):
-        raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
-    if stats.s2.shape != family.shape(*stats.s1.shape):
-        raise ValueError(
-            f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
-            f"statistics have {stats.s2.shape}: make them with the same covariance"
-        )
-    check_bound("reg_covar", reg_covar)
-    weights, means, covariances = family.estimate(stats, reg_covar)
-    if previous is not None and reg_covar == 0 and not family.shared:
-        empty = stats.s0 <= nothing(stats)
-        covariances[empty] = previous.covariances[empty]
-    return Params(weights, means, covariances, factorise(covariances, tolerance(means.shape[-1], reg_covar)))
 
 
 def check_bound(name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from fastem.kernels import mixture as kernel
 from fastem.kernels.lanes import aligned
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model import Array, Params, Stats, outer
+from fastem.model import Array, Noise, Params, Stats, outer
 from fastem.sources import Block
 
 __all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores"]
@@ -67,6 +67,8 @@ class _Layout:
         with np.errstate(divide="ignore"):  # a component of weight 0 has log_norm -inf
             norm = np.zeros(len(params.means)) if distances else log_norm(params)
         means, factor, D = params.means, params.factor, params.means.shape[1]
+        if params.noise:
+            norm, means, factor = _with_noise(params.noise, norm, means, factor)
         self.centre, self.white = np.zeros(D, self.dtype), np.zeros((0, 0), self.dtype)
         if white:
             self.centre = centre_of(params).astype(self.dtype)
@@ -76,7 +78,7 @@ class _Layout:
             np.ascontiguousarray(array, dtype=self.dtype) for array in (norm, means, factor)
         )
         if not white:  # what the kernel subtracts is what the statistics are about
-            self.origin = self.means.astype(np.float64)
+            self.origin = self.means[: len(self.origin)].astype(np.float64)
         self.K, self.D = self.means.shape
 
     @property
@@ -91,6 +93,14 @@ class _Layout:
         return aligned(shape, self.dtype)
 
 
+def _with_noise(noise: Noise, norm: Array, means: Array, factor: Array) -> tuple[Array, Array, Array]:
+    """Noise as one more component, the last, whose precision is 0: its density is what its norm says, everywhere."""
+    with np.errstate(divide="ignore"):
+        norm = np.append(norm, np.log(noise.weight) + noise.log_density)
+    each = np.broadcast_to(factor, (len(means), *factor.shape[1:]))
+    return norm, np.append(means, means[:1], axis=0), np.append(each, np.zeros_like(each[:1]), axis=0)
+
+
 def centre_of(params: Params) -> Array:
     """The mixture's mean."""
     return np.average(params.means, axis=0, weights=params.weights)
@@ -103,7 +113,7 @@ def may_whiten(params: Params, limit: float) -> bool:
     squared distance of the means from that centre (in standard deviations), and whitened rows eps times
     sum_j |W_ij| |mean_j - centre_j|: `limit` bounds both.
     """
-    if params.factor.shape[0] > 1 or params.factor.shape[1] == 1 or len(params.means) == 1:
+    if params.factor.shape[0] > 1 or params.factor.shape[1] == 1 or len(params.means) == 1 or params.noise:
         return False
     away, factor = params.means - centre_of(params), params.factor[0].T
     return bool(max(((away @ factor) ** 2).sum(axis=1).max(), (np.abs(away) @ np.abs(factor)).max()) <= limit)
@@ -144,6 +154,8 @@ class Accumulator:
         given: NDArray[Any] | None = None,
         distances: bool = False,
     ) -> None:
+        if mode in (LABELS, RESP) or distances:
+            params = params._replace(noise=None)
         self.params, self.mode, self.given, self.distances = params, mode, given, distances
         self.shape = params.covariances.shape if shape is None else shape
         self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
@@ -163,6 +175,7 @@ class Accumulator:
 
     def _n_values(self, white: bool) -> int:
         K, D = self.params.means.shape
+        K += self.params.noise is not None
         rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
         return int(kernel.N_SCALARS + K + ROWS * rows)
 
@@ -193,7 +206,7 @@ class Accumulator:
         if layout.white.size > 0:
             s1, s2 = _unwhitened(layout, s0, sums)
         else:
-            s1, s2 = _unpacked(sums.reshape(K, -1, ROWS), self.form, D)
+            s1, s2 = _unpacked(sums.reshape(K, -1, ROWS)[: len(layout.origin)], self.form, D)
             if self.shape[-1] == 1 and self.form == DIAG:
                 s2 = s2.sum(axis=-1, keepdims=True)
             if self.shape[0] == 1:
@@ -203,7 +216,8 @@ class Accumulator:
         if self.mode == HARD:
             scalars[0] = scalars[1]
         loglik, class_loglik, entropy = (float(v) for v in scalars)
-        return Stats(loglik, class_loglik, entropy, s0, s1, s2, layout.origin.copy(), n_rows)
+        noise = self.params.noise and self.params.noise._replace(weight=float(s0[-1]))
+        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise)
 
 
 def _unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
@@ -250,6 +264,8 @@ class Scores(NamedTuple):
     label : (N,) int64, most probable component
     resp : (N, K) float64, responsibilities
     joint : (N, K) float64, log weight + log density per component
+
+    A noise component is one more, the last.
     """
 
     density: Array = NO_WEIGHT
@@ -265,6 +281,8 @@ class Scorer:
     """
 
     def __init__(self, params: Params, scores: Scores, distances: bool = False) -> None:
+        if distances:
+            params = params._replace(noise=None)
         white = not distances and may_whiten(params, WHITEN_LIMIT[0])
         self.layout, self.scores = _Layout(params, np.float64, distances, white), scores
         self.block_rows = block_rows(self.layout.K, self.layout.D)

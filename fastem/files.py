@@ -11,6 +11,8 @@ array                shape, dtype        content
 ``weights``          (K,), float         float32 or float64, like the next two
 ``means``            (K, D), float
 ``covariances``      by family, float    (K, D, D), (D, D), (K, D) or (K,)
+``noise_weight``     (), float           of the noise component; 0 if there is none
+``noise_box``        (2, D) or (0, 0)    its box, float64
 ``feature_names``    (D,) or (0,), str   empty if the model was fitted without names
 ``parameters``       (), str             JSON: the constructor's other plain parameters, but for n_threads
 ``lower_bound``      (), float           mean log-likelihood of the last iteration
@@ -41,11 +43,11 @@ VERSION = 1
 MODEL_ENDINGS = (".npz",)
 
 _ARRAYS = (
-    *("weights", "means", "covariances", "covariance_type", "feature_names", "parameters"),
+    *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names", "parameters"),
     *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
 )
-# The arrays themselves say the first two; the third belongs to a machine, not to a model.
-_NOT_STORED = ("n_components", "covariance_type", "n_threads")
+# The arrays themselves say the first three; the fourth belongs to a machine, not to a model.
+_NOT_STORED = ("n_components", "covariance_type", "noise", "n_threads")
 
 
 class ModelFileError(ValueError):
@@ -92,9 +94,10 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         found = len(names) if names.ndim == 1 else f"an array of shape {names.shape}"
         raise ValueError(f"feature_names should have {D} names, one for each feature, but got {found}")
     mixture = (model.weights_, model.means_, model.covariances_)
+    noise = (model.noise_weight_, model.noise_box_) if hasattr(model, "noise_box_") else None
     family = model._family().name  # of the fit, whatever covariance_type has been set to since
     # Refused now rather than when it is read.
-    GaussianMixture.from_parameters(*mixture, family)
+    GaussianMixture.from_parameters(*mixture, family, noise)
     target = Path(path)
     check_output(target, MODEL_ENDINGS)
     arrays: dict[str, Any] = {
@@ -102,6 +105,8 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         "version": VERSION,
         **dict(zip(("weights", "means", "covariances"), mixture, strict=True)),
         "covariance_type": family,
+        "noise_weight": noise[0] if noise else 0.0,
+        "noise_box": noise[1] if noise else np.empty((0, 0)),
         "feature_names": names,
         "parameters": json.dumps(plain_parameters(model)),
         "lower_bound": model.lower_bound_,
@@ -148,7 +153,9 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     covariance_type, parameters = (_text(source, arrays, name) for name in ("covariance_type", "parameters"))
     weights, means, covariances = (_floats(source, arrays, name) for name in ("weights", "means", "covariances"))
     try:
-        model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type)
+        box = _floats(source, arrays, "noise_box")
+        noise = (_scalar(source, arrays, "noise_weight", "f"), box) if box.size else None
+        model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type, noise)
         model.set_params(**_parse_parameters(parameters))
     except ValueError as error:
         raise ModelFileError(f"{source}: the arrays do not describe a mixture: {error}") from error

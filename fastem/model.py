@@ -1,4 +1,4 @@
-"""The vocabulary of the package: Params, Stats, Result, Status. NumPy only.
+"""The vocabulary of the package: Params, Stats, Result, Event, Status. NumPy only.
 
 Matrices that belong to components have one canonical shape everywhere below the estimator: ``(K|1, D|1, D|1)``,
 with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
@@ -12,7 +12,8 @@ so that the shape alone says how to compute, by broadcasting, and no other code 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -23,15 +24,37 @@ Array = NDArray[np.float64]
 
 
 class Status(Enum):
-    """Why a fit ended; the value is a sentence of advice."""
+    """Why a fit ended."""
 
-    CONVERGED = "Converged: the mean log-likelihood changed by less than tol."
+    CONVERGED = "Converged: what the stopping criterion measures fell below tol."
     MAX_ITER = "Stopped at max_iter before convergence: raise max_iter or tol, or try other starts."
     DEGENERATE = (
         "A component collapsed: its covariance became singular. The last sound parameters are kept; "
-        "raise reg_covar, lower n_components, or remove duplicated rows."
+        "raise reg_covar, lower n_components, remove duplicated rows, or choose a regularization."
+    )
+    DECREASED = (
+        "The objective fell by more than rounding explains, and the parameters before that are kept: centre and scale "
+        "the data, and look for columns that nearly depend on others."
     )
     INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+
+    @property
+    def advice(self) -> str:
+        """A sentence: what it means and what to do."""
+        return str(self.value)
+
+
+class Noise(NamedTuple):
+    """A component of constant density, for rows that belong to no other: Banfield & Raftery (1993), Biometrics 49, 803.
+
+    Attributes
+    ----------
+    weight : float; among a mixture's parameters its share, among statistics the weight of its rows, sum_n w_n r_n
+    log_density : float, minus the logarithm of the volume of the data's box
+    """
+
+    weight: float
+    log_density: float
 
 
 class Params(NamedTuple):
@@ -39,16 +62,18 @@ class Params(NamedTuple):
 
     Attributes
     ----------
-    weights : (K,) float64, sum to 1
+    weights : (K,) float64, sum to 1, with that of a noise component
     means : (K, D) float64
     covariances : (K|1, D|1, D|1) float64, see the module's docstring
     factor : like covariances: lower triangular, inverse covariance = factor' factor
+    noise : Noise or None
     """
 
     weights: Array
     means: Array
     covariances: Array
     factor: Array
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +90,7 @@ class Stats:
     s2 : (K|1, D|1, D|1) second moments about the origins, in the shape of the covariances they are for
     origin : (K, D) what s1 and s2 are about: the means of the pass
     n_rows : int, rows read, those of weight 0 included
+    noise : Noise or None, the rows of a noise component
     """
 
     loglik: float
@@ -75,11 +101,12 @@ class Stats:
     s2: Array
     origin: Array
     n_rows: int
+    noise: Noise | None = None
 
     @property
     def sum_w(self) -> float:
         """The sum of the rows' weights (their number, if unweighted)."""
-        return float(self.s0.sum())
+        return float(self.s0.sum()) + (self.noise.weight if self.noise else 0.0)
 
     def __add__(self, other: object) -> Stats:
         if not isinstance(other, Stats):
@@ -90,6 +117,9 @@ class Stats:
             raise ValueError(
                 "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
             )
+        mine, others = self.noise, other.noise
+        if (mine and mine.log_density) != (others and others.log_density):
+            raise ValueError("statistics of mixtures with another noise component, or one and none, do not add")
         return Stats(
             self.loglik + other.loglik,
             self.class_loglik + other.class_loglik,
@@ -99,6 +129,7 @@ class Stats:
             self.s2 + other.s2,
             self.origin,
             self.n_rows + other.n_rows,
+            mine and others and Noise(mine.weight + others.weight, mine.log_density),
         )
 
     def __radd__(self, other: object) -> Stats:
@@ -112,7 +143,26 @@ class Stats:
         mass = self.s0[..., None]
         s1 = self.s1 + mass * step
         s2 = self.s2 + outer(self.s1, step, self.s2.shape) + outer(step, s1, self.s2.shape)
-        return Stats(self.loglik, self.class_loglik, self.entropy, self.s0, s1, s2, np.asarray(origin), self.n_rows)
+        return replace(self, s1=s1, s2=s2, origin=np.asarray(origin))
+
+
+class Event(NamedTuple):
+    """Something that a fit went through and its user should know of.
+
+    Attributes
+    ----------
+    iteration : int, the pass over the data at which it happened, from 1
+    what : str, one word
+    components : tuple of int, those that it concerns
+    detail : str
+    change : float, of the objective per row, if that is the event
+    """
+
+    iteration: int
+    what: str
+    components: tuple[int, ...] = ()
+    detail: str = ""
+    change: float = 0.0
 
 
 class Result(NamedTuple):
@@ -123,9 +173,11 @@ class Result(NamedTuple):
     params : Params
     stats : Stats, of the last pass, made under `params`
     loglik : float, total log-likelihood under `params`
-    history : list of float, mean log-likelihood per pass
-    n_iter : int, passes done
+    history : list of float, what EM maximises per row, pass by pass: the mean log-likelihood, under a remedy of
+        `fastem.regularize` with its log prior (up to a constant)
+    n_iter : int, passes done, without those of attempts that were given up
     status : Status
+    events : sequence of Event
     """
 
     params: Params
@@ -134,6 +186,13 @@ class Result(NamedTuple):
     history: list[float]
     n_iter: int
     status: Status
+    events: Sequence[Event] = ()
+
+
+def permuted(params: Params, order: NDArray[np.intp]) -> Params:
+    """The mixture with its components in another order: component k is what `order[k]` was."""
+    covariances, factor = (m if len(m) == 1 else m[order] for m in (params.covariances, params.factor))
+    return Params(params.weights[order], params.means[order], covariances, factor, params.noise)
 
 
 def outer(u: Array, v: Array, shape: tuple[int, ...]) -> Array:

@@ -27,6 +27,7 @@ MAX_NAMED = 7  # components that get a colour of their own, a number and a place
 # yellow, too pale for lines on white, is darkened.
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C7A00")
 _ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 4}  # covers no data
+_NOISE_COLOR = (0.45, 0.45, 0.45, 1.0)
 _OPAQUE_POINTS = 300  # points in scatter plots of more become smaller and more transparent
 
 
@@ -40,7 +41,9 @@ class _Scene(NamedTuple):
     means: Array  # (K, d)
     covariances: Array  # (K, d, d)
     names: list[str]  # d
-    colors: Array  # (K, 4)
+    colors: Array  # (K + 1, 4), the last for noise
+    noise: float  # its weight, 0 if there is none
+    box: Array  # (2, d), where it is
 
 
 def plot_fit(
@@ -197,7 +200,9 @@ def _scene(
         means=np.asarray(params.means, dtype=np.float64)[:, shown],
         covariances=_full_covariances(params)[:, shown][:, :, shown],
         names=[names[j] for j in shown],
-        colors=_colors(K),
+        colors=np.vstack([_colors(K), _NOISE_COLOR]),
+        noise=0.0 if params.noise is None else params.noise.weight,
+        box=getattr(model, "noise_box_", np.zeros((2, D)))[:, shown],
     )
 
 
@@ -286,8 +291,11 @@ def _draw_marginal(ax: "Axes", scene: _Scene, j: int) -> None:
     grid = np.unique(np.concatenate([np.linspace(low, high, 300), own.ravel()]))
     z = (grid[:, np.newaxis] - means) / sd
     densities = scene.weights * np.exp(-0.5 * z * z) / (sd * np.sqrt(2.0 * np.pi))
+    if scene.noise:
+        left, right = scene.box[:, j]
+        densities = np.column_stack([densities, scene.noise / (right - left) * ((grid >= left) & (grid <= right))])
     ax.plot(grid, densities.sum(axis=1), color="black", linewidth=1.8)  # below: it often is one component
-    for density, color in zip(densities.T, scene.colors, strict=True):
+    for density, color in zip(densities.T, scene.colors, strict=False):
         ax.fill_between(grid, density, color=color, alpha=0.15, linewidth=0)
         ax.plot(grid, density, color=color, linewidth=1.0)
     ax.set(xlim=(low, high), ylim=(0.0, None))
@@ -303,13 +311,13 @@ def _draw_pair(ax: "Axes", scene: _Scene, i: int, j: int) -> None:
         scene.points[:, i],
         scene.points[:, j],
         s=20.0 * fade * scene.sample_weight,
-        c=scene.colors[scene.labels],
+        c=scene.colors[scene.labels],  # label -1, noise, has the last
         alpha=0.2 + 0.5 * fade,
         linewidths=0,
         rasterized=True,  # twenty thousand discs make a slow PDF
     )
     covariances = scene.covariances[:, pair][:, :, pair]
-    for mean, covariance, color in zip(scene.means[:, pair], covariances, scene.colors, strict=True):
+    for mean, covariance, color in zip(scene.means[:, pair], covariances, scene.colors, strict=False):
         _draw_ellipses(ax, mean, covariance, color)
     _draw_centres(ax, scene, pair)
     ax.set(xlim=_limits(scene.points[:, i]), ylim=_limits(scene.points[:, j]))
@@ -349,8 +357,10 @@ def _draw_legend(ax: "Axes", scene: _Scene, **place: Any) -> None:
 
     handles: list[Patch | Line2D] = []
     if len(scene.weights) <= MAX_NAMED:
-        for k, (color, weight) in enumerate(zip(scene.colors, scene.weights, strict=True)):
+        for k, (color, weight) in enumerate(zip(scene.colors, scene.weights, strict=False)):
             handles.append(Patch(facecolor=color, label=f"{k} ({100 * weight:.1f} %)"))
+        if scene.noise:
+            handles.append(Patch(facecolor=_NOISE_COLOR, label=f"noise ({100 * scene.noise:.1f} %)"))
     if len(scene.names) != 2:
         handles.append(Line2D([], [], color="black", label="mixture"))
     if handles:

@@ -8,17 +8,21 @@ from __future__ import annotations
 import numpy as np
 
 from fastem.covariance import log_norm
-from fastem.model import Array, Params, Stats, outer
+from fastem.model import Array, Noise, Params, Stats, outer
 
 
 def joint_log_density(X: Array, params: Params) -> Array:
-    """log weight_k + log N(x_n; mean_k, cov_k), (N, K): McLachlan & Peel (2000), eq. 3.1."""
+    """log weight_k + log N(x_n; mean_k, cov_k), (N, K): McLachlan & Peel (2000), eq. 3.1; noise comes last."""
     z = X[:, None, :] - params.means  # (N, K, D)
     if params.factor.shape[-2] > 1:
         y = np.einsum("nkj,...kij->nki", z, np.broadcast_to(params.factor, (z.shape[1], *params.factor.shape[1:])))
     else:
         y = z * params.factor[:, 0]
-    return np.asarray(log_norm(params) - 0.5 * (y**2).sum(axis=-1))
+    joint = log_norm(params) - 0.5 * (y**2).sum(axis=-1)
+    if params.noise:
+        constant = np.log(params.noise.weight) + params.noise.log_density
+        joint = np.column_stack([joint, np.full(len(X), constant)])
+    return np.asarray(joint)
 
 
 def log_density(X: Array, params: Params) -> Array:
@@ -45,7 +49,8 @@ def accumulate(X: Array, params: Params, weight: Array) -> Stats:
     """E-step and sufficient statistics: what the fused pass computes."""
     joint, resp, total = joint_log_density(X, params), responsibilities(X, params), log_density(X, params)
     log_resp = joint - total[:, None]
-    given = moments(X, resp, weight, params.means, params.covariances.shape)
+    K = len(params.means)
+    given = moments(X, resp[:, :K], weight, params.means, params.covariances.shape)
     return Stats(
         float(weight @ total),
         float(weight @ joint.max(axis=1)),
@@ -55,4 +60,5 @@ def accumulate(X: Array, params: Params, weight: Array) -> Stats:
         given.s2,
         given.origin,
         given.n_rows,
+        params.noise and Noise(float(weight @ resp[:, K]), params.noise.log_density),
     )

@@ -20,11 +20,13 @@ from fastem.covariance import (
     from_precisions,
     variances,
 )
-from fastem.model import Array, Params
+from fastem.model import Array, Noise, Params
+from fastem.reseed import ON_COLLAPSE
 from fastem.sources import ArraySource
+from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
-INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
+INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -147,6 +149,20 @@ def check_spread(X: NDArray[Any], sum_w: float) -> None:
         f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
         "Scale the data."
     )
+
+
+def check_box(X: NDArray[Any], weight: Array | None = None) -> Array:
+    """Least and largest values of the columns among rows with a weight, (2, D); ValueError if a column is constant."""
+    rows = X if weight is None else X[weight > 0]
+    box = np.array([rows.min(axis=0), rows.max(axis=0)], dtype=np.float64)
+    if flat := np.flatnonzero(box[0] == box[1]).tolist():
+        raise ValueError(f"noise needs a box with a volume, but column {str(flat)[1:-1]} of X is constant")
+    return box
+
+
+def check_noise_box(box: ArrayLike, D: int) -> Array:
+    """The same of a box that is given."""
+    return check_box(_array("noise_box", box, (2, D)))
 
 
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
@@ -285,8 +301,10 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
+    check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
+    _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
     check_n_threads(estimator.n_threads)
 
 
@@ -294,11 +312,14 @@ def check_params(params: Params) -> Params:
     """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
     if not isinstance(params, Params):
         raise TypeError(f"params must be a fastem.Params, as make_params returns; got {type(params).__name__}")
-    for name, array in params._asdict().items():
+    for name, array in zip(params._fields[:4], params[:4], strict=True):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise TypeError(f"The parameter '{name}' should be an array of floats: make parameters with make_params")
     K, D = _of_shape("means", params.means, _two(params.means)).shape
-    _check_mixing(_of_shape("weights", params.weights, (K,)), 1e-3)
+    if params.noise is not None:
+        check_noise(params.noise)
+    noise = 0.0 if params.noise is None else params.noise.weight
+    _check_mixing(_of_shape("weights", params.weights, (K,)), noise, 1e-3)
     shape = params.covariances.shape
     if len(shape) != 3 or shape[0] not in (1, K) or shape[1:] not in ((D, D), (1, D), (1, 1)):
         raise ValueError(f"The parameter 'covariances' should have the shape of (K|1, D|1, D|1), but got {shape}")
@@ -306,6 +327,14 @@ def check_params(params: Params) -> Params:
     if not (variances(_of_shape("factor", params.factor, shape)) > 0).all():
         raise ValueError("The parameter 'factor' should have a positive diagonal: make parameters with make_params")
     return params
+
+
+def check_noise(noise: Any) -> Noise:
+    """A component of constant density."""
+    weight, log_density = _array("noise", noise, (2,))
+    if not 0 <= weight <= 1:
+        raise ValueError(f"The parameter 'noise' should have a weight in the range [0, 1], but got {weight:.5g}")
+    return Noise(float(weight), float(log_density))
 
 
 def check_n_threads(n_threads: Any) -> int | None:
@@ -329,9 +358,18 @@ def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
 
 
-def _demand(holds: Any, name: str, expected: str, value: Any) -> None:
+def check_choices(caller: str, criterion: Any, on_collapse: Any, regularization: Any) -> None:
+    """Check the names of a stopping criterion and of what becomes of lost components."""
+    for name, value, choices in (("criterion", criterion, CRITERIA), ("on_collapse", on_collapse, ON_COLLAPSE)):
+        among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
+        _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value, caller)
+    if on_collapse == "drop" and regularization is None:
+        raise ValueError("on_collapse='drop' needs a regularization: reg_covar alone follows scikit-learn")
+
+
+def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
     if not holds:
-        raise ValueError(f"The {name!r} parameter of {NAME} must be {expected}. Got {value!r} instead.")
+        raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:
@@ -380,7 +418,11 @@ def check_state(estimator: Any) -> None:
     weights = _array("weights", estimator.weights_, (K,))
     covariances = _array("covariances", estimator.covariances_, shape)
     cholesky = _array("precisions_cholesky", estimator.precisions_cholesky_, shape)
-    sound = (weights >= 0).all() and abs(weights.sum() - 1) < 1e-3
+    noise = 0.0
+    if hasattr(estimator, "noise_box_"):
+        check_noise_box(estimator.noise_box_, D)
+        noise = check_noise((estimator.noise_weight_, 0.0)).weight
+    sound = (weights >= 0).all() and abs(weights.sum() + noise - 1) < 1e-3
     for array in (covariances, cholesky):
         sound = sound and (variances(array.reshape(family.shape(K, D))) > 0).all()
     if not sound:
@@ -411,21 +453,21 @@ def _two(means: ArrayLike) -> tuple[int, int]:
     return (shape[0], shape[1]) if len(shape) == 2 and 0 not in shape else (1, 1)
 
 
-def check_weights(weights: ArrayLike, K: int) -> Array:
-    """Mixture weights as (K,) float64."""
+def check_weights(weights: ArrayLike, K: int, noise: float = 0.0) -> Array:
+    """Mixture weights as (K,) float64; with that of noise they sum to 1."""
     array = _array("weights", weights, (K,))
-    _check_mixing(array, 1e-6)
+    _check_mixing(array, noise, 1e-6)
     return array
 
 
-def _check_mixing(array: Array, tolerance: float) -> None:
+def _check_mixing(array: Array, noise: float, tolerance: float) -> None:
     if (array < 0).any() or (array > 1).any():
         # scikit-learn's tests match its words, which name min and max the wrong way round.
         raise ValueError(
             "The parameter 'weights' should be in the range [0, 1], but got "
             f"max value {array.min():.5f}, min value {array.max():.5f}"
         )
-    if abs(1.0 - array.sum()) > tolerance:
+    if abs(1.0 - array.sum() - noise) > tolerance:
         raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
 
 
@@ -455,15 +497,22 @@ def check_precisions(precisions: ArrayLike, covariance: str, K: int, D: int) -> 
     return from_precisions(check_matrices("precision", precisions, covariance, K, D))
 
 
-def make_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance: str = "full") -> Params:
+def make_params(
+    weights: ArrayLike,
+    means: ArrayLike,
+    covariances: ArrayLike,
+    covariance: str = "full",
+    noise: tuple[float, float] | None = None,
+) -> Params:
     """A mixture from known parameters, checked.
 
     Parameters
     ----------
-    weights : (K,) array-like, sum 1
+    weights : (K,) array-like, sum 1, with that of noise if there is any
     means : (K, D) array-like
     covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
     covariance : "full", "tied", "diag" or "spherical"
+    noise : weight and log density of a component of constant density, optional
 
     Returns
     -------
@@ -487,4 +536,6 @@ def make_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, co
         raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")
     K, D = rows.shape
     matrices = check_matrices("covariance", covariances, covariance, K, D)
-    return Params(check_weights(weights, K), check_means(means, K, D), matrices, factorise(matrices))
+    uniform = None if noise is None else check_noise(noise)
+    shares = check_weights(weights, K, 0.0 if uniform is None else uniform.weight)
+    return Params(shares, check_means(means, K, D), matrices, factorise(matrices), uniform)

@@ -190,7 +190,7 @@ def test_joblib(layer):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_ctrl_c_during_a_long_pass(layer):
-    """2e7 rows, the signal in the middle of the first pass: served within 0.2 s in two of three tries (a busy machine)."""
+    """2e7 rows, the signal in the middle of the first pass: served within 0.2 s, in two of three tries at least."""
     one_pass, delays, without_result = _run(CTRL_C, layer)
     assert one_pass > 1  # else this shows nothing
     assert len(delays) == 3
