@@ -319,7 +319,8 @@ def check_params(params: Params) -> Params:
     if params.noise is not None:
         check_noise(params.noise)
     noise = 0.0 if params.noise is None else params.noise.weight
-    _check_mixing(_of_shape("weights", params.weights, (K,)), noise, 1e-3)
+    weights = _of_shape("weights", params.weights, (K,))
+    _check_mixing(weights, max(noise, 1.0 - weights.sum()), 1e-3)  # less than 1: the noise has been taken out
     shape = params.covariances.shape
     if len(shape) != 3 or shape[0] not in (1, K) or shape[1:] not in ((D, D), (1, D), (1, 1)):
         raise ValueError(f"The parameter 'covariances' should have the shape of (K|1, D|1, D|1), but got {shape}")
