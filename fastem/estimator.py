@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
+from fastem.covariance import Covariance, SingularCovarianceError, find
 from fastem.em import Callback, FitInterrupted, bind_to, collapsed, run, score
 from fastem.estep import Scores
 from fastem.init import Given, start
@@ -344,7 +344,7 @@ class GaussianMixture(Estimator):
 
     def _family(self) -> Covariance:
         """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
-        return COVARIANCES[getattr(self, "_fitted_type", self.covariance_type)]
+        return find(getattr(self, "_fitted_type", self.covariance_type))
 
     def _store(self, params: Params, dtype: np.dtype[Any], box: Array | None = None) -> None:
         self._fitted_type = self.covariance_type
@@ -387,13 +387,14 @@ class GaussianMixture(Estimator):
         K, D = np.shape(self.means_)
         shape = self._family().shape(K, D)
         upper = np.asarray(self.precisions_cholesky_, dtype=np.float64).reshape(shape)
-        return Params(
+        params = Params(
             np.asarray(self.weights_, dtype=np.float64),
             np.asarray(self.means_, dtype=np.float64),
             np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
             upper.swapaxes(-1, -2) if shape[-2] > 1 else upper,
             Noise(self.noise_weight_, log_density_of(self.noise_box_)) if hasattr(self, "noise_box_") else None,
         )
+        return validate.check_params(params)  # they may have been set by hand
 
     def _source(self, X: Any) -> ArraySource:
         validate.check_fitted(self)

@@ -89,23 +89,25 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
     array([[0., 5.]])
     """
     D = model.params_.means.shape[1]  # or NotFittedError
-    names = getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names
-    if len(names) not in (0, D):
-        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {len(names)}")
+    names = np.array(getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names, dtype=str)
+    if names.shape not in ((0,), (D,)):
+        found = len(names) if names.ndim == 1 else f"an array of shape {names.shape}"
+        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {found}")
     mixture = (model.weights_, model.means_, model.covariances_)
     noise = (model.noise_weight_, model.noise_box_) if hasattr(model, "noise_box_") else None
+    family = model._family().name  # of the fit, whatever covariance_type has been set to since
     # Refused now rather than when it is read.
-    GaussianMixture.from_parameters(*mixture, model.covariance_type, noise)
+    GaussianMixture.from_parameters(*mixture, family, noise)
     target = Path(path)
     check_output(target, MODEL_ENDINGS)
     arrays: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         **dict(zip(("weights", "means", "covariances"), mixture, strict=True)),
-        "covariance_type": model.covariance_type,
+        "covariance_type": family,
         "noise_weight": noise[0] if noise else 0.0,
         "noise_box": noise[1] if noise else np.empty((0, 0)),
-        "feature_names": np.array(names, dtype=str),
+        "feature_names": names,
         "parameters": json.dumps(plain_parameters(model)),
         "lower_bound": model.lower_bound_,
         "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
@@ -165,10 +167,10 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
 
 def plain_parameters(model: GaussianMixture) -> dict[str, Any]:
     """Return the constructor's parameters that are numbers, strings or None."""
-    plain = {}
+    plain, known = {}, GaussianMixture().get_params()  # a subclass may have more, which `load` could not set
     for name, value in model.get_params().items():
         value = value.item() if isinstance(value, np.generic) else value
-        if name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
+        if name in known and name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
             plain[name] = value
     return plain
 

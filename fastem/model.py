@@ -108,7 +108,9 @@ class Stats:
         """The sum of the rows' weights (their number, if unweighted)."""
         return float(self.s0.sum()) + (self.noise.weight if self.noise else 0.0)
 
-    def __add__(self, other: Stats) -> Stats:
+    def __add__(self, other: object) -> Stats:
+        if not isinstance(other, Stats):
+            return NotImplemented
         if self.s2.shape != other.s2.shape:
             raise ValueError(f"statistics for covariances of shapes {self.s2.shape} and {other.s2.shape} do not add")
         if not np.array_equal(self.origin, other.origin):

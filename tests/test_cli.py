@@ -269,25 +269,6 @@ def test_info_on_a_model_that_was_given_not_fitted():
 # --- errors
 
 
-def test_errors_are_one_line():
-    with open("words.csv", "w") as stream:
-        stream.write("a,b\n1,2\n3,x\n")
-    with open("nan.csv", "w") as stream:
-        stream.write("a,b\n1,2\n3,nan\n")
-    np.save("nan.npy", np.array([[1.0], [np.nan], [2.0]]))
-    np.save("two.npy", np.array([[1.0], [2.0]]))
-    with open("data.xls", "w"):
-        pass
-    assert "absent.csv: no such file" in fails("fit", "absent.csv")
-    assert "expected a file ending in .csv, .npy or .parquet" in fails("fit", "data.xls")
-    assert "column 'b', row 3: expected a finite number, found 'x'" in fails("fit", "words.csv")
-    assert "column 'b', row 3: expected a finite number, found 'nan'" in fails("fit", "nan.csv")
-    assert "Input X contains NaN" in fails("fit", "nan.npy")
-    assert "Expected n_samples >= n_components" in fails("fit", "two.npy", "-k", 3)
-    assert "no column 'z'; the columns are eruptions, waiting" in fails("fit", "faithful", "--columns", "z")
-    assert "no column 'z'" in fails("fit", "faithful", "--weights", "z")
-
-
 def test_a_model_without_names_takes_columns_in_order_and_says_so(tmp_path):
     X = np.random.default_rng(0).normal(size=(40, 2))
     np.save(tmp_path / "x.npy", X)
@@ -297,23 +278,8 @@ def test_a_model_without_names_takes_columns_in_order_and_says_so(tmp_path):
     assert "taken in their order" in run("predict", model, tmp_path / "x.csv")[1]
 
 
-def test_a_column_twice_is_an_error():
-    assert "chosen twice" in fails("fit", "faithful", "--columns", "eruptions, 0")
-
-
 def test_version():
     assert run("--version")[0].startswith("fastem ")
-
-
-def test_errors_about_models_are_one_line(model_file):
-    np.save("three.npy", np.ones((2, 3)))
-    with open("other.csv", "w") as stream:
-        stream.write("a,b\n1,2\n")
-    model_file.with_name("short.npz").write_bytes(model_file.read_bytes()[:500])
-    assert "absent.npz: No such file" in fails("info", "absent.npz")
-    assert "short.npz: not a model file, or a damaged one" in fails("predict", "short.npz", "faithful")
-    assert "X has 3 features" in fails("predict", model_file, "three.npy")
-    assert "no column 'eruptions'; the columns are a, b" in fails("score", model_file, "other.csv")
 
 
 @pytest.mark.parametrize(
@@ -336,17 +302,6 @@ def test_a_missing_matplotlib_is_found_before_the_fit(monkeypatch):
     monkeypatch.setattr(cli, "GaussianMixture", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "fastem[plot]"' in fails("fit", "faithful", "--plot", "p.png")
-
-
-def test_wrong_usage_is_status_2():
-    for args in (
-        ["fit"],
-        ["fit", "faithful", "-k", "0"],
-        ["fit", "faithful", "--covariance", "round"],
-        ["frob"],
-    ):
-        _, err = run(*args, code=2)
-        assert "Usage" in err
 
 
 def test_help_names_the_data_sets():
