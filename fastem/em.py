@@ -57,35 +57,38 @@ def run(
     max_iter: int,
     callback: Callback | None = None,
     previous: float = -np.inf,
+    resume: Result | None = None,
+    keep: Callable[[Result], None] | None = None,
 ) -> Result:
     """The loop of `em` on a source; `previous` is the bound that the first change is taken against.
 
     Each turn proposes parameters, evaluates them by a pass over the data and accepts them; a proposal that is no
-    mixture (a collapsed component) is rejected, and the fit ends where it was.
+    mixture (a collapsed component) is rejected, and the fit ends where it was. `keep` is given the result of each
+    iteration that is not the last; the loop goes on from such a one, `resume`, as if it had never stopped.
     """
-    history: list[float] = []
-    result = None
+    result = resume
+    history = list(resume.history) if resume else []
     params = m_step.feasible(params)
-
-    def accept(params: Params, stats: Stats, status: Status) -> Result:
-        return Result(params, stats, stats.loglik, history, len(history), status)
 
     try:
         while True:
+            if result is not None:
+                previous = history[-1]
+                try:
+                    params = m_step(result.stats, result.params)
+                except SingularCovarianceError:
+                    return result._replace(status=Status.DEGENERATE)
             stats = evaluate(source, params)
             history.append(m_step.objective(params, stats))
-            result = accept(params, stats, Status.MAX_ITER)
+            result = Result(params, stats, stats.loglik, history, len(history), Status.INTERRUPTED)
             if callback is not None and callback(len(history), history[-1], params):
-                return accept(params, stats, Status.INTERRUPTED)
-            if abs(history[-1] - previous) < tol:
-                return accept(params, stats, Status.CONVERGED)
-            if len(history) >= max_iter:
                 return result
-            previous = history[-1]
-            try:
-                params = m_step(stats, params)
-            except SingularCovarianceError:
-                return accept(params, stats, Status.DEGENERATE)
+            if abs(history[-1] - previous) < tol:
+                return result._replace(status=Status.CONVERGED)
+            if len(history) >= max_iter:
+                return result._replace(status=Status.MAX_ITER)
+            if keep is not None:
+                keep(result)
     except KeyboardInterrupt as error:
         if result is not None:
             del history[result.n_iter :]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
+from fastem.checkpoint import Checkpoint, describe
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
-from fastem.em import Callback, FitInterrupted, bind_to, run, score
+from fastem.em import Callback, FitInterrupted, bind_to, evaluate, run, score
 from fastem.init import INITIALISERS, Given, start
 from fastem.model import Array, Params, Result, Status
 from fastem.protocol import Estimator
@@ -163,7 +166,13 @@ class GaussianMixture(Estimator):
     # --- fitting --------------------------------------------------------------------------------------------------
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        callback: Callback | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Estimate the parameters.
 
@@ -176,6 +185,12 @@ class GaussianMixture(Estimator):
             weight 2 is the row twice, weight 0 the row absent
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
+        checkpoint : path-like ending in ``.npz``, optional
+            a file that the state of the fit is written to, whole or not at all: at once, then at most every 30 s,
+            and when the fit ends in any way. Where it is there, the fit goes on from it, and ends with the bits of a
+            fit that was never interrupted (on the same kind of machine, with the same version); a finished fit ends
+            with its own, at once. Parameters (but verbose and warm_start) and rows must be those of the first time.
+            The generator `random_state` is put in the state that it had
 
         Returns
         -------
@@ -184,19 +199,45 @@ class GaussianMixture(Estimator):
         Raises
         ------
         ValueError
-            for parameters or data that cannot be used, or a singular start. The estimator is then unchanged
+            for parameters or data that cannot be used, a singular start, a checkpoint that is damaged or of another
+            fit. The estimator is then unchanged
         FitInterrupted
-            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
+            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better run before, as
+            ``.result``
+
+        Examples
+        --------
+        A fit that is stopped, by a callback here, and goes on in what might be another process:
+
+        >>> import os, tempfile
+        >>> import fastem
+        >>> X, _ = fastem.load_faithful()
+        >>> def make():
+        ...     return fastem.GaussianMixture(n_components=2, tol=1e-9, max_iter=500, random_state=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = os.path.join(folder, "checkpoint.npz")
+        ...     stopped = make().fit(X, callback=lambda iteration, *_: iteration == 5, checkpoint=file)
+        ...     resumed = make().fit(X, checkpoint=file)
+        >>> stopped.status_.name, stopped.n_iter_, resumed.status_.name
+        ('INTERRUPTED', 5, 'CONVERGED')
+        >>> resumed.lower_bounds_ == make().fit(X).lower_bounds_
+        True
         """
-        self._fit(X, sample_weight, callback)
+        self._fit(X, sample_weight, callback, checkpoint)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        source = self._fit(X, sample_weight, None)
+        source = self._fit(X, sample_weight)
         return score(source, self.params_, label=True).label
 
-    def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> ArraySource:
+    def _fit(
+        self,
+        X: Any,
+        sample_weight: ArrayLike | None,
+        callback: Callback | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> ArraySource:
         validate.check_constructor(self)
         names = validate.feature_names(X)
         rows = validate.check_rows(X, min_rows=2)
@@ -215,22 +256,18 @@ class GaussianMixture(Estimator):
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         m_step = bind_to(source, self.covariance_type, remedy)
-        best = self._best_run(source, m_step, given, warm, callback)
-        params, status = best.params, best.status
-        if best.n_iter and status is not Status.DEGENERATE:
+        best = self._best_run(source, m_step, given, warm, callback, checkpoint)
+        if best.n_iter and best.status is not Status.DEGENERATE:
             try:
-                params = m_step(best.stats, best.params)
+                best = best._replace(params=m_step(best.stats, best.params))
             except SingularCovarianceError:
-                status = Status.DEGENERATE
-        validate.check_representable(params, source.dtype)
-        # All is computed and checked: a failed fit leaves the estimator as it was.
-        self._store(params, source.dtype)
-        self._record(status, best.history[-1] if best.n_iter else -np.inf, best.history, best.n_iter)
+                best = best._replace(status=Status.DEGENERATE)
+        self._adopt(best, source.dtype)
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
-        if best.n_iter and not self.converged_:
-            collapsed = " A component collapsed." if status is Status.DEGENERATE else ""
+        if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
+            collapsed = " A component collapsed." if self.status_ is Status.DEGENERATE else ""
             warnings.warn(DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
 
@@ -267,17 +304,30 @@ class GaussianMixture(Estimator):
         return Params(weights, means, *(given.precisions or (found.covariances, found.factor)))
 
     def _best_run(
-        self, source: ArraySource, m_step: MStep, given: Given, warm: bool, callback: Callback | None
+        self,
+        source: ArraySource,
+        m_step: MStep,
+        given: Given,
+        warm: bool,
+        callback: Callback | None,
+        checkpoint: str | os.PathLike[str] | None,
     ) -> Result:
         rng = validate.check_random_state(self.random_state)
         report = _Report(self, callback)
-        best = None
-        for number in range(1 if warm else self.n_init):
-            report.begin(number)
-            params = self.params_ if warm else self._start(source, m_step, given, rng)
-            if self.max_iter == 0:
-                return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
-            try:
+        before = (self.params_, self.lower_bound_) if warm else None
+        fit = {} if checkpoint is None else describe(self.get_params(deep=False), source, before)
+        keep = Checkpoint(checkpoint, fit, rng)
+        results, current = _revived(source, *keep.load())
+        try:
+            for number in range(len(results), 1 if warm else self.n_init):
+                report.begin(number)
+                if current is None:
+                    keep(results, None)
+                    params = before[0] if before else self._start(source, m_step, given, rng)
+                else:
+                    params = current.params
+                if self.max_iter == 0:
+                    return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
                 result = run(
                     source,
                     params,
@@ -285,18 +335,28 @@ class GaussianMixture(Estimator):
                     tol=self.tol,
                     max_iter=self.max_iter,
                     callback=report,
-                    previous=self.lower_bound_ if warm else -np.inf,
+                    previous=before[1] if before else -np.inf,
+                    resume=current,
+                    keep=partial(keep, results),
                 )
-            except FitInterrupted as interrupt:
-                done = [one for one in (best, interrupt.result) if one is not None]
-                raise FitInterrupted(max(done, key=_rank) if done else None) from interrupt
-            report.end(result)
-            if best is None or _rank(result) > _rank(best):
-                best = result
-            if result.status is Status.INTERRUPTED:
-                break
-        assert best is not None
-        return best
+                current = None
+                report.end(result)
+                if result.status is Status.INTERRUPTED:
+                    return max([*results, result], key=_rank)._replace(status=Status.INTERRUPTED)
+                results.append(result)
+            keep(results, None)
+        except KeyboardInterrupt as interrupt:
+            done = [*results, getattr(interrupt, "result", None)]
+            raise FitInterrupted(max(filter(None, done), key=_rank, default=None)) from interrupt
+        finally:
+            keep.write()
+        return max(results, key=_rank)
+
+    def _adopt(self, result: Result, dtype: np.dtype[Any]) -> None:
+        """Take over a result: all is computed and checked before, so that a failed fit changes nothing."""
+        validate.check_representable(result.params, dtype)
+        self._store(result.params, dtype)
+        self._record(result.status, result.history[-1] if result.n_iter else -np.inf, result.history, result.n_iter)
 
     def _family(self) -> Covariance:
         """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
@@ -448,6 +508,18 @@ class GaussianMixture(Estimator):
 def _rank(result: Result) -> tuple[bool, float]:
     """Order of restarts: the larger bound, but a collapsed component's unbounded one last."""
     return result.status is not Status.DEGENERATE, result.history[-1]
+
+
+def _revived(
+    source: ArraySource, results: list[Result], current: Result | None
+) -> tuple[list[Result], Result | None]:
+    """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
+
+    def evaluated(result: Result) -> Result:
+        return result._replace(stats=evaluate(source, result.params))
+
+    best = max(results, key=_rank, default=None)
+    return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
 
 
 class _Report:

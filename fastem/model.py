@@ -31,7 +31,7 @@ class Status(Enum):
         "A component collapsed: its covariance became singular. The last sound parameters are kept; "
         "raise reg_covar, lower n_components, or remove duplicated rows."
     )
-    INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+    INTERRUPTED = "Interrupted, by the callback or Ctrl-C: the parameters are the best of the complete iterations."
 
 
 class Params(NamedTuple):

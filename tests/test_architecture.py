@@ -24,6 +24,8 @@ ORDER = [
     "em",
     "init",
     "tables",
+    "archive",
+    "checkpoint",
     "datasets",
     "protocol",
     "estimator",
