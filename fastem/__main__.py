@@ -49,6 +49,9 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="A,B,...", help="Columns, by name or 0-based position (default: all)."),
 ]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads at most (default: NUMBA_NUM_THREADS, or the cores).")
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv or .npy.")]
 
 
@@ -80,14 +83,28 @@ def fit(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
     max_iter: Annotated[int, typer.Option(min=0, help="Iterations at most.")] = 100,
-    tol: Annotated[float, typer.Option(min=0.0, help="Stop at this change of the mean log-likelihood.")] = 1e-3,
+    tol: Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")] = 1e-3,
     reg_covar: Annotated[float, typer.Option(min=0.0, help="Added to the variances.")] = 1e-6,
+    regularization: Annotated[
+        Literal["ridge", "map", "floor", "ratio"] | None,
+        typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
+    ] = None,
+    on_collapse: Annotated[
+        Literal["reseed", "drop"],
+        typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
+    ] = "reseed",
+    criterion: Annotated[
+        Literal["change", "aitken", "parameters"],
+        typer.Option(help="What --tol bounds: change, estimated remaining gain, or largest change of a parameter."),
+    ] = "change",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Write the fit's state here, .npz, every 30 s; go on from it if it is there.")
     ] = None,
+    threads: Threads = None,
 ) -> None:
     """Fit a mixture to a table and describe it. After Ctrl-C, --output holds the last complete iteration."""
     with _reporting():
@@ -108,6 +125,10 @@ def fit(
             n_init=n_init,
             init_params=init,
             random_state=seed,
+            regularization=regularization,
+            on_collapse=on_collapse,
+            criterion=criterion,
+            n_threads=threads,
         )
         try:
             with _progress(max_iter) as callback:
@@ -116,6 +137,8 @@ def fit(
             kept = _rescue(model, interrupt.result, X.dtype, output, names)
             typer.echo(f"fastem: interrupted {kept}", err=True)
             raise typer.Exit(130) from None
+        if verbose:
+            typer.echo(str(model.fit_report_), err=True)
         if output is not None:
             files.save(model, output, feature_names=names)
         if labels is not None:
@@ -134,11 +157,13 @@ def predict(
     output: Output = None,
     columns: Columns = None,
     proba: Annotated[bool, typer.Option("--proba", help="Probability of each component instead.")] = False,
+    threads: Threads = None,
 ) -> None:
     """Print or write the component of each row."""
     with _reporting():
         _check(output, tables.OUTPUT_ENDINGS)
         model, X = _read_for_model(model_file, file, columns)
+        model.set_params(n_threads=threads)
         if proba:
             _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
         else:
@@ -146,11 +171,14 @@ def predict(
 
 
 @app.command()
-def score(model_file: ModelFile, file: DataFile, output: Output = None, columns: Columns = None) -> None:
+def score(
+    model_file: ModelFile, file: DataFile, output: Output = None, columns: Columns = None, threads: Threads = None
+) -> None:
     """Print log-likelihood, BIC and AIC of a table; with -o also write each row's log-likelihood."""
     with _reporting():
         _check(output, tables.OUTPUT_ENDINGS)
         model, X = _read_for_model(model_file, file, columns)
+        model.set_params(n_threads=threads)
         if output is not None:
             tables.write_table(output, model.score_samples(X), ["log_likelihood"])
         _print_pairs(_quality(model, X, None))
@@ -262,7 +290,7 @@ def _rescue(
         return "before the first iteration was complete: no model is written"
     if output is None:
         return f"after {result.n_iter} iterations: no model is written, for want of --output"
-    model._adopt(result._replace(status=Status.INTERRUPTED), dtype)
+    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, dtype)
     files.save(model, output, feature_names=names)
     return f"after {result.n_iter} iterations: their model is in {output}"
 
@@ -310,7 +338,7 @@ def _ending(model: GaussianMixture) -> list[tuple[str, str]]:
     return [
         ("iterations", str(model.n_iter_)),
         ("converged", "yes" if model.converged_ else "no"),
-        ("status", model.status_.value),
+        ("status", model.status_.advice),
     ]
 
 

@@ -14,8 +14,9 @@ not depend on how many workers there are, or on what runs them:
 import os
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numba
@@ -126,6 +127,23 @@ class Kernel:
 def n_threads() -> int:
     """How many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
     return int(numba.get_num_threads())
+
+
+@contextmanager
+def threads(most: int | None) -> Iterator[None]:
+    """Let the kernels that this Python thread calls use at most so many threads; None: no further bound.
+
+    It never raises the number: a fit that asks for 16 runs on a machine of 4, and where joblib allows 1.
+    """
+    if most is None:
+        yield
+        return
+    before = n_threads()
+    try:
+        numba.set_num_threads(min(most, before))
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _layer() -> str:

@@ -20,6 +20,7 @@ array                   shape, dtype       content
 ``run0_history``        (n_iter,) float64  the objective after each of its iterations
 ``run0_loglik``         (), float          its last log-likelihood
 ``run0_status``         (), str            name of its `Status`; INTERRUPTED for the present run
+``run0_events``         (), str            JSON: its `Event` list
 ======================  =================  ====================================================================
 """
 
@@ -39,7 +40,7 @@ from numpy.typing import NDArray
 
 from fastem.archive import ENDINGS, Layout, ModelFileError, floats, read, scalar, status, text, write
 from fastem.covariance import find
-from fastem.model import Params, Result, Status
+from fastem.model import Event, Params, Result, Status
 from fastem.sources import Source
 from fastem.tables import check_output
 from fastem.validate import check_params
@@ -52,7 +53,7 @@ LAYOUT = Layout(
     format="fastem.checkpoint",
     version=1,
     names=("fit", "runs", "generator", "generator_position", "generator_normal"),
-    optional=rf"run\d+_({'|'.join(Params._fields)}|history|loglik|status)",
+    optional=rf"run\d+_({'|'.join(Params._fields)}|history|loglik|status|events)",
 )
 _NO_FIT = ("verbose", "verbose_interval", "warm_start", "n_threads")  # parameters that change no bit
 
@@ -106,7 +107,7 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return [], None
         arrays = read(self.path, LAYOUT)
-        _compare(self.path, _parse(self.path, arrays), self.fit)
+        _compare(self.path, _parse(self.path, arrays, "fit", dict), self.fit)
         try:
             generator = _generator(self.path, arrays)
             results = self._results(self.path, arrays)
@@ -121,6 +122,8 @@ class Checkpoint:
     def __call__(self, results: Sequence[Result], current: Result | None) -> None:
         """Note the state of the fit, and write it if it is time to."""
         if self.path is not None:
+            # The lists of a run that goes on grow: its history is cut at n_iter when it is written.
+            current = current and current._replace(events=tuple(current.events))
             self.latest = State(tuple(results), current, self.rng.get_state())
             if time.monotonic() >= self.due:
                 self.write()
@@ -209,10 +212,10 @@ def _arrays(state: State) -> dict[str, Any]:
     }
     for number, result in enumerate((*state.results, *([] if state.current is None else [state.current]))):
         arrays |= {f"run{number}_{name}": array for name, array in result.params._asdict().items()}
-        # The history of a run that goes on grows: what comes after n_iter is not of this state.
         arrays[f"run{number}_history"] = np.array(result.history[: result.n_iter], dtype=np.float64)
         arrays[f"run{number}_loglik"] = result.loglik
         arrays[f"run{number}_status"] = result.status.name
+        arrays[f"run{number}_events"] = json.dumps(result.events, default=int)  # NumPy's integers
     return arrays
 
 
@@ -228,24 +231,33 @@ def _generator(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Any, ...]:
 def _result(path: Path, arrays: dict[str, NDArray[Any]], prefix: str) -> Result:
     """A result without statistics; ValueError unless its parameters are those of a mixture."""
     arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    if missing := [name for name in (*Params._fields, "history", "loglik") if name not in arrays]:
+    if missing := [name for name in (*Params._fields, "history", "loglik", "events") if name not in arrays]:
         raise ValueError(f"no '{prefix}{missing[0]}'")
     params = check_params(Params(*(floats(path, arrays, name).astype(np.float64) for name in Params._fields)))
     history = floats(path, arrays, "history").ravel().tolist()
     ending, loglik = status(path, arrays, "status"), scalar(path, arrays, "loglik", "f")
     if ending is None:
         raise ValueError("no status")
-    return Result(params, None, loglik, history, len(history), ending)  # type: ignore[arg-type]
+    events = [_event(row) for row in _parse(path, arrays, "events", list)]
+    return Result(params, None, loglik, history, len(history), ending, events)  # type: ignore[arg-type]
 
 
-def _parse(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _event(row: Any) -> Event:
+    kinds = (int, str, list, str, float | int)
+    if not (isinstance(row, list) and len(row) == len(kinds) and all(map(isinstance, row, kinds))):
+        raise ValueError(f"no event: {row!r:.60}")
+    return Event(row[0], row[1], tuple(map(int, row[2])), *row[3:])
+
+
+def _parse(path: Path, arrays: dict[str, NDArray[Any]], name: str, kind: type) -> Any:
+    """JSON, of an object or a list."""
     try:
-        fit = json.loads(text(path, arrays, "fit"))
+        found = json.loads(text(path, arrays, name))
     except (RecursionError, json.JSONDecodeError):
-        fit = None
-    if not isinstance(fit, dict):
-        raise ModelFileError(f"{path}: damaged checkpoint file: 'fit' should be a JSON object")
-    return fit
+        found = None
+    if not isinstance(found, kind):
+        raise ModelFileError(f"{path}: damaged checkpoint file: expected JSON of a {kind.__name__} in array '{name}'")
+    return found
 
 
 def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:

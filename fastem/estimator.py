@@ -13,14 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
+from fastem._jit import threads
 from fastem.checkpoint import Checkpoint, describe
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
-from fastem.em import Callback, FitInterrupted, bind_to, evaluate, run, score
-from fastem.init import INITIALISERS, Given, start
+from fastem.em import Callback, FitInterrupted, bind_to, collapsed, evaluate, run, score
+from fastem.estep import Scores
+from fastem.init import Given, start
 from fastem.model import Array, Params, Result, Status
 from fastem.protocol import Estimator
 from fastem.regularize import MStep, Remedy, find_remedy
+from fastem.report import NO_FIT, Report, Start
 from fastem.sources import ArraySource
+from fastem.stopping import Stop
 
 DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -36,7 +40,7 @@ class GaussianMixture(Estimator):
     n_components : int, default 1
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
     tol : float, default 1e-3
-        a fit has converged when the mean log-likelihood changes by less
+        a fit has converged when what the criterion measures is less
     reg_covar : float, default 1e-6
         added to every variance (in the square of the data's units). 0 asks for strict maximum likelihood: a singular
         start is then an error
@@ -55,10 +59,21 @@ class GaussianMixture(Estimator):
     verbose : int, default 0
         1 prints the iterations' numbers, 2 also time and change
     verbose_interval : int, default 10
+    n_threads : int, optional
+        use at most so many threads, in every method; default as many as Numba is set to (NUMBA_NUM_THREADS,
+        `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
     regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
         what keeps covariances from collapsing, in place of reg_covar (which then counts for nothing): a `fastem.Ridge`,
         `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these the objective, and
         so the lower bound, never falls, and a change of a feature's unit changes nothing
+    on_collapse : {"reseed", "drop"}, default "reseed"
+        what becomes, under a `regularization`, of a component that has lost its rows or its rank when the fit has
+        converged: it takes half of the component that is spread most, and the fit goes on (if it ends lower than it
+        was, it is undone); or it is left out, and the fitted mixture has fewer components. `fit_report_` tells
+    criterion : {"change", "aitken", "parameters"}, default "change"
+        what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
+        components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
+        or the largest change of a parameter, in standard deviations (see `fastem.stopping`)
 
     Attributes
     ----------
@@ -69,6 +84,8 @@ class GaussianMixture(Estimator):
         All parameters are float32 if X was, else float64
     converged_ : bool, True for one reason only: status_ is Status.CONVERGED
     status_ : Status, why the fit ended; None if the parameters were given
+    fit_report_ : Report, what happened at which iteration, for every start; to be printed
+        components reseeded, dropped or short of rows, falls of the bound under reg_covar, collapse
     n_iter_ : int
     lower_bound_ : float
         mean log-likelihood at the last E-step (before the last M-step, so it is not score(X)), with `regularization`
@@ -114,7 +131,10 @@ class GaussianMixture(Estimator):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        n_threads: int | None = None,
         regularization: str | Remedy | None = None,
+        on_collapse: str = "reseed",
+        criterion: str = "change",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -130,7 +150,10 @@ class GaussianMixture(Estimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
         self.regularization = regularization
+        self.on_collapse = on_collapse
+        self.criterion = criterion
 
     @classmethod
     def from_parameters(
@@ -189,8 +212,8 @@ class GaussianMixture(Estimator):
             a file that the state of the fit is written to, whole or not at all: at once, then at most every 30 s,
             and when the fit ends in any way. Where it is there, the fit goes on from it, and ends with the bits of a
             fit that was never interrupted (on the same kind of machine, with the same version); a finished fit ends
-            with its own, at once. Parameters (but verbose and warm_start) and rows must be those of the first time.
-            The generator `random_state` is put in the state that it had
+            with its own, at once. Parameters (but verbose, warm_start and n_threads) and rows must be those of the
+            first time. The generator `random_state` is put in the state that it had
 
         Returns
         -------
@@ -202,7 +225,7 @@ class GaussianMixture(Estimator):
             for parameters or data that cannot be used, a singular start, a checkpoint that is damaged or of another
             fit. The estimator is then unchanged
         FitInterrupted
-            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better run before, as
+            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better start before, as
             ``.result``
 
         Examples
@@ -228,8 +251,7 @@ class GaussianMixture(Estimator):
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        source = self._fit(X, sample_weight)
-        return score(source, self.params_, label=True).label
+        return self._scores(self._fit(X, sample_weight), label=True).label
 
     def _fit(
         self,
@@ -255,20 +277,24 @@ class GaussianMixture(Estimator):
         if warm:
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
-        m_step = bind_to(source, self.covariance_type, remedy)
-        best = self._best_run(source, m_step, given, warm, callback, checkpoint)
-        if best.n_iter and best.status is not Status.DEGENERATE:
+        with threads(self.n_threads):
+            m_step = bind_to(source, self.covariance_type, remedy)
+            results = self._runs(source, m_step, given, warm, callback, checkpoint)
+        kept = max(range(len(results)), key=lambda i: _rank(results[i]))  # of equals the first
+        best = results[kept]
+        params = best.params
+        if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
             try:
-                best = best._replace(params=m_step(best.stats, best.params))
-            except SingularCovarianceError:
-                best = best._replace(status=Status.DEGENERATE)
-        self._adopt(best, source.dtype)
+                params = m_step(best.stats, best.params)
+            except SingularCovarianceError as error:
+                results[kept] = best = collapsed(best, error)
+        self._adopt(params, results, kept, source.dtype)
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
         if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
-            collapsed = " A component collapsed." if self.status_ is Status.DEGENERATE else ""
-            warnings.warn(DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3)
+            message = f"{DID_NOT_CONVERGE} {best.status.advice}"
+            warnings.warn(message, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
 
     def _given(self, D: int) -> Given:
@@ -293,17 +319,7 @@ class GaussianMixture(Estimator):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _start(self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
-        """Starting parameters: those given, the others by the initialiser."""
-        K, family = self.n_components, m_step.family
-        if not m_step.remedy.monotone:
-            return start(source, K, family, self.reg_covar, self.init_params, rng, given)
-        found = m_step(INITIALISERS[self.init_params](source, K, family.shape(K, source.n_features), rng))
-        weights = found.weights if given.weights is None else given.weights
-        means = found.means if given.means is None else given.means
-        return Params(weights, means, *(given.precisions or (found.covariances, found.factor)))
-
-    def _best_run(
+    def _runs(
         self,
         source: ArraySource,
         m_step: MStep,
@@ -311,52 +327,60 @@ class GaussianMixture(Estimator):
         warm: bool,
         callback: Callback | None,
         checkpoint: str | os.PathLike[str] | None,
-    ) -> Result:
+    ) -> list[Result]:
+        """The result of each start."""
         rng = validate.check_random_state(self.random_state)
-        report = _Report(self, callback)
+        printer = _Printer(self, callback)
         before = (self.params_, self.lower_bound_) if warm else None
         fit = {} if checkpoint is None else describe(self.get_params(deep=False), source, before)
         keep = Checkpoint(checkpoint, fit, rng)
         results, current = _revived(source, *keep.load())
         try:
             for number in range(len(results), 1 if warm else self.n_init):
-                report.begin(number)
-                if current is None:
-                    keep(results, None)
-                    params = before[0] if before else self._start(source, m_step, given, rng)
-                else:
+                printer.begin(number)
+                if current is not None:
                     params = current.params
+                else:
+                    keep(results, None)
+                    params = (
+                        before[0] if before else start(source, self.n_components, m_step, self.init_params, rng, given)
+                    )
                 if self.max_iter == 0:
-                    return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
+                    return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
                 result = run(
                     source,
                     params,
                     m_step,
-                    tol=self.tol,
+                    stop=Stop(self.criterion, self.tol),
                     max_iter=self.max_iter,
-                    callback=report,
+                    callback=printer,
                     previous=before[1] if before else -np.inf,
+                    on_collapse=self.on_collapse,
                     resume=current,
                     keep=partial(keep, results),
                 )
-                current = None
-                report.end(result)
+                printer.end(result)
+                results, current = [*results, result], None
                 if result.status is Status.INTERRUPTED:
-                    return max([*results, result], key=_rank)._replace(status=Status.INTERRUPTED)
-                results.append(result)
+                    return results
             keep(results, None)
         except KeyboardInterrupt as interrupt:
             done = [*results, getattr(interrupt, "result", None)]
             raise FitInterrupted(max(filter(None, done), key=_rank, default=None)) from interrupt
         finally:
             keep.write()
-        return max(results, key=_rank)
+        return results
 
-    def _adopt(self, result: Result, dtype: np.dtype[Any]) -> None:
-        """Take over a result: all is computed and checked before, so that a failed fit changes nothing."""
-        validate.check_representable(result.params, dtype)
-        self._store(result.params, dtype)
-        self._record(result.status, result.history[-1] if result.n_iter else -np.inf, result.history, result.n_iter)
+    def _adopt(self, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
+        """Take over the parameters that are made of one of the results.
+
+        All is computed and checked by then: a failed fit leaves the estimator as it was.
+        """
+        validate.check_representable(params, dtype)
+        self._store(params, dtype)
+        report, best = Report(tuple(map(Start.of, results)), kept), results[kept]
+        status = Status.INTERRUPTED if results[-1].status is Status.INTERRUPTED else best.status
+        self._record(status, report.starts[kept].bound, best.history, best.n_iter, report)
 
     def _family(self) -> Covariance:
         """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
@@ -380,12 +404,15 @@ class GaussianMixture(Estimator):
         )
         self.n_features_in_ = D
 
-    def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None:
+    def _record(
+        self, status: Status | None, bound: float, history: list[float], n_iter: int, report: Report = NO_FIT
+    ) -> None:
         self.status_ = status
         self.converged_ = status is Status.CONVERGED
         self.lower_bound_ = bound
         self.lower_bounds_ = history
         self.n_iter_ = n_iter
+        self.fit_report_ = report
 
     # --- using a fit ----------------------------------------------------------------------------------------------
 
@@ -408,20 +435,24 @@ class GaussianMixture(Estimator):
         validate.check_names(X, getattr(self, "feature_names_in_", None))
         return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
 
+    def _scores(self, source: ArraySource, **wanted: bool) -> Scores:
+        with threads(validate.check_n_threads(self.n_threads)):
+            return score(source, self.params_, **wanted)
+
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64. Makes no N x K array."""
-        return score(self._source(X), self.params_, label=True).label
+        return self._scores(self._source(X), label=True).label
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1."""
         source = self._source(X)
-        return score(source, self.params_, resp=True).resp.astype(source.dtype, copy=False)
+        return self._scores(source, resp=True).resp.astype(source.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)
         with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
-            return score(source, self.params_, density=True).density.astype(source.dtype, copy=False)
+            return self._scores(source, density=True).density.astype(source.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density of the rows of X, weighted by `sample_weight` (N,)."""
@@ -431,7 +462,7 @@ class GaussianMixture(Estimator):
         """The mean log density and the sum of weights that it is over."""
         source = self._source(X)
         weight = validate.check_weight(sample_weight, source.n_rows)
-        density = score(source, self.params_, density=True).density
+        density = self._scores(source, density=True).density
         if weight is None:
             return float(density.mean()), float(len(density))
         present = weight > 0
@@ -497,7 +528,7 @@ class GaussianMixture(Estimator):
 
     def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
         """log weight + log density of each component, (N, K)."""
-        return score(self._source(X), self.params_, joint=True).joint
+        return self._scores(self._source(X), joint=True).joint
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -505,9 +536,16 @@ class GaussianMixture(Estimator):
             validate.check_state(self)
 
 
-def _rank(result: Result) -> tuple[bool, float]:
-    """Order of restarts: the larger bound, but a collapsed component's unbounded one last."""
-    return result.status is not Status.DEGENERATE, result.history[-1]
+def _rank(result: Result) -> tuple[bool, int, float]:
+    """Order of restarts: the larger bound, but a collapsed component's unbounded one last.
+
+    Where components were dropped the most of them first: their log priors make bounds of different numbers differ.
+    """
+    return (
+        result.status is not Status.DEGENERATE,
+        len(result.params.weights),
+        result.history[-1] if result.n_iter else 0.0,
+    )
 
 
 def _revived(
@@ -522,7 +560,7 @@ def _revived(
     return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
 
 
-class _Report:
+class _Printer:
     """The callback that prints what `verbose` asks for and calls the user's."""
 
     def __init__(self, model: GaussianMixture, callback: Callback | None) -> None:

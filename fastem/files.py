@@ -12,7 +12,7 @@ array                shape, dtype        content
 ``means``            (K, D), float
 ``covariances``      by family, float    (K, D, D), (D, D), (K, D) or (K,)
 ``feature_names``    (D,) or (0,), str   empty if the model was fitted without names
-``parameters``       (), str             JSON: the constructor's other plain parameters
+``parameters``       (), str             JSON: the constructor's other plain parameters, but for n_threads
 ``lower_bound``      (), float           mean log-likelihood of the last iteration
 ``lower_bounds``     (n_iter,), float    and of each
 ``n_iter``           (), int
@@ -45,7 +45,8 @@ LAYOUT = Layout(
         *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
     ),
 )
-_STORED_APART = ("n_components", "covariance_type")  # the arrays themselves say these
+# The arrays themselves say the first two; the third belongs to a machine, not to a model.
+_NOT_STORED = ("n_components", "covariance_type", "n_threads")
 
 
 def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names: Sequence[str] | None = None) -> None:
@@ -154,7 +155,7 @@ def plain_parameters(model: GaussianMixture) -> dict[str, Any]:
     plain = {}
     for name, value in model.get_params().items():
         value = value.item() if isinstance(value, np.generic) else value
-        if name not in _STORED_APART and isinstance(value, bool | int | float | str | None):
+        if name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
             plain[name] = value
     return plain
 
@@ -168,7 +169,7 @@ def _parse_parameters(text: str) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise ValueError("'parameters' should be a JSON object")
     for name, value in parameters.items():
-        if name in _STORED_APART or not isinstance(value, bool | int | float | str | None):
+        if name in _NOT_STORED or not isinstance(value, bool | int | float | str | None):
             raise ValueError(f"'parameters' should not contain '{name}': {value!r:.40}")
     return parameters
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
-from fastem.em import at, evaluate, score
+from fastem.covariance import COVARIANCES, SingularCovarianceError, tolerance
+from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, RESP, Accumulator
 from fastem.model import Array, Params, Stats
+from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
 from fastem.validate import ConvergenceWarning, exception
 
@@ -36,9 +37,7 @@ class Given(NamedTuple):
     precisions: tuple[Array, Array] | None = None
 
 
-def start(
-    source: Source, K: int, family: Covariance, reg_covar: float, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
+def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
 
     Raises
@@ -48,12 +47,10 @@ def start(
     """
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    stats = INITIALISERS[init](source, K, family.shape(K, source.n_features), rng)
-    with np.errstate(all="ignore"):
-        weights, means, covariances = family.estimate(stats, reg_covar)
+    stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    weights, means, covariances = m_step.estimate(stats)
     try:
-        zero = tolerance(source.n_features, reg_covar)
-        precisions = given.precisions or (covariances, factorise(covariances, zero))
+        precisions = given.precisions or (covariances, m_step.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
     n_distinct = len(np.unique(means, axis=0))
@@ -91,13 +88,6 @@ def cause(source: Source, stats: Stats) -> str:
             f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
         )
     return "The rows of a component lie in a subspace."
-
-
-def overall(source: Source, shape: tuple[int, ...]) -> Stats:
-    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first, _ = source.sample(1, np.random.RandomState(0))
-    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
-    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
 def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, find, from_precisions, variances
 from fastem.model import Array, Params
+from fastem.reseed import ON_COLLAPSE
 from fastem.sources import ArraySource
+from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
 INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
@@ -223,8 +225,10 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
+    check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
+    check_n_threads(estimator.n_threads)
 
 
 def check_params(params: Params) -> Params:
@@ -238,6 +242,15 @@ def check_params(params: Params) -> Params:
     if not (variances(_array("factor", params.factor, shape)) > 0).all():
         raise ValueError("The parameter 'factor' should have a positive diagonal: make parameters with make_params")
     return params
+
+
+def check_n_threads(n_threads: Any) -> int | None:
+    """A bound on the number of threads: any int from 1 on, however many there are; or None."""
+    if n_threads is None:
+        return None
+    if not isinstance(n_threads, numbers.Integral) or isinstance(n_threads, (bool, np.bool_)) or n_threads < 1:
+        raise ValueError(f"n_threads must be an int in [1, inf), or None for as many as Numba uses; got {n_threads!r}")
+    return int(n_threads)
 
 
 def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
@@ -254,9 +267,18 @@ def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
 
 
-def _demand(holds: Any, name: str, expected: str, value: Any) -> None:
+def check_choices(caller: str, criterion: Any, on_collapse: Any, regularization: Any) -> None:
+    """Check the names of a stopping criterion and of what becomes of lost components."""
+    for name, value, choices in (("criterion", criterion, CRITERIA), ("on_collapse", on_collapse, ON_COLLAPSE)):
+        among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
+        _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value, caller)
+    if on_collapse == "drop" and regularization is None:
+        raise ValueError("on_collapse='drop' needs a regularization: reg_covar alone follows scikit-learn")
+
+
+def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
     if not holds:
-        raise ValueError(f"The {name!r} parameter of {NAME} must be {expected}. Got {value!r} instead.")
+        raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:

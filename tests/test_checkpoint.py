@@ -31,7 +31,7 @@ def every_pass(monkeypatch):
 
 def bits(model):
     """All that a fit leaves behind."""
-    return state_bytes(model), model.status_
+    return state_bytes(model), model.status_, model.fit_report_
 
 
 FITS = {
@@ -42,6 +42,11 @@ FITS = {
     "ratio": dict(regularization=fastem.EigenvalueRatio(2.0), covariance_type="diag", init_params="random"),
     "given start": dict(means_init=[[-1.0, 0, 0], [1.0, 0, 0], [0, 2.0, 0]], tol=1e-5),
     "collapse": dict(reg_covar=0.0, init_params="random", n_init=2),
+    "reseed": dict(n_components=6, regularization="map", n_init=2, init_params="random_from_data"),
+    "drop": dict(n_components=6, regularization="floor", on_collapse="drop", n_init=3, init_params="k-means++"),
+    "falls": dict(reg_covar=0.5, tol=0.0, max_iter=12),
+    "parameters": dict(criterion="parameters", n_init=2),
+    "aitken": dict(criterion="aitken", n_init=2),
 }
 
 
@@ -51,7 +56,7 @@ def test_every_state_leads_to_the_same_bits(two, file, every_pass, kind, dtype):
     """The file is copied at each pass of a fit; from each of the copies the fit goes on."""
     options = {"n_components": 3, "random_state": 5, "tol": 1e-2, **FITS[kind]}
     X, weight = two.X[:150].astype(dtype), np.linspace(0.0, 2.0, 150)
-    if kind == "collapse":
+    if kind in ("collapse", "reseed", "drop"):
         X = np.concatenate([X[:20], X[:20] * 0 + 1])
         weight = np.ones(len(X))
     whole = bits(quiet_fit(GaussianMixture(**options), X, sample_weight=weight))
@@ -364,8 +369,11 @@ def content(two, file):
 FAULTS = {
     "newer": (dict(version=2), "checkpoint file of version 2, expected 1"),
     "a model": (dict(format="fastem.GaussianMixture"), "not a fastem checkpoint: expected format"),
-    "not JSON": (dict(fit="{"), "'fit' should be a JSON object"),
-    "deep JSON": (dict(fit="[" * 100_000), "'fit' should be a JSON object"),
+    "not JSON": (dict(fit="{"), "expected JSON of a dict in array 'fit'"),
+    "deep JSON": (dict(fit="[" * 100_000), "expected JSON of a dict in array 'fit'"),
+    "events": (dict(run0_events="{}"), "expected JSON of a list in array 'events'"),
+    "event": (dict(run0_events='[["1", "fell", [], "", 0.0]]'), "no event"),
+    "components": (dict(run0_events='[[1, "fell", ["x"], "", 0.0]]'), "not the state of a fit"),
     "NaN": (dict(run1_means=np.full((2, 3), np.nan)), "'means' contains NaN"),
     "K": (dict(run1_means=np.zeros((3, 3))), "not the state of a fit"),
     "family": (dict(run1_covariances=np.ones((2, 1, 3)), run1_factor=np.ones((2, 1, 3))), "covariances of shape"),

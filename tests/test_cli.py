@@ -90,9 +90,11 @@ def test_every_option_reaches_the_estimator(monkeypatch):
     monkeypatch.setattr(cli, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
     options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
+    options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
     expected |= {"reg_covar": 0.25, "init_params": "random_from_data", "n_components": 2}
+    expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken"}
     assert {name: seen[name] for name in expected} == expected
 
 
@@ -172,7 +174,15 @@ def test_a_fit_that_did_not_converge_warns_in_one_line():
     assert err.startswith("fastem: warning: Best performing initialization did not converge")
     assert err.count("\n") == 1
     assert field(out, "converged") == "no"
-    assert field(out, "status") == fastem.Status.MAX_ITER.value
+    assert field(out, "status") == fastem.Status.MAX_ITER.advice
+
+
+def test_verbose_reports_on_standard_error():
+    out, err = run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map", "--verbose")
+    X, _ = fastem.load_faithful()
+    model = fastem.GaussianMixture(2, random_state=0, regularization="map").fit(X)
+    assert err == f"{model.fit_report_}\n"
+    assert out == run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map")[0]
 
 
 # --- predict, score, sample, info

@@ -51,16 +51,24 @@ def _frozen(model):
 # ---- parameters --------------------------------------------------------------------------------------
 
 
+OWN = {"n_threads": None, "regularization": None, "on_collapse": "reseed", "criterion": "change"}
+# What scikit-learn does not have, by keyword only.
+
+
 def test_signature():
-    """The same names, order, defaults and kinds as scikit-learn's."""
+    """The same names, order, defaults and kinds as scikit-learn's, and fastem's own parameters after them."""
     got, want = (inspect.signature(c.__init__).parameters for c in (GaussianMixture, Peer))
-    assert [(p.name, p.default, p.kind) for p in got.values()] == [(p.name, p.default, p.kind) for p in want.values()]
+    shared = list(got.values())[: len(want)]
+    assert [(p.name, p.default, p.kind) for p in shared] == [(p.name, p.default, p.kind) for p in want.values()]
+    own = list(got.values())[len(want) :]
+    assert {p.name: p.default for p in own} == OWN
+    assert {p.kind for p in own} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_get_and_set_params():
     model, peer = GaussianMixture(3, tol=0.5), Peer(3, tol=0.5)
-    assert model.get_params() == peer.get_params()
-    assert model.get_params(deep=False) == peer.get_params(deep=False)
+    assert model.get_params() == {**peer.get_params(), **OWN}
+    assert model.get_params(deep=False) == {**peer.get_params(deep=False), **OWN}
     assert model.set_params(n_components=7, init_params="random") is model
     assert (model.n_components, model.init_params) == (7, "random")
     with pytest.raises(ValueError, match="Invalid parameter 'nothing' for estimator GaussianMixture"):
@@ -335,7 +343,7 @@ def test_not_fitted(two, method):
 def test_convergence_warning(two):
     message = (
         "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, "
-        "or check for degenerate data."
+        f"or check for degenerate data. {fastem.Status.MAX_ITER.advice}"
     )
     with pytest.warns(sklearn.exceptions.ConvergenceWarning) as caught:
         model = GaussianMixture(2, max_iter=1, tol=0.0).fit(two.X)

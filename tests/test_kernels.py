@@ -6,8 +6,6 @@ import mpmath
 import numba
 import numpy as np
 import pytest
-from numba import types
-from numba.extending import intrinsic
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -17,7 +15,7 @@ from fastem.em import at, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator
 from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
-from fastem.kernels.lanes import STEP, Lanes, aligned
+from fastem.kernels.lanes import STEP, aligned, micro_kernel
 from fastem.model import Params, Stats
 from fastem.sources import ArraySource
 
@@ -211,17 +209,11 @@ def test_far_rows_belong_to_one_component(far):
     assert set(scores.resp[1]) == {0.0, 1.0}
 
 
-@intrinsic
-def _exp_rows(context, x, n, out):
+@micro_kernel
+def _exp_rows(lanes, x, n, out):
     """out[:n] = exp(x[:n]): the vectors' exp, on its own."""
-
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        with lanes.loop(0, args[1], lanes.width) as p:
-            lanes.store(micro._exp(lanes, [lanes.load(lanes.row(0), p)])[0], lanes.row(2), p)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp, out), generate
+    with lanes.loop(0, n, lanes.width) as p:
+        lanes.store(micro._exp(lanes, [lanes.load(x.row(), p)])[0], out.row(), p)
 
 
 @numba.njit

@@ -1,16 +1,22 @@
 """Explicit SIMD for the micro-kernels: a thin layer over LLVM's vectors.
 
-A micro-kernel is an `@intrinsic` whose generator gets a `Lanes` and writes vector arithmetic with operators::
+A micro-kernel is a function of a `Lanes` and of its arguments that writes vector arithmetic with operators::
 
-    with lanes.loop(0, n, lanes.width) as p:
-        z = lanes.load(x, p) - mean
-        total.add(z * z)
+    @micro_kernel
+    def add_squares(lanes, x, n, total):
+        square = lanes.accumulator()
+        with lanes.loop(0, n, lanes.width) as p:
+            z = lanes.load(x.row(), p)
+            square.add_product(z, z)
+        lanes.add_sums([square.value], total.row())
 
-Each line emits LLVM instructions, so a Python loop over rows is unrolled code. A vector has `width` lanes and holds
-points; accumulators live in registers. Nothing here is specific to a processor: LLVM splits vectors that are too
-wide, and the sizes below are only what fits well.
+It runs while Numba compiles: each line emits LLVM instructions, a Python loop over rows is unrolled code, a `with
+lanes.loop` is a loop of the machine. A vector has `width` lanes and holds points; accumulators live in registers.
+Nothing here is specific to a processor: LLVM splits vectors that are too wide, and the sizes below are what fits well.
 """
 
+import inspect
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +27,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 
 def _wide() -> bool:
@@ -35,11 +42,93 @@ _NEON = llvmlite.binding.get_default_triple().startswith(("aarch64", "arm64"))
 # so must ROWS x COLUMNS accumulators with ROWS + COLUMNS operands.
 BYTES, VECTORS, COLUMNS = (64, 4, 4) if _wide() else (16, 4, 4) if _NEON else (32, 2, 2)  # bytes per vector
 STEP = BYTES * VECTORS  # bytes of a row of points that a micro-kernel works on at a time; divides every tile
-_INDEX, _LANE = ir.IntType(64), ir.IntType(32)
+CACHE_LINE = 64  # bytes
+_INDEX, _INT = ir.IntType(64), ir.IntType(32)
+
+
+def micro_kernel(emit: Callable[..., None]) -> Callable[..., None]:
+    """A function for Numba code, whose instructions `emit(lanes, *arguments)` writes.
+
+    Arrays are C-contiguous, and become `Array`; integers become `Index`; a float becomes a vector of it. The first
+    argument's dtype is that of the arithmetic.
+    """
+
+    def typed(context, *kinds):
+        real = kinds[0].dtype
+        exact = [
+            types.intp if isinstance(k, types.Integer) else real if isinstance(k, types.Float) else k for k in kinds
+        ]
+
+        def generate(context, builder, signature, args):
+            lanes = Lanes(builder, real)
+            emit(lanes, *(lanes.argument(context, kind, arg) for kind, arg in zip(exact, args, strict=True)))
+            return context.get_dummy_value()
+
+        return types.void(*exact), generate
+
+    typed.__name__, typed.__doc__, typed.__signature__ = emit.__name__, emit.__doc__, inspect.signature(emit)
+    return intrinsic(typed)
+
+
+class Index:
+    """An integer of the machine; operators emit instructions."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def __add__(self, other):
+        return Index(self.builder, self.builder.add(self.value, _ir(other)))
+
+    def __sub__(self, other):
+        return Index(self.builder, self.builder.sub(self.value, _ir(other)))
+
+    def __mul__(self, other):
+        return Index(self.builder, self.builder.mul(self.value, _ir(other)))
+
+    def __and__(self, other):
+        return Index(self.builder, self.builder.and_(self.value, _ir(other)))
+
+    def __floordiv__(self, power_of_two):
+        return Index(self.builder, self.builder.lshr(self.value, _INDEX(power_of_two.bit_length() - 1)))
+
+    def __gt__(self, other):
+        return self.builder.icmp_signed(">", self.value, _ir(other))
+
+    def __eq__(self, other):
+        return self.builder.icmp_signed("==", self.value, _ir(other))
+
+    __hash__ = None
+
+    def at_most(self, most):
+        """The smaller of self and `most`."""
+        return Index(self.builder, self.builder.select(self > most, _ir(most), self.value))
+
+    def broadcast(self, k):
+        """k, or 0 on an axis of length `self` = 1: the place of entry k along an axis that broadcasts."""
+        return Index(self.builder, self.builder.select(self > 1, _ir(k), _INDEX(0)))
+
+
+def _ir(number):
+    return number.value if isinstance(number, Index) else _INDEX(number)
+
+
+class Array:
+    """An argument that is an array, for addresses in it."""
+
+    def __init__(self, builder, struct):
+        self.builder, self.data = builder, struct.data
+        self.shape = [Index(builder, n) for n in cgutils.unpack_tuple(builder, struct.shape)]
+        self.strides = [Index(builder, n) for n in cgutils.unpack_tuple(builder, struct.strides)]
+
+    def row(self, i=0):
+        """A pointer to row i (the first element, if there is one axis)."""
+        return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])
 
 
 class Vector:
-    """`width` numbers in a register."""
+    """`width` numbers in a register; operators emit instructions. Comparisons are false for NaN."""
 
     __slots__ = ("lanes", "value")
 
@@ -55,13 +144,6 @@ class Vector:
     def __mul__(self, other):
         return Vector(self.lanes, self.lanes.builder.fmul(self.value, other.value))
 
-    def fma(self, factor, term):
-        """self * factor + term, rounded once."""
-        kind = ir.FunctionType(self.value.type, [self.value.type] * 3)
-        name = f"llvm.fma.v{self.lanes.width}f{8 * self.lanes.size}"
-        function = cgutils.get_or_insert_function(self.lanes.builder.module, kind, name)
-        return Vector(self.lanes, self.lanes.builder.call(function, [self.value, factor.value, term.value]))
-
     def __gt__(self, other):
         return self.lanes.builder.fcmp_ordered(">", self.value, other.value)
 
@@ -69,8 +151,15 @@ class Vector:
         return self.lanes.builder.fcmp_ordered("<", self.value, other.value)
 
     def is_number(self):
-        """False for NaN; like comparisons (which are false for NaN), a condition for `select`."""
+        """False for NaN; a condition, like comparisons."""
         return self.lanes.builder.fcmp_ordered("ord", self.value, self.value)
+
+    def fma(self, factor, term):
+        """self * factor + term, rounded once."""
+        kind = ir.FunctionType(self.value.type, [self.value.type] * 3)
+        name = f"llvm.fma.v{self.lanes.width}f{8 * self.lanes.size}"
+        function = cgutils.get_or_insert_function(self.lanes.builder.module, kind, name)
+        return Vector(self.lanes, self.lanes.builder.call(function, [self.value, factor.value, term.value]))
 
 
 class Accumulator:
@@ -96,38 +185,30 @@ class Accumulator:
 
 
 class Lanes:
-    """Emits vector code into the function that Numba is building. Arrays are C-contiguous; the first sets the type."""
+    """Emits vector code into the function that Numba is building."""
 
-    def __init__(self, context, builder, signature, args):
-        self.builder, self.args = builder, args
-        dtype = signature.args[0].dtype
+    def __init__(self, builder, dtype):
+        self.builder = builder
         self.double = dtype == types.float64
         self.size = 8 if self.double else 4
         self.width = BYTES // self.size
+        self.step = STEP // self.size
         self.vector = ir.VectorType(ir.DoubleType() if self.double else ir.FloatType(), self.width)
         self.bits = ir.VectorType(ir.IntType(8 * self.size), self.width)
-        self.arrays = [
-            context.make_array(kind)(context, builder, arg) if isinstance(kind, types.Array) else None
-            for kind, arg in zip(signature.args, args, strict=True)
-        ]
 
-    # --- addresses: `row` and `at` make pointers to scalars ---
+    def argument(self, context, kind, value):
+        if isinstance(kind, types.Array):
+            return Array(self.builder, context.make_array(kind)(context, self.builder, value))
+        return (
+            Index(self.builder, value) if kind == types.intp else value if kind == types.boolean else self.splat(value)
+        )
 
-    def shape(self, n):
-        """The shape of argument n."""
-        return cgutils.unpack_tuple(self.builder, self.arrays[n].shape)
-
-    def row(self, n, i=0):
-        """A pointer to row i of argument n (its first element, if it is 1-D)."""
-        shape = self.shape(n)
-        return self.at(self.arrays[n].data, self.builder.mul(_index(i), shape[1]) if len(shape) > 1 else 0)
+    # --- vectors; an address is a pointer and offsets ---
 
     def at(self, pointer, *offsets):
         for offset in offsets:
-            pointer = self.builder.gep(pointer, [_index(offset)])
+            pointer = self.builder.gep(pointer, [_ir(offset)])
         return pointer
-
-    # --- vectors ---
 
     def load(self, pointer, *offsets):
         place = self.builder.bitcast(self.at(pointer, *offsets), self.vector.as_pointer())
@@ -137,20 +218,20 @@ class Lanes:
         place = self.builder.bitcast(self.at(pointer, *offsets), self.vector.as_pointer())
         self.builder.store(vector.value, place, align=self.size)
 
-    def splat(self, scalar):
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, scalar, _LANE(0))
-        return Vector(self, self._shuffle(first, undefined, [0] * self.width))
-
     def spread(self, pointer, *offsets):
         """A vector with the same number, read from memory, in each lane."""
         return self.splat(self.builder.load(self.at(pointer, *offsets)))
 
+    def splat(self, scalar):
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, _INT(0))
+        return Vector(self, self._shuffle(first, undefined, [0] * self.width))
+
     def constant(self, number):
         return Vector(self, ir.Constant(self.vector, [float(number)] * self.width))
 
-    def accumulator(self, start=0.0):
-        return Accumulator(self, start if isinstance(start, Vector) else self.constant(start))
+    def accumulator(self, start=None):
+        return Accumulator(self, self.constant(0.0) if start is None else start)
 
     def select(self, condition, yes, no):
         """Lane by lane, yes where the condition holds, else no."""
@@ -166,18 +247,28 @@ class Lanes:
 
     @contextmanager
     def loop(self, start, stop, step=1):
-        with cgutils.for_range_slice(self.builder, _index(start), _index(stop), _index(step), _INDEX) as (index, _):
-            yield index
+        with cgutils.for_range_slice(self.builder, _ir(start), _ir(stop), _ir(step), _INDEX) as (index, _):
+            yield Index(self.builder, index)
 
     def cases(self, number, values):
         """For each value, code that runs if `number` equals it; use in a `for` whose body emits that code."""
         for value in values:
-            with self.builder.if_then(self.builder.icmp_signed("==", number, _index(value))):
+            with self.builder.if_then(number == value):
                 yield value
 
-    def is_many(self, length):
-        """1 if length > 1, else 0: the stride along an axis that broadcasts."""
-        return self.builder.zext(self.builder.icmp_signed(">", length, _INDEX(1)), _INDEX)
+    def branches(self, condition):
+        """True, then False: code that runs if the condition holds, or not; use as `cases`."""
+        with self.builder.if_else(condition) as sides:
+            for value, side in zip((True, False), sides, strict=True):
+                with side:
+                    yield value
+
+    def prefetch(self, address):
+        """Ask for the cache line at an address, a pointer to bytes."""
+        kind = ir.FunctionType(ir.VoidType(), [address.type] + [_INT] * 3)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        to_read, near, is_data = _INT(0), _INT(2), _INT(1)
+        self.builder.call(function, [address, to_read, near, is_data])
 
     # --- sums over lanes ---
 
@@ -209,16 +300,12 @@ class Lanes:
         return Vector(self, self.builder.fadd(low, high))
 
     def _shuffle(self, a, b, mask):
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, len(mask)), mask))
-
-
-def _index(number):
-    return number if isinstance(number, ir.Value) else _INDEX(number)
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, len(mask)), mask))
 
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Zeros that start at a multiple of 64 bytes: a vector that crosses a cache line costs two accesses."""
+    """Zeros that start at a cache line: a vector that crosses one costs two accesses."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
+    raw = np.zeros(size + CACHE_LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + size].view(dtype).reshape(shape)

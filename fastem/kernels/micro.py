@@ -32,7 +32,9 @@ summed over rows in registers: 2 times at D = 10); sums over lanes are taken for
 Tried and dropped: features in the lanes (10 times slower in plain Numba; the points-in-lanes form above is at the
 limit without its padding); one component's triangle padded to a multiple of 4 (1.5 times slower at D = 10); a
 compile-time D for small D (what is unrolled here is as fast, for one compilation); the matrix-product form of the
-E-step (at its own limit it has the same number of flops, and loses digits).
+E-step (at its own limit it has the same number of flops, and loses digits); skipping pairs of tile and component
+whose largest responsibility is below 1e-18 (of rows in random order hardly any are: 0 of 7 mixtures, K up to 512).
+Estrin's scheme for the polynomial of exp, and a minimax polynomial of one degree less, gained nothing measurable.
 """
 
 from math import exp, factorial
@@ -40,14 +42,10 @@ from math import exp, factorial
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from fastem.kernels.lanes import COLUMNS, VECTORS, Lanes
+from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, micro_kernel
 
 ROWS = 4  # features that are worked on together
-CACHE_LINE = 64  # bytes
 # exp: r = x - n log 2 with log 2 in two parts (Cody & Waite), the Taylor series in r, |r| <= log(2) / 2, times 2**n.
 # x / log 2 + magic, magic = 1.5 * 2**52 + 1023 (1.5 * 2**23 + 127 in float32), rounds to an integer whose low bits are
 # n + bias. The series is cut at 1.7e-16 (5e-9), relatively. Below `least` the result would be subnormal.
@@ -102,116 +100,98 @@ def log_joint_diag_plain(xt, lognorm, means, factor, n, lp):
             lp[k, b] = q if q == q else -np.inf
 
 
-def _triangular_product(lanes, b, scratch, use, n_rows=None):
+def _triangular_product(lanes, xt, mean, W, b, z, use, n_rows=None):
     """y = W (x - mean) for VECTORS of points from b, ROWS rows at a time; `use(i, r, v, y)` takes the results.
 
-    Arguments 0, 1, 2 of the intrinsic are xt, mean, W, and `scratch` is z. A row is centred where it first meets W, in
-    the triangle that ends a block of rows, and kept for the blocks that follow. If D is known to be `n_rows`, at most
-    ROWS, that triangle is all.
+    A row is centred where it first meets W, in the triangle that ends a block of rows, and kept in the scratch memory
+    z for the blocks that follow. If D is known to be `n_rows`, at most ROWS, that triangle is all.
     """
-    builder, V = lanes.builder, range(VECTORS)
-    (D,), x, mean = lanes.shape(1), 0, lanes.row(1)
+    V = range(VECTORS)
 
     def block(i, n_rows, last):
         sums = [[lanes.accumulator() for _ in V] for _ in range(n_rows)]
-        factor = [lanes.row(2, builder.add(i, i.type(r))) for r in range(n_rows)]
+        factor = [W.row(i + r) for r in range(n_rows)]
 
-        def add(j, z, rows):
+        def add(j, points, rows):
             for r in rows:
                 w = lanes.spread(factor[r], j)
                 for v in V:
-                    sums[r][v].add_product(w, z[v])
+                    sums[r][v].add_product(w, points[v])
 
         with lanes.loop(0, i) as j:
-            row = lanes.row(scratch, j)
-            add(j, [lanes.load(row, v * lanes.width) for v in V], range(n_rows))
+            add(j, [lanes.load(z.row(j), v * lanes.width) for v in V], range(n_rows))
         for r in range(n_rows):
-            j = builder.add(i, i.type(r))
-            m, row = lanes.spread(mean, j), lanes.row(x, j)
-            z = [lanes.load(row, b, v * lanes.width) - m for v in V]
+            j = i + r
+            m = lanes.spread(mean.row(), j)
+            centred = [lanes.load(xt.row(j), b, v * lanes.width) - m for v in V]
             if not last:
                 for v in V:
-                    lanes.store(z[v], lanes.row(scratch, j), v * lanes.width)
-            add(j, z, range(r, n_rows))
+                    lanes.store(centred[v], z.row(j), v * lanes.width)
+            add(j, centred, range(r, n_rows))
         for r in range(n_rows):
             for v in V:
                 use(i, r, v, sums[r][v].value)
 
+    D = mean.shape[0]
     if n_rows is not None:
-        block(D.type(0), n_rows, last=True)
+        block(D - n_rows, n_rows, last=True)
         return
-    whole = builder.and_(builder.sub(D, D.type(1)), D.type(-ROWS))  # rows before the last block, of 1 to ROWS
+    whole = (D - 1) & -ROWS  # rows before the last block, of 1 to ROWS
     with lanes.loop(0, whole, ROWS) as i:
         block(i, ROWS, last=False)
-    for n_rows in lanes.cases(builder.sub(D, whole), range(1, ROWS + 1)):
+    for n_rows in lanes.cases(D - whole, range(1, ROWS + 1)):
         block(whole, n_rows, last=True)
 
 
-def _log_joint(lanes, q, c, *place):
+def _store_log_joint(lanes, c, q, *place):
     """Store c - q / 2, with -inf for NaN."""
     value = q.fma(lanes.constant(-0.5), c)
     lanes.store(lanes.select(value.is_number(), value, lanes.constant(-np.inf)), *place)
 
 
-@intrinsic
-def log_joint_full(context, xt, mean, W, c, n, z, out):
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        (D,), out, c = lanes.shape(1), lanes.row(6), lanes.splat(args[3])
+@micro_kernel
+def log_joint_full(lanes, xt, mean, W, c, n, z, out):
+    D = mean.shape[0]
 
-        def points(n_rows):
-            with lanes.loop(0, args[4], VECTORS * lanes.width) as b:
-                totals = [lanes.accumulator() for _ in range(VECTORS)]
-                _triangular_product(lanes, b, 5, lambda i, r, v, y: totals[v].add_product(y, y), n_rows)
-                for v in range(VECTORS):
-                    _log_joint(lanes, totals[v].value, c, out, b, v * lanes.width)
+    def points(n_rows):
+        with lanes.loop(0, n, lanes.step) as b:
+            totals = [lanes.accumulator() for _ in range(VECTORS)]
+            _triangular_product(lanes, xt, mean, W, b, z, lambda i, r, v, y: totals[v].add_product(y, y), n_rows)
+            for v in range(VECTORS):
+                _store_log_joint(lanes, c, totals[v].value, out.row(), b, v * lanes.width)
 
-        with builder.if_else(builder.icmp_signed(">", D, D.type(ROWS))) as (large, small):
-            with large:
-                points(None)
-            with small:  # the number of rows is decided outside of the loop: half the time at D = 2 to 4
-                for n_rows in lanes.cases(D, range(1, ROWS + 1)):
-                    points(n_rows)
-        return context.get_dummy_value()
-
-    return types.void(xt, mean, W, xt.dtype, types.intp, z, out), generate
+    for is_large in lanes.branches(D > ROWS):
+        if is_large:
+            points(None)
+        else:  # the number of rows is decided outside of the loop: half the time at D = 2 to 4
+            for n_rows in lanes.cases(D, range(1, ROWS + 1)):
+                points(n_rows)
 
 
-@intrinsic
-def whiten(context, xt, mean, W, n, z, out):
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        with lanes.loop(0, args[3], VECTORS * lanes.width) as b:
+@micro_kernel
+def whiten(lanes, xt, mean, W, n, z, out):
+    with lanes.loop(0, n, lanes.step) as b:
 
-            def store(i, r, v, y):
-                lanes.store(y, lanes.row(5, builder.add(i, i.type(r))), b, v * lanes.width)
+        def store(i, r, v, y):
+            lanes.store(y, out.row(i + r), b, v * lanes.width)
 
-            _triangular_product(lanes, b, 4, store)
-        return context.get_dummy_value()
-
-    return types.void(xt, mean, W, types.intp, z, out), generate
+        _triangular_product(lanes, xt, mean, W, b, z, store)
 
 
-@intrinsic
-def log_joint_diag(context, xt, lognorm, means, factor, n, lp):
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        (K, D), (n_factors, n_w), V = lanes.shape(2), lanes.shape(3), range(VECTORS)
-        # The points are outside and stay in the first-level cache, for all components.
-        with lanes.loop(0, args[4], VECTORS * lanes.width) as b, lanes.loop(0, K) as k:
-            mean, factor = lanes.row(2, k), lanes.row(3, builder.mul(k, lanes.is_many(n_factors)))
-            totals = [lanes.accumulator() for _ in V]
-            with lanes.loop(0, D) as d:
-                m, w = lanes.spread(mean, d), lanes.spread(factor, builder.mul(d, lanes.is_many(n_w)))
-                for v in V:
-                    y = (lanes.load(lanes.row(0, d), b, v * lanes.width) - m) * w
-                    totals[v].add_product(y, y)
-            c, out = lanes.spread(lanes.row(1), k), lanes.row(5, k)
+@micro_kernel
+def log_joint_diag(lanes, xt, lognorm, means, factor, n, lp):
+    (K, D), (n_factors, n_w), V = means.shape, factor.shape, range(VECTORS)
+    # The points are outside and stay in the first-level cache, for all components.
+    with lanes.loop(0, n, lanes.step) as b, lanes.loop(0, K) as k:
+        mean, weight = means.row(k), factor.row(n_factors.broadcast(k))
+        totals = [lanes.accumulator() for _ in V]
+        with lanes.loop(0, D) as d:
+            m, w = lanes.spread(mean, d), lanes.spread(weight, n_w.broadcast(d))
             for v in V:
-                _log_joint(lanes, totals[v].value, c, out, b, v * lanes.width)
-        return context.get_dummy_value()
-
-    return types.void(xt, lognorm, means, factor, types.intp, lp), generate
+                y = (lanes.load(xt.row(d), b, v * lanes.width) - m) * w
+                totals[v].add_product(y, y)
+        for v in V:
+            _store_log_joint(lanes, lanes.spread(lognorm.row(), k), totals[v].value, lp.row(k), b, v * lanes.width)
 
 
 # --- responsibilities ----------------------------------------------------------------------------------------------
@@ -254,42 +234,37 @@ def _exp(lanes, x):
     return [lanes.select(a < number(least), number(0.0), p) for a, p in zip(x, y, strict=True)]
 
 
-@intrinsic
-def exponentials(context, lp, n, top, total, spread):
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        K, V = lanes.shape(0)[0], range(VECTORS)
-        infinity, lowest, zero, one = (lanes.constant(x) for x in (-np.inf, -745.0, 0.0, 1.0))
-        with lanes.loop(0, args[1], VECTORS * lanes.width) as b:
+@micro_kernel
+def exponentials(lanes, lp, n, top, total, spread):
+    K, V = lp.shape[0], range(VECTORS)
+    infinity, lowest, zero, one = (lanes.constant(x) for x in (-np.inf, -745.0, 0.0, 1.0))
+    with lanes.loop(0, n, lanes.step) as b:
 
-            def load(k):
-                return [lanes.load(lanes.row(0, k), b, v * lanes.width) for v in V]
+        def load(k):
+            return [lanes.load(lp.row(k), b, v * lanes.width) for v in V]
 
-            def store(vector, v, row):
-                lanes.store(vector, row, b, v * lanes.width)
+        def store(vector, v, row):
+            lanes.store(vector, row, b, v * lanes.width)
 
-            best = [lanes.accumulator(infinity) for _ in V]
-            with lanes.loop(0, K) as k:
-                for v, x in enumerate(load(k)):
-                    best[v].value = lanes.select(x > best[v].value, x, best[v].value)
-            base = [lanes.select(a.value > infinity, a.value, zero) for a in best]
-            sums, products = ([lanes.accumulator() for _ in V] for _ in range(2))
-            with lanes.loop(0, K) as k:
-                d = [x - a for x, a in zip(load(k), base, strict=True)]
-                d = [lanes.select(x > lowest, x, lowest) for x in d]  # so that 0 * d is 0
-                for v, (x, e) in enumerate(zip(d, _exp(lanes, d), strict=True)):
-                    store(e, v, lanes.row(0, k))
-                    sums[v].add(e)
-                    products[v].add_product(e, x)
-            for v, first in enumerate(load(0)):
-                s = sums[v].value
-                store(lanes.select(s > zero, first, one), v, lanes.row(0))
-                store(lanes.select(s > zero, s, one), v, lanes.row(3))
-                store(best[v].value, v, lanes.row(2))
-                store(products[v].value, v, lanes.row(4))
-        return context.get_dummy_value()
-
-    return types.void(lp, types.intp, top, total, spread), generate
+        best = [lanes.accumulator(infinity) for _ in V]
+        with lanes.loop(0, K) as k:
+            for v, x in enumerate(load(k)):
+                best[v].value = lanes.select(x > best[v].value, x, best[v].value)
+        base = [lanes.select(a.value > infinity, a.value, zero) for a in best]
+        sums, products = ([lanes.accumulator() for _ in V] for _ in range(2))
+        with lanes.loop(0, K) as k:
+            d = [x - a for x, a in zip(load(k), base, strict=True)]
+            d = [lanes.select(x > lowest, x, lowest) for x in d]  # so that 0 * d is 0
+            for v, (x, e) in enumerate(zip(d, _exp(lanes, d), strict=True)):
+                store(e, v, lp.row(k))
+                sums[v].add(e)
+                products[v].add_product(e, x)
+        for v, first in enumerate(load(0)):
+            s = sums[v].value
+            store(lanes.select(s > zero, first, one), v, lp.row(0))
+            store(lanes.select(s > zero, s, one), v, total.row())
+            store(best[v].value, v, top.row())
+            store(products[v].value, v, spread.row())
 
 
 # --- M-step: sums over points, in rows of 4 ------------------------------------------------------------------------
@@ -332,121 +307,102 @@ def moments_full_plain(xt, r, mean, n, z, zr, sums):
                 sums[first + 1 + ROWS * block + r_, e % ROWS] += y * (xt[e, b] - mean[e])
 
 
-@intrinsic
-def moments_diag(context, xt, r, mean, i, second, n, sums):
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        (D,), i, n, resp, mean = lanes.shape(2), args[3], args[5], lanes.row(1), lanes.row(2)
+@micro_kernel
+def moments_diag(lanes, xt, r, mean, i, second, n, sums):
+    def block(n_rows, with_second):
+        rows, unroll = range(n_rows), 1 if n_rows > 2 and with_second else 2  # to hide an FMA's latency
+        first, square = ([[lanes.accumulator() for _ in rows] for _ in range(unroll)] for _ in range(2))
+        x, m = [xt.row(i + j) for j in rows], [lanes.spread(mean.row(), i, j) for j in rows]
+        with lanes.loop(0, n, unroll * lanes.width) as p:
+            for u in range(unroll):
+                w = lanes.load(r.row(), p, u * lanes.width)
+                for j in rows:
+                    z = lanes.load(x[j], p, u * lanes.width) - m[j]
+                    if with_second:
+                        y = w * z
+                        first[u][j].add(y)
+                        square[u][j].add_product(y, z)
+                    else:
+                        first[u][j].add_product(w, z)
+        parts = (first, square) if with_second else (first,)
+        lanes.add_sums([total for part in parts for total in _totals(lanes, part)], sums.row())
 
-        def block(n_rows, with_second):
-            rows, unroll = range(n_rows), 1 if n_rows > 2 and with_second else 2  # to hide an FMA's latency
-            first, square = ([[lanes.accumulator() for _ in rows] for _ in range(unroll)] for _ in range(2))
-            x = [lanes.row(0, builder.add(i, i.type(j))) for j in rows]
-            m = [lanes.spread(mean, i, j) for j in rows]
-            with lanes.loop(0, n, unroll * lanes.width) as p:
-                for u in range(unroll):
-                    w = lanes.load(resp, p, u * lanes.width)
-                    for j in rows:
-                        z = lanes.load(x[j], p, u * lanes.width) - m[j]
-                        if with_second:
-                            y = w * z
-                            first[u][j].add(y)
-                            square[u][j].add_product(y, z)
-                        else:
-                            first[u][j].add_product(w, z)
-            parts = (first, square) if with_second else (first,)
-            lanes.add_sums([total for part in parts for total in _total(lanes, part, ROWS)], lanes.row(6))
-
-        left = builder.sub(D, i)
-        left = builder.select(builder.icmp_signed("<", left, i.type(ROWS)), left, i.type(ROWS))
-        with builder.if_else(args[4]) as branches:
-            for with_second, branch in zip((True, False), branches, strict=True):
-                with branch:
-                    for n_rows in lanes.cases(left, range(1, ROWS + 1)):
-                        block(n_rows, with_second)
-        return context.get_dummy_value()
-
-    return types.void(xt, r, mean, types.intp, types.boolean, types.intp, sums), generate
+    for with_second in lanes.branches(second):
+        for n_rows in lanes.cases((mean.shape[0] - i).at_most(ROWS), range(1, ROWS + 1)):
+            block(n_rows, with_second)
 
 
-def _total(lanes, parts, length):
-    """Element-wise sums of lists of accumulators, as vectors; zeros up to `length`."""
+def _totals(lanes, parts):
+    """Element-wise sums of lists of at most ROWS accumulators, as ROWS vectors."""
     totals = [a.value for a in parts[0]]
     for part in parts[1:]:
         totals = [t + a.value for t, a in zip(totals, part, strict=True)]
-    return totals + [lanes.constant(0.0)] * (length - len(totals))
+    return totals + [lanes.constant(0.0)] * (ROWS - len(totals))
 
 
-@intrinsic
-def moments_full(context, xt, r, mean, n, z, zr, sums):
-    def generate(context, builder, signature, args):
-        lanes = Lanes(context, builder, signature, args)
-        (D,), step = lanes.shape(2), VECTORS * lanes.width
-        n = builder.and_(builder.add(args[3], args[3].type(step - 1)), args[3].type(-step))  # for all loops alike
-        resp, mean = lanes.row(1), lanes.row(2)
-        whole = builder.and_(builder.sub(D, D.type(1)), D.type(-ROWS))  # rows before the last block
+def _block_on_diagonal(lanes, xt, r, mean, i, n, z, zr, target, n_rows, keep_z, keep_zr):
+    """First moments of n_rows features from i, and their second moments with each other.
 
-        def diagonal(i, target, n_rows, keep_z, keep_zr):
-            """First moments, the block (i, i); z and r z are kept for the blocks below and left of it."""
-            rows = range(n_rows)
-            first, square = (
-                [lanes.accumulator() for _ in rows],
-                [[lanes.accumulator() for _ in range(j + 1)] for j in rows],
-            )
-            x, centred = ([lanes.row(k, builder.add(i, i.type(j))) for j in rows] for k in (0, 4))
-            weighted, m = [lanes.row(5, j) for j in rows], [lanes.spread(mean, i, j) for j in rows]
-            with lanes.loop(0, n, lanes.width) as p:
-                w = lanes.load(resp, p)
-                z = [lanes.load(x[j], p) - m[j] for j in rows]
-                for j in rows:
-                    y = w * z[j]
-                    if keep_z:
-                        lanes.store(z[j], centred[j], p)
-                    if keep_zr:
-                        lanes.store(y, weighted[j], p)
-                    first[j].add(y)
-                    for k in range(j + 1):
-                        square[j][k].add_product(y, z[k])
-            totals = [v for row in (first, *square) for v in _total(lanes, [row], ROWS)]
-            lanes.add_sums(totals, target)
+    z and r z are kept for the blocks below this one (z) and left of it (r z).
+    """
+    rows = range(n_rows)
+    first = [lanes.accumulator() for _ in rows]
+    square = [[lanes.accumulator() for _ in range(j + 1)] for j in rows]
+    x, m = [xt.row(i + j) for j in rows], [lanes.spread(mean.row(), i, j) for j in rows]
+    with lanes.loop(0, n, lanes.width) as p:
+        w = lanes.load(r.row(), p)
+        centred = [lanes.load(x[j], p) - m[j] for j in rows]
+        for j in rows:
+            y = w * centred[j]
+            if keep_z:
+                lanes.store(centred[j], z.row(i + j), p)
+            if keep_zr:
+                lanes.store(y, zr.row(j), p)
+            first[j].add(y)
+            for k in range(j + 1):
+                square[j][k].add_product(y, centred[k])
+    lanes.add_sums([total for row in (first, *square) for total in _totals(lanes, [row])], target)
 
-        def beside(j, target, n_rows, columns):
-            """Columns of the block (i, j), of the z and r z that were kept."""
-            rows, unroll = range(n_rows), 1 if n_rows > 2 else 2
-            sums = [[lanes.accumulator() for _ in rows for _ in columns] for _ in range(unroll)]
-            left = [lanes.row(5, k) for k in rows]
-            right = [lanes.row(4, builder.add(j, j.type(k))) for k in columns]
-            with lanes.loop(0, n, unroll * lanes.width) as p:
-                for u in range(unroll):
-                    z = [lanes.load(row, p, u * lanes.width) for row in right]
-                    y = [lanes.load(row, p, u * lanes.width) for row in left]
-                    for k, total in enumerate(sums[u]):
-                        total.add_product(y[k // len(columns)], z[k % len(columns)])
-            totals = _total(lanes, sums, 0)
-            for k in range(0, len(totals), len(columns)) if len(columns) < ROWS else (0,):
-                part = totals[k : k + len(columns)] if len(columns) < ROWS else totals
-                lanes.add_sums(part, lanes.at(target, k // len(columns) * ROWS + columns[0]))
 
-        def block(i, n_rows, last):
-            quarter = builder.lshr(i, i.type(2))
-            triangle = builder.mul(quarter, builder.add(quarter, i.type(1)))
-            target = lanes.row(6, builder.add(quarter, builder.mul(triangle, i.type(2))))
-            with builder.if_else(builder.icmp_signed("==", i, i.type(0))) as branches:
-                for is_first, branch in zip((True, False), branches, strict=True):
-                    with branch:
-                        diagonal(i, target, n_rows, keep_z=not last, keep_zr=not is_first)
-            with lanes.loop(0, i, ROWS) as j:
-                there = lanes.at(target, builder.mul(j, j.type(ROWS)), ROWS + ROWS * ROWS)
-                for c in range(0, ROWS, COLUMNS):
-                    beside(j, there, n_rows, range(c, c + COLUMNS))
+def _block_beside(lanes, z, zr, j, n, target, n_rows):
+    """Second moments of the n_rows features of zr with the ROWS features of z from j, COLUMNS at a time."""
+    rows, unroll = range(n_rows), 1 if n_rows > 2 else 2
+    for first in range(0, ROWS, COLUMNS):
+        columns = range(first, first + COLUMNS)
+        sums = [[[lanes.accumulator() for _ in columns] for _ in rows] for _ in range(unroll)]
+        with lanes.loop(0, n, unroll * lanes.width) as p:
+            for u in range(unroll):
+                right = [lanes.load(z.row(j + k), p, u * lanes.width) for k in columns]
+                for row in rows:
+                    y = lanes.load(zr.row(row), p, u * lanes.width)
+                    for total, x in zip(sums[u][row], right, strict=True):
+                        total.add_product(y, x)
+        totals = [_totals(lanes, [part[row] for part in sums])[:COLUMNS] for row in rows]
+        if COLUMNS == ROWS:
+            lanes.add_sums([total for row in totals for total in row], target)
+        else:
+            for row in rows:
+                lanes.add_sums(totals[row], lanes.at(target, row * ROWS + first))
 
-        with lanes.loop(0, whole, ROWS) as i:
-            block(i, ROWS, last=False)
-        for n_rows in lanes.cases(builder.sub(D, whole), range(1, ROWS + 1)):
-            block(whole, n_rows, last=True)
-        return context.get_dummy_value()
 
-    return types.void(xt, r, mean, types.intp, z, zr, sums), generate
+@micro_kernel
+def moments_full(lanes, xt, r, mean, n, z, zr, sums):
+    D = mean.shape[0]
+    whole = (D - 1) & -ROWS  # rows before the last block, of 1 to ROWS
+    n = (n + (lanes.step - 1)) & -lanes.step  # the same points for all loops, whatever they are unrolled by
+
+    def blocks(i, n_rows, last):
+        quarter = i // ROWS
+        target = sums.row(quarter + quarter * (quarter + 1) * 2)
+        for is_first in lanes.branches(i == 0):
+            _block_on_diagonal(lanes, xt, r, mean, i, n, z, zr, target, n_rows, not last, not is_first)
+        with lanes.loop(0, i, ROWS) as j:
+            _block_beside(lanes, z, zr, j, n, lanes.at(target, j * ROWS, ROWS + ROWS * ROWS), n_rows)
+
+    with lanes.loop(0, whole, ROWS) as i:
+        blocks(i, ROWS, last=False)
+    for n_rows in lanes.cases(D - whole, range(1, ROWS + 1)):
+        blocks(whole, n_rows, last=True)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -456,22 +412,12 @@ def prefetch_plain(X, start, stop):
     """Ask for rows start to stop of X, which are wanted soon: they come while this tile is worked on."""
 
 
-@intrinsic
-def prefetch(context, X, start, stop):
-    def generate(context, builder, signature, args):
-        rows, byte = context.make_array(signature.args[0])(context, builder, args[0]), ir.IntType(8)
-        stride = cgutils.unpack_tuple(builder, rows.strides)[0]
-        data = builder.bitcast(rows.data, byte.as_pointer())
-        size = builder.mul(builder.sub(args[2], args[1]), stride)  # of strided or reversed rows, some or none
-        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer()] + [ir.IntType(32)] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        to_read, near, is_data = (ir.IntType(32)(number) for number in (0, 2, 1))
-        first = builder.gep(data, [builder.mul(args[1], stride)])
-        with cgutils.for_range_slice(builder, stride.type(0), size, stride.type(CACHE_LINE), stride.type) as (at, _):
-            builder.call(function, [builder.gep(first, [at]), to_read, near, is_data])
-        return context.get_dummy_value()
-
-    return types.void(X, types.intp, types.intp), generate
+@micro_kernel
+def prefetch(lanes, X, start, stop):
+    data = lanes.builder.bitcast(X.data, ir.IntType(8).as_pointer())
+    size = (stop - start) * X.strides[0]  # in bytes; of strided or reversed rows, some or none are asked for
+    with lanes.loop(0, size, CACHE_LINE) as at:
+        lanes.prefetch(lanes.at(data, start * X.strides[0], at))
 
 
 if numba.config.DISABLE_JIT:  # the interpreter has no lanes

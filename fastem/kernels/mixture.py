@@ -172,30 +172,33 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 def add_hard(xt, label, w, means, form, n, z, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
     D = means.shape[1]
+    blocks = rows_of_moments(FIRST, D)
+    fill(z, 0.0)  # features beyond D
     for b in range(n):
         k = np.intp(label[b])
-        total = sums[k]
         s0[k] += w[b]
         for d in range(D):
             z[d] = xt[d, b] - means[k, d]
-        for d in range(D):
-            i, d4 = d // ROWS, d % ROWS
-            first = i if form == FIRST else 2 * i if form == DIAG else i + 2 * i * (i + 1)
-            wz = w[b] * z[d]
-            total[first, d4] += wz
+        row = 0
+        for i in range(blocks):
+            add_row(sums[k, row], w[b], z, i)
+            row += 1
             if form == DIAG:
-                total[first + 1, d4] += wz * z[d]
+                for c in range(ROWS):
+                    sums[k, row, c] += w[b] * z[ROWS * i + c] * z[ROWS * i + c]
+                row += 1
             elif form == FULL:
-                add_row(total, first + 1 + d4, i, d, wz, z)
+                for j in range(i + 1):  # the block on the diagonal comes first
+                    other = i if j == 0 else j - 1
+                    for r in range(ROWS):
+                        add_row(sums[k, row], w[b] * z[ROWS * i + r], z, other)
+                        row += 1
 
 
 @njit(**HELPER)
-def add_row(total, first, i, d, wz, z):
-    """Row d of wz z', up to the diagonal: the block on the diagonal comes first."""
-    for e in range(i * ROWS):
-        total[first + ROWS * (1 + e // ROWS), e % ROWS] += wz * z[e]
-    for e in range(i * ROWS, d + 1):
-        total[first, e % ROWS] += wz * z[e]
+def add_row(row, factor, z, block):
+    for c in range(ROWS):
+        row[c] += factor * z[ROWS * block + c]
 
 
 rows_of_moments = njit(**HELPER)(moments_rows)
