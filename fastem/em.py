@@ -145,8 +145,17 @@ def run(
     `keep` are those of the first `climb`: what comes after it is done again.
     """
     params = m_step.feasible(params)
-    course: dict[str, Any] = dict(previous=previous, resume=resume, keep=keep)
-    best = climb(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, **course)
+    best = climb(
+        source,
+        params,
+        m_step,
+        stop=stop,
+        max_iter=max_iter,
+        callback=callback,
+        previous=previous,
+        resume=resume,
+        keep=keep,
+    )
     lost = find_lost(m_step, best.stats)
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:

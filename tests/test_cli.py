@@ -451,18 +451,28 @@ def test_ctrl_c_without_an_output_says_that_nothing_is_saved(monkeypatch):
     assert (out, err) == ("", "fastem: interrupted after 1 iterations: no model is written, for want of --output\n")
 
 
+def kept_iterations(path):
+    """Return the iterations of the first run in a checkpoint; 0 if there is none yet."""
+    if not os.path.exists(path):
+        return 0
+    with np.load(path) as archive:
+        return len(archive["run0_history"]) if "run0_history" in archive else 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_an_interrupted_fit_goes_on_from_its_checkpoint():
-    """SIGINT as soon as the checkpoint is there; the second command ends with the model file of an unbroken one."""
+    """SIGINT as soon as three iterations are kept; the second command ends with the model file of an unbroken one."""
     np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
     args = ["fit", "x.npy", "-k", "3", "--seed", "0", "--tol", "0", "--max-iter", "250"]
-    command = [sys.executable, "-m", "fastem", *args, "--checkpoint", "c.npz"]
+    code = "from fastem import checkpoint, __main__; checkpoint.INTERVAL = 0.0; __main__.main()"
+    command = [sys.executable, "-c", code, *args, "--checkpoint", "c.npz"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()) as process:
         deadline = time.monotonic() + 60
-        while not os.path.exists("c.npz") and time.monotonic() < deadline:
+        while kept_iterations("c.npz") < 3 and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+    assert 3 <= kept_iterations("c.npz") < 250
     run(*args, "--checkpoint", "c.npz", "-o", "resumed.npz")
     run(*args, "-o", "unbroken.npz")
     with open("resumed.npz", "rb") as resumed, open("unbroken.npz", "rb") as unbroken:
