@@ -149,7 +149,8 @@ class Checkpoint:
 
     def _results(self, path: Path, arrays: dict[str, NDArray[Any]]) -> list[Result]:
         """The results in a file; ValueError where they cannot be those of this fit."""
-        n, results = scalar(path, arrays, "runs", "iu"), []
+        n = scalar(path, arrays, "runs", "iu")
+        results: list[Result] = []
         while f"run{len(results)}_status" in arrays:
             results.append(_result(path, arrays, f"run{len(results)}_"))
             self._check(results[-1], complete=len(results) <= n)
@@ -160,7 +161,7 @@ class Checkpoint:
     def _check(self, result: Result, complete: bool) -> None:
         """Refuse the result of another family or size, or one after which a fit would not go on."""
         fit, K, shape = self.fit, len(result.params.means), result.params.covariances.shape
-        if not (K <= fit["n_components"] and shape == find(fit["covariance_type"]).shape(K, fit["features"])):
+        if not (fit["n_components"] >= K and shape == find(fit["covariance_type"]).shape(K, fit["features"])):
             raise ValueError(f"{K} components with covariances of shape {shape}")
         if not 1 <= result.n_iter <= fit["max_iter"] - (not complete) or complete == (
             result.status is Status.INTERRUPTED
@@ -198,7 +199,7 @@ def _plain(value: Any) -> Any:
 def _digest(*arrays: Any) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array, dtype="<f8"))
+        digest.update(np.asarray(array, dtype="<f8").tobytes())
     return digest.hexdigest()[:16]
 
 

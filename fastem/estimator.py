@@ -548,9 +548,7 @@ def _rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def _revived(
-    source: ArraySource, results: list[Result], current: Result | None
-) -> tuple[list[Result], Result | None]:
+def _revived(source: ArraySource, results: list[Result], current: Result | None) -> tuple[list[Result], Result | None]:
     """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
 
     def evaluated(result: Result) -> Result:

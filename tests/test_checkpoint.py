@@ -13,9 +13,8 @@ import pytest
 from helpers import TYPES, quiet_fit, run_child, state_bytes
 
 import fastem
-from fastem import FitInterrupted, GaussianMixture, Status
+from fastem import FitInterrupted, GaussianMixture, Status, estimator
 from fastem import checkpoint as checkpoints
-from fastem import estimator
 from fastem.files import ModelFileError
 
 
@@ -189,7 +188,9 @@ def test_ctrl_c_in_the_first_pass_of_a_resumed_fit_has_the_result_of_the_checkpo
 def test_a_callback_that_ends_a_later_run_ends_the_fit(two):
     """INTERRUPTED, and without a warning, whichever run was the best."""
     for n in range(1, 9):
-        model = GaussianMixture(2, random_state=0, n_init=5, tol=0.1, init_params="random").fit(two.X, callback=stop_at(n))
+        model = GaussianMixture(2, random_state=0, n_init=5, tol=0.1, init_params="random").fit(
+            two.X, callback=stop_at(n)
+        )
         assert (model.status_, model.converged_) == (Status.INTERRUPTED, False)
 
 
@@ -219,14 +220,14 @@ def test_ctrl_c_before_the_first_pass_is_complete(two, monkeypatch):
 def test_the_generator_is_put_where_it_was(two, file):
     """NumPy's global state, and a RandomState of the user's, end where they would have ended."""
     options = dict(n_components=2, n_init=4, init_params="random", tol=0.05)
-    np.random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
     whole = GaussianMixture(**options).fit(two.X)
-    after = np.random.uniform()
-    np.random.seed(3)
+    after = np.random.uniform()  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
     GaussianMixture(**options).fit(two.X, callback=stop_at(whole.n_iter_ + 3), checkpoint=file)
-    np.random.seed(99)
+    np.random.seed(99)  # noqa: NPY002
     assert bits(GaussianMixture(**options).fit(two.X, checkpoint=file)) == bits(whole)
-    assert np.random.uniform() == after
+    assert np.random.uniform() == after  # noqa: NPY002
 
     rng = np.random.RandomState(3)
     rng.standard_normal(1)  # leaves the second of a pair
@@ -328,7 +329,7 @@ OTHERS = {
     "features": ({}, lambda X: X[:, :2], "features 3 .here 2"),
     "rows": ({}, lambda X: X[:-1], "rows 600 .here 599"),
     "dtype": ({}, lambda X: X.astype("f4"), "dtype 'float64' .here 'float32'"),
-    "one value": ({}, lambda X: X + 1e-9 * (X == X[300, 1]), r"checksum of rows '\w+' .here '\w+'"),
+    "one value": ({}, lambda X: X + 1e-9 * (X[300, 1] == X), r"checksum of rows '\w+' .here '\w+'"),
     "order": ({}, lambda X: X[::-1], r"checksum of rows '\w+' .here '\w+'"),
 }
 
@@ -352,7 +353,7 @@ def test_other_weights_are_another_fit(two, file):
     weight[:2] = 0.5, 1.5
     with pytest.raises(ValueError, match="checksum of rows"):
         GaussianMixture(2, random_state=0).fit(two.X, sample_weight=weight, checkpoint=file)
-    with pytest.raises(ValueError, match="sum of weights 600.0 .here 1200.0"):
+    with pytest.raises(ValueError, match=r"sum of weights 600\.0 .here 1200\.0"):
         GaussianMixture(2, random_state=0).fit(two.X, sample_weight=2.0, checkpoint=file)
 
 
@@ -441,7 +442,7 @@ def test_a_foreign_file_is_refused_and_never_executed(two, file, content, monkey
     writers = {
         "damaged": [
             lambda: file.write_bytes(pickle.dumps(Bomb())),
-            lambda: np.savez(file, **arrays | {"means": np.array([Bomb()], dtype=object)}),
+            lambda: np.savez(file, **arrays | {"run1_means": np.array([Bomb()], dtype=object)}),
             lambda: file.write_text("a,b\n1,2\n"),
             save_array,
         ],

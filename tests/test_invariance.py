@@ -123,7 +123,10 @@ def test_blocks_add_up(problem, data):
 # ---- kinds of array ----------------------------------------------------------------------------------
 
 KINDS = {
-    **{dtype: np.dtype(dtype) for dtype in ("i1", "u2", "<i4", ">i4", "u8", "f8", "f4", ">f4", ">f8", "f2", "g", "O", "?")},
+    **{
+        dtype: np.dtype(dtype)
+        for dtype in ("i1", "u2", "<i4", ">i4", "u8", "f8", "f4", ">f4", ">f8", "f2", "g", "O", "?")
+    },
     **{name: name for name in ("Int8", "UInt32", "Int64", "Float32", "Float64", "boolean")},
 }
 LAYOUTS = {
@@ -168,7 +171,7 @@ def test_kind_of_array(kind, layout, contained, seed):
 )
 def test_a_missing_value_of_any_kind_is_named(kind, row, column):
     X = np.arange(240).reshape(80, 3) % 2
-    if kind[0].isupper() and len(kind) > 1 or kind == "boolean":
+    if (kind[0].isupper() and len(kind) > 1) or kind == "boolean":
         frame = pd.DataFrame({f"x{j}": pd.array(X[:, j], dtype=kind) for j in range(3)})
         frame.iloc[row, column] = pd.NA
     else:
