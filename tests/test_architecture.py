@@ -24,6 +24,7 @@ ORDER = [
     "kernels",
     "estep",
     "validate",
+    "warmup",
     "em",
     "init",
     "tables",
