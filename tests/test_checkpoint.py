@@ -159,6 +159,16 @@ def test_a_fit_that_ends_early_leaves_its_state(two, file, error):
     assert [iteration for iteration, *_ in again.calls] == list(range(6, whole.n_iter_ + 1))
 
 
+@pytest.mark.parametrize("n", range(1, 12))
+def test_an_iteration_that_is_done_again_is_reported_once(two, file, n):
+    """Stopped where the bound has just fallen, which the state of the iteration before must not tell of."""
+    options = dict(n_components=3, reg_covar=0.5, tol=0.0, max_iter=12, random_state=5)
+    whole = quiet_fit(GaussianMixture(**options), two.X)
+    assert len(whole.fit_report_.events) > 3
+    quiet_fit(GaussianMixture(**options), two.X, callback=stop_at(n), checkpoint=file)
+    assert bits(quiet_fit(GaussianMixture(**options), two.X, checkpoint=file)) == bits(whole)
+
+
 def test_a_finished_fit_is_at_its_end_at_once(two, file):
     model = GaussianMixture(2, random_state=0, n_init=3).fit(two.X, checkpoint=file)
     again = stop_at(0)
