@@ -92,7 +92,7 @@ X = helpers.make_mixture(4000, 3, 4, spacing=2.0).X
 random.seed(0)
 
 def fit(path):
-    model = GaussianMixture(4, n_init=3, init_params="random", tol=1e-4, max_iter=40, random_state=0)
+    model = GaussianMixture(4, n_init=3, init_params="random", tol=0.0, max_iter=15, random_state=0)
     return helpers.digest(helpers.state_bytes(model.fit(X, checkpoint=path)))
 
 whole = fit(None)
@@ -124,7 +124,7 @@ def test_kill_9_at_random_moments(tmp_path, moments):
     whole, found, killed, states = run_child(KILL, moments, tmp_path)
     assert found == [whole] * moments
     assert killed >= moments // 2
-    assert len(states) >= moments // 3  # the moments differ
+    assert len(states) >= moments // 2  # the moments differ
 
 
 # --- how a fit ends
