@@ -80,7 +80,7 @@ def fit(
     columns: Columns = None,
     weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
     init: Annotated[
-        Literal["kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
+        Literal["auto", "kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
     ] = "kmeans",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,

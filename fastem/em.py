@@ -174,7 +174,7 @@ def run(
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
-    event = Event(passes, "short", tuple(map(int, lost.components)), str(lost))
+    event = Event(passes, "lost", tuple(map(int, lost.components)), str(lost))
     return best._replace(events=[*best.events, event])
 
 

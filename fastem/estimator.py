@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
 from fastem._jit import threads
+from fastem.align import ORDERS, matching
 from fastem.checkpoint import Checkpoint, describe
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
 from fastem.em import Callback, FitInterrupted, bind_to, collapsed, evaluate, run, score
@@ -47,8 +49,11 @@ class GaussianMixture(Estimator):
     max_iter : int, default 100
     n_init : int, default 1
         starts; the one with the largest lower bound is kept
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        k-means and seeds look at a sample of max(50,000, 50 n_components) rows when there are more
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
+        k-means and seeds look at a sample of max(50,000, 50 n_components) rows when there are more. "auto", which
+        scikit-learn does not have, is recommended where columns differ in scale or clusters are elongated: many
+        k-means starts from raw, standardised and whitened columns compete by likelihood in short fits to a sample
+        of max(10,000, 50 n_components) rows; the best is fitted to all. Each of n_init is a competition of its own
     weights_init : (K,) array-like, optional
     means_init : (K, D) array-like, optional
     precisions_init : array-like, optional
@@ -509,6 +514,82 @@ class GaussianMixture(Estimator):
             else:
                 rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
         return rows, y
+
+    # --- the order of components ----------------------------------------------------------------------------------
+
+    def align_to(self, reference: GaussianMixture) -> Self:
+        """The same fit with its components in the order of another fit's.
+
+        For refits, bootstrap samples and comparisons: component k of the answer is the one that is most like the
+        reference's component k, in an assignment of all at once (by symmetric Kullback-Leibler divergence between
+        components, which depends on no units; see `fastem.align`). Weights play no part.
+
+        Parameters
+        ----------
+        reference : fitted GaussianMixture with as many components and features, of any covariance type
+
+        Returns
+        -------
+        GaussianMixture
+            a new one, whose parameters are those of this one in another order; this one stays as it is
+
+        Raises
+        ------
+        ValueError
+            if the numbers of components or features differ
+
+        References
+        ----------
+        Jeffreys (1946), Proc. R. Soc. A 186, 453-461; Stephens (2000), J. R. Stat. Soc. B 62, 795-809.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> a = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
+        >>> b = fastem.GaussianMixture.from_parameters([0.4, 0.6], [[9.1], [0.2]], [1.0, 1.0], "spherical")
+        >>> b.align_to(a).means_.ravel()
+        array([0.2, 9.1])
+        """
+        validate.check_fitted(self)
+        validate.check_fitted(reference)
+        if np.shape(self.means_) != np.shape(reference.means_):
+            raise ValueError(
+                "align_to needs a reference of as many components and features: its means have shape "
+                f"{np.shape(reference.means_)}, these {np.shape(self.means_)}"
+            )
+        return self._permuted(matching(self.params_, reference.params_))
+
+    def sort_components(self, by: str = "means") -> Self:
+        """The same fit with its components in an order of their own.
+
+        Parameters
+        ----------
+        by : {"means", "weight"}, default "means"
+            the means' first coordinate (of equals the second, ...), or the weight, the heaviest first
+
+        Returns
+        -------
+        GaussianMixture
+            a new one; this one stays as it is
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([0.4, 0.6], [[9.0], [0.0]], [1.0, 1.0], "spherical")
+        >>> model.sort_components().means_.ravel(), model.sort_components("weight").weights_
+        (array([0., 9.]), array([0.6, 0.4]))
+        """
+        validate.check_fitted(self)
+        if by not in ORDERS:
+            raise ValueError(f"by must be one of {', '.join(ORDERS)}; got {by!r}")
+        return self._permuted(ORDERS[by](self.params_))
+
+    def _permuted(self, order: NDArray[np.intp]) -> Self:
+        model = copy.copy(self)
+        weights, means, *matrices = self._get_parameters()
+        each = matrices if self._family().shared else [matrix[order] for matrix in matrices]
+        model._set_parameters((weights[order], means[order], *each))
+        return model
 
     # --- names that users of scikit-learn's class call ------------------------------------------------------------
 

@@ -166,6 +166,12 @@ class Result(NamedTuple):
     events: Sequence[Event] = ()
 
 
+def permuted(params: Params, order: NDArray[np.intp]) -> Params:
+    """The mixture with its components in another order: component k is what `order[k]` was."""
+    each = (matrix if matrix.shape[0] == 1 else matrix[order] for matrix in (params.covariances, params.factor))
+    return Params(params.weights[order], params.means[order], *each)
+
+
 def outer(u: Array, v: Array, shape: tuple[int, ...]) -> Array:
     """Per component u v', (..., K, D) each, reduced to a canonical shape: matrix, diagonal or trace; each or pooled."""
     if shape[-2] > 1:

@@ -18,7 +18,7 @@ from fastem.sources import ArraySource
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
-INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
+INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 class NotFittedError(ValueError, AttributeError):

@@ -23,6 +23,7 @@ ORDER = [
     "reference",
     "kernels",
     "estep",
+    "align",
     "validate",
     "warmup",
     "em",
