@@ -37,6 +37,7 @@ def bits(model):
 FITS = {
     **{f"{name}, three runs": dict(covariance_type=name, n_init=3, init_params="random") for name in TYPES},
     "max_iter": dict(tol=0.0, max_iter=7),
+    "auto": dict(init_params="auto", n_init=2),
     "runs that end by max_iter": dict(tol=0.0, max_iter=3, n_init=4, init_params="k-means++"),
     "ridge": dict(regularization="ridge", n_init=2),
     "ratio": dict(regularization=fastem.EigenvalueRatio(2.0), covariance_type="diag", init_params="random"),
