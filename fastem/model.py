@@ -36,7 +36,7 @@ class Status(Enum):
         "The objective fell by more than rounding explains, and the parameters before that are kept: centre and scale "
         "the data, and look for columns that nearly depend on others."
     )
-    INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+    INTERRUPTED = "Interrupted, by the callback or Ctrl-C: the parameters are the best of the complete iterations."
 
     @property
     def advice(self) -> str:
@@ -50,11 +50,16 @@ class Noise(NamedTuple):
     Attributes
     ----------
     weight : float; among a mixture's parameters its share, among statistics the weight of its rows, sum_n w_n r_n
-    log_density : float, minus the logarithm of the volume of the data's box
+    box : (2, D) float64, least and largest values of the features
     """
 
     weight: float
-    log_density: float
+    box: Array
+
+    @property
+    def log_density(self) -> float:
+        """Minus the logarithm of the box's volume; the density is that outside of the box, too."""
+        return float(-np.log(self.box[1] - self.box[0]).sum())
 
 
 class Params(NamedTuple):
@@ -118,7 +123,7 @@ class Stats:
                 "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
             )
         mine, others = self.noise, other.noise
-        if (mine and mine.log_density) != (others and others.log_density):
+        if (mine is None) != (others is None) or (mine and others and not np.array_equal(mine.box, others.box)):
             raise ValueError("statistics of mixtures with another noise component, or one and none, do not add")
         return Stats(
             self.loglik + other.loglik,
@@ -129,7 +134,7 @@ class Stats:
             self.s2 + other.s2,
             self.origin,
             self.n_rows + other.n_rows,
-            mine and others and Noise(mine.weight + others.weight, mine.log_density),
+            mine and others and mine._replace(weight=mine.weight + others.weight),
         )
 
     def __radd__(self, other: object) -> Stats:

@@ -160,11 +160,6 @@ def check_box(X: NDArray[Any], weight: Array | None = None) -> Array:
     return box
 
 
-def check_noise_box(box: ArrayLike, D: int) -> Array:
-    """The same of a box that is given."""
-    return check_box(_array("noise_box", box, (2, D)))
-
-
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
     """Weights as (N,) float64, or None."""
     if sample_weight is None:
@@ -317,7 +312,7 @@ def check_params(params: Params) -> Params:
             raise TypeError(f"The parameter '{name}' should be an array of floats: make parameters with make_params")
     K, D = _of_shape("means", params.means, _two(params.means)).shape
     if params.noise is not None:
-        check_noise(params.noise)
+        check_noise(params.noise, D)
     noise = 0.0 if params.noise is None else params.noise.weight
     weights = _of_shape("weights", params.weights, (K,))
     _check_mixing(weights, max(noise, 1.0 - weights.sum()), 1e-3)  # less than 1: the noise has been taken out
@@ -330,12 +325,14 @@ def check_params(params: Params) -> Params:
     return params
 
 
-def check_noise(noise: Any) -> Noise:
+def check_noise(noise: Any, D: int) -> Noise:
     """A component of constant density."""
-    weight, log_density = _array("noise", noise, (2,))
+    if not isinstance(noise, tuple) or len(noise) != 2:
+        raise ValueError(f"The parameter 'noise' should be a tuple (weight, box), but got {noise!r:.60}")
+    weight = float(_array("noise weight", noise[0], ()))
     if not 0 <= weight <= 1:
         raise ValueError(f"The parameter 'noise' should have a weight in the range [0, 1], but got {weight:.5g}")
-    return Noise(float(weight), float(log_density))
+    return Noise(weight, check_box(_array("noise box", noise[1], (2, D))))
 
 
 def check_n_threads(n_threads: Any) -> int | None:
@@ -428,8 +425,7 @@ def check_state(estimator: Any) -> None:
     cholesky = _array("precisions_cholesky", estimator.precisions_cholesky_, shape)
     noise = 0.0
     if hasattr(estimator, "noise_box_"):
-        check_noise_box(estimator.noise_box_, D)
-        noise = check_noise((estimator.noise_weight_, 0.0)).weight
+        noise = check_noise((estimator.noise_weight_, estimator.noise_box_), D).weight
     sound = (weights >= 0).all() and abs(weights.sum() + noise - 1) < 1e-3
     for array in (covariances, cholesky):
         sound = sound and (variances(array.reshape(family.shape(K, D))) > 0).all()
@@ -510,7 +506,7 @@ def make_params(
     means: ArrayLike,
     covariances: ArrayLike,
     covariance: str = "full",
-    noise: tuple[float, float] | None = None,
+    noise: tuple[float, ArrayLike] | None = None,
 ) -> Params:
     """A mixture from known parameters, checked.
 
@@ -520,7 +516,7 @@ def make_params(
     means : (K, D) array-like
     covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
     covariance : "full", "tied", "diag" or "spherical"
-    noise : weight and log density of a component of constant density, optional
+    noise : weight and box (2, D) of a component of constant density, optional
 
     Returns
     -------
@@ -544,6 +540,6 @@ def make_params(
         raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")
     K, D = rows.shape
     matrices = check_matrices("covariance", covariances, covariance, K, D)
-    uniform = None if noise is None else check_noise(noise)
+    uniform = None if noise is None else check_noise(noise, D)
     shares = check_weights(weights, K, 0.0 if uniform is None else uniform.weight)
     return Params(shares, check_means(means, K, D), matrices, factorise(matrices), uniform)

@@ -29,6 +29,8 @@ ORDER = [
     "em",
     "init",
     "tables",
+    "archive",
+    "checkpoint",
     "datasets",
     "protocol",
     "estimator",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import child_env
+from helpers import child_env, quiet_fit
 
 import fastem
 from fastem import estimator
@@ -347,7 +347,7 @@ def test_a_reader_that_leaves_is_no_error(model_file, n):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals and terminals")
-def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130():
+def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130_with_the_last_complete_iteration():
     import pty
 
     np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
@@ -362,11 +362,81 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130():
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
         rest = os.read(leader, 65536)
-        while b"interrupted" not in rest:
+        while b"m.npz" not in rest:
             rest += os.read(leader, 65536)
         assert b"Traceback" not in rest
     os.close(leader)
+    model = fastem.load("m.npz")
+    assert f"fastem: interrupted after {model.n_iter_} iterations: their model is in m.npz" in rest.decode()
+    assert model.status_ is fastem.Status.INTERRUPTED
+    X = np.load("x.npy")
+    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_)
+    assert model.lower_bounds_ == quiet_fit(full, X).lower_bounds_
+    assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-12)  # the parameters that the bound is of
+
+
+INTERRUPTED_START = """
+import os, signal, sys, time
+import fastem.estimator
+from fastem.__main__ import main
+
+def start(*args):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+
+fastem.estimator.start = start
+sys.argv[0] = "fastem"
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_before_the_first_iteration_saves_nothing_and_says_so():
+    command = [sys.executable, "-c", INTERRUPTED_START, "fit", "faithful", "-k", "2", "-o", "m.npz"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=child_env())
+    assert result.returncode == 130
+    assert result.stdout == ""
+    assert result.stderr == "fastem: interrupted before the first iteration was complete: no model is written\n"
     assert not os.path.exists("m.npz")
+
+
+def test_ctrl_c_without_an_output_says_that_nothing_is_saved(monkeypatch):
+    def fit(self, *args, **kwargs):
+        result = fastem.em([[0.0], [1.0], [3.0]], fastem.make_params([1.0], [[0.0]], [[[1.0]]]), max_iter=1)
+        raise fastem.FitInterrupted(result)
+
+    monkeypatch.setattr(cli.GaussianMixture, "fit", fit)
+    out, err = run("fit", "faithful", code=130)
+    assert (out, err) == ("", "fastem: interrupted after 1 iterations: no model is written, for want of --output\n")
+
+
+def kept_iterations(path):
+    """Return the iterations of the first run in a checkpoint; 0 if there is none yet."""
+    if not os.path.exists(path):
+        return 0
+    with np.load(path) as archive:
+        return len(archive["run0_history"]) if "run0_history" in archive else 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupted_fit_goes_on_from_its_checkpoint():
+    """SIGINT as soon as three iterations are kept; the second command ends with the model file of an unbroken one."""
+    np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
+    args = ["fit", "x.npy", "-k", "3", "--seed", "0", "--tol", "0", "--max-iter", "250"]
+    code = "from fastem import checkpoint, __main__; checkpoint.INTERVAL = 0.0; __main__.main()"
+    command = [sys.executable, "-c", code, *args, "--checkpoint", "c.npz"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()) as process:
+        deadline = time.monotonic() + 60
+        while kept_iterations("c.npz") < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    assert 3 <= kept_iterations("c.npz") < 250
+    run(*args, "--checkpoint", "c.npz", "-o", "resumed.npz")
+    run(*args, "-o", "unbroken.npz")
+    with open("resumed.npz", "rb") as resumed, open("unbroken.npz", "rb") as unbroken:
+        assert resumed.read() == unbroken.read()
+    assert "max_iter 250 (here 9)" in fails(*args[:-1], 9, "--checkpoint", "c.npz")
 
 
 def test_warmup():
