@@ -1,7 +1,8 @@
 """The command line: ``fastem fit``, ``predict``, ``score``, ``sample``, ``info`` and ``warmup``.
 
 Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
-1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C.
+1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C (an interrupted
+``fit`` still writes the model of its last complete iteration).
 """
 
 import sys
@@ -25,11 +26,12 @@ try:
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
-from fastem import __version__, datasets, files, outputs, plot, tables
+from fastem import __version__, archive, datasets, files, outputs, plot, tables
 from fastem.covariance import variances
+from fastem.em import FitInterrupted
 from fastem.estimator import GaussianMixture
-from fastem.model import Params
-from fastem.sources import Block, Source
+from fastem.model import Params, Result, Status
+from fastem.sources import Block, Source, SourceError
 from fastem.streams import as_source
 from fastem.warmup import warmup
 
@@ -82,7 +84,7 @@ def fit(
     columns: Columns = None,
     weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
     init: Annotated[
-        Literal["kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
+        Literal["auto", "kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
     ] = "kmeans",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
@@ -110,14 +112,18 @@ def fit(
         Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
     ] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Write the fit's state here, .npz, every 30 s; go on from it if it is there.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Fit a mixture to a table and describe it."""
+    """Fit a mixture to a table and describe it. After Ctrl-C, --output holds the last complete iteration."""
     with _reporting():
         # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
-        _check(output, files.MODEL_ENDINGS)
+        _check(output, archive.ENDINGS)
         _check(labels, tables.OUTPUT_ENDINGS)
         _check(picture, PLOT_ENDINGS)
+        _check(checkpoint, archive.ENDINGS)
         if picture is not None:
             plot.require_matplotlib()
         source, names = _open(file, _split(columns), weights)
@@ -136,8 +142,15 @@ def fit(
             noise=noise,
             n_threads=threads,
         )
-        with _progress(max_iter, source) as callback:
-            model.fit(source, callback=callback)
+        try:
+            with _progress(max_iter, source) as callback:
+                model.fit(source, callback=callback, checkpoint=checkpoint)
+        except (FitInterrupted, SourceError) as end:
+            kept = _rescue(model, end.result, source.dtype, output, names)
+            if isinstance(end, SourceError):
+                raise SourceError(f"{end}; the fit ends {kept}") from end
+            typer.echo(f"fastem: interrupted {kept}", err=True)
+            raise typer.Exit(130) from None
         if verbose:
             typer.echo(str(model.fit_report_), err=True)
         if output is not None:
@@ -341,6 +354,23 @@ def _open_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[
     if wanted is None and there is not None:
         _say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
     return model, _open(file, None if there is None else wanted)[0]
+
+
+def _rescue(
+    model: GaussianMixture,
+    result: Result | None,
+    dtype: np.dtype[Any],
+    output: Path | None,
+    names: list[str] | None,
+) -> str:
+    """Save the result of an interrupted fit, if there is one, and say so."""
+    if result is None:
+        return "before the first iteration was complete: no model is written"
+    if output is None:
+        return f"after {result.n_iter} iterations: no model is written, for want of --output"
+    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, dtype)
+    files.save(model, output, feature_names=names)
+    return f"after {result.n_iter} iterations: their model is in {output}"
 
 
 # What is printed

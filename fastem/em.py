@@ -72,20 +72,28 @@ def climb(
     callback: Callback | None = None,
     previous: float = -np.inf,
     done: int = 0,
+    resume: Result | None = None,
+    keep: Callable[[Result], None] | None = None,
 ) -> Result:
     """The EM loop. `previous` is the bound that the first change is taken against, `done` the passes before these.
 
     Each turn proposes parameters, evaluates them by a pass over the data and accepts or rejects them. Rejected, with
     the end of the fit where it was, are parameters that are no mixture (a collapsed component) and, under a remedy
-    that excludes it, a fall of the objective.
+    that excludes it, a fall of the objective. `keep` is given the result of each iteration but the last; from such a
+    one, `resume`, the loop goes on as if it had never stopped.
     """
-    history: list[float] = []
-    events: list[Event] = []
-    recent = [previous]
-    result = None
+    result = resume
+    history = [] if result is None else list(result.history)
+    events = [] if result is None else list(result.events)
+    recent = [previous, *history][-LOOKBACK:]
     eps = float(np.finfo(source.dtype).eps)
     try:
         while True:
+            if result is not None:
+                try:
+                    params = m_step(result.stats, result.params)
+                except SingularCovarianceError as error:
+                    return collapsed(result, error, done)
             stats = evaluate(source, params)
             bound = m_step.objective(params, stats)
             if result is not None and m_step.fell(history[-1], bound, params, eps):
@@ -94,17 +102,16 @@ def climb(
                     return result._replace(status=Status.DECREASED)
             history.append(bound)
             recent = [*recent[1 - LOOKBACK :], bound]
-            before, result = result, Result(params, stats, stats.loglik, history, len(history), Status.MAX_ITER, events)
+            before = result
+            result = Result(params, stats, stats.loglik, history, len(history), Status.INTERRUPTED, events)
             if callback is not None and callback(done + len(history), bound, params):
-                return result._replace(status=Status.INTERRUPTED)
+                return result
             if stop(Course(recent, source.sum_w, params, None if before is None else before.params)):
                 return result._replace(status=Status.CONVERGED)
             if len(history) >= max_iter:
-                return result
-            try:
-                params = m_step(stats, params)
-            except SingularCovarianceError as error:
-                return collapsed(result, error, done)
+                return result._replace(status=Status.MAX_ITER)
+            if keep is not None:
+                keep(result)
     except (KeyboardInterrupt, SourceError) as error:
         if result is not None:
             del history[result.n_iter :]
@@ -131,14 +138,27 @@ def run(
     callback: Callback | None = None,
     previous: float = -np.inf,
     on_collapse: str = "reseed",
+    resume: Result | None = None,
+    keep: Callable[[Result], None] | None = None,
 ) -> Result:
     """`climb`, and again from a better place for components that lost their rows or rank (under monotone remedies).
 
     A reseed lowers the objective at first: its result is kept only if that ends higher than without it. Attempts end
-    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`.
+    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
+    `keep` are those of the first `climb`: what comes after it is done again.
     """
     params = m_step.feasible(params)
-    best = climb(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, previous=previous)
+    best = climb(
+        source,
+        params,
+        m_step,
+        stop=stop,
+        max_iter=max_iter,
+        callback=callback,
+        previous=previous,
+        resume=resume,
+        keep=keep,
+    )
     lost = find_lost(m_step, best.stats)
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
@@ -158,7 +178,7 @@ def run(
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
-    event = Event(passes, "short", tuple(map(int, lost.components)), str(lost))
+    event = Event(passes, "lost", tuple(map(int, lost.components)), str(lost))
     return best._replace(events=[*best.events, event])
 
 
@@ -379,7 +399,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
     return score(source, params, density=True).density
 
 
-def score(source: Source, params: Params, *, distances: bool = False, **wanted: bool) -> Scores:
+def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
     """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
     K = len(params.means) + (params.noise is not None and not distances)
     scores = Scores.empty(source.n_rows, K, **wanted)

@@ -30,6 +30,7 @@ WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float3
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 NO_ROWS: Array = np.empty((0, 0))
+NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
 
 
 def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
@@ -312,6 +313,7 @@ class Scores(NamedTuple):
     label : (N,) int64, most probable component
     resp : (N, K) float64, responsibilities
     joint : (N, K) float64, log weight + log density per component
+    top_index, top_resp : (N, M) int64 and float64, the M largest responsibilities of each row, in descending order
 
     A noise component is one more, the last.
     """
@@ -320,17 +322,28 @@ class Scores(NamedTuple):
     label: NDArray[np.int64] = NO_LABELS
     resp: Array = NO_ROWS
     joint: Array = NO_ROWS
+    top_index: NDArray[np.int64] = NO_INDICES
+    top_resp: Array = NO_ROWS
 
     @classmethod
     def empty(
-        cls, N: int, K: int, density: bool = False, label: bool = False, resp: bool = False, joint: bool = False
+        cls,
+        N: int,
+        K: int,
+        density: bool = False,
+        label: bool = False,
+        resp: bool = False,
+        joint: bool = False,
+        top: int = 0,
     ) -> Scores:
-        """Room for those wanted."""
+        """Room for those wanted; `top` is M."""
         return cls(
             np.empty(N if density else 0),
             np.empty(N if label else 0, dtype=np.int64),
             np.empty((N if resp else 0, K)),
             np.empty((N if joint else 0, K)),
+            np.empty((N if top else 0, top), dtype=np.int64),
+            np.empty((N if top else 0, top)),
         )
 
 

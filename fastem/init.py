@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, SingularCovarianceError, tolerance
-from fastem.em import at, evaluate, overall, score
+from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, tolerance
+from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, score
 from fastem.estep import HARD, RESP, Accumulator, Sums
-from fastem.model import Array, Noise, Params, Stats
+from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
 from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
+from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
 
 SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
 MAX_LLOYD = 300
 CLUTTER_ROWS, NEIGHBOURS = 5000, 10
+# The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
+RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
+RACE_STARTS = 4  # per system of coordinates
+RACE_LLOYD = 5  # steps of k-means
+RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
+RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
+RACE_TOL = 1e-5
+RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
+COLLAPSED = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
 class Given(NamedTuple):
@@ -58,7 +70,10 @@ def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.Ra
     """`start` without noise."""
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    if init == "auto":
+        stats = race(source, K, m_step, rng)
+    else:
+        stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
     weights, means, covariances = m_step.estimate(stats)
     try:
         precisions = given.precisions or (covariances, m_step.factorise(covariances))
@@ -220,7 +235,7 @@ def seeds(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> Array:
     return np.asarray(X[chosen])
 
 
-def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
+def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4, max_iter: int = MAX_LLOYD) -> Array:
     """Lloyd's k-means until the centres' squared shift is below tol times the mean variance; (K, D).
 
     Each turn is the fused pass in its hard mode without second moments. As in scikit-learn, an empty cluster takes
@@ -229,7 +244,7 @@ def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
     source = ArraySource(X, weight)
     total = overall(source, (1, 1, X.shape[1]))
     enough = tol * float(np.mean(total.s2)) / total.sum_w
-    for _ in range(MAX_LLOYD):
+    for _ in range(max_iter):
         stats = evaluate(source, at(centres), (0, 0, 0), HARD, distances=True)
         empty = np.flatnonzero(stats.s0 == 0)
         moved = centres + stats.s1 / np.where(stats.s0 > 0, stats.s0, 1.0)[:, None]
@@ -241,6 +256,119 @@ def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
         if shift <= enough:
             break
     return centres
+
+
+def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+    """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
+
+    k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
+    standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
+    likelihood, which can be compared because all are densities of the same rows (or the objective of the remedy in
+    use), decides. Successive halving (Karnin, Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on.
+    Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
+    none is left, the start is that of `from_kmeans`.
+    """
+    try:
+        best = winner(source, K, m_step, rng)
+    except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
+        raise FitInterrupted(None) from interrupt
+    return from_kmeans(source, K, m_step.family.shape(K, source.n_features), rng) if best is None else best
+
+
+def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
+    """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
+    X, weight = distinct_sample(source, K, rng, RACE_ROWS)
+    sample = ArraySource(X, weight)
+    total = overall(sample, (1, X.shape[1], X.shape[1]))
+    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
+    labels = partitions(X, weight, K, rng)
+    runners: Iterable[Params] = contenders(sample, labels, K, m_step)
+    stop, n_kept = Stop("change", RACE_TOL), len(labels)
+    results: list[Result] = []
+    for n_iter in RACE_ROUNDS:
+        n_kept, results = -(-n_kept // 2), []
+        for params in runners:
+            result = climb(sample, params, m_step, stop=stop, max_iter=n_iter)
+            sound = m_step.remedy.monotone or not collapsed(result, covariance)
+            if sound and result.status is not Status.DEGENERATE:  # sorted keeps the first of equals first
+                results = sorted([*results, result], key=lambda result: -result.history[-1])[:n_kept]
+        runners = [result.params for result in results]
+    if not results:
+        return None
+    best = results[0].params
+    order = np.lexsort(best.means.T[::-1])
+    return evaluate(sample, permuted(best, order))
+
+
+def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+    """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
+    found: dict[bytes, NDArray[np.int64]] = {}
+    for rows in coordinates(X, weight):
+        for _ in range(RACE_STARTS):
+            centres = lloyd(rows, weight, seeds(rows, weight, K, rng), max_iter=RACE_LLOYD)
+            label = score(ArraySource(rows), at(centres), label=True, distances=True).label
+            _, first, label = np.unique(label, return_index=True, return_inverse=True)
+            label = first.argsort().argsort()[label]  # numbered as they appear
+            found.setdefault(label.tobytes(), label)
+    return list(found.values())
+
+
+def contenders(sample: ArraySource, labels: list[NDArray[np.int64]], K: int, m_step: MStep) -> Iterator[Params]:
+    """The mixtures that enter the race, of each partition one.
+
+    Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
+    rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
+    """
+    family, tied = m_step.family, COVARIANCES["tied"]
+    first = replace(m_step, family=tied) if tied.form == family.form else m_step
+    for label in labels:
+        stats = moments(
+            sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
+        )
+        with contextlib.suppress(SingularCovarianceError):
+            params = first(stats)
+            if first.family != family:
+                shared = climb(sample, params, first, stop=Stop("change", RACE_TOL), max_iter=RACE_TIED).params
+                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape)))
+            yield params
+
+
+def coordinates(X: Array, weight: Array) -> list[Array]:
+    """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
+
+    Standardised rows lack constant columns, whitened rows also those that are linear combinations of others.
+    """
+    D = X.shape[1]
+    _, mean, covariances = COVARIANCES["full"].estimate(overall(ArraySource(X, weight), (1, D, D)), 0.0)
+    kept = np.flatnonzero(np.diagonal(covariances[0]))
+    if not len(kept):
+        return [X]
+    scale = np.sqrt(np.diagonal(covariances[0])[kept])
+    standard = (X[:, kept] - mean[0, kept]) / scale
+    correlation = covariances[0][np.ix_(kept, kept)] / np.outer(scale, scale)
+    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=RANK_TOL)
+    inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
+    white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
+    return [X, standard, white]
+
+
+def collapsed(result: Result, covariance: Array) -> bool:
+    """Whether a component is too narrow for its likelihood to mean anything.
+
+    One with a covariance matrix of its own has D rows or fewer (fewer than 2 otherwise), so that only `reg_covar`
+    bounds its density; or the data, whose `covariance` is given, lie 1000 standard deviations from a component. That
+    is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
+    """
+    factor, stats = result.params.factor, result.stats
+    shared, D = factor.shape[0] == 1, factor.shape[-1]
+    rows = stats.s0 * (stats.n_rows / stats.sum_w)
+    if not shared and rows.min() < (D + 1 if factor.shape[-2] > 1 else 2):
+        return True
+    if factor.shape[-2] == 1:
+        distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
+    else:
+        distance = (np.einsum("kij,jl->kil", factor, covariance) * factor).sum(axis=(-2, -1))
+    return bool(distance.max() > COLLAPSED)
 
 
 Initialiser = Callable[[Source, int, tuple[int, ...], np.random.RandomState], Stats]

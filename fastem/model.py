@@ -42,7 +42,7 @@ class Status(Enum):
         "The objective fell by more than rounding explains, and the parameters before that are kept: centre and scale "
         "the data, and look for columns that nearly depend on others."
     )
-    INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+    INTERRUPTED = "Interrupted, by the callback or Ctrl-C: the parameters are the best of the complete iterations."
 
     @property
     def advice(self) -> str:
@@ -56,11 +56,16 @@ class Noise(NamedTuple):
     Attributes
     ----------
     weight : float; among a mixture's parameters its share, among statistics the weight of its rows, sum_n w_n r_n
-    log_density : float, minus the logarithm of the volume of the data's box
+    box : (2, D) float64, least and largest values of the features
     """
 
     weight: float
-    log_density: float
+    box: Array
+
+    @property
+    def log_density(self) -> float:
+        """Minus the logarithm of the box's volume; the density is that outside of the box, too."""
+        return float(-np.log(self.box[1] - self.box[0]).sum())
 
 
 class Params(NamedTuple):
@@ -114,7 +119,9 @@ class Stats:
         """The sum of the rows' weights (their number, if unweighted)."""
         return float(self.s0.sum()) + (self.noise.weight if self.noise else 0.0)
 
-    def __add__(self, other: Stats) -> Stats:
+    def __add__(self, other: object) -> Stats:
+        if not isinstance(other, Stats):
+            return NotImplemented
         if self.s2.shape != other.s2.shape:
             raise ValueError(f"statistics for covariances of shapes {self.s2.shape} and {other.s2.shape} do not add")
         if not np.array_equal(self.origin, other.origin):
@@ -122,7 +129,7 @@ class Stats:
                 "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
             )
         mine, others = self.noise, other.noise
-        if (mine and mine.log_density) != (others and others.log_density):
+        if (mine is None) != (others is None) or (mine and others and not np.array_equal(mine.box, others.box)):
             raise ValueError("statistics of mixtures with another noise component, or one and none, do not add")
         return Stats(
             self.loglik + other.loglik,
@@ -133,7 +140,7 @@ class Stats:
             self.s2 + other.s2,
             self.origin,
             self.n_rows + other.n_rows,
-            mine and others and Noise(mine.weight + others.weight, mine.log_density),
+            mine and others and mine._replace(weight=mine.weight + others.weight),
         )
 
     def __radd__(self, other: object) -> Stats:
@@ -164,7 +171,7 @@ class Stats:
             equal numbers too), the version 1, a checksum of all that must be equal in a sum and its square, K, D,
             the shape of s2, whether there is a noise component. Then what adds up: n_rows, loglik, class_loglik,
             entropy, the noise's weight, s0, s1, s2. Then what must be equal, in two parts whose sums are exact:
-            the noise's log density and the origin. P = 17 + K + 3 K D + s2.size
+            the noise's box, if there is one, and the origin. P = 15 + K + 3 K D + s2.size (+ 4 D with noise)
 
         Examples
         --------
@@ -174,12 +181,12 @@ class Stats:
         >>> fastem.Stats.from_buffer(a.to_buffer() + b.to_buffer()).s2 == (a + b).s2
         array([[[ True]]])
         """
-        noise = self.noise or Noise(0.0, 0.0)
-        equal = np.array([noise.log_density, *self.origin.ravel()])
+        box = np.empty(0) if self.noise is None else self.noise.box
+        equal = np.concatenate([np.ravel(box), self.origin.ravel()])
         high = _leading_bits(equal)
         head = [*self.origin.shape, *self.s2.shape, self.noise is not None]
         check = _checksum(head, equal)
-        scalars = self.n_rows, self.loglik, self.class_loglik, self.entropy, noise.weight
+        scalars = self.n_rows, self.loglik, self.class_loglik, self.entropy, self.noise.weight if self.noise else 0.0
         sums = (array.ravel() for array in (self.s0, self.s1, self.s2))
         return np.concatenate([[1, BUFFER_VERSION, check, check**2, *head], scalars, *sums, high, equal - high])
 
@@ -212,7 +219,8 @@ class Stats:
         if square != check**2:
             raise ValueError("buffers of statistics that do not add were added: about different origins, for instance")
         head = K, D, *shape, has_noise = [int(number) for number in rest]
-        sizes = [BUFFER_HEADER, 5, K, K * D, math.prod(shape), 1 + K * D, 1 + K * D]
+        n_equal = 2 * D * has_noise + K * D
+        sizes = [BUFFER_HEADER, 5, K, K * D, math.prod(shape), n_equal, n_equal]
         if len(vector) != sum(sizes):
             raise ValueError(f"damaged buffer of statistics: expected {sum(sizes)} numbers, got {len(vector)}")
         _, scalars, s0, s1, s2, high, low = (part.copy() for part in np.split(vector, np.cumsum(sizes)[:-1]))
@@ -220,7 +228,7 @@ class Stats:
         if check != _checksum(head, equal):
             raise ValueError("damaged buffer of statistics: the checksum is wrong")
         n_rows, loglik, class_loglik, entropy, noise = scalars.tolist()
-        log_density, origin = float(equal[0]), equal[1:].reshape(K, D)
+        box, origin = np.split(equal, [n_equal - K * D])
         return Stats(
             loglik,
             class_loglik,
@@ -228,9 +236,9 @@ class Stats:
             s0,
             s1.reshape(K, D),
             s2.reshape(shape),
-            origin,
+            origin.reshape(K, D),
             int(n_rows),
-            Noise(noise, log_density) if has_noise else None,
+            Noise(noise, box.reshape(2, D)) if has_noise else None,
         )
 
 
@@ -275,6 +283,12 @@ class Result(NamedTuple):
     n_iter: int
     status: Status
     events: Sequence[Event] = ()
+
+
+def permuted(params: Params, order: NDArray[np.intp]) -> Params:
+    """The mixture with its components in another order: component k is what `order[k]` was."""
+    covariances, factor = (m if len(m) == 1 else m[order] for m in (params.covariances, params.factor))
+    return Params(params.weights[order], params.means[order], covariances, factor, params.noise)
 
 
 def _leading_bits(x: Array) -> Array:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from fastem.readers import FunctionReader, ParquetReader, Reader, SlicedReader
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
 from fastem.tables import map_npy
-from fastem.validate import check_finite, check_n_features, check_rows, check_weight, check_weight_values, feature_names
+from fastem.validate import (
+    check_finite,
+    check_n_features,
+    check_rows,
+    check_weight,
+    check_weight_scale,
+    check_weight_values,
+    feature_names,
+)
 
 
 class Totals(NamedTuple):
@@ -24,11 +32,13 @@ class Totals(NamedTuple):
     Attributes
     ----------
     n_rows : int
-    sum_w : float, as `cumulated` adds; 0 without weights
+    sum_w : float, as `cumulated` adds
+    largest : float, of the weights
     """
 
     n_rows: int = 0
     sum_w: float = 0.0
+    largest: float = 0.0
 
 
 class StreamSource(BlockSource):
@@ -113,7 +123,8 @@ class StreamSource(BlockSource):
         if weight is None or self._totals is not None:
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
-        return Totals(totals.n_rows + n, float(cumulated(totals.sum_w, weight)[-1]))
+        sum_w, largest = cumulated(totals.sum_w, weight)[-1], max(totals.largest, weight.max())
+        return Totals(totals.n_rows + n, float(sum_w), float(largest))
 
     def _end(self, totals: Totals, number: int) -> None:
         """A complete pass brings as many rows as expected; the first is what later ones are held to."""
@@ -123,8 +134,8 @@ class StreamSource(BlockSource):
         if self._totals is None:
             if totals.n_rows == 0:
                 raise ValueError("Found array with 0 sample(s): the source has no rows.")
-            if self.reader.weighted and totals.sum_w == 0:
-                raise ValueError("sample_weight: every weight is zero, so there is nothing to fit.")
+            if self.reader.weighted:
+                check_weight_scale(totals.largest)
             self._totals = totals
 
 
