@@ -219,7 +219,8 @@ def em(
 
     Parameters
     ----------
-    X : (N, D) array-like; float32 and float64 are read in place, all else is converted to float64
+    X : (N, D) array-like, or what `fastem.as_source` takes
+        float32 and float64 arrays are read in place, all else is converted to float64
     params : Params, the start, for instance of `fastem.make_params`
     covariance : "full", "tied", "diag" or "spherical"
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
@@ -227,7 +228,8 @@ def em(
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
         `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
         never falls; the history holds that objective
-    sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+        weight 2 is the row twice, weight 0 the row absent
     tol : stop when what the criterion measures is less
     criterion : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
         the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations
@@ -251,6 +253,8 @@ def em(
         for rows, weights or parameters that are not finite or do not match
     FitInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
+    SourceError
+        (an OSError) if rows that are read anew on each pass cannot be, with the same
 
     References
     ----------
@@ -291,16 +295,32 @@ def overall(source: Source, shape: tuple[int, ...]) -> Stats:
 def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = None) -> Stats:
     """The E-step fused with the sums that the M-step needs, in one pass over the rows.
 
+    With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
+    accumulates the blocks under the same parameters, adds the statistics (``+``, `sum`, or across processes their
+    `Stats.to_buffer`, which can be added number by number), and makes of them the parameters of the next. Statistics
+    are about the means of their pass, so that no digits are lost however far from 0 the data are: those of different
+    parameters do not add (`Stats.shifted` moves them to another origin).
+
     Parameters
     ----------
-    X : (N, D) array-like
+    X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params
-    sample_weight : (N,) array-like, non-negative
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
 
     Returns
     -------
     Stats
-        about ``params.means``; statistics of several blocks of rows add up
+        about ``params.means``
+
+    Raises
+    ------
+    ValueError
+        for rows, weights or parameters that are not finite or do not match
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38, section 2 (sufficient statistics); Neal & Hinton
+    (1998), in: Jordan (ed.), Learning in Graphical Models, 355-368 (their sums over parts of the data).
 
     Examples
     --------
@@ -311,6 +331,14 @@ def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = N
     >>> parts = fastem.accumulate(X[:300], params) + fastem.accumulate(X[300:], params)
     >>> bool(np.allclose(whole.s2, parts.s2, rtol=1e-12)), whole.n_rows
     (True, 1000)
+
+    The whole algorithm, over blocks that need never be in memory together:
+
+    >>> for _ in range(20):
+    ...     stats = sum(fastem.accumulate(block, params) for block in np.split(X, 10))
+    ...     params = fastem.m_step(stats)
+    >>> params.weights.shape, stats.n_rows
+    ((2,), 1000)
     """
     check_params(params)
     return evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
@@ -330,7 +358,7 @@ def moments(
 
     Parameters
     ----------
-    X : (N, D) array-like
+    X : (N, D) array-like, or what `fastem.as_source` takes
     resp : (N, K) array-like, non-negative; or
     labels : (N,) array-like of int in 0..K-1
     n_components : K, if the labels do not show it
@@ -380,7 +408,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
 
     Parameters
     ----------
-    X : (N, D) array-like
+    X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params
 
     Returns

@@ -225,10 +225,12 @@ class GaussianMixture(Estimator):
 
         Parameters
         ----------
-        X : (N, D) array-like, or pandas or polars frame
-            float64 and float32 arrays of any layout are read in place; all else is converted to float64
+        X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
+            float64 and float32 arrays of any layout are read in place; all else is converted to float64. Rows that are
+            not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block by block, anew
+            on each pass; the fit has the same bits
         y : ignored
-        sample_weight : (N,) array-like, non-negative
+        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
             weight 2 is the row twice, weight 0 the row absent
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
@@ -251,6 +253,8 @@ class GaussianMixture(Estimator):
         FitInterrupted
             (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better start before, as
             ``.result``
+        SourceError
+            (an OSError) if rows that are read anew on each pass cannot be, with the same
 
         Examples
         --------
@@ -440,7 +444,7 @@ class GaussianMixture(Estimator):
         self.n_iter_ = n_iter
         self.fit_report_ = report
 
-    # --- using a fit ----------------------------------------------------------------------------------------------
+    # --- using a fit: X is (N, D), or what `fastem.as_source` takes -----------------------------------------------
 
     @property
     def params_(self) -> Params:
@@ -475,7 +479,11 @@ class GaussianMixture(Estimator):
         return scores
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array."""
+        """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
+
+        X may be what `fastem.as_source` takes; `fastem.write_scores` writes the labels of more rows than fit into
+        memory to a file. So it is with all scores.
+        """
         return self._scores(self._source(X), label=True).label
 
     def predict_proba(self, X: Any) -> NDArray[Any]:

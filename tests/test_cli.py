@@ -1,6 +1,7 @@
 """The command line, in this process through typer's runner, and in child processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,6 +188,74 @@ def test_verbose_reports_on_standard_error():
     model = fastem.GaussianMixture(2, random_state=0, regularization="map").fit(X)
     assert err == f"{model.fit_report_}\n"
     assert out == run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map")[0]
+
+
+def _as_files():
+    """The same table with weights, as a csv file, .npy, .parquet and a folder of .parquet files."""
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    X, _ = fastem.load_faithful()
+    table = np.column_stack([X[:, 0], np.arange(len(X)) % 4, X[:, 1]])
+    np.savetxt("t.csv", table, delimiter=",", header="a,w,b", comments="", fmt="%.17g")
+    np.save("t.npy", table)
+    columns = pa.table(dict(zip("awb", table.T, strict=True)))
+    pq.write_table(columns, "t.parquet", row_group_size=100)
+    os.mkdir("folder")
+    for number, start in enumerate(range(0, len(X), 90)):
+        pq.write_table(columns.slice(start, 90), f"folder/part-{number}.parquet")
+    return {"t.csv": "w", "t.npy": "1", "t.parquet": "w", "folder": "1"}
+
+
+@pytest.mark.parametrize("columns", [(), ("--columns", "2,0")])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_format_gives_the_same_fit(columns, weighted):
+    outputs = set()
+    for file, weight in _as_files().items():
+        options = [*columns, *(("--weights", weight) if weighted else ())]
+        out, err = run("fit", file, "-k", 2, "--seed", 0, "-o", "m.npz", "--labels", "l.npy", *options)
+        assert err == ""
+        names = list(getattr(fastem.load("m.npz"), "feature_names_in_", ["a", "w", "b"][: 2 if weighted else 3]))
+        assert names == (["b", "a"] if columns and file != "t.npy" else names)
+        model = fastem.load("m.npz")
+        fields = [field(out, name) for name in ("log-likelihood", "BIC", "AIC", "iterations")]
+        outputs.add((model.means_.tobytes(), np.load("l.npy").tobytes(), *fields))
+        predicted, _ = run("predict", "m.npz", file, *(options[:2] if columns else ["--columns", "0,2"] * weighted))
+        assert predicted.split()[1:] == [str(label) for label in np.load("l.npy")]
+    assert len(outputs) == 1
+
+
+def test_scores_as_parquet(model_file):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    run("predict", model_file, "faithful", "--proba", "-o", "p.parquet")
+    run("fit", "faithful", "-k", 2, "--seed", 0, "--labels", "l.parquet")
+    X, _ = fastem.load_faithful()
+    model = fastem.load(model_file)
+    del model.feature_names_in_
+    np.testing.assert_array_equal(pd.read_parquet("p.parquet"), model.predict_proba(X))
+    np.testing.assert_array_equal(pd.read_parquet("l.parquet")["label"], model.predict(X))
+
+
+def test_a_file_that_vanishes_leaves_the_model_so_far(monkeypatch):
+    _as_files()
+    calls = []
+
+    def break_a_file(n):
+        calls.append(n)
+        if len(calls) == 10:
+            os.unlink("folder/part-1.parquet")
+
+    original = cli._Rows.__init__
+
+    def rows(self, source):
+        original(self, source)
+        self.count = break_a_file
+
+    monkeypatch.setattr(cli._Rows, "__init__", rows)
+    err = fails("fit", "folder", "--columns", "a,b", "-k", 2, "--seed", 0, "--tol", 0, "-o", "m.npz")
+    assert re.search(r"pass \d+ over the data: row group 0 of folder/part-1.parquet could not be read", err)
+    assert re.search(r"the fit ends after (\d+) iterations: their model is in m.npz", err)
+    assert fastem.load("m.npz").n_iter_ == int(re.search(r"after (\d+) iter", err)[1]) > 0
 
 
 # --- predict, score, sample, info

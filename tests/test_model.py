@@ -144,3 +144,87 @@ def test_em_ends_on_an_e_step():
     assert_allclose(result.loglik, again.loglik, rtol=1e-13)
     assert_allclose(result.history[-1] * len(X), again.loglik, rtol=1e-13)
     assert_allclose(result.stats.s2, again.s2, rtol=1e-10, atol=1e-9)
+
+
+# ---- buffers -----------------------------------------------------------------------------------------
+
+
+def some_stats(covariance="full", noise=None, K=3, D=2, seed=0):
+    """Statistics of 100 rows under a mixture that depends on all arguments but the seed."""
+    means = 1e6 + np.random.default_rng(1).normal(size=(K, D))
+    covariances = {"full": [np.eye(D)] * K, "tied": np.eye(D), "diag": np.ones((K, D)), "spherical": np.ones(K)}
+    weights = np.full(K, (1 - (noise[0] if noise else 0)) / K)
+    params = fastem.make_params(weights, means, covariances[covariance], covariance, noise)
+    return fastem.accumulate(1e6 + np.random.default_rng(seed).normal(size=(100, D)), params)
+
+
+def assert_equal_stats(a, b, rtol=0.0):
+    for name in ("loglik", "class_loglik", "entropy", "s0", "s1", "s2"):
+        assert_allclose(getattr(a, name), getattr(b, name), rtol=rtol, atol=1e-9 if rtol else 0, err_msg=name)
+    assert a.s2.shape == b.s2.shape
+    assert a.n_rows == b.n_rows
+    np.testing.assert_array_equal(a.origin, b.origin)
+    assert (a.noise is None) == (b.noise is None)
+    if a.noise is not None:
+        assert_allclose(a.noise.weight, b.noise.weight, rtol=rtol)
+        np.testing.assert_array_equal(a.noise.box, b.noise.box)
+
+
+BOX = 0.2, [[-0.1, 1e5], [0.1, 2e6]]
+
+
+@pytest.mark.parametrize("noise", [None, BOX], ids=["", "noise"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_buffer_is_the_statistics(covariance, noise):
+    stats = some_stats(covariance, noise)
+    buffer = stats.to_buffer()
+    assert (buffer.dtype, buffer.ndim) == (np.float64, 1)
+    assert len(buffer) == 15 + 3 + 3 * 3 * 2 + stats.s2.size + (8 if noise else 0)
+    assert_equal_stats(fastem.Stats.from_buffer(buffer), stats)
+    assert_equal_stats(fastem.Stats.from_buffer(buffer.tolist()), stats)
+    assert fastem.Stats.from_buffer(buffer).to_buffer().tobytes() == buffer.tobytes()
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 49, 1000, 4096])
+@pytest.mark.parametrize("noise", [None, BOX], ids=["", "noise"])
+def test_buffers_add_up(n, noise):
+    """In any order, and the origin keeps every bit: what comes of it adds to other statistics of the pass."""
+    parts = [some_stats(noise=noise, seed=seed % 5) for seed in range(n)]
+    buffers = np.array([part.to_buffer() for part in parts])
+    want = sum(parts)
+    for total in (sum(buffers[1:], buffers[0]), buffers.sum(axis=0), buffers[::-1].cumsum(axis=0)[-1]):
+        found = fastem.Stats.from_buffer(total)
+        assert_equal_stats(found, want, rtol=1e-11)
+        assert (found + parts[0]).n_rows == 100 * (n + 1)
+    assert_allclose(fastem.m_step(found).means, fastem.m_step(want).means, rtol=1e-12)
+
+
+def test_statistics_without_likelihood_or_second_moments():
+    given = fastem.moments([[0.0], [2.0]], labels=[0, 1])
+    found = fastem.Stats.from_buffer(given.to_buffer())
+    assert np.isnan(found.loglik)
+    np.testing.assert_array_equal(found.s1, given.s1)
+
+
+def test_buffers_that_do_not_add_or_are_none():
+    buffer = some_stats().to_buffer()
+    moved = some_stats().shifted(some_stats().origin + 1e-9).to_buffer()
+    version, copies, damaged = buffer.copy(), buffer * 5000, buffer.copy()
+    version[1], damaged[-1] = 2, damaged[-1] + 1e-5
+    cases = [
+        ("do not add were added", buffer + moved),
+        ("do not add were added", buffer + buffer + moved),
+        ("do not add were added", some_stats(K=4, covariance="tied").to_buffer()[:43] + buffer[:43]),
+        ("version 2, expected 1", version),
+        ("a sum of at most 4096", copies),
+        ("expected 48 numbers, got 47", buffer[:-1]),
+        ("the checksum is wrong", damaged),
+        ("not a buffer", np.zeros(48)),
+        ("not a buffer", np.full(48, np.nan)),
+        ("not a buffer", buffer[:5]),
+        ("not a buffer", buffer.reshape(2, -1)),
+    ]
+    assert len(buffer) == 48
+    for message, vector in cases:
+        with pytest.raises(ValueError, match=message):
+            fastem.Stats.from_buffer(vector)
