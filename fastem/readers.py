@@ -17,6 +17,7 @@ from fastem.tables import choose_columns, number_columns, open_parquet, parquet_
 from fastem.validate import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
+CHUNK_BYTES = 1 << 26  # most of a chunk of HDF5 or Zarr
 
 Pieces = Iterator[tuple[NDArray[Any], NDArray[Any] | None]]
 
@@ -71,9 +72,9 @@ class SlicedReader:
         self.dtype = float_dtype(X.dtype)
 
     def pieces(self) -> Pieces:
-        """See Reader; whole chunks, where the rows are stored in chunks."""
-        chunk = (getattr(self.X, "chunks", None) or (1,))[0]
-        rows = chunk * max(1, PIECE_BYTES // (8 * self.X.shape[1] * chunk))
+        """See Reader; whole chunks, where the rows are stored in chunks that are not huge."""
+        chunk, row_bytes = (getattr(self.X, "chunks", None) or (1,))[0], 8 * self.X.shape[1]
+        rows = max(1, min(chunk * max(1, PIECE_BYTES // (row_bytes * chunk)), CHUNK_BYTES // row_bytes))
         N = int(self.X.shape[0])
         for start in range(0, N, rows):
             part = slice(start, min(start + rows, N))

@@ -80,27 +80,30 @@ class StreamSource(BlockSource):
         buffers = self._spare.pop() if self._spare else []
         if not buffers or len(buffers[0].X) < rows:
             buffers = [self._buffer(rows), self._buffer(rows)]
-        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
-        self._spare.append(buffers)
+        try:
+            yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
+        finally:
+            self._spare.append(buffers)
 
     def _filled(self, two: list[Block], number: int) -> Generator[Block, None, None]:
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
         for X, weight in self._pieces(number):
-            if self._totals is None:
-                check_finite(X, totals.n_rows, self.reader.where)
-            taken = 0
+            after, taken = self._added(totals, len(X), weight), 0
             while taken < len(X):
                 n = min(rows - filled, len(X) - taken)
-                block.X[filled : filled + n] = X[taken : taken + n]
+                with np.errstate(over="ignore"):  # a long double becomes infinity
+                    block.X[filled : filled + n] = X[taken : taken + n]
+                if self._totals is None:
+                    check_finite(block.X[filled : filled + n], totals.n_rows + taken, self.reader.where)
                 if block.weight is not None and weight is not None:
                     block.weight[filled : filled + n] = weight[taken : taken + n]
                 filled, taken = filled + n, taken + n
                 if filled == rows:
                     yield block._replace(start=totals.n_rows + taken - rows)
                     block, filled = next(buffers), 0
-            totals = self._added(totals, len(X), weight)
+            totals = after
         if filled:
             yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
         self._end(totals, number)
@@ -120,6 +123,7 @@ class StreamSource(BlockSource):
             raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
 
     def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None) -> Totals:
+        """The totals after n more rows, whose weights the first pass looks at."""
         if weight is None or self._totals is not None:
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
