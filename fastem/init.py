@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -281,9 +282,9 @@ def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) ->
     sample = ArraySource(X, weight)
     total = overall(sample, (1, X.shape[1], X.shape[1]))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    labels = partitions(X, weight, K, rng)
-    runners: Iterable[Params] = contenders(sample, labels, K, m_step)
-    stop, n_kept = Stop("change", RACE_TOL), len(labels)
+    entrants = list(itertools.product(partitions(X, weight, K, rng), first_steps(m_step)))
+    runners: Iterable[Params] = contenders(sample, entrants, K, m_step)
+    stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
     for n_iter in RACE_ROUNDS:
         n_kept, results = -(-n_kept // 2), []
@@ -313,15 +314,25 @@ def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> l
     return list(found.values())
 
 
-def contenders(sample: ArraySource, labels: list[NDArray[np.int64]], K: int, m_step: MStep) -> Iterator[Params]:
-    """The mixtures that enter the race, of each partition one.
+def first_steps(m_step: MStep) -> list[MStep]:
+    """The M-steps that make a mixture of a partition.
 
     Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
     rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
+    Under a remedy, whose objective sees through that noise, fits that have their own from the start compete as well.
     """
-    family, tied = m_step.family, COVARIANCES["tied"]
-    first = replace(m_step, family=tied) if tied.form == family.form else m_step
-    for label in labels:
+    tied = replace(m_step, family=COVARIANCES["tied"])
+    if tied.family.form != m_step.family.form or m_step.family.shared:
+        return [m_step]
+    return [tied, m_step] if m_step.remedy.monotone else [tied]
+
+
+def contenders(
+    sample: ArraySource, entrants: list[tuple[NDArray[np.int64], MStep]], K: int, m_step: MStep
+) -> Iterator[Params]:
+    """The mixtures that enter the race, each of a partition and a first M-step."""
+    family = m_step.family
+    for label, first in entrants:
         stats = moments(
             sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
         )

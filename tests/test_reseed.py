@@ -292,7 +292,7 @@ def test_a_finite_fit(covariance, remedy, name):
 def _sound(model, X):
     params = model.params_
     assert abs(params.weights.sum() - 1) < (1e-6 if model.means_.dtype == np.float32 else 1e-12)
-    assert all(np.isfinite(part).all() for part in params)
+    assert all(np.isfinite(part).all() for part in params[:4])
     assert np.isfinite(model.lower_bounds_).all()
     assert np.isfinite(model.score_samples(X)).all()
     fastem.covariance.factorise(params.covariances)  # or SingularCovarianceError
@@ -320,7 +320,7 @@ def _demonstrate(name, seed, covariance, remedy):
     one = fastem.Params(
         np.full(k, 1 / k),
         np.repeat(single.means, k, axis=0),
-        *(a if covariance == "tied" else np.repeat(a, k, axis=0) for a in single[2:]),
+        *(a if covariance == "tied" else np.repeat(a, k, axis=0) for a in single[2:4]),
     )
     got = _objective(X, covariance, remedy, model.params_)
     for want in (model.lower_bounds_[0], _objective(X, covariance, remedy, m_step.feasible(one))):
