@@ -135,9 +135,10 @@ def may_use_float32(params: Params) -> bool:
 
 @dataclass(frozen=True)
 class Sums:
-    """What the kernel sums, of consecutive rows: additive in their order, to the same bits in whatever parts they come.
+    """What the kernel sums; additive, in the order of the rows.
 
-    Blocks are summed to slices, and slices to all rows.
+    Blocks are summed to slices, and slices to all rows: so the bits are the same in whatever parts of no more than a
+    slice rows come. The slices of a longer part begin with it (as those of a worker's partition do).
 
     Attributes
     ----------
@@ -157,7 +158,9 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         size = self.accumulator.slice_rows // self.accumulator.block_rows
         blocks, slices = other.blocks, self.slices
-        if len(self.blocks):
+        if other.slices is not None:
+            slices = other.slices if slices is None and not len(self.blocks) else self.total() + other.slices
+        elif len(self.blocks):
             blocks = np.concatenate([self.blocks, blocks])
         while len(blocks) >= size:
             whole = blocks[:size].sum(axis=0)
@@ -167,12 +170,14 @@ class Sums:
     def __radd__(self, other: object) -> Sums:
         return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self if other == 0 else NotImplemented
 
+    def total(self) -> Array:
+        """The sum over all rows, (n_values,)."""
+        rest = self.blocks.sum(axis=0)
+        return np.asarray(rest if self.slices is None else self.slices + rest)
+
     def stats(self) -> Stats:
         """The statistics of these rows."""
-        total = self.blocks.sum(axis=0)
-        if self.slices is not None:
-            total = self.slices + total
-        return self.accumulator.stats(self.layout, total, self.n_rows)
+        return self.accumulator.stats(self.layout, self.total(), self.n_rows)
 
 
 class Accumulator:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastem.tables import choose_columns, number_columns, open_parquet, parquet_files
+from fastem.tables import check_numbers, choose_columns, open_parquet, parquet_files
 from fastem.validate import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
@@ -73,7 +73,8 @@ class SlicedReader:
 
     def pieces(self) -> Pieces:
         """See Reader; whole chunks, where the rows are stored in chunks that are not huge."""
-        chunk, row_bytes = (getattr(self.X, "chunks", None) or (1,))[0], 8 * self.X.shape[1]
+        chunks, row_bytes = getattr(self.X, "chunks", None) or (1,), 8 * self.X.shape[1]
+        chunk = chunks[0] if isinstance(chunks[0], int) else 1
         rows = max(1, min(chunk * max(1, PIECE_BYTES // (row_bytes * chunk)), CHUNK_BYTES // row_bytes))
         N = int(self.X.shape[0])
         for start in range(0, N, rows):
@@ -105,21 +106,22 @@ class ParquetReader:
     def __init__(self, data: Any, weight: str | None = None, columns: Sequence[str | int] | None = None) -> None:
         self.where = place = str(data) if isinstance(data, Path) else "the dataset"
         self.data = parquet_files(data) if isinstance(data, Path) else data
-        self.weighted, self.n_rows = weight is not None, 0
+        self.weighted, self.fields = weight is not None, list[str]()
+        n_rows, kinds = 0, [np.dtype(np.bool_)]
         for name, file in self._files():
             with file:
-                schema, self.n_rows = file.schema_arrow, self.n_rows + file.metadata.num_rows
-            if not hasattr(self, "fields"):
-                names = list(schema.names)
-                wanted = [name for name in names if name != weight] if columns is None else list(columns)
-                last = [] if weight is None else [weight]
-                chosen = choose_columns(place, [*wanted, *last], names, len(names))
-                self.fields = number_columns(place, schema, chosen)
-                self.n_features = len(wanted)
-                self.columns = np.array(self.fields[: self.n_features], dtype=object)
-                kinds = [schema.field(j).type.to_pandas_dtype() for j in chosen[: self.n_features]]
-                self.dtype = float_dtype(np.result_type(*kinds))
-            choose_columns(name, self.fields, schema.names, 0)
+                schema, n_rows = file.schema_arrow, n_rows + file.metadata.num_rows
+            names = list(schema.names)
+            if not self.fields:
+                wanted: Sequence[str | int] = [n for n in names if n != weight] if columns is None else columns
+                wanted = [*wanted, *([] if weight is None else [weight])]
+                self.fields = [names[j] for j in choose_columns(place, wanted, names, len(names))]
+            chosen = choose_columns(name, self.fields, names, 0)
+            check_numbers(name, schema, chosen)
+            kinds += [np.dtype(schema.field(j).type.to_pandas_dtype()) for j in chosen[: len(chosen) - self.weighted]]
+        self.n_rows, names = n_rows, self.fields[: len(self.fields) - self.weighted]
+        self.columns, self.n_features = np.array(names, dtype=object), len(names)
+        self.dtype = float_dtype(np.result_type(*kinds))
 
     def _files(self) -> Iterator[tuple[str, Any]]:
         """Names and open files."""
@@ -142,7 +144,7 @@ class ParquetReader:
         table = np.empty((len(self.fields), batch.num_rows))
         for values, field in zip(table, self.fields, strict=True):
             copy_column(batch.column(field), values)
-        return table[: self.n_features].T, table[-1] if self.weighted else None
+        return table[: len(table) - self.weighted].T, table[-1] if self.weighted else None
 
 
 def copy_column(column: Any, out: NDArray[np.float64]) -> None:
@@ -174,7 +176,7 @@ class FunctionReader:
         if first is None:
             raise ValueError("Found array with 0 sample(s): the function yields no block.")
         rows, weight = first if isinstance(first, tuple) else (first, None)
-        X = cast_rows(rows)
+        X = cast_rows(rows, min_rows=0)
         self.columns, self.weighted = feature_names(rows), weight is not None
         self.n_features, self.dtype = X.shape[1], X.dtype
 

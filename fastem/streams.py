@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path, PurePath
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +48,8 @@ class StreamSource(BlockSource):
     """
 
     def __init__(self, reader: Reader) -> None:
+        if reader.n_features < 1:
+            raise ValueError("Found array with 0 feature(s) while a minimum of 1 is required.")
         self.reader, self.passes = reader, 0
         self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
         self._totals: Totals | None = None
@@ -80,10 +82,8 @@ class StreamSource(BlockSource):
         buffers = self._spare.pop() if self._spare else []
         if not buffers or len(buffers[0].X) < rows:
             buffers = [self._buffer(rows), self._buffer(rows)]
-        try:
-            yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
-        finally:
-            self._spare.append(buffers)
+        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
+        self._spare.append(buffers)  # not of a pass that was left early: its reader may still be at work
 
     def _filled(self, two: list[Block], number: int) -> Generator[Block, None, None]:
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
@@ -151,12 +151,36 @@ END = object()
 
 
 def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
-    """The items of a generator that runs in a thread of its own, one item ahead of who asks for them."""
-    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
-        coming = reader.submit(next, items, END)
-        while isinstance(block := coming.result(), Block):
-            coming = reader.submit(next, items, END)
-            yield block
+    """The items of a generator that runs in a thread of its own, one item ahead of who asks for them.
+
+    It is a daemon: who leaves early, by Ctrl-C for instance, does not wait for a read that takes long.
+    """
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    ready: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def read() -> None:
+        while wanted.get():
+            try:
+                ready.put((next(items, END), None))
+            except BaseException as error:
+                ready.put((END, error))
+        items.close()
+
+    thread = threading.Thread(target=read, name="fastem-reader", daemon=True)
+    thread.start()
+    wanted.put(True)
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is END:
+                return
+            wanted.put(True)
+            yield item
+    finally:
+        wanted.put(False)
+        thread.join(timeout=0.1)
 
 
 def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int] | None = None) -> Source:

@@ -202,24 +202,25 @@ def _parquet_layout(path: Path) -> tuple[list[str], int]:
 
 
 def _parquet_read(path: Path, chosen: list[int]) -> Array:
-    parts = []
+    parts, names = [], list[str]()
     for part in parquet_files(path):
         with open_parquet(part) as file:
-            names = number_columns(part, file.schema_arrow, chosen)
+            schema = file.schema_arrow
+            names = names or [schema.names[j] for j in chosen]
+            check_numbers(part, schema, choose_columns(part, names, schema.names, 0))
             table = file.read(columns=names)
         parts.append(np.stack([_parquet_column(part, name, table.column(name)) for name in names], axis=1))
     return np.concatenate(parts)
 
 
-def number_columns(path: Path | str, schema: Any, chosen: Sequence[int]) -> list[str]:
-    """Return the names of columns of an Arrow schema; ValueError for one that does not hold numbers."""
+def check_numbers(path: Path | str, schema: Any, chosen: Sequence[int]) -> None:
+    """Raise ValueError if a column of an Arrow schema does not hold numbers."""
     import pyarrow as pa
 
     for field in map(schema.field, chosen):
         kind = field.type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
             raise ValueError(f"{path}: column '{field.name}' holds {kind}, expected numbers; choose other columns")
-    return [schema.names[j] for j in chosen]
 
 
 def _parquet_column(path: Path, name: str, column: Any) -> Array:

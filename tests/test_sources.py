@@ -1,19 +1,23 @@
 """Rows from files, from what slices like an array, from functions: the same bytes as from memory."""
 
+import os
 import pickle
 import re
+import signal
 import threading
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TYPES, digest, make_mixture, quiet_fit, state_bytes
+from helpers import TYPES, digest, make_mixture, make_start, quiet_fit, start_params, state_bytes
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, SourceError, as_source, estep, outputs, streams
+from fastem import GaussianMixture, SourceError, as_source, estep, outputs, readers, streams
 from fastem.sources import ArraySource
 from fastem.streams import StreamSource
+from fastem.tables import read_table
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -173,6 +177,24 @@ def test_the_bytes_of_any_blocking(small_blocks, options):
         assert everything(model, blocks_of(*sizes)(X, weight, None)) == want
 
 
+def test_sums_of_parts_add_up(small_blocks):
+    """As of workers that have a part of the rows each: longer than a slice, not multiples of a block."""
+    mixture = make_mixture(9001, 3, 4, spacing=3.0)
+    params = start_params(make_start(mixture, "full"), "full")
+    accumulator = estep.Accumulator(params)
+
+    def sums(X):
+        return ArraySource(X).reduce(accumulator.sums, accumulator.slice_rows, accumulator.block_rows)
+
+    whole = sums(mixture.X).stats()
+    for ends in ((5000, 5001), (100, 8000), (2048, 4096)):
+        parts = [sums(X) for X in np.split(mixture.X, ends)]
+        for found in (sum(parts).stats(), (parts[0] + (parts[1] + parts[2])).stats()):
+            assert found.n_rows == 9001
+            for name in ("loglik", "entropy", "s0", "s1", "s2"):
+                assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-11, atol=1e-8, err_msg=name)
+
+
 def test_functions_take_whatever_holds_rows(data, tmp_path):
     """em, accumulate, moments and log_density, without as_source."""
     X, weight = data
@@ -222,6 +244,51 @@ def test_columns_and_their_names(tmp_path):
     )
 
 
+def test_files_of_a_folder_that_differ(tmp_path):
+    """Columns in another order or of another type are found by name; in float32 only if all are."""
+    X = make_mixture(900, 2, 2).X
+    single = pa.table({"x0": X[:300, 0].astype("f4"), "x1": X[:300, 1].astype("f4")})
+    pq.write_table(single, tmp_path / "a.parquet")
+    assert as_source(tmp_path).dtype == np.float32
+    pq.write_table(pa.table({"x1": X[300:600, 1], "more": X[:300, 0], "x0": X[300:600, 0]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"x0": np.arange(300), "x1": X[600:, 1]}), tmp_path / "c.parquet")
+    want = np.r_[X[:300].astype("f4"), X[300:600], np.c_[np.arange(300), X[600:, 1]]]
+    found, _ = as_source(tmp_path).sample(900, np.random.RandomState(0))
+    assert_array_equal(found, want)
+    assert_array_equal(read_table(tmp_path)[0], want)
+    pq.write_table(pa.table({"x0": X[:, 0], "x1": ["a"] * 900}), tmp_path / "d.parquet")
+    for read in (as_source, read_table):
+        with pytest.raises(ValueError, match=r"d\.parquet: column 'x1' holds"):
+            read(tmp_path)
+    pq.write_table(pa.table({"x0": X[:, 0]}), tmp_path / "d.parquet")
+    for read in (as_source, read_table):
+        with pytest.raises(ValueError, match=r"d\.parquet: no column 'x1'"):
+            read(tmp_path)
+
+
+def test_arrow_arrays():
+    """Validity and booleans are bits, from any place in a buffer."""
+    rng = np.random.default_rng(0)
+    mask = rng.random(50) < 0.3
+    for values in (rng.normal(size=50), rng.integers(-9, 9, size=50).astype("i2"), rng.random(50) < 0.5):
+        for nulls in (np.zeros(50, bool), mask):
+            column = pa.array(values, mask=nulls)
+            for start, stop in ((0, 50), (3, 50), (11, 40)):
+                out = np.empty(stop - start)
+                readers.copy_column(column[start:stop], out)
+                assert_array_equal(out, np.where(nulls, np.nan, values.astype("f8"))[start:stop])
+
+
+def test_huge_chunks_are_read_in_parts(monkeypatch):
+    X = make_mixture(1000, 2, 2).X
+    rows, read = Sliced(X), []
+    rows.chunks = (1000, 1)
+    monkeypatch.setattr(readers, "CHUNK_BYTES", 16 * 300)
+    monkeypatch.setattr(Sliced, "__getitem__", lambda self, part: read.append(part) or self.array[part])
+    assert_array_equal(as_source(rows).sample(1000, np.random.RandomState(0))[0], X)
+    assert read == [slice(0, 300), slice(300, 600), slice(600, 900), slice(900, 1000)]
+
+
 @pytest.mark.parametrize("dtype", ["i4", "u1", "f2", ">f4", ">f8", "?"])
 def test_other_numbers(dtype, tmp_path):
     """Memory maps and what slices are converted block by block, as arrays are."""
@@ -255,6 +322,27 @@ def test_the_next_block_is_read_while_this_one_is_in_use():
     read[1].clear()
     source.for_each(use, 10)
     assert wanted == [(0, False), (1, False), (2, False), (3, False)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_does_not_wait_for_a_read(two):
+    """Nor is the iteration before lost."""
+    calls, go_on = [], threading.Event()
+
+    def blocks():
+        calls.append(None)
+        yield two.X[:300]
+        if len(calls) == 8:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            go_on.wait(timeout=30)
+        yield two.X[300:]
+
+    since = time.perf_counter()
+    with pytest.raises(fastem.FitInterrupted) as caught:
+        GaussianMixture(2, random_state=0, tol=0.0).fit(blocks)
+    assert time.perf_counter() - since < 10
+    go_on.set()
+    assert caught.value.result.n_iter > 0
 
 
 def test_a_pass_that_is_left_early_leaves_no_thread():
@@ -317,6 +405,15 @@ def test_the_result_of_a_better_run_before_is_kept(two):
     with pytest.raises(SourceError) as caught:
         GaussianMixture(2, random_state=0, tol=0.0, max_iter=20, n_init=5).fit(as_source(blocks))
     assert caught.value.result.n_iter == 20
+
+
+def test_a_checkpoint_of_a_stream(two, tmp_path):
+    X = np.repeat(two.X, 10, axis=0)
+    model = GaussianMixture(2, random_state=0, tol=0.0, max_iter=12)
+    with pytest.raises(SourceError):
+        model.fit(as_source(_pieces(X, 12)), checkpoint=tmp_path / "c.npz")
+    resumed = quiet_fit(model, as_source(blocks_of(100)(X, None, None)), checkpoint=tmp_path / "c.npz")
+    assert resumed.lower_bounds_ == quiet_fit(GaussianMixture(**model.get_params()), X).lower_bounds_
 
 
 def _parquet(X, folder, n_files=3):
@@ -433,6 +530,9 @@ def test_refused(two):
         (SourceError, "block 1 .*expected no weights", lambda: model.fit(lambda: [X, (X, np.ones(600))])),
         (SourceError, "block 0 .*expected 600 weights", lambda: model.fit(lambda: [(X, np.ones(5))])),
         (ValueError, "too large", lambda: model.fit(lambda: [X * 1e160])),
+        (ValueError, "contains infinity", lambda: model.fit(Sliced(np.full((9, 1), np.longdouble("1e999"))))),
+        (ValueError, "0 feature", lambda: as_source(Sliced(X), columns=[])),
+        (ValueError, "too large or too small", lambda: model.fit(lambda: [(X, np.full(600, 1e-200))])),
     ]  # fmt: skip
     for error, message, call in cases:
         with pytest.raises(error, match=message):
