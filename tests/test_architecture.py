@@ -34,6 +34,7 @@ ORDER = [
     "archive",
     "checkpoint",
     "datasets",
+    "restarts",
     "protocol",
     "estimator",
     "files",
