@@ -43,7 +43,7 @@ def fits(
     FitInterrupted, SourceError
         with the best result so far
     """
-    rng = check_random_state(model.random_state)
+    rng, K = check_random_state(model.random_state), model.n_components
     printer = Printer(model.verbose, model.verbose_interval, callback)
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before)
     keep = Checkpoint(checkpoint, fit, rng)
@@ -51,11 +51,11 @@ def fits(
     try:
         for number in range(len(results), 1 if before else model.n_init):
             printer.begin(number)
-            if current is None:
-                keep(results, None)
-                params = before[0] if before else start(source, model.n_components, m_step, model.init_params, rng, given)
-            else:
+            if current is not None:
                 params = current.params
+            else:
+                keep(results, None)
+                params = before[0] if before else start(source, K, m_step, model.init_params, rng, given)
             if model.max_iter == 0:
                 return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
             result = run(

@@ -269,7 +269,7 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None)
         rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
         weight = sample_weight if sample_weight is None or slices(sample_weight) else np.asarray(sample_weight)
         return SlicedReader(rows, weight, columns)
-    if callable(X):
+    if callable(X) and not isinstance(X, type):
         if sample_weight is not None:
             raise ValueError("a function yields its weights with the rows, as tuples (X, weight)")
         return FunctionReader(X)

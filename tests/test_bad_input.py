@@ -132,7 +132,7 @@ ROWS = {
     "a number": (lambda: 3.0, ValueError, "Expected 2D array, got scalar"),
     "a dict": (lambda: {"a": [1.0]}, TypeError, "not 'dict'"),
     "a set": (lambda: {1.0, 2.0}, TypeError, "not 'set'"),
-    "a generator": (lambda: (row for row in X), TypeError, "not 'generator'"),
+    "a generator": (lambda: (row for row in X), TypeError, "an iterator is used up by one pass"),
     "a class": (lambda: GaussianMixture, TypeError, "not 'type'"),
     "a file's name": (lambda: "rows.csv", ValueError, "strings"),
     "one axis": (lambda: X[:, 0], ValueError, "Expected 2D array, got 1D"),
@@ -859,7 +859,7 @@ def cli(command, **files):
 
 COMMANDS = {
     "no file": ("fit absent.csv", {}, r"absent\.csv: no such file"),
-    "a folder": ("fit .", {}, "no such file"),
+    "a folder": ("fit .", {}, "a folder without .parquet files"),
     "an unknown ending": ("fit t.xls", {"t_xls": b""}, r"expected a file ending in \.csv, \.npy or \.parquet"),
     "a word": ("fit t.csv", {"t_csv": b"a,b\n1,2\n3,x\n"}, "column 'b', row 3: expected a finite number, found 'x'"),
     "nan in csv": ("fit t.csv", {"t_csv": b"a,b\n1,2\n3,nan\n"}, "column 'b', row 3: .* found 'nan'"),
