@@ -443,7 +443,7 @@ def winners(results: dict[str, Any]) -> str:
     """The cases in which another tool is faster, by name."""
     lost = []
     for kind, records in (
-        ("", results["cases"]),
+        ("", results["cases"] + results["sweeps"]),
         ("score_samples, ", results["scores"]),
         ("whole default fit, ", results["fits"]),
     ):
