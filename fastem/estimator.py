@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-import time
 import warnings
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,17 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
-from fastem.checkpoint import Checkpoint, describe
 from fastem.covariance import Covariance, SingularCovarianceError, find
-from fastem.em import Callback, FitInterrupted, bind_to, collapsed, evaluate, run, score
+from fastem.em import Callback, bind_to, collapsed, score
 from fastem.estep import Scores
-from fastem.init import Given, start
+from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.protocol import Estimator
-from fastem.regularize import MStep, Remedy, find_remedy
+from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
+from fastem.restarts import fits, rank
 from fastem.sources import ArraySource
-from fastem.stopping import Stop
 
 DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -301,10 +298,11 @@ class GaussianMixture(Estimator):
         if warm:
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
+        before = (self.params_, self.lower_bound_) if warm else None
         with threads(self.n_threads):
             m_step = bind_to(source, self.covariance_type, remedy)
-            results = self._runs(source, m_step, given, warm, callback, checkpoint)
-        kept = max(range(len(results)), key=lambda i: _rank(results[i]))  # of equals the first
+            results = fits(self, source, m_step, given, before, callback, checkpoint)
+        kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
         if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
@@ -344,58 +342,6 @@ class GaussianMixture(Estimator):
                     f"warm_start=True continues the last fit, but {name} has changed: {before} in that fit, {now} "
                     "now. Set warm_start=False to start anew."
                 )
-
-    def _runs(
-        self,
-        source: ArraySource,
-        m_step: MStep,
-        given: Given,
-        warm: bool,
-        callback: Callback | None,
-        checkpoint: str | os.PathLike[str] | None,
-    ) -> list[Result]:
-        """The result of each start."""
-        rng = validate.check_random_state(self.random_state)
-        printer = _Printer(self, callback)
-        before = (self.params_, self.lower_bound_) if warm else None
-        fit = {} if checkpoint is None else describe(self.get_params(deep=False), source, before)
-        keep = Checkpoint(checkpoint, fit, rng)
-        results, current = _revived(source, *keep.load())
-        try:
-            for number in range(len(results), 1 if warm else self.n_init):
-                printer.begin(number)
-                if current is not None:
-                    params = current.params
-                else:
-                    keep(results, None)
-                    params = (
-                        before[0] if before else start(source, self.n_components, m_step, self.init_params, rng, given)
-                    )
-                if self.max_iter == 0:
-                    return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-                result = run(
-                    source,
-                    params,
-                    m_step,
-                    stop=Stop(self.criterion, self.tol),
-                    max_iter=self.max_iter,
-                    callback=printer,
-                    previous=before[1] if before else -np.inf,
-                    on_collapse=self.on_collapse,
-                    resume=current,
-                    keep=partial(keep, results),
-                )
-                printer.end(result)
-                results, current = [*results, result], None
-                if result.status is Status.INTERRUPTED:
-                    return results
-            keep(results, None)
-        except KeyboardInterrupt as interrupt:
-            done = [*results, getattr(interrupt, "result", None)]
-            raise FitInterrupted(max(filter(None, done), key=_rank, default=None)) from interrupt
-        finally:
-            keep.write()
-        return results
 
     def _adopt(self, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
         """Take over the parameters that are made of one of the results.
@@ -518,7 +464,7 @@ class GaussianMixture(Estimator):
                [1.   , 0.   ]]))
         """
         source = self._source(X)
-        top = validate.check_top(m, len(self.means_) + (self.params_.noise is not None))
+        top = validate.check_top(m, len(self.means_) + hasattr(self, "noise_box_"))
         scores = self._scores(source, top=top)
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
@@ -693,50 +639,3 @@ class GaussianMixture(Estimator):
         self.__dict__.update(state)
         if "weights_" in state:
             validate.check_state(self)
-
-
-def _rank(result: Result) -> tuple[bool, int, float]:
-    """Order of restarts: the larger bound, but a collapsed component's unbounded one last.
-
-    Where components were dropped the most of them first: their log priors make bounds of different numbers differ.
-    """
-    return (
-        result.status is not Status.DEGENERATE,
-        len(result.params.weights),
-        result.history[-1] if result.n_iter else 0.0,
-    )
-
-
-def _revived(source: ArraySource, results: list[Result], current: Result | None) -> tuple[list[Result], Result | None]:
-    """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
-
-    def evaluated(result: Result) -> Result:
-        return result._replace(stats=evaluate(source, result.params))
-
-    best = max(results, key=_rank, default=None)
-    return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
-
-
-class _Printer:
-    """The callback that prints what `verbose` asks for and calls the user's."""
-
-    def __init__(self, model: GaussianMixture, callback: Callback | None) -> None:
-        self.verbose, self.interval, self.callback = model.verbose, model.verbose_interval, callback
-        self.before, self.since = -np.inf, time.perf_counter()
-
-    def begin(self, number: int) -> None:
-        self.before, self.since = -np.inf, time.perf_counter()
-        if self.verbose:
-            print(f"Initialization {number}")
-
-    def __call__(self, iteration: int, bound: float, params: Params) -> Any:
-        if self.verbose and iteration % self.interval == 0:
-            more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t ll change {bound - self.before:.5f}"
-            print(f"  Iteration {iteration}" + (more if self.verbose > 1 else ""))
-        self.before = bound
-        return self.callback is not None and self.callback(iteration, bound, params)
-
-    def end(self, result: Result) -> None:
-        if self.verbose:
-            more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t lower bound {result.history[-1]:.5f}."
-            print(f"Initialization {result.status.name.lower()}" + (more if self.verbose > 1 else ""))

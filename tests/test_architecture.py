@@ -32,6 +32,7 @@ ORDER = [
     "archive",
     "checkpoint",
     "datasets",
+    "restarts",
     "protocol",
     "estimator",
     "files",

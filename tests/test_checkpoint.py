@@ -13,7 +13,7 @@ import pytest
 from helpers import TYPES, quiet_fit, run_child, state_bytes
 
 import fastem
-from fastem import FitInterrupted, GaussianMixture, Status, estimator
+from fastem import FitInterrupted, GaussianMixture, Status, restarts
 from fastem import checkpoint as checkpoints
 from fastem.files import ModelFileError
 
@@ -208,7 +208,7 @@ def test_a_callback_that_ends_a_later_run_ends_the_fit(two):
 
 def test_ctrl_c_in_a_later_start_keeps_the_best_run(two, monkeypatch):
     first = GaussianMixture(2, random_state=0).fit(two.X)
-    start, calls = estimator.start, []
+    start, calls = restarts.start, []
 
     def second(*args):
         calls.append(args)
@@ -216,14 +216,14 @@ def test_ctrl_c_in_a_later_start_keeps_the_best_run(two, monkeypatch):
             raise KeyboardInterrupt
         return start(*args)
 
-    monkeypatch.setattr(estimator, "start", second)
+    monkeypatch.setattr(restarts, "start", second)
     with pytest.raises(FitInterrupted) as caught:
         GaussianMixture(2, n_init=3, random_state=0).fit(two.X)
     assert caught.value.result.history == first.lower_bounds_
 
 
 def test_ctrl_c_before_the_first_pass_is_complete(two, monkeypatch):
-    monkeypatch.setattr(estimator, "start", lambda *args: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(restarts, "start", lambda *args: signal.raise_signal(signal.SIGINT))
     with pytest.raises(FitInterrupted) as caught:
         GaussianMixture(2).fit(two.X)
     assert caught.value.result is None

@@ -377,14 +377,14 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130_with_the_last_com
 
 INTERRUPTED_START = """
 import os, signal, sys, time
-import fastem.estimator
+import fastem.restarts
 from fastem.__main__ import main
 
 def start(*args):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(10)
 
-fastem.estimator.start = start
+fastem.restarts.start = start
 sys.argv[0] = "fastem"
 main()
 """

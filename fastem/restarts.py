@@ -1,0 +1,133 @@
+"""Fits from several starts, in turn: what `verbose` prints of them, and how a checkpoint takes them up again."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastem.checkpoint import Checkpoint, describe
+from fastem.em import Callback, FitInterrupted, evaluate, run
+from fastem.init import Given, start
+from fastem.model import Params, Result, Status
+from fastem.regularize import MStep
+from fastem.sources import Source
+from fastem.stopping import Stop
+from fastem.validate import check_random_state
+
+
+def fits(
+    model: Any,
+    source: Source,
+    m_step: MStep,
+    given: Given,
+    before: tuple[Params, float] | None,
+    callback: Callback | None,
+    checkpoint: str | os.PathLike[str] | None,
+) -> list[Result]:
+    """The result of each start that `n_init` asks for.
+
+    Parameters
+    ----------
+    model : GaussianMixture, for its constructor's parameters
+    source, m_step : the rows, and the M-step for them
+    given : parts of the start that the user gives
+    before : parameters and bound of the fit that warm_start continues, or None
+    callback, checkpoint : as in `GaussianMixture.fit`
+
+    Raises
+    ------
+    FitInterrupted
+        with the best result so far
+    """
+    rng, K = check_random_state(model.random_state), model.n_components
+    printer = Printer(model.verbose, model.verbose_interval, callback)
+    fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before)
+    keep = Checkpoint(checkpoint, fit, rng)
+    results, current = revived(source, *keep.load())
+    try:
+        for number in range(len(results), 1 if before else model.n_init):
+            printer.begin(number)
+            if current is not None:
+                params = current.params
+            else:
+                keep(results, None)
+                params = before[0] if before else start(source, K, m_step, model.init_params, rng, given)
+            if model.max_iter == 0:
+                return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
+            result = run(
+                source,
+                params,
+                m_step,
+                stop=Stop(model.criterion, model.tol),
+                max_iter=model.max_iter,
+                callback=printer,
+                previous=before[1] if before else -np.inf,
+                on_collapse=model.on_collapse,
+                resume=current,
+                keep=partial(keep, results),
+            )
+            printer.end(result)
+            results, current = [*results, result], None
+            if result.status is Status.INTERRUPTED:
+                return results
+        keep(results, None)
+    except KeyboardInterrupt as interrupt:
+        done = [*results, getattr(interrupt, "result", None)]
+        raise FitInterrupted(max(filter(None, done), key=rank, default=None)) from interrupt
+    finally:
+        keep.write()
+    return results
+
+
+def rank(result: Result) -> tuple[bool, int, float]:
+    """Order of restarts: the larger bound, but a collapsed component's unbounded one last.
+
+    Where components were dropped the most of them first: their log priors make bounds of different numbers differ.
+    """
+    return (
+        result.status is not Status.DEGENERATE,
+        len(result.params.weights),
+        result.history[-1] if result.n_iter else 0.0,
+    )
+
+
+def revived(source: Source, results: list[Result], current: Result | None) -> tuple[list[Result], Result | None]:
+    """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
+
+    def evaluated(result: Result) -> Result:
+        return result._replace(stats=evaluate(source, result.params))
+
+    best = max(results, key=rank, default=None)
+    return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
+
+
+class Printer:
+    """The callback that prints what `verbose` asks for, at every `interval` iterations, and calls the user's."""
+
+    def __init__(self, verbose: int, interval: int, callback: Callback | None) -> None:
+        self.verbose, self.interval, self.callback = verbose, interval, callback
+        self.before, self.since = -np.inf, time.perf_counter()
+
+    def begin(self, number: int) -> None:
+        """Of a start."""
+        self.before, self.since = -np.inf, time.perf_counter()
+        if self.verbose:
+            print(f"Initialization {number}")
+
+    def __call__(self, iteration: int, bound: float, params: Params) -> Any:
+        """After each pass."""
+        if self.verbose and iteration % self.interval == 0:
+            more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t ll change {bound - self.before:.5f}"
+            print(f"  Iteration {iteration}" + (more if self.verbose > 1 else ""))
+        self.before = bound
+        return self.callback is not None and self.callback(iteration, bound, params)
+
+    def end(self, result: Result) -> None:
+        """Of a start's fit."""
+        if self.verbose:
+            more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t lower bound {result.history[-1]:.5f}."
+            print(f"Initialization {result.status.name.lower()}" + (more if self.verbose > 1 else ""))
