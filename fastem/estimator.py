@@ -466,7 +466,7 @@ class GaussianMixture(Estimator):
                [1.   , 0.   ]]))
         """
         source = self._source(X)
-        top = validate.check_top(m, len(self.means_) + (self.params_.noise is not None))
+        top = validate.check_top(m, len(self.means_) + hasattr(self, "noise_box_"))
         scores = self._scores(source, top=top)
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 

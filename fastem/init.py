@@ -71,10 +71,7 @@ def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.Ra
     """`start` without noise."""
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    if init == "auto":
-        stats = race(source, K, m_step, rng)
-    else:
-        stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    stats = INITIALISERS[init](source, K, m_step, rng)
     weights, means, covariances = m_step.estimate(stats)
     try:
         precisions = given.precisions or (covariances, m_step.factorise(covariances))
@@ -117,7 +114,7 @@ def cause(source: Source, stats: Stats) -> str:
     return "The rows of a component lie in a subspace."
 
 
-def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres.
 
     Components are numbered by their centres' first coordinate (then the second, ...), not by the seed's luck.
@@ -125,15 +122,15 @@ def from_kmeans(source: Source, K: int, shape: tuple[int, ...], rng: np.random.R
     X, weight = distinct_sample(source, K, rng)
     centres = lloyd(X, weight, seeds(X, weight, K, rng))
     centres = centres[np.lexsort(centres.T[::-1])]
-    return evaluate(source, at(centres), shape, HARD, distances=True)
+    return evaluate(source, at(centres), m_step.family.shape(K, source.n_features), HARD, distances=True)
 
 
-def from_seeds(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+def from_seeds(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """One row, chosen by k-means++, in each component."""
-    return one_row_each(seeds(*distinct_sample(source, K, rng), K, rng), shape)
+    return one_row_each(seeds(*distinct_sample(source, K, rng), K, rng), m_step)
 
 
-def from_rows(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+def from_rows(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """One row, drawn at random, in each component; no row twice, if there are enough."""
     X, weight = distinct_sample(source, K, rng)
     chosen: list[int] = []
@@ -141,13 +138,13 @@ def from_rows(source: Source, K: int, shape: tuple[int, ...], rng: np.random.Ran
     for _ in range(K):
         chosen.append(int(draw(left if left.any() else weight, 1, rng)[0]))
         left[chosen[-1]] = 0.0
-    return one_row_each(X[chosen], shape)
+    return one_row_each(X[chosen], m_step)
 
 
-def from_noise(source: Source, K: int, shape: tuple[int, ...], rng: np.random.RandomState) -> Stats:
+def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
-    origin = at(np.repeat(mean.origin, K, axis=0))
+    origin, shape = at(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
 
     def add(block: Block) -> Sums:
         present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
@@ -160,9 +157,10 @@ def from_noise(source: Source, K: int, shape: tuple[int, ...], rng: np.random.Ra
     return source.reduce(add, max(1024, 2**20 // K), grain).stats()  # 8 MiB of uniforms at a time
 
 
-def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:
+def one_row_each(rows: Array, m_step: MStep) -> Stats:
     """Statistics of K components that hold one row each: weights 1/K, covariances 0 (+ reg_covar)."""
-    return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), np.zeros(shape), rows, len(rows))
+    s2 = np.zeros(m_step.family.shape(*rows.shape))
+    return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), s2, rows, len(rows))
 
 
 def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SAMPLE_ROWS) -> tuple[Array, Array]:
@@ -273,7 +271,7 @@ def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> S
         best = winner(source, K, m_step, rng)
     except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
         raise FitInterrupted(None) from interrupt
-    return from_kmeans(source, K, m_step.family.shape(K, source.n_features), rng) if best is None else best
+    return from_kmeans(source, K, m_step, rng) if best is None else best
 
 
 def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
@@ -382,8 +380,9 @@ def collapsed(result: Result, covariance: Array) -> bool:
     return bool(distance.max() > COLLAPSED)
 
 
-Initialiser = Callable[[Source, int, tuple[int, ...], np.random.RandomState], Stats]
+Initialiser = Callable[[Source, int, MStep, np.random.RandomState], Stats]
 INITIALISERS: dict[str, Initialiser] = {
+    "auto": race,
     "kmeans": from_kmeans,
     "k-means++": from_seeds,
     "random": from_noise,

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,28 +118,32 @@ class Units:
         return np.asarray(-2 * np.log(variances(factor)).sum(axis=-1) - self.log_det)
 
 
-class Remedy(Protocol):
-    """What keeps covariances from becoming singular.
+class Remedy:
+    """What keeps covariances from becoming singular; by default, a constraint on their eigenvalues.
 
     Attributes
     ----------
     monotone : bool, whether an M-step cannot lower the log-likelihood + `log_prior`
     """
 
-    monotone: ClassVar[bool]
+    monotone: ClassVar[bool] = True
 
     def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
         """The M-step: weights, means and covariances."""
+        weights, means, relative, mass = _strict(family, stats, units)
+        return weights, means, units.absolute(_constrained(self, relative, mass, units))
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
         """What the objective adds to the log-likelihood, up to a constant."""
+        return 0.0
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """The eigenvalues (K|1, R), relative to S0, within the constraint, for rows of weight `mass` (K|1,)."""
+        return eigenvalues
 
 
 @dataclass(frozen=True)
-class RegCovar:
+class RegCovar(Remedy):
     """scikit-learn's: add `reg_covar`, in the square of the data's units, to every variance after the M-step.
 
     It maximises no fixed objective: the log-likelihood may fall from pass to pass.
@@ -151,17 +156,9 @@ class RegCovar:
         """See Remedy."""
         return family.estimate(stats, self.reg_covar)
 
-    def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
-        """See Remedy."""
-        return 0.0
-
-    def constrain(self, eigenvalues: Array, mass: Array) -> Array:
-        """See Remedy."""
-        return eigenvalues
-
 
 @dataclass(frozen=True)
-class Ridge:
+class Ridge(Remedy):
     """Each covariance is estimated from its rows and `strength` more that are spread like all rows together.
 
     The objective is L - strength/2 sum_k [tr(S0 inv(cov_k)) + log |cov_k|], its M-step
@@ -186,7 +183,6 @@ class Ridge:
     """
 
     strength: float = 0.01
-    monotone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _demand(0 < self.strength < np.inf, "Ridge's strength must be in (0, inf)", self.strength)
@@ -203,13 +199,9 @@ class Ridge:
         total = units.inverse_trace(params.factor) + units.log_dets(params.factor)
         return float(-self.strength / 2 * total.sum() * repeats)
 
-    def constrain(self, eigenvalues: Array, mass: Array) -> Array:
-        """See Remedy."""
-        return eigenvalues
-
 
 @dataclass(frozen=True)
-class InverseWishart:
+class InverseWishart(Remedy):
     """Maximum a posteriori under the conjugate prior: mean_k ~ N(m, cov_k / shrinkage), cov_k ~ IW(D + 2, Lambda).
 
     m is the mean of all rows and Lambda = S0 / K^(2/D); for diag and spherical the prior is inverse gamma, with S0's
@@ -234,7 +226,6 @@ class InverseWishart:
     """
 
     shrinkage: float = 0.01
-    monotone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _demand(0 <= self.shrinkage < np.inf, "InverseWishart's shrinkage must be in [0, inf)", self.shrinkage)
@@ -265,10 +256,6 @@ class InverseWishart:
         total = power * units.log_dets(params.factor) + K ** (-2 / D) * units.inverse_trace(params.factor)
         return float(-0.5 * total.sum() - self.shrinkage / 2 * (away**2).sum())
 
-    def constrain(self, eigenvalues: Array, mass: Array) -> Array:
-        """See Remedy."""
-        return eigenvalues
-
     @staticmethod
     def _power(family: Covariance, D: int) -> int:
         """The exponent of 1/|cov|^(1/2) in the prior of a covariance, or of each variance: nu = D + 2."""
@@ -276,7 +263,7 @@ class InverseWishart:
 
 
 @dataclass(frozen=True)
-class EigenvalueFloor:
+class EigenvalueFloor(Remedy):
     """cov_k >= floor * S0 in every direction; for diag and spherical against S0's diagonal or its mean.
 
     The objective is the log-likelihood within this constraint, its M-step the covariance of the component's rows
@@ -301,19 +288,9 @@ class EigenvalueFloor:
     """
 
     floor: float = 1e-6
-    monotone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _demand(0 < self.floor < 1, "EigenvalueFloor's floor must be in (0, 1)", self.floor)
-
-    def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
-        """See Remedy."""
-        weights, means, relative, mass = _strict(family, stats, units)
-        return weights, means, units.absolute(_constrained(self, relative, mass, units))
-
-    def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
-        """See Remedy."""
-        return 0.0
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """See Remedy."""
@@ -321,7 +298,7 @@ class EigenvalueFloor:
 
 
 @dataclass(frozen=True)
-class EigenvalueRatio:
+class EigenvalueRatio(Remedy):
     """No eigenvalue of any covariance, relative to S0, is more than `ratio` times another.
 
     The objective is the log-likelihood within this constraint (Hathaway's, in units that features' scales do not
@@ -346,19 +323,9 @@ class EigenvalueRatio:
     """
 
     ratio: float = 1000.0
-    monotone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _demand(1 <= self.ratio < np.inf, "EigenvalueRatio's ratio must be in [1, inf)", self.ratio)
-
-    def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
-        """See Remedy."""
-        weights, means, relative, mass = _strict(family, stats, units)
-        return weights, means, units.absolute(_constrained(self, relative, mass, units))
-
-    def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
-        """See Remedy."""
-        return 0.0
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """See Remedy."""
@@ -421,7 +388,7 @@ class MStep:
     remedy: Remedy
     units: Units
 
-    @property
+    @cached_property
     def strict(self) -> bool:
         """Whether it is maximum likelihood, where a singular covariance is an error."""
         return self.remedy == RegCovar(0.0)
@@ -434,7 +401,7 @@ class MStep:
     @np.errstate(all="ignore")
     def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
         """The parameters; the arguments are those of `m_step`."""
-        weights, means, covariances = self.estimate(stats)
+        weights, means, covariances = self.remedy.estimate(self.family, stats, self.units)
         if previous is not None and self.strict and not self.family.shared:
             empty = stats.s0 <= nothing(stats)
             covariances[empty] = previous.covariances[empty]
