@@ -94,8 +94,7 @@ class Covariance:
         divisor = mass * s1.shape[-1] if self.form == "spherical" else mass
         covariances = scatter / divisor[..., None, None]
         means = stats.origin + step
-        square = outer(nk[..., None] * means, means, s2.shape)
-        _mend(covariances, s2 / divisor[..., None, None], square / divisor[..., None, None])
+        _mend(covariances, s2, divisor[..., None, None], nk[..., None], means)
         variances(covariances)[...] += reg_covar
         return weights, means, covariances
 
@@ -105,16 +104,19 @@ def nothing(stats: Stats) -> Array:
     return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / max(stats.n_rows, 1))
 
 
-def _mend(covariances: Array, second: Array, square: Array) -> None:
-    """Replace variances that were lost in ``second - step^2``, in place.
+def _mend(covariances: Array, s2: Array, divisor: Array, nk: Array, means: Array) -> None:
+    """Replace variances that were lost in ``s2 / divisor - step^2``, in place.
 
-    Below the rounding of that difference a variance is unknown. Where `second` itself is the rows' rounding (`square`
-    is that of the means) the column is constant: 0. Else the mean came from far away: an upper bound, without
-    covariances, which the next pass, about a mean that is near, replaces.
+    Below the rounding of that difference a variance is unknown. Where s2 itself is the rows' rounding (by the square
+    of the means) the column is constant: 0. Else the mean came from far away: an upper bound, without covariances,
+    which the next pass, about a mean that is near, replaces.
     """
-    diagonal, before = variances(covariances), variances(second)
+    diagonal, before = variances(covariances), variances(s2 / divisor)
     lost = diagonal <= 16 * EPS * before
-    constant = lost & (before <= (8 * EPS) ** 2 * variances(square))
+    if not lost.any():
+        return
+    square = variances(outer(nk * means, means, s2.shape) / divisor)
+    constant = lost & (before <= (8 * EPS) ** 2 * square)
     far = lost & ~constant
     if covariances.shape[-2] > 1:
         covariances[far[..., :, None] | far[..., None, :]] = 0.0
@@ -153,9 +155,9 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
         chol = np.empty_like(covariances)
         for index in np.ndindex(failed.shape):
             chol[index], info = lapack.dpotrf(covariances[index], lower=1, clean=1)
-            pivots = np.diagonal(chol[index]) ** 2
-            least = np.maximum(zero * np.diagonal(covariances[index]), TINY)
-            failed[index] = info != 0 or not (pivots > least).all()
+            failed[index] = info != 0
+        pivots, diagonals = (matrices.diagonal(0, -2, -1) for matrices in (chol, covariances))
+        failed |= ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
         factor = inverse_triangular(np.where(failed[..., None, None], np.eye(chol.shape[-1]), chol))
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
@@ -176,22 +178,15 @@ def inverse_triangular(lower: Array) -> Array:
 
 
 def from_precisions(precisions: Array) -> tuple[Array, Array]:
-    """Covariances and factor of given inverse covariances, (K|1, D|1, D|1).
+    """Covariances and factor of given inverse covariances, (K|1, D|1, D|1), that are positive definite.
 
     A Cholesky factor L of the precision with both axes reversed, reversed back and transposed, is lower
     triangular with factor' factor = precision.
-
-    Raises
-    ------
-    SingularCovarianceError
-        if a precision is not positive definite
     """
     if precisions.shape[-2] == 1:
-        factor = 1.0 / factorise(precisions)
-        return 1.0 / precisions, factor
-    factorise(precisions)
+        return 1.0 / precisions, np.sqrt(precisions)
     factor = np.array([lapack.dpotrf(p[::-1, ::-1], lower=1, clean=1)[0][::-1, ::-1].T for p in precisions])
-    roots = np.array([lapack.dtrtri(np.ascontiguousarray(f), lower=1)[0] for f in factor])
+    roots = inverse_triangular(factor)
     return roots @ roots.swapaxes(-1, -2), factor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -290,8 +291,14 @@ def _unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
         s2[:, rows, rows] = blocks[:, :, 0]
         s2[:, rows, :i] = blocks[:, :, 1:].reshape(K, ROWS, i)
         first += 1 + i + ROWS
-    lower = np.tril(s2[:, :D, :D])
-    return s1[:, :D], lower + np.tril(lower, -1).swapaxes(-1, -2)
+    row, column = _below(D)
+    s2[:, column, row] = s2[:, row, column]
+    return s1[:, :D], s2[:, :D, :D]
+
+
+@cache
+def _below(D: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.tril_indices(D, -1)
 
 
 def _unwhitened(layout: _Layout, s0: Array, sums: Array) -> tuple[Array, Array]:

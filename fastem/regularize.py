@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -421,7 +422,7 @@ class MStep:
     remedy: Remedy
     units: Units
 
-    @property
+    @cached_property
     def strict(self) -> bool:
         """Whether it is maximum likelihood, where a singular covariance is an error."""
         return self.remedy == RegCovar(0.0)
@@ -434,7 +435,7 @@ class MStep:
     @np.errstate(all="ignore")
     def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
         """The parameters; the arguments are those of `m_step`."""
-        weights, means, covariances = self.estimate(stats)
+        weights, means, covariances = self.remedy.estimate(self.family, stats, self.units)
         if previous is not None and self.strict and not self.family.shared:
             empty = stats.s0 <= nothing(stats)
             covariances[empty] = previous.covariances[empty]

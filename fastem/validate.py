@@ -26,6 +26,7 @@ from fastem.sources import Source, extent
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
+ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
@@ -531,10 +532,11 @@ def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: i
     array = _array(f"{covariance} {kind}", matrices, family.natural_shape(K, D)).reshape(family.shape(K, D))
     try:
         factorise(array)
-        scale = np.sqrt(variances(array))  # symmetric whatever the unit of each feature
-        unit = array / (scale[..., :, None] * scale[..., None, :]) if family.matrices else array
-        if family.matrices and not np.allclose(unit, unit.swapaxes(-1, -2)):
-            raise SingularCovarianceError([])
+        if family.matrices:
+            scale = np.sqrt(variances(array))  # symmetric whatever the unit of each feature
+            skew = np.abs(array - array.swapaxes(-1, -2)) / (scale[..., :, None] * scale[..., None, :])
+            if not (skew <= ASYMMETRY).all():
+                raise SingularCovarianceError([])
     except SingularCovarianceError:
         demand = "symmetric, positive-definite" if family.matrices else "positive"
         raise ValueError(f"'{covariance} {kind}' should be {demand}") from None

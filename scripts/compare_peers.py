@@ -98,7 +98,12 @@ def sweeps(quick: bool) -> list[Case]:
     }
     peers = tuple(name for name in ALL if not (quick and name == "pomegranate"))
     chosen = [(axis, base | {axis: value}) for axis in values for value in values[axis]]
-    return [Case(**numbers, more=6 if quick else 2, axis=axis, peers=peers) for axis, numbers in chosen]
+    return [Case(**numbers, more=6 if quick else enough(**numbers), axis=axis, peers=peers) for axis, numbers in chosen]
+
+
+def enough(N: int, D: int, K: int) -> int:
+    """So many iterations that short ones do not drown in what starting and ending a fit costs."""
+    return int(np.clip(2e9 / (N * K * (D * D + 20)), 2, 50))
 
 
 def whole_fits(quick: bool) -> list[Case]:

@@ -16,6 +16,7 @@ Nothing here is specific to a processor: LLVM splits vectors that are too wide, 
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
@@ -305,7 +306,7 @@ class Lanes:
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Zeros that start at a cache line: a vector that crosses one costs two accesses."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + CACHE_LINE, dtype=np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + size].view(dtype).reshape(shape)
