@@ -269,12 +269,13 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None)
         rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
         weight = sample_weight if sample_weight is None or slices(sample_weight) else np.asarray(sample_weight)
         return SlicedReader(rows, weight, columns)
-    if callable(X):
+    if callable(X) and not isinstance(X, type):
         if sample_weight is not None:
             raise ValueError("a function yields its weights with the rows, as tuples (X, weight)")
         return FunctionReader(X)
     if isinstance(X, Iterator):
-        raise TypeError("an iterator is used up by one pass over the rows: pass the function that makes it")
+        kind = type(X).__name__
+        raise TypeError(f"one pass would use up the rows: pass the function that makes the iterator, not {kind!r}")
     return None
 
 

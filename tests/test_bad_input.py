@@ -859,7 +859,7 @@ def cli(command, **files):
 
 COMMANDS = {
     "no file": ("fit absent.csv", {}, r"absent\.csv: no such file"),
-    "a folder": ("fit .", {}, "no such file"),
+    "a folder": ("fit .", {}, r"a folder without \.parquet files|not a parquet file"),
     "an unknown ending": ("fit t.xls", {"t_xls": b""}, r"expected a file ending in \.csv, \.npy or \.parquet"),
     "a word": ("fit t.csv", {"t_csv": b"a,b\n1,2\n3,x\n"}, "column 'b', row 3: expected a finite number, found 'x'"),
     "nan in csv": ("fit t.csv", {"t_csv": b"a,b\n1,2\n3,nan\n"}, "column 'b', row 3: .* found 'nan'"),
