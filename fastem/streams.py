@@ -274,7 +274,8 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None)
             raise ValueError("a function yields its weights with the rows, as tuples (X, weight)")
         return FunctionReader(X)
     if isinstance(X, Iterator):
-        raise TypeError("an iterator is used up by one pass over the rows: pass the function that makes it")
+        kind = type(X).__name__
+        raise TypeError(f"one pass would use up the rows: pass the function that makes the iterator, not {kind!r}")
     return None
 
 

@@ -512,13 +512,13 @@ def test_refused(two):
     source = as_source(Sliced(X))
     model = GaussianMixture(2, random_state=0).fit(X)
     cases = [
-        (TypeError, "used up by one pass", lambda: as_source(iter([X]))),
+        (TypeError, "pass the function .* not 'list_iterator'", lambda: as_source(iter([X]))),
         (ValueError, "a source has its own weights", lambda: model.fit(source, sample_weight=np.ones(600))),
         (ValueError, "yields its weights with the rows", lambda: as_source(lambda: [X], np.ones(600))),
         (ValueError, r"sample_weight.shape == \(5,\)", lambda: as_source(Sliced(X), np.ones(5))),
         (ValueError, "got 1D array", lambda: as_source(Sliced(X[0]))),
         (ValueError, "expected rows of numbers", lambda: as_source(Sliced(X.astype("c16")))),
-        (ValueError, "Found array with 0 sample", lambda: as_source(list)),
+        (ValueError, "Found array with 0 sample", lambda: as_source(lambda: [])),
         (ValueError, "Found array with 0 sample", lambda: model.fit(lambda: [X[:0]])),
         (ValueError, "minimum of 2 is required", lambda: model.fit(lambda: [X[:1]])),
         (ValueError, "every weight is zero", lambda: model.fit(lambda: [(X, np.zeros(600))])),
