@@ -100,7 +100,7 @@ class Covariance:
 
 def nothing(stats: Stats) -> Array:
     """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""
-    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / max(stats.n_rows, 1))
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
 
 
 def _mend(covariances: Array, second: Array, square: Array) -> None:
@@ -173,7 +173,7 @@ def inverse_triangular(lower: Array) -> Array:
 
 
 def from_precisions(precisions: Array) -> tuple[Array, Array]:
-    """Covariances and factor of given inverse covariances, (K|1, D|1, D|1).
+    """Covariances and factor of given inverse covariances, (..., K|1, D|1, D|1).
 
     A Cholesky factor L of the precision with both axes reversed, reversed back and transposed, is lower
     triangular with factor' factor = precision.
@@ -186,9 +186,12 @@ def from_precisions(precisions: Array) -> tuple[Array, Array]:
     if precisions.shape[-2] == 1:
         factor = 1.0 / factorise(precisions)
         return 1.0 / precisions, factor
-    factorise(precisions)
-    factor = np.array([lapack.dpotrf(p[::-1, ::-1], lower=1, clean=1)[0][::-1, ::-1].T for p in precisions])
-    roots = np.array([lapack.dtrtri(np.ascontiguousarray(f), lower=1)[0] for f in factor])
+    try:
+        factor = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1].swapaxes(-1, -2)
+    except np.linalg.LinAlgError:
+        factorise(precisions)
+        raise SingularCovarianceError([]) from None
+    roots = inverse_triangular(factor)
     return roots @ roots.swapaxes(-1, -2), factor
 
 

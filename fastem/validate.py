@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -365,42 +366,55 @@ def _two(means: ArrayLike) -> tuple[int, int]:
     return (shape[0], shape[1]) if len(shape) == 2 and 0 not in shape else (1, 1)
 
 
-def check_weights(weights: ArrayLike, K: int, noise: float = 0.0) -> Array:
-    """Mixture weights as (K,) float64; with that of noise they sum to 1."""
-    array = _array("weights", weights, (K,))
+def check_weights(weights: ArrayLike, K: int, noise: float = 0.0, leading: tuple[int, ...] = ()) -> Array:
+    """Mixture weights as (*leading, K) float64; with that of noise they sum to 1."""
+    array = _array("weights", weights, (*leading, K))
     if (array < 0).any() or (array > 1).any():
         # scikit-learn's tests match its words, which name min and max the wrong way round.
         raise ValueError(
             "The parameter 'weights' should be in the range [0, 1], but got "
             f"max value {array.min():.5f}, min value {array.max():.5f}"
         )
-    if abs(1.0 - array.sum() - noise) > 1e-6:
-        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
+    sums = array.sum(axis=-1).ravel()
+    if (off := np.abs(1.0 - sums - noise) > 1e-6).any():
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {sums[off][0]:.5f}")
     return array
 
 
-def check_means(means: ArrayLike, K: int, D: int) -> Array:
-    """Means as (K, D) float64."""
-    return _array("means", means, (K, D))
+def check_means(means: ArrayLike, K: int, D: int, leading: tuple[int, ...] = ()) -> Array:
+    """Means as (*leading, K, D) float64."""
+    return _array("means", means, (*leading, K, D))
 
 
-def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: int) -> Array:
-    """Covariances or precisions in scikit-learn's shape -> canonical shape, symmetric positive definite."""
+def check_matrices(
+    kind: str,
+    matrices: ArrayLike,
+    covariance: str,
+    sizes: tuple[int, ...],
+    convert: Callable[[Array], tuple[Array, Array]],
+) -> tuple[Array, Array]:
+    """Covariances or precisions in scikit-learn's shape -> covariances and factor, by `convert`, in canonical shape.
+
+    `sizes` are leading axes, K and D.
+    """
+    *leading, K, D = sizes
     family = COVARIANCES[covariance]
-    array = _array(f"{covariance} {kind}", matrices, family.natural_shape(K, D)).reshape(family.shape(K, D))
+    array = _array(f"{covariance} {kind}", matrices, (*leading, *family.natural_shape(K, D)))
+    array = array.reshape(*leading, *family.shape(K, D))
     try:
         if family.matrices and not np.allclose(array, array.swapaxes(-1, -2)):
             raise SingularCovarianceError([])
-        factorise(array)
+        return convert(array)
     except SingularCovarianceError:
         demand = "symmetric, positive-definite" if family.matrices else "positive"
         raise ValueError(f"'{covariance} {kind}' should be {demand}") from None
-    return array
 
 
-def check_precisions(precisions: ArrayLike, covariance: str, K: int, D: int) -> tuple[Array, Array]:
+def check_precisions(
+    precisions: ArrayLike, covariance: str, K: int, D: int, leading: tuple[int, ...] = ()
+) -> tuple[Array, Array]:
     """Precisions in scikit-learn's shape -> covariances and factor."""
-    return from_precisions(check_matrices("precision", precisions, covariance, K, D))
+    return check_matrices("precision", precisions, covariance, (*leading, K, D), from_precisions)
 
 
 def make_params(
@@ -441,7 +455,7 @@ def make_params(
     if rows.ndim != 2 or rows.size == 0:
         raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")
     K, D = rows.shape
-    matrices = check_matrices("covariance", covariances, covariance, K, D)
+    both = check_matrices("covariance", covariances, covariance, (K, D), lambda c: (c, factorise(c)))
     uniform = None if noise is None else check_noise(noise)
     shares = check_weights(weights, K, 0.0 if uniform is None else uniform.weight)
-    return Params(shares, check_means(means, K, D), matrices, factorise(matrices), uniform)
+    return Params(shares, check_means(means, K, D), *both, uniform)
