@@ -9,6 +9,7 @@ from fastem.files import load, save
 from fastem.model import Params, Result, Stats, Status
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
+from fastem.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -36,4 +37,5 @@ __all__ = [
     "moments",
     "plot",
     "save",
+    "warmup",
 ]

@@ -1,4 +1,4 @@
-"""The command line: ``fastem fit``, ``predict``, ``score``, ``sample`` and ``info``.
+"""The command line: ``fastem fit``, ``predict``, ``score``, ``sample``, ``info`` and ``warmup``.
 
 Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
 1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C.
@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ try:
     import typer
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.table import Table
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
@@ -27,6 +28,7 @@ from fastem import __version__, datasets, files, plot, tables
 from fastem.covariance import variances
 from fastem.estimator import GaussianMixture
 from fastem.model import Params
+from fastem.warmup import warmup
 
 Array = npt.NDArray[Any]
 
@@ -182,6 +184,25 @@ def info(model_file: ModelFile) -> None:
         _print_pairs([(k, str(v)) for k, v in files.plain_parameters(model).items() if v is not None])
 
 
+@app.command("warmup")
+def compile_ahead(
+    dtype: Annotated[
+        Literal["float64", "float32"] | None, typer.Option(help="Only what tables of this kind need (default: all).")
+    ] = None,
+) -> None:
+    """Compile everything now, so that no later command or fit has to."""
+    with _reporting():
+        with _bar(TextColumn("compiling"), MofNCompleteColumn(), BarColumn()) as update:
+            progress = update and (lambda done, total: update(completed=done, total=total))
+            ready = warmup(("float64", "float32") if dtype is None else (dtype,), progress)
+        if ready.folder is None:
+            raise OSError(
+                f"compiled in {ready.seconds:.1f} s, but for this process only: Numba can write to no folder, the disk "
+                "is full, or the cache is damaged. Set NUMBA_CACHE_DIR to a new folder"
+            )
+        _print_pairs([("ready after", f"{ready.seconds:.1f} s"), ("compiled code", str(ready.folder))])
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -303,21 +324,21 @@ def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 @contextmanager
 def _progress(max_iter: int) -> Iterator[Callable[[int, float, Params], None] | None]:
-    """Give a callback that moves a progress bar; None where standard error is not a terminal."""
+    """Give a callback for a fit that moves a progress bar, or None."""
+    bound = TextColumn("mean log-likelihood {task.fields[bound]:.6f}")
+    columns = TextColumn("iteration"), MofNCompleteColumn(), BarColumn(), bound
+    with _bar(*columns, total=max_iter, bound=float("nan")) as update:
+        yield update and (lambda iteration, bound, _: update(completed=iteration, bound=bound))
+
+
+@contextmanager
+def _bar(*columns: ProgressColumn, **fields: Any) -> Iterator[Callable[..., None] | None]:
+    """Give a function that moves a progress bar; None where standard error is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
-    bar = Progress(
-        TextColumn("iteration"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("mean log-likelihood {task.fields[bound]:.6f}"),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("fit", total=max_iter, bound=float("nan"))
-        yield lambda iteration, bound, _: bar.update(task, completed=iteration, bound=bound)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield partial(bar.update, bar.add_task("", **fields))
 
 
 @contextmanager

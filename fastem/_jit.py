@@ -124,6 +124,11 @@ class Kernel:
             _run_in_pool(lambda task: worker(task, n_tasks, X, *args), n_tasks)
 
 
+def cache_folder(function: Any) -> str | None:
+    """Where Numba keeps what a kernel's `compiled` returned, for other processes; None: nowhere."""
+    return function.stats.cache_path if hasattr(function, "stats") else None  # without JIT it is a plain function
+
+
 def n_threads() -> int:
     """How many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
     return int(numba.get_num_threads())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -174,6 +174,17 @@ def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArra
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError("resp must be finite and not negative")
     return array, array.shape[1]
+
+
+def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
+    """Names of dtypes that rows can have in kernels."""
+    try:
+        names = [np.dtype(dtype).name for dtype in ([dtypes] if isinstance(dtypes, str) else dtypes)]
+    except TypeError:
+        names = []
+    if not names or not set(names) <= {"float64", "float32"}:
+        raise ValueError(f"dtypes must be 'float64', 'float32' or both; got {dtypes!r}")
+    return names
 
 
 # --- feature names ------------------------------------------------------------------------------------------------

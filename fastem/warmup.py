@@ -34,7 +34,7 @@ class Warmup(NamedTuple):
     folder: Path | None
 
 
-def warmup(dtypes: Iterable[str] = ("float64", "float32"), progress: Callable[[int, int], Any] | None = None) -> Warmup:
+def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[int, int], Any] | None = None) -> Warmup:
     """Compile all kernels now, or load them from Numba's cache, so that no later call has to.
 
     For an installation, a container image, a service's start. The cache belongs to a kind of processor and to a
@@ -64,7 +64,8 @@ def warmup(dtypes: Iterable[str] = ("float64", "float32"), progress: Callable[[i
     """
     since = time.perf_counter()
     needed = dict.fromkeys(one for name in check_dtypes(dtypes) for one in NEEDED[name])
-    total, folders = 2 * len(needed), []
+    total = 2 * len(needed)
+    folders: list[str | None] = []
     for kernel, rows, real in needed:
         for function in (kernel.worker, kernel.launcher):
             if progress is not None:

@@ -178,8 +178,8 @@ def draw_mixture(N: int, D: int, K: int, spacing: float = 4.0) -> tuple[np.ndarr
 
 
 def rest() -> None:
-    """Let the threads of whoever ran before go to sleep: those of OpenBLAS spin for 2**26 cycles, about 25 ms."""
-    time.sleep(0.05)
+    """Let the threads of whoever ran before go to sleep: those of OpenBLAS still spin after 50 ms, not after 100."""
+    time.sleep(0.15)
 
 
 def progress(message: str = "") -> None:

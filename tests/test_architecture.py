@@ -21,6 +21,7 @@ ORDER = [
     "kernels",
     "estep",
     "validate",
+    "warmup",
     "em",
     "init",
     "tables",

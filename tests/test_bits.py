@@ -1,5 +1,6 @@
 """The same bits for any number of threads and any layout of the data; blocks of rows add up."""
 
+import numba
 import numpy as np
 import pytest
 from helpers import (
@@ -20,7 +21,7 @@ from helpers import (
 from scipy.special import logsumexp
 
 import fastem
-from fastem import GaussianMixture
+from fastem import GaussianMixture, _jit, estep
 
 # ---- threads -----------------------------------------------------------------------------------------
 
@@ -80,7 +81,6 @@ def test_fresh_compilation(tmp_path, threads):
 
 def test_set_num_threads():
     """The same through Numba's own switch, in one process."""
-    numba = pytest.importorskip("numba")
     X = make_mixture(20_000, 3, 4, spacing=2.0).X
     before, seen = numba.get_num_threads(), set()
     try:
@@ -91,6 +91,80 @@ def test_set_num_threads():
     finally:
         numba.set_num_threads(before)
     assert len(seen) == 1
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The number of threads that each launch of a kernel may use, as they happen."""
+    seen = []
+
+    def recorded():
+        seen.append(_jit.n_threads())
+        return seen[-1]
+
+    monkeypatch.setattr(estep, "n_threads", recorded)
+    return seen
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 10**6, np.int64(1)])
+def test_n_threads(two, used, n_threads):
+    """The argument bounds each method and `em`, changes no bit, never exceeds Numba's own number, and is undone."""
+    model = GaussianMixture(2, random_state=0, n_threads=n_threads)
+    before = numba.get_num_threads()
+    calls = {
+        "fit": lambda m: state_bytes(m.fit(two.X)),
+        "fit_predict": lambda m: m.fit_predict(two.X).tobytes(),
+        "predict": lambda m: m.predict(two.X).tobytes(),
+        "predict_proba": lambda m: m.predict_proba(two.X).tobytes(),
+        "score_samples": lambda m: m.score_samples(two.X).tobytes(),
+        "score": lambda m: m.score(two.X),
+        "bic": lambda m: m.bic(two.X),
+        "em": lambda m: fastem.em(two.X, m.params_, n_threads=m.n_threads).params.factor.tobytes(),
+    }
+    for name, call in calls.items():
+        used.clear()
+        got = call(model)
+        assert set(used) == {min(n_threads, before)}, name
+        assert numba.get_num_threads() == before
+        assert got == call(GaussianMixture(2, random_state=0).fit(two.X)), name
+
+
+def test_n_threads_raises_nothing(two, used):
+    """Where joblib or `numba.set_num_threads` allow one thread, an argument of two gives one."""
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        GaussianMixture(2, random_state=0, n_threads=2).fit(two.X)
+    finally:
+        numba.set_num_threads(before)
+    assert set(used) == {1}
+
+
+def test_n_threads_after_an_error(two):
+    before = numba.get_num_threads()
+
+    def callback(*_):
+        raise RuntimeError("the callback's")
+
+    for call in (
+        lambda: GaussianMixture(2, n_threads=1).fit(two.X, callback=callback),
+        lambda: fastem.em(two.X, GaussianMixture(2).fit(two.X).params_, n_threads=1, callback=callback),
+    ):
+        with pytest.raises(RuntimeError, match="the callback's"):
+            call()
+        assert numba.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 1.5, True, "2", np.inf, [1]])
+def test_bad_n_threads(two, n_threads):
+    model = GaussianMixture(2, random_state=0).fit(two.X)
+    for call in (
+        lambda: GaussianMixture(2, n_threads=n_threads).fit(two.X),
+        lambda: model.set_params(n_threads=n_threads).predict(two.X),
+        lambda: fastem.em(two.X, model.params_, n_threads=n_threads),
+    ):
+        with pytest.raises(ValueError, match=r"n_threads must be an int in \[1, inf\), or None"):
+            call()
 
 
 # ---- layouts -----------------------------------------------------------------------------------------

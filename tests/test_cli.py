@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import child_env
 
 import fastem
+from fastem import estimator
 from fastem.tables import read_table
+from fastem.warmup import Warmup
 
 pytest.importorskip("typer")
 
@@ -398,3 +402,32 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130():
         assert b"Traceback" not in rest
     os.close(leader)
     assert not os.path.exists("m.npz")
+
+
+def test_warmup():
+    out, _ = run("warmup", "--dtype", "float64")
+    assert field(out, "ready after").endswith(" s")
+    assert Path(field(out, "compiled code")).is_dir()
+
+
+def test_warmup_that_nobody_will_find_is_an_error(monkeypatch):
+    monkeypatch.setattr(cli, "warmup", lambda *_: Warmup(1.5, None))
+    assert "compiled in 1.5 s, but for this process only" in fails("warmup")
+
+
+def test_threads(model_file, monkeypatch):
+    """The option reaches fits and scores."""
+    seen = []
+
+    @contextmanager
+    def recorded(most):
+        seen.append(most)
+        yield
+
+    monkeypatch.setattr(estimator, "threads", recorded)
+    run("fit", "faithful", "--threads", 1)
+    run("predict", model_file, "faithful", "--threads", 2)
+    run("score", model_file, "faithful", "--threads", 3)
+    assert set(seen) == {1, 2, 3}
+    assert seen[0] == 1
+    run("fit", "faithful", "--threads", 0, code=2)

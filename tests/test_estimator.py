@@ -51,16 +51,22 @@ def _frozen(model):
 # ---- parameters --------------------------------------------------------------------------------------
 
 
+OURS = {"n_threads": None}  # keyword-only parameters that scikit-learn does not have, and their defaults
+
+
 def test_signature():
-    """The same names, order, defaults and kinds as scikit-learn's."""
+    """The same names, order, defaults and kinds as scikit-learn's; then our own."""
     got, want = (inspect.signature(c.__init__).parameters for c in (GaussianMixture, Peer))
-    assert [(p.name, p.default, p.kind) for p in got.values()] == [(p.name, p.default, p.kind) for p in want.values()]
+    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in OURS.items()]
+    assert [(p.name, p.default, p.kind) for p in got.values()] == [
+        (p.name, p.default, p.kind) for p in [*want.values(), *ours]
+    ]
 
 
 def test_get_and_set_params():
     model, peer = GaussianMixture(3, tol=0.5), Peer(3, tol=0.5)
-    assert model.get_params() == peer.get_params()
-    assert model.get_params(deep=False) == peer.get_params(deep=False)
+    assert model.get_params() == peer.get_params() | OURS
+    assert model.get_params(deep=False) == peer.get_params(deep=False) | OURS
     assert model.set_params(n_components=7, init_params="random") is model
     assert (model.n_components, model.init_params) == (7, "random")
     with pytest.raises(ValueError, match="Invalid parameter 'nothing' for estimator GaussianMixture"):

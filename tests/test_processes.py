@@ -82,6 +82,68 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     print(json.dumps([plain, pool.map(job, range(4))]))
 """
 
+JOBLIB = """
+import json, sys, warnings
+import joblib, helpers
+from fastem import GaussianMixture
+warnings.simplefilter("ignore")
+
+def job(seed):
+    X = helpers.make_mixture(20000, 3, 3, spacing=2.0, seed=seed).X
+    m = GaussianMixture(3, random_state=0, max_iter=10, n_threads=seed % 2 + 1).fit(X)
+    return helpers.digest(helpers.state_bytes(m), m.score_samples(X), m.predict(X))
+
+plain = [job(i) for i in range(4)]  # and so both backends come after a fit
+pooled = [joblib.Parallel(2, backend=name)(joblib.delayed(job)(i) for i in range(4)) for name in ("threading", "loky")]
+import numba
+print(json.dumps([plain, pooled, numba.threading_layer()]))
+"""
+
+CTRL_C = """
+import json, os, signal, threading, time
+import numpy as np
+import fastem
+rng = np.random.default_rng(0)
+X = rng.standard_normal((20_000_000, 3), dtype="f4")
+K = 256
+params = fastem.make_params(np.full(K, 1 / K), rng.normal(size=(K, 3)), np.tile(np.eye(3), (K, 1, 1)))
+start = time.perf_counter()
+fastem.accumulate(X, params)
+one_pass, delays, results = time.perf_counter() - start, [], []
+for _ in range(3):
+    sent = []
+    def press():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(0.3 * one_pass, press).start()
+    try:
+        fastem.em(X, params)
+    except fastem.FitInterrupted as interrupt:
+        delays.append(time.perf_counter() - sent[0])
+        results.append(interrupt.result is None)  # no pass was complete
+print(json.dumps([one_pass, delays, results]))
+"""
+
+# Threads that wait in a loop, as those of OpenBLAS do for up to 0.1 s after each call that wakes them, show in the
+# processor time. 60 dimensions: past the sizes at which LAPACK and matrix products would take all threads.
+BLAS = """
+import json, sys, time, warnings
+import numpy as np
+import helpers
+from threadpoolctl import threadpool_info
+from fastem import GaussianMixture
+warnings.simplefilter("ignore")
+X = helpers.make_mixture(3000, 60, 4, spacing=3.0).X
+models = [GaussianMixture(4, covariance_type=t, random_state=0, tol=0, max_iter=60, n_threads=1) for t in helpers.TYPES]
+[m.fit(X).score(X) for m in models]
+before = [pool["num_threads"] for pool in threadpool_info()]
+time.sleep(0.3)
+wall, cpu = time.perf_counter(), time.process_time()
+[m.fit(X).score(X) for m in models]
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps([wall, cpu, before == [pool["num_threads"] for pool in threadpool_info()]]))
+"""
+
 
 def _run(code, layer):
     return run_child(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2", timeout=120)
@@ -113,3 +175,31 @@ def test_pool_of_forked_workers(layer):
     """multiprocessing's fork pool, after a fit in the parent."""
     plain, pooled = _run(NESTED, layer)
     assert pooled == plain
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_joblib(layer):
+    """In its threads and in its processes, after a fit in the parent: the bits of a plain fit."""
+    plain, pooled, used = _run(JOBLIB, layer)
+    assert pooled == [plain, plain]
+    assert used == layer
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_ctrl_c_during_a_long_pass(layer):
+    """2e7 rows, the signal in the middle of the first pass: served within 0.2 s in two of three tries (a busy machine)."""
+    one_pass, delays, without_result = _run(CTRL_C, layer)
+    assert one_pass > 1  # else this shows nothing
+    assert len(delays) == 3
+    assert sorted(delays)[1] < 0.2, delays
+    assert all(without_result)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_blas_threads_sleep(layer):
+    """A fit on one thread takes one processor, and leaves BLAS's number of threads alone."""
+    wall, cpu, unchanged = _run(BLAS, layer)
+    assert unchanged
+    assert cpu < 1.2 * wall
