@@ -16,7 +16,7 @@ class Stepwise:
     """A mixture that follows a stream of blocks of rows: stepwise (online) EM.
 
     A step takes the statistics S of a block under the present parameters, moves the running statistics towards them
-    and makes new parameters of these (Cappé & Moulines 2009, eqs. 13 and 14; Liang & Klein 2009 for blocks)::
+    and makes new parameters of these (Cappé & Moulines 2009; with blocks, Liang & Klein 2009)::
 
         s <- (1 - gamma) s + gamma S / w       gamma = (w / W) ** exponent       params <- m_step(s)
 
@@ -38,7 +38,7 @@ class Stepwise:
     -----
     What it guarantees: for rows drawn independently from one distribution, with 1/2 < exponent <= 1, parameters that
     stay in a compact set converge to a stationary point of the Kullback-Leibler divergence from that distribution,
-    with probability 1 (theorem 1 of the paper); their variance decays as gamma does.
+    with probability 1 (Cappé & Moulines); their variance decays as gamma does.
 
     What it does not: a step may lower the likelihood, of the block or of all rows. Of finitely many rows it does not
     find the maximum-likelihood estimate, but something near it, which depends on their order. Rows in a sorted order
