@@ -187,10 +187,11 @@ def from_precisions(precisions: Array) -> tuple[Array, Array]:
         factor = 1.0 / factorise(precisions)
         return 1.0 / precisions, factor
     try:
-        factor = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1].swapaxes(-1, -2)
+        lower = np.linalg.cholesky(precisions[..., ::-1, ::-1])
     except np.linalg.LinAlgError:
         factorise(precisions)
         raise SingularCovarianceError([]) from None
+    factor = np.asarray(lower[..., ::-1, ::-1].swapaxes(-1, -2))
     roots = inverse_triangular(factor)
     return roots @ roots.swapaxes(-1, -2), factor
 

@@ -6,8 +6,8 @@
 - ``responsibilities(mixture, x, resp)`` fills resp (K,) and returns the log density;
 - ``accumulate_point(mixture, x, weight, sums, scratch)`` adds a weighted point to statistics, and returns the log
   density;
-- ``accumulate_block(mixture, X, weight, sums, scratch)`` adds rows X (n, D), at the speed of a fit; weight (n,) float64,
-  or (0,) for none.
+- ``accumulate_block(mixture, X, weight, sums, scratch)`` adds rows X (n, D), at the speed of a fit; weight (n,)
+  float64, or (0,) for none.
 
 None allocates, so they run in your `prange` as they are; statistics need a row of `buffers` per iteration of the
 `prange` (or per thread). float32 mixtures and points are worked on in float32, statistics are float64 always. They

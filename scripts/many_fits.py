@@ -88,7 +88,9 @@ def main() -> None:
         found = compare(fits, models)
         whole = theirs[0] * args.groups / args.loop
         ratio = whole / _common.spread(ours)["median"]
-        results[name] = dict(fastem=_common.spread(ours), loop=whole, ratio=ratio, n_iter=float(fits.n_iter.mean()), **found)
+        results[name] = dict(
+            fastem=_common.spread(ours), loop=whole, ratio=ratio, n_iter=float(fits.n_iter.mean()), **found
+        )
         if "same" in name and not found["bounds"] < 1e-8:
             raise SystemExit(f"the mixtures differ: {found}")
         seconds, passes = _common.seconds, f"{fits.n_iter.mean():.1f}"

@@ -128,9 +128,11 @@ def draw(weight, nearest, start, stop, u):
     target, cumulated, chosen = u * total, 0.0, start
     for r in range(start, stop):
         mass = row_weight(weight, r) * (nearest[r] if total > 0.0 else 1.0)
-        if mass > 0.0 and cumulated <= target:
+        if mass > 0.0:
             chosen = r
         cumulated += mass
+        if cumulated > target:
+            break
     return chosen
 
 
@@ -162,13 +164,14 @@ def seeds(X, weight, start, stop, uniforms, nearest, centres):
 @njit(**HELPER)
 def mean_variance(X, weight, start, stop, mean):
     """The weighted mean, over features, of the rows' variances; mean (D) OUT."""
-    fill(mean, 0.0)
     total, squares = 0.0, 0.0
     for r in range(start, stop):
-        w = row_weight(weight, r)
-        total += w
-        for d in range(mean.size if w > 0.0 else 0):
-            mean[d] += (X[r, d] - mean[d]) * w / total
+        total += row_weight(weight, r)
+    for d in range(mean.size):
+        first, moved = X[start, d], 0.0
+        for r in range(start, stop):
+            moved += row_weight(weight, r) * (X[r, d] - first)
+        mean[d] = first + moved / total
     for r in range(start, stop):
         squares += row_weight(weight, r) * distance(X, r, mean)
     return squares / total / mean.size
@@ -295,9 +298,8 @@ def mend(covariance, second, square, divisor):
         i, before = c if R > 1 else 0, second[c] / divisor
         if covariance[i, c] <= 16 * EPS * before:
             constant = before <= (8 * EPS) ** 2 * (square[c] / divisor)
-            if not constant:
-                for j in range(R):
-                    covariance[max(i, j), min(c, j)] = 0.0
+            for j in range(0 if constant or R == 1 else R):
+                covariance[max(i, j), min(c, j)] = 0.0
             covariance[i, c] = 0.0 if constant else 16 * EPS * before
     for i in range(R if R > 1 else 0):
         for j in range(i):
@@ -459,7 +461,8 @@ def fit_worker(
     X (N, D), weight (N) or (0), bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
     given: WEIGHTS, MEANS, PRECISIONS, added up; weights (G, K), means (G, K, D), covariances, factor (G, F, R, C):
     the given parts of the start IN, the fit OUT; zero: pivots at or below it times the variance are 0;
-    status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`): scratch.
+    status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`):
+    memory to work in.
     """
     (_, K, D), size = means.shape, -1
     for g in range(task, status.size, n_tasks):

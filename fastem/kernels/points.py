@@ -16,7 +16,7 @@ from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, 
 @njit(**HELPER)
 def log_joint(mixture, k, x):
     """log weight_k + log N(x; mean_k, cov_k); a quadratic form that overflows gives -inf, never NaN."""
-    (F, R, C), f = mixture.factor.shape, k if mixture.factor.shape[0] > 1 else 0
+    (_, R, C), f = mixture.factor.shape, k if mixture.factor.shape[0] > 1 else 0
     real = mixture.means.dtype.type
     q = real(0)
     for i in range(mixture.means.shape[1]):
