@@ -78,13 +78,29 @@ def fit(
     columns: Columns = None,
     weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
     init: Annotated[
-        Literal["kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
+        Literal["auto", "kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
     ] = "kmeans",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
     max_iter: Annotated[int, typer.Option(min=0, help="Iterations at most.")] = 100,
-    tol: Annotated[float, typer.Option(min=0.0, help="Stop at this change of the mean log-likelihood.")] = 1e-3,
+    tol: Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")] = 1e-3,
     reg_covar: Annotated[float, typer.Option(min=0.0, help="Added to the variances.")] = 1e-6,
+    regularization: Annotated[
+        Literal["ridge", "map", "floor", "ratio"] | None,
+        typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
+    ] = None,
+    on_collapse: Annotated[
+        Literal["reseed", "drop"],
+        typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
+    ] = "reseed",
+    criterion: Annotated[
+        Literal["change", "aitken", "parameters"],
+        typer.Option(help="What --tol bounds: change, estimated remaining gain, or largest change of a parameter."),
+    ] = "change",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
@@ -108,10 +124,16 @@ def fit(
             n_init=n_init,
             init_params=init,
             random_state=seed,
+            regularization=regularization,
+            on_collapse=on_collapse,
+            criterion=criterion,
+            noise=noise,
             n_threads=threads,
         )
         with _progress(max_iter) as callback:
             model.fit(X, sample_weight=sample_weight, callback=callback)
+        if verbose:
+            typer.echo(str(model.fit_report_), err=True)
         if output is not None:
             files.save(model, output, feature_names=names)
         if labels is not None:
@@ -138,7 +160,8 @@ def predict(
         model, X = _read_for_model(model_file, file, columns)
         model.set_params(n_threads=threads)
         if proba:
-            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))])
+            noise = ["p_noise"] if hasattr(model, "noise_box_") else []
+            _write(output, model.predict_proba(X), [f"p{k}" for k in range(len(model.weights_))] + noise)
         else:
             _write(output, model.predict(X), ["label"])
 
@@ -292,6 +315,9 @@ def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> No
     for k, weight in enumerate(params.weights):
         cells = [f"{params.means[k, j]:.5g} ({sd[k, j]:.3g})" for j in range(shown)]
         table.add_row(str(k), f"{weight:.4f}", *cells)
+    if params.noise is not None:
+        cells = [f"uniform, {low:.5g} to {high:.5g}" for low, high in model.noise_box_.T[:shown]]
+        table.add_row("noise", f"{params.noise.weight:.4f}", *cells)
     console.print(table)
 
 
@@ -313,7 +339,7 @@ def _ending(model: GaussianMixture) -> list[tuple[str, str]]:
     return [
         ("iterations", str(model.n_iter_)),
         ("converged", "yes" if model.converged_ else "no"),
-        ("status", model.status_.value),
+        ("status", model.status_.advice),
     ]
 
 

@@ -11,12 +11,25 @@ from numpy.typing import ArrayLike
 from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, find
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
-from fastem.model import Array, Params, Result, Stats, Status
+from fastem.model import Array, Event, Params, Result, Stats, Status
 from fastem.regularize import MStep, Remedy, bind, find_remedy
+from fastem.reseed import ON_COLLAPSE, find_lost
 from fastem.sources import Source
-from fastem.validate import as_source, check_em, check_labels, check_means, check_n_threads, check_params, check_resp
+from fastem.stopping import LOOKBACK, Course, Stop
+from fastem.validate import (
+    as_source,
+    check_choices,
+    check_em,
+    check_labels,
+    check_means,
+    check_n_threads,
+    check_params,
+    check_resp,
+)
 
 Callback = Callable[[int, float, Params], Any]
+
+PATIENCE = 2  # reseeds in a row that may fail
 
 
 class FitInterrupted(KeyboardInterrupt):
@@ -49,48 +62,115 @@ def evaluate(
     return source.reduce(accumulator, accumulator.slice_rows)
 
 
+def climb(
+    source: Source,
+    params: Params,
+    m_step: MStep,
+    *,
+    stop: Stop,
+    max_iter: int,
+    callback: Callback | None = None,
+    previous: float = -np.inf,
+    done: int = 0,
+) -> Result:
+    """The EM loop. `previous` is the bound that the first change is taken against, `done` the passes before these.
+
+    Each turn proposes parameters, evaluates them by a pass over the data and accepts or rejects them. Rejected, with
+    the end of the fit where it was, are parameters that are no mixture (a collapsed component) and, under a remedy
+    that excludes it, a fall of the objective.
+    """
+    history: list[float] = []
+    events: list[Event] = []
+    recent = [previous]
+    result = None
+    eps = float(np.finfo(source.dtype).eps)
+    try:
+        while True:
+            stats = evaluate(source, params)
+            bound = m_step.objective(params, stats)
+            if result is not None and m_step.fell(history[-1], bound, params, eps):
+                events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
+                if m_step.remedy.monotone:
+                    return result._replace(status=Status.DECREASED)
+            history.append(bound)
+            recent = [*recent[1 - LOOKBACK :], bound]
+            before, result = result, Result(params, stats, stats.loglik, history, len(history), Status.MAX_ITER, events)
+            if callback is not None and callback(done + len(history), bound, params):
+                return result._replace(status=Status.INTERRUPTED)
+            if stop(Course(recent, source.sum_w, params, None if before is None else before.params)):
+                return result._replace(status=Status.CONVERGED)
+            if len(history) >= max_iter:
+                return result
+            try:
+                params = m_step(stats, params)
+            except SingularCovarianceError as error:
+                return collapsed(result, error, done)
+    except KeyboardInterrupt as error:
+        if result is not None:
+            del history[result.n_iter :]
+        raise FitInterrupted(result) from error
+
+
+def collapsed(result: Result, error: SingularCovarianceError, done: int = 0) -> Result:
+    """The result of a fit whose next M-step, after `done` passes before its own, is singular."""
+    detail = "singular covariance: the parameters before are kept"
+    event = Event(done + result.n_iter, "collapsed", tuple(error.components), detail)
+    return result._replace(status=Status.DEGENERATE, events=[*result.events, event])
+
+
 def run(
     source: Source,
     params: Params,
     m_step: MStep,
     *,
-    tol: float,
+    stop: Stop,
     max_iter: int,
     callback: Callback | None = None,
     previous: float = -np.inf,
+    on_collapse: str = "reseed",
 ) -> Result:
-    """The loop of `em` on a source; `previous` is the bound that the first change is taken against.
+    """`climb`, and again from a better place for components that lost their rows or rank (under monotone remedies).
 
-    Each turn proposes parameters, evaluates them by a pass over the data and accepts them; a proposal that is no
-    mixture (a collapsed component) is rejected, and the fit ends where it was.
+    A reseed lowers the objective at first: its result is kept only if that ends higher than without it. Attempts end
+    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`.
     """
-    history: list[float] = []
-    result = None
     params = m_step.feasible(params)
+    best = climb(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, previous=previous)
+    lost = find_lost(m_step, best.stats)
+    passes, failed = best.n_iter, 0
+    while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
+        proposal = ON_COLLAPSE[on_collapse](m_step, best.params, lost, failed)
+        if proposal is None:
+            break
+        begun = best._replace(events=[*best.events, proposal.event(passes)])
+        left = max_iter - passes
+        try:
+            trial = climb(source, proposal.params, m_step, stop=stop, max_iter=left, callback=callback, done=passes)
+        except FitInterrupted as interrupt:
+            raise FitInterrupted(better(begun, interrupt.result, proposal.final)) from interrupt
+        passes += trial.n_iter
+        best = better(begun, trial, proposal.final)
+        before, lost = lost, find_lost(m_step, best.stats)
+        failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
+    if not len(lost.components):
+        return best
+    event = Event(passes, "lost", tuple(map(int, lost.components)), str(lost))
+    return best._replace(events=[*best.events, event])
 
-    def accept(params: Params, stats: Stats, status: Status) -> Result:
-        return Result(params, stats, stats.loglik, history, len(history), status)
 
-    try:
-        while True:
-            stats = evaluate(source, params)
-            history.append(m_step.objective(params, stats))
-            result = accept(params, stats, Status.MAX_ITER)
-            if callback is not None and callback(len(history), history[-1], params):
-                return accept(params, stats, Status.INTERRUPTED)
-            if abs(history[-1] - previous) < tol:
-                return accept(params, stats, Status.CONVERGED)
-            if len(history) >= max_iter:
-                return result
-            previous = history[-1]
-            try:
-                params = m_step(stats, params)
-            except SingularCovarianceError:
-                return accept(params, stats, Status.DEGENERATE)
-    except KeyboardInterrupt as error:
-        if result is not None:
-            del history[result.n_iter :]
-        raise FitInterrupted(result) from error
+def better(best: Result, trial: Result | None, final: bool) -> Result:
+    """What a fit and its continuation from a proposal make together; `final` if that must be kept."""
+    if trial is None:
+        return best
+    gain = trial.history[-1] - best.history[-1]
+    if final or (gain > 0 and trial.status is not Status.DEGENERATE):
+        history = [*best.history, *trial.history]
+        events = [*best.events, *trial.events]
+        return trial._replace(history=history, n_iter=len(history), events=events)
+    detail = f"the objective ended {-gain:.3g} lower"
+    event = Event(best.events[-1].iteration + trial.n_iter, "undone", best.events[-1].components, detail)
+    status = Status.INTERRUPTED if trial.status is Status.INTERRUPTED else best.status
+    return best._replace(status=status, events=[*best.events, event])
 
 
 def em(
@@ -102,7 +182,9 @@ def em(
     regularization: str | Remedy | None = None,
     sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
+    criterion: str = "change",
     max_iter: int = 100,
+    on_collapse: str = "reseed",
     n_threads: int | None = None,
     callback: Callback | None = None,
 ) -> Result:
@@ -122,8 +204,14 @@ def em(
         `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
         never falls; the history holds that objective
     sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
-    tol : stop when the mean log-likelihood changes by less
+    tol : stop when what the criterion measures is less
+    criterion : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
+        the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations
     max_iter : most passes over the data, at least 1
+    on_collapse : "reseed" or "drop"
+        what becomes, under a remedy, of a component that has lost its rows or its rank when the fit has converged: it
+        takes half of another component (and the fit goes on, and is undone if its objective ends lower), or is left
+        out (the result then has fewer components)
     n_threads : use at most so many threads; default as many as Numba is set to (NUMBA_NUM_THREADS,
         `numba.set_num_threads`), which is never exceeded. The bits do not depend on it
     callback : called as ``callback(iteration, mean_loglik, params)`` after each pass; True ends the fit with
@@ -154,11 +242,13 @@ def em(
     ('CONVERGED', array([ 1., 11.]))
     """
     check_em(params, covariance, reg_covar, tol, max_iter)
+    check_choices("em", criterion, on_collapse, regularization)
     remedy = find_remedy(regularization, reg_covar)
     source = as_source(X, sample_weight, n_features=params.means.shape[1])
     with threads(check_n_threads(n_threads)):
         m_step = bind_to(source, covariance, remedy)
-        return run(source, params, m_step, tol=tol, max_iter=max_iter, callback=callback)
+        stop = Stop(criterion, tol)
+        return run(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse)
 
 
 def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:

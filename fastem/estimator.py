@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -12,14 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import validate
 from fastem._jit import threads
+from fastem.align import ORDERS, matching
 from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
-from fastem.em import Callback, FitInterrupted, bind_to, run, score
+from fastem.em import Callback, FitInterrupted, bind_to, collapsed, run, score
 from fastem.estep import Scores
-from fastem.init import INITIALISERS, Given, start
+from fastem.init import Given, start
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.protocol import Estimator
 from fastem.regularize import MStep, Remedy, find_remedy
+from fastem.report import NO_FIT, Report, Start
 from fastem.sources import ArraySource
+from fastem.stopping import Stop
 
 DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -38,15 +42,18 @@ class GaussianMixture(Estimator):
     n_components : int, default 1
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
     tol : float, default 1e-3
-        a fit has converged when the mean log-likelihood changes by less
+        a fit has converged when what the criterion measures is less
     reg_covar : float, default 1e-6
         added to every variance (in the square of the data's units). 0 asks for strict maximum likelihood: a singular
         start is then an error
     max_iter : int, default 100
     n_init : int, default 1
         starts; the one with the largest lower bound is kept
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        k-means and seeds look at a sample of max(50,000, 50 n_components) rows when there are more
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
+        k-means and seeds look at a sample of max(50,000, 50 n_components) rows when there are more. "auto", which
+        scikit-learn does not have, is recommended where columns differ in scale or clusters are elongated: many
+        k-means starts from raw, standardised and whitened columns compete by likelihood in short fits to a sample
+        of max(10,000, 50 n_components) rows; the best is fitted to all. Each of n_init is a competition of its own
     weights_init : (K,) array-like, optional
     means_init : (K, D) array-like, optional
     precisions_init : array-like, optional
@@ -57,13 +64,21 @@ class GaussianMixture(Estimator):
     verbose : int, default 0
         1 prints the iterations' numbers, 2 also time and change
     verbose_interval : int, default 10
+    n_threads : int, optional
+        use at most so many threads, in every method; default as many as Numba is set to (NUMBA_NUM_THREADS,
+        `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
     regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
         what keeps covariances from collapsing, in place of reg_covar (which then counts for nothing): a `fastem.Ridge`,
         `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these the objective, and
         so the lower bound, never falls, and a change of a feature's unit changes nothing
-    n_threads : int, optional
-        use at most so many threads, in every method; default as many as Numba is set to (NUMBA_NUM_THREADS,
-        `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
+    on_collapse : {"reseed", "drop"}, default "reseed"
+        what becomes, under a `regularization`, of a component that has lost its rows or its rank when the fit has
+        converged: it takes half of the component that is spread most, and the fit goes on (if it ends lower than it
+        was, it is undone); or it is left out, and the fitted mixture has fewer components. `fit_report_` tells
+    criterion : {"change", "aitken", "parameters"}, default "change"
+        what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
+        components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
+        or the largest change of a parameter, in standard deviations (see `fastem.stopping`)
     noise : bool, default False
         one more component, of constant density over the smallest box that holds the data: for outliers, which belong
         to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
@@ -78,6 +93,8 @@ class GaussianMixture(Estimator):
         All parameters are float32 if X was, else float64
     converged_ : bool, True for one reason only: status_ is Status.CONVERGED
     status_ : Status, why the fit ended; None if the parameters were given
+    fit_report_ : Report, what happened at which iteration, for every start; to be printed
+        components reseeded, dropped or short of rows, falls of the bound under reg_covar, collapse
     n_iter_ : int
     lower_bound_ : float
         mean log-likelihood at the last E-step (before the last M-step, so it is not score(X)), with `regularization`
@@ -126,9 +143,11 @@ class GaussianMixture(Estimator):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
-        regularization: str | Remedy | None = None,
-        noise: bool = False,
         n_threads: int | None = None,
+        regularization: str | Remedy | None = None,
+        on_collapse: str = "reseed",
+        criterion: str = "change",
+        noise: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -144,9 +163,11 @@ class GaussianMixture(Estimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
-        self.regularization = regularization
-        self.noise = noise
         self.n_threads = n_threads
+        self.regularization = regularization
+        self.on_collapse = on_collapse
+        self.criterion = criterion
+        self.noise = noise
 
     @classmethod
     def from_parameters(
@@ -243,23 +264,26 @@ class GaussianMixture(Estimator):
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         with threads(self.n_threads):
             m_step = bind_to(source, self.covariance_type, remedy)
-            best = self._best_run(source, m_step, given, warm, callback)
-        params, status = best.params, best.status
-        if best.n_iter and status is not Status.DEGENERATE:
+            results = self._runs(source, m_step, given, warm, callback)
+        kept = max(range(len(results)), key=lambda i: _rank(results[i]))  # of equals the first
+        best = results[kept]
+        params = best.params
+        if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
             try:
                 params = m_step(best.stats, best.params)
-            except SingularCovarianceError:
-                status = Status.DEGENERATE
+            except SingularCovarianceError as error:
+                results[kept] = best = collapsed(best, error)
         validate.check_representable(params, source.dtype)
         # All is computed and checked: a failed fit leaves the estimator as it was.
         self._store(params, source.dtype, box)
-        self._record(status, best.history[-1] if best.n_iter else -np.inf, best.history, best.n_iter)
+        report = Report(tuple(map(Start.of, results)), kept)
+        self._record(best.status, report.starts[kept].bound, best.history, best.n_iter, report)
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
         if best.n_iter and not self.converged_:
-            collapsed = " A component collapsed." if status is Status.DEGENERATE else ""
-            warnings.warn(DID_NOT_CONVERGE + collapsed, validate.exception(validate.ConvergenceWarning), stacklevel=3)
+            message = f"{DID_NOT_CONVERGE} {best.status.advice}"
+            warnings.warn(message, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
 
     def _given(self, D: int, box: Array | None) -> Given:
@@ -286,55 +310,37 @@ class GaussianMixture(Estimator):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _start(self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState) -> Params:
-        """Starting parameters: those given, the others by the initialiser."""
-        params = self._start_of_clusters(source, m_step, given, rng)
-        if given.noise is None:
-            return params
-        return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
-
-    def _start_of_clusters(
-        self, source: ArraySource, m_step: MStep, given: Given, rng: np.random.RandomState
-    ) -> Params:
-        K, family = self.n_components, m_step.family
-        if not m_step.remedy.monotone:
-            return start(source, K, family, self.reg_covar, self.init_params, rng, given)
-        found = m_step(INITIALISERS[self.init_params](source, K, family.shape(K, source.n_features), rng))
-        weights = found.weights if given.weights is None else given.weights
-        means = found.means if given.means is None else given.means
-        return Params(weights, means, *(given.precisions or (found.covariances, found.factor)))
-
-    def _best_run(
+    def _runs(
         self, source: ArraySource, m_step: MStep, given: Given, warm: bool, callback: Callback | None
-    ) -> Result:
+    ) -> list[Result]:
+        """The result of each start; none if max_iter is 0."""
         rng = validate.check_random_state(self.random_state)
-        report = _Report(self, callback)
-        best = None
+        printer = _Printer(self, callback)
+        results: list[Result] = []
         for number in range(1 if warm else self.n_init):
-            report.begin(number)
-            params = self.params_ if warm else self._start(source, m_step, given, rng)
+            printer.begin(number)
+            params = self.params_ if warm else start(source, self.n_components, m_step, self.init_params, rng, given)
             if self.max_iter == 0:
-                return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
+                return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
             try:
                 result = run(
                     source,
                     params,
                     m_step,
-                    tol=self.tol,
+                    stop=Stop(self.criterion, self.tol),
                     max_iter=self.max_iter,
-                    callback=report,
+                    callback=printer,
                     previous=self.lower_bound_ if warm else -np.inf,
+                    on_collapse=self.on_collapse,
                 )
             except FitInterrupted as interrupt:
-                done = [one for one in (best, interrupt.result) if one is not None]
+                done = [one for one in (*results, interrupt.result) if one is not None]
                 raise FitInterrupted(max(done, key=_rank) if done else None) from interrupt
-            report.end(result)
-            if best is None or _rank(result) > _rank(best):
-                best = result
+            printer.end(result)
+            results.append(result)
             if result.status is Status.INTERRUPTED:
                 break
-        assert best is not None
-        return best
+        return results
 
     def _family(self) -> Covariance:
         """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
@@ -362,12 +368,15 @@ class GaussianMixture(Estimator):
         if box is not None and params.noise is not None:
             self.noise_weight_, self.noise_box_ = params.noise.weight, box
 
-    def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None:
+    def _record(
+        self, status: Status | None, bound: float, history: list[float], n_iter: int, report: Report = NO_FIT
+    ) -> None:
         self.status_ = status
         self.converged_ = status is Status.CONVERGED
         self.lower_bound_ = bound
         self.lower_bounds_ = history
         self.n_iter_ = n_iter
+        self.fit_report_ = report
 
     # --- using a fit ----------------------------------------------------------------------------------------------
 
@@ -473,8 +482,85 @@ class GaussianMixture(Estimator):
             else:
                 rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
         if params.noise is not None:
-            rows[y == NOISE] = rng.uniform(*self.noise_box_, (int(counts[K]), D))
+            low, high = self.noise_box_
+            rows[y == NOISE] = rng.uniform(low, high, (int(counts[K]), D))
         return rows, y
+
+    # --- the order of components ----------------------------------------------------------------------------------
+
+    def align_to(self, reference: GaussianMixture) -> Self:
+        """The same fit with its components in the order of another fit's.
+
+        For refits, bootstrap samples and comparisons: component k of the answer is the one that is most like the
+        reference's component k, in an assignment of all at once (by symmetric Kullback-Leibler divergence between
+        components, which depends on no units; see `fastem.align`). Weights play no part.
+
+        Parameters
+        ----------
+        reference : fitted GaussianMixture with as many components and features, of any covariance type
+
+        Returns
+        -------
+        GaussianMixture
+            a new one, whose parameters are those of this one in another order; this one stays as it is
+
+        Raises
+        ------
+        ValueError
+            if the numbers of components or features differ
+
+        References
+        ----------
+        Jeffreys (1946), Proc. R. Soc. A 186, 453-461; Stephens (2000), J. R. Stat. Soc. B 62, 795-809.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> a = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
+        >>> b = fastem.GaussianMixture.from_parameters([0.4, 0.6], [[9.1], [0.2]], [1.0, 1.0], "spherical")
+        >>> b.align_to(a).means_.ravel()
+        array([0.2, 9.1])
+        """
+        validate.check_fitted(self)
+        validate.check_fitted(reference)
+        if np.shape(self.means_) != np.shape(reference.means_):
+            raise ValueError(
+                "align_to needs a reference of as many components and features: its means have shape "
+                f"{np.shape(reference.means_)}, these {np.shape(self.means_)}"
+            )
+        return self._permuted(matching(self.params_, reference.params_))
+
+    def sort_components(self, by: str = "means") -> Self:
+        """The same fit with its components in an order of their own.
+
+        Parameters
+        ----------
+        by : {"means", "weight"}, default "means"
+            the means' first coordinate (of equals the second, ...), or the weight, the heaviest first
+
+        Returns
+        -------
+        GaussianMixture
+            a new one; this one stays as it is
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([0.4, 0.6], [[9.0], [0.0]], [1.0, 1.0], "spherical")
+        >>> model.sort_components().means_.ravel(), model.sort_components("weight").weights_
+        (array([0., 9.]), array([0.6, 0.4]))
+        """
+        validate.check_fitted(self)
+        if by not in ORDERS:
+            raise ValueError(f"by must be one of {', '.join(ORDERS)}; got {by!r}")
+        return self._permuted(ORDERS[by](self.params_))
+
+    def _permuted(self, order: NDArray[np.intp]) -> Self:
+        model = copy.copy(self)
+        weights, means, *matrices = self._get_parameters()
+        each = matrices if self._family().shared else [matrix[order] for matrix in matrices]
+        model._set_parameters((weights[order], means[order], *each))
+        return model
 
     # --- names that users of scikit-learn's class call ------------------------------------------------------------
 
@@ -507,12 +593,19 @@ def log_density_of(box: Array) -> float:
     return float(-np.log(box[1] - box[0]).sum())
 
 
-def _rank(result: Result) -> tuple[bool, float]:
-    """Order of restarts: the larger bound, but a collapsed component's unbounded one last."""
-    return result.status is not Status.DEGENERATE, result.history[-1]
+def _rank(result: Result) -> tuple[bool, int, float]:
+    """Order of restarts: the larger bound, but a collapsed component's unbounded one last.
+
+    Where components were dropped the most of them first: their log priors make bounds of different numbers differ.
+    """
+    return (
+        result.status is not Status.DEGENERATE,
+        len(result.params.weights),
+        result.history[-1] if result.n_iter else 0.0,
+    )
 
 
-class _Report:
+class _Printer:
     """The callback that prints what `verbose` asks for and calls the user's."""
 
     def __init__(self, model: GaussianMixture, callback: Callback | None) -> None:

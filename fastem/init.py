@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError, factorise, tolerance
-from fastem.em import at, evaluate, overall, score
+from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, tolerance
+from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, score
 from fastem.estep import HARD, RESP, Accumulator
-from fastem.model import Array, Noise, Params, Stats
+from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
+from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
+from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
 
 SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
 MAX_LLOYD = 300
+CLUTTER_ROWS, NEIGHBOURS = 5000, 10
+# The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
+RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
+RACE_STARTS = 8  # per system of coordinates
+RACE_LLOYD = 5  # steps of k-means
+RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
+RACE_TOL = 1e-5
+RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
+COLLAPSED = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
 class Given(NamedTuple):
@@ -38,9 +50,7 @@ class Given(NamedTuple):
     noise: Noise | None = None
 
 
-def start(
-    source: Source, K: int, family: Covariance, reg_covar: float, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
+def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
 
     Raises
@@ -48,14 +58,23 @@ def start(
     SingularCovarianceError
         with the cause: which column or component
     """
+    if given.noise is None:
+        return clusters(source, K, m_step, init, rng, given)
+    params = clusters(without_clutter(source, rng), K, m_step, init, rng, given)
+    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+
+
+def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
+    """`start` without noise."""
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    stats = INITIALISERS[init](source, K, family.shape(K, source.n_features), rng)
-    with np.errstate(all="ignore"):
-        weights, means, covariances = family.estimate(stats, reg_covar)
+    if init == "auto":
+        stats = race(source, K, m_step, rng)
+    else:
+        stats = INITIALISERS[init](source, K, m_step.family.shape(K, source.n_features), rng)
+    weights, means, covariances = m_step.estimate(stats)
     try:
-        zero = tolerance(source.n_features, reg_covar)
-        precisions = given.precisions or (covariances, factorise(covariances, zero))
+        precisions = given.precisions or (covariances, m_step.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(cause(source, stats)) from None
     n_distinct = len(np.unique(means, axis=0))
@@ -64,7 +83,7 @@ def start(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=5,
+            stacklevel=6,
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
@@ -143,17 +162,45 @@ def one_row_each(rows: Array, shape: tuple[int, ...]) -> Stats:
     return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), np.zeros(shape), rows, len(rows))
 
 
-def distinct_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SAMPLE_ROWS) -> tuple[Array, Array]:
     """A sample's distinct rows in lexicographic order and their weights.
 
     So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
     drawn from it.
     """
-    X, weight = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
+    X, weight = source.sample(max(rows, 50 * K), rng)
     order = np.lexsort(X.T[::-1])
     X, weight = X[order], weight[order]
     first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))
     return X[first], np.add.reduceat(weight, first)
+
+
+def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
+    """A sample of the rows, weighted by the probability that they are no clutter: where a fit with noise starts from.
+
+    A row in a region of density lambda has its k-th neighbour at a distance whose D-th power, times lambda, has a
+    gamma distribution of shape k. Two densities, that of the clutter and that of the rest, are found by EM: Byers &
+    Raftery (1998), J. Am. Stat. Assoc. 93, 577-584, eqs. 2-4.
+    """
+    from scipy.spatial import cKDTree  # a quarter of fastem's own import time
+    from scipy.special import expit
+
+    X, weight = distinct_sample(source, 1, rng, CLUTTER_ROWS)
+    low, high = X.min(axis=0), X.max(axis=0)
+    scaled = (X - low) / (high - low)
+    k = min(NEIGHBOURS, len(X) - 1)
+    distance = cKDTree(scaled).query(scaled, k=[k + 1])[0][:, 0]
+    log_distance = np.log(np.maximum(distance, np.finfo(np.float64).tiny))
+    log_volume = X.shape[1] * (log_distance - np.median(log_distance))
+    volume, clean = np.exp(np.minimum(log_volume, 600.0)), (log_volume < 0).astype(np.float64)
+    for _ in range(100):
+        dense, sparse = weight * clean, weight * (1 - clean)
+        if not (dense.any() and sparse.any()):  # one density explains all
+            return ArraySource(X, weight)
+        rates = [k * part.sum() / (part @ volume) for part in (dense, sparse)]
+        log_odds = np.log(dense.sum() / sparse.sum()) + k * np.log(rates[0] / rates[1])
+        clean = expit(log_odds - (rates[0] - rates[1]) * volume)
+    return ArraySource(X, weight * clean)
 
 
 def draw(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
@@ -186,7 +233,7 @@ def seeds(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> Array:
     return np.asarray(X[chosen])
 
 
-def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
+def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4, max_iter: int = MAX_LLOYD) -> Array:
     """Lloyd's k-means until the centres' squared shift is below tol times the mean variance; (K, D).
 
     Each turn is the fused pass in its hard mode without second moments. As in scikit-learn, an empty cluster takes
@@ -195,7 +242,7 @@ def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
     source = ArraySource(X, weight)
     total = overall(source, (1, 1, X.shape[1]))
     enough = tol * float(np.mean(total.s2)) / total.sum_w
-    for _ in range(MAX_LLOYD):
+    for _ in range(max_iter):
         stats = evaluate(source, at(centres), (0, 0, 0), HARD, distances=True)
         empty = np.flatnonzero(stats.s0 == 0)
         moved = centres + stats.s1 / np.where(stats.s0 > 0, stats.s0, 1.0)[:, None]
@@ -207,6 +254,91 @@ def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4) -> Array:
         if shift <= enough:
             break
     return centres
+
+
+def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+    """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
+
+    k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
+    standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
+    likelihood, which can be compared because all are densities of the same rows (or the objective of the remedy in
+    use), decides. Successive halving (Karnin, Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on.
+    Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
+    none is left, the start is that of `from_kmeans`.
+    """
+    X, weight = distinct_sample(source, K, rng, RACE_ROWS)
+    sample = ArraySource(X, weight)
+    total = overall(sample, (1, X.shape[1], X.shape[1]))
+    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
+    runners = list(contenders(X, weight, K, m_step, rng))
+    stop = Stop("change", RACE_TOL)
+    results: list[Result] = []
+    for n_iter in RACE_ROUNDS:
+        results = []
+        for params in runners:
+            try:
+                result = climb(sample, params, m_step, stop=stop, max_iter=n_iter)
+            except FitInterrupted as interrupt:
+                raise FitInterrupted(None) from interrupt
+            sound = m_step.remedy.monotone or not collapsed(result.params, covariance)
+            if sound and result.status is not Status.DEGENERATE:
+                results.append(result)
+        results.sort(key=lambda result: -result.history[-1])  # stable: of equals the first
+        runners = [result.params for result in results[: -(-len(results) // 2)]]
+    if not results:
+        return from_kmeans(source, K, m_step.family.shape(K, source.n_features), rng)
+    best = results[0].params
+    order = np.lexsort(best.means.T[::-1])
+    return evaluate(sample, permuted(best, order))
+
+
+def contenders(X: Array, weight: Array, K: int, m_step: MStep, rng: np.random.RandomState) -> Iterator[Params]:
+    """The mixtures that enter the race: of k-means' labels, each partition once."""
+    seen = set()
+    for rows in coordinates(X, weight):
+        for _ in range(RACE_STARTS):
+            centres = lloyd(rows, weight, seeds(rows, weight, K, rng), max_iter=RACE_LLOYD)
+            label = score(ArraySource(rows), at(centres), label=True, distances=True).label
+            _, first, label = np.unique(label, return_index=True, return_inverse=True)
+            label = first.argsort().argsort()[label]  # numbered as they appear
+            if label.tobytes() in seen:
+                continue
+            seen.add(label.tobytes())
+            stats = moments(X, labels=label, n_components=K, covariance=m_step.family.name, sample_weight=weight)
+            with contextlib.suppress(SingularCovarianceError):
+                yield m_step(stats)
+
+
+def coordinates(X: Array, weight: Array) -> list[Array]:
+    """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
+
+    Standardised rows lack constant columns, whitened rows also those that are linear combinations of others.
+    """
+    D = X.shape[1]
+    _, mean, covariances = COVARIANCES["full"].estimate(overall(ArraySource(X, weight), (1, D, D)), 0.0)
+    kept = np.flatnonzero(np.diagonal(covariances[0]))
+    if not len(kept):
+        return [X]
+    scale = np.sqrt(np.diagonal(covariances[0])[kept])
+    standard = (X[:, kept] - mean[0, kept]) / scale
+    correlation = covariances[0][np.ix_(kept, kept)] / np.outer(scale, scale)
+    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=RANK_TOL)
+    inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
+    white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
+    return [X, standard, white]
+
+
+def collapsed(params: Params, covariance: Array) -> bool:
+    """Whether a component is so narrow, in some direction, that the data lie 1000 standard deviations from it.
+
+    That is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
+    """
+    factor = params.factor
+    if factor.shape[-2] == 1:
+        distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
+    else:
+        distance = (np.einsum("kij,jl->kil", factor, covariance) * factor).sum(axis=(-2, -1))
+    return bool(distance.max() > COLLAPSED)
 
 
 Initialiser = Callable[[Source, int, tuple[int, ...], np.random.RandomState], Stats]

@@ -1,4 +1,4 @@
-"""The vocabulary of the package: Params, Stats, Result, Status. NumPy only.
+"""The vocabulary of the package: Params, Stats, Result, Event, Status. NumPy only.
 
 Matrices that belong to components have one canonical shape everywhere below the estimator: ``(K|1, D|1, D|1)``,
 with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
@@ -12,6 +12,7 @@ so that the shape alone says how to compute, by broadcasting, and no other code 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
@@ -23,16 +24,25 @@ Array = NDArray[np.float64]
 
 
 class Status(Enum):
-    """Why a fit ended; the value is a sentence of advice."""
+    """Why a fit ended."""
 
-    CONVERGED = "Converged: the mean log-likelihood changed by less than tol."
+    CONVERGED = "Converged: what the stopping criterion measures fell below tol."
     MAX_ITER = "Stopped at max_iter before convergence: raise max_iter or tol, or try other starts."
     DEGENERATE = (
         "A component collapsed: its covariance became singular. The last sound parameters are kept; "
-        "raise reg_covar, lower n_components, or remove duplicated rows."
+        "raise reg_covar, lower n_components, remove duplicated rows, or choose a regularization."
+    )
+    DECREASED = (
+        "The objective fell by more than rounding explains, and the parameters before that are kept: centre and scale "
+        "the data, and look for columns that nearly depend on others."
     )
     TOO_FEW_ROWS = "Not fitted: the group has fewer rows of positive weight than components; its parameters are NaN."
     INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+
+    @property
+    def advice(self) -> str:
+        """A sentence: what it means and what to do."""
+        return str(self.value)
 
 
 class Noise(NamedTuple):
@@ -148,6 +158,25 @@ class Stats:
         return replace(self, s1=s1, s2=s2, origin=np.asarray(origin))
 
 
+class Event(NamedTuple):
+    """Something that a fit went through and its user should know of.
+
+    Attributes
+    ----------
+    iteration : int, the pass over the data at which it happened, from 1
+    what : str, one word
+    components : tuple of int, those that it concerns
+    detail : str
+    change : float, of the objective per row, if that is the event
+    """
+
+    iteration: int
+    what: str
+    components: tuple[int, ...] = ()
+    detail: str = ""
+    change: float = 0.0
+
+
 class Result(NamedTuple):
     """What `em` returns; stats and loglik are those of params.
 
@@ -158,8 +187,9 @@ class Result(NamedTuple):
     loglik : float, total log-likelihood under `params`
     history : list of float, what EM maximises per row, pass by pass: the mean log-likelihood, under a remedy of
         `fastem.regularize` with its log prior (up to a constant)
-    n_iter : int, passes done
+    n_iter : int, passes done, without those of attempts that were given up
     status : Status
+    events : sequence of Event
     """
 
     params: Params
@@ -168,6 +198,13 @@ class Result(NamedTuple):
     history: list[float]
     n_iter: int
     status: Status
+    events: Sequence[Event] = ()
+
+
+def permuted(params: Params, order: NDArray[np.intp]) -> Params:
+    """The mixture with its components in another order: component k is what `order[k]` was."""
+    covariances, factor = (m if len(m) == 1 else m[order] for m in (params.covariances, params.factor))
+    return Params(params.weights[order], params.means[order], covariances, factor, params.noise)
 
 
 def outer(u: Array, v: Array, shape: tuple[int, ...]) -> Array:

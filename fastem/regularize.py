@@ -80,6 +80,16 @@ class Units:
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
         )
 
+    @property
+    def rank(self) -> int:
+        """The number of these coordinates: directions in which the rows have spread (spherical: 1 if in any)."""
+        return len(self.forward) if self.matrices else int(np.count_nonzero(self.spread))
+
+    def lengths(self, vectors: Array) -> Array:
+        """Lengths of vectors (n, D) in these coordinates, (n,)."""
+        inner = vectors @ self.forward.T if self.matrices else vectors / self.scale
+        return np.asarray(np.sqrt((inner**2).sum(axis=-1)))
+
     def relative(self, covariances: Array) -> Array:
         """Covariances (K|1, D|1, D|1) in these coordinates."""
         if not self.matrices:
@@ -361,7 +371,7 @@ class EigenvalueRatio:
 def truncation(eigenvalues: Array, mass: Array, ratio: float) -> float:
     """The m that minimises sum_k N_k sum_j (log e + lambda/e), e = lambda clipped to [m, ratio m].
 
-    m times its derivative by m, sum_{lambda < m} N (m - lambda) + sum_{lambda > ratio m} N (m - lambda / ratio), is
+    m^2 times its derivative by m, sum_{lambda < m} N (m - lambda) + sum_{lambda > ratio m} N (m - lambda / ratio), is
     continuous, increasing and linear between the breakpoints {lambda, lambda / ratio}: its zero is found by
     interpolation.
     """
@@ -417,9 +427,14 @@ class MStep:
         return self.remedy == RegCovar(0.0)
 
     @np.errstate(all="ignore")
+    def estimate(self, stats: Stats) -> Estimate:
+        """Weights, means and covariances, which may be singular."""
+        return self.remedy.estimate(self.family, stats, self.units)
+
+    @np.errstate(all="ignore")
     def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
         """The parameters; the arguments are those of `m_step`."""
-        weights, means, covariances = self.remedy.estimate(self.family, stats, self.units)
+        weights, means, covariances = self.estimate(stats)
         if previous is not None and self.strict and not self.family.shared:
             empty = stats.s0 <= nothing(stats)
             covariances[empty] = previous.covariances[empty]
@@ -445,9 +460,19 @@ class MStep:
         if not self.family.matrices:
             return 1.0
         scale = np.sqrt(variances(params.covariances))
-        scaled = params.covariances / scale[..., None] / scale[..., None, :]
-        return float(max(np.linalg.cond(c).max(initial=1.0) for c in (scaled, self.units.relative(params.covariances))))
+        forms = [params.covariances / scale[..., None] / scale[..., None, :]]
+        if self.remedy.monotone:
+            forms.append(self.units.relative(params.covariances))
+        return float(max(np.linalg.cond(form).max(initial=1.0) for form in forms))
 
+    @np.errstate(all="ignore")
+    def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
+        """Whether the objective per row fell by more than rounding explains, `eps` (1 + |it|) (64 + condition)."""
+        unit = eps * (1 + abs(before))
+        fall = before - after
+        return fall > 64 * unit and fall > (64 + self.condition(params)) * unit
+
+    @np.errstate(all="ignore")
     def objective(self, params: Params, stats: Stats) -> float:
         """What EM maximises, per row: the mean log-likelihood, under a monotone remedy with its log prior."""
         return (stats.loglik + self.remedy.log_prior(params, self.family, self.units)) / stats.sum_w

@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, find, from_precisions, variances
 from fastem.model import Array, Noise, Params
+from fastem.reseed import ON_COLLAPSE
 from fastem.sources import ArraySource
+from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
-INIT_PARAMS = ("kmeans", "random", "random_from_data", "k-means++")
+INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -249,6 +251,7 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
+    check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
@@ -301,9 +304,18 @@ def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
 
 
-def _demand(holds: Any, name: str, expected: str, value: Any) -> None:
+def check_choices(caller: str, criterion: Any, on_collapse: Any, regularization: Any) -> None:
+    """Check the names of a stopping criterion and of what becomes of lost components."""
+    for name, value, choices in (("criterion", criterion, CRITERIA), ("on_collapse", on_collapse, ON_COLLAPSE)):
+        among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
+        _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value, caller)
+    if on_collapse == "drop" and regularization is None:
+        raise ValueError("on_collapse='drop' needs a regularization: reg_covar alone follows scikit-learn")
+
+
+def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
     if not holds:
-        raise ValueError(f"The {name!r} parameter of {NAME} must be {expected}. Got {value!r} instead.")
+        raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:

@@ -94,9 +94,11 @@ def test_every_option_reaches_the_estimator(monkeypatch):
     monkeypatch.setattr(cli, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
     options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
+    options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
     expected |= {"reg_covar": 0.25, "init_params": "random_from_data", "n_components": 2}
+    expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken"}
     assert {name: seen[name] for name in expected} == expected
 
 
@@ -176,7 +178,15 @@ def test_a_fit_that_did_not_converge_warns_in_one_line():
     assert err.startswith("fastem: warning: Best performing initialization did not converge")
     assert err.count("\n") == 1
     assert field(out, "converged") == "no"
-    assert field(out, "status") == fastem.Status.MAX_ITER.value
+    assert field(out, "status") == fastem.Status.MAX_ITER.advice
+
+
+def test_verbose_reports_on_standard_error():
+    out, err = run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map", "--verbose")
+    X, _ = fastem.load_faithful()
+    model = fastem.GaussianMixture(2, random_state=0, regularization="map").fit(X)
+    assert err == f"{model.fit_report_}\n"
+    assert out == run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map")[0]
 
 
 # --- predict, score, sample, info
@@ -431,3 +441,18 @@ def test_threads(model_file, monkeypatch):
     assert set(seen) == {1, 2, 3}
     assert seen[0] == 1
     run("fit", "faithful", "--threads", 0, code=2)
+
+
+def test_noise():
+    """In the table of components, among probabilities, and -1 among labels."""
+    rng = np.random.default_rng(0)
+    np.save("spoiled.npy", np.r_[rng.normal(size=(500, 2)), rng.uniform(-30, 30, size=(100, 2))])
+    out, _ = run("fit", "spoiled.npy", "--noise", "--seed", 0, "-o", "model.npz", "--labels", "labels.csv")
+    (line,) = [line for line in out.splitlines() if "noise" in line]
+    assert "uniform, -2" in line
+    labels, _ = read_table(Path("labels.csv"))
+    assert set(np.unique(labels)) == {-1, 0}
+    run("predict", "model.npz", "spoiled.npy", "--proba", "-o", "proba.csv")
+    proba, names = read_table(Path("proba.csv"))
+    assert names == ["p0", "p_noise"]
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-9)

@@ -51,7 +51,8 @@ def _frozen(model):
 # ---- parameters --------------------------------------------------------------------------------------
 
 
-OURS = {"n_threads": None}  # keyword-only parameters that scikit-learn does not have, and their defaults
+# Keyword-only parameters that scikit-learn does not have, and their defaults.
+OURS = {"n_threads": None, "regularization": None, "on_collapse": "reseed", "criterion": "change", "noise": False}
 
 
 def test_signature():
@@ -341,7 +342,7 @@ def test_not_fitted(two, method):
 def test_convergence_warning(two):
     message = (
         "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, "
-        "or check for degenerate data."
+        f"or check for degenerate data. {fastem.Status.MAX_ITER.advice}"
     )
     with pytest.warns(sklearn.exceptions.ConvergenceWarning) as caught:
         model = GaussianMixture(2, max_iter=1, tol=0.0).fit(two.X)

@@ -107,6 +107,7 @@ rng = np.random.default_rng(0)
 X = rng.standard_normal((20_000_000, 3), dtype="f4")
 K = 256
 params = fastem.make_params(np.full(K, 1 / K), rng.normal(size=(K, 3)), np.tile(np.eye(3), (K, 1, 1)))
+fastem.accumulate(X[:1000], params)
 start = time.perf_counter()
 fastem.accumulate(X, params)
 one_pass, delays, results = time.perf_counter() - start, [], []
@@ -115,7 +116,7 @@ for _ in range(3):
     def press():
         sent.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Timer(0.3 * one_pass, press).start()
+    threading.Timer(0.4 * one_pass, press).start()
     try:
         fastem.em(X, params)
     except fastem.FitInterrupted as interrupt:
@@ -189,7 +190,7 @@ def test_joblib(layer):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_ctrl_c_during_a_long_pass(layer):
-    """2e7 rows, the signal in the middle of the first pass: served within 0.2 s in two of three tries (a busy machine)."""
+    """2e7 rows, the signal in the middle of the first pass: served within 0.2 s, in two of three tries at least."""
     one_pass, delays, without_result = _run(CTRL_C, layer)
     assert one_pass > 1  # else this shows nothing
     assert len(delays) == 3
