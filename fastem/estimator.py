@@ -23,6 +23,7 @@ from fastem.protocol import Estimator
 from fastem.regularize import MStep, Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.sources import ArraySource
+from fastem.stepwise import Stepwise
 from fastem.stopping import Stop
 
 DID_NOT_CONVERGE = (
@@ -243,6 +244,46 @@ class GaussianMixture(Estimator):
         """`fit`, then the most probable component of each row, (N,) int64."""
         return self._scores(self._fit(X, sample_weight, None), label=True).label
 
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
+
+        The first call of all fits its block, for a start; after `fit` or `from_parameters` that is the start (their rows
+        do not count as seen). `n_iter_` is the number of steps, `lower_bound_` the running mean of the blocks'
+        log-likelihoods, `status_` None: a stream does not converge. The state is in a pickle, not in `fastem.save`.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or pandas or polars frame; the first time at least n_components rows
+        y : ignored
+        sample_weight : (N,) array-like, non-negative
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for data that cannot be used, a `regularization` other than reg_covar, or a component that collapses. The
+            estimator is then as it was before this block
+        """
+        if self.regularization is not None:
+            raise ValueError(f"partial_fit works with reg_covar alone; got regularization={self.regularization!r}")
+        if not hasattr(self, "weights_"):
+            self._fit(X, sample_weight, None)
+        source = self._source(X)
+        state = getattr(self, "_stepwise", None)
+        if state is None:
+            state = Stepwise(self.params_, self._family().name, self.reg_covar)
+        with threads(validate.check_n_threads(self.n_threads)):
+            state = state.partial_fit(source.X, sample_weight)
+        validate.check_representable(state.params, self.means_.dtype)
+        self._store(state.params, self.means_.dtype, getattr(self, "noise_box_", None))
+        bound = state.stats.loglik / state.stats.sum_w
+        self._record(None, bound, [*(self.lower_bounds_ if state.n_steps > 1 else ()), bound], state.n_steps)
+        self._stepwise = state
+        return self
+
     def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> ArraySource:
         validate.check_constructor(self)
         names = validate.feature_names(X)
@@ -278,7 +319,8 @@ class GaussianMixture(Estimator):
         self._store(params, source.dtype, box)
         report = Report(tuple(map(Start.of, results)), kept)
         self._record(best.status, report.starts[kept].bound, best.history, best.n_iter, report)
-        self.__dict__.pop("feature_names_in_", None)
+        for name in ("feature_names_in_", "_stepwise"):
+            self.__dict__.pop(name, None)
         if names is not None:
             self.feature_names_in_ = names
         if best.n_iter and not self.converged_:

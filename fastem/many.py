@@ -83,7 +83,7 @@ class Partition:
 
 
 def coded(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """The distinct labels, sorted, and each row's index into them: np.unique, but integers near each other are counted."""
+    """The distinct labels, sorted, and each row's index into them: np.unique, which need not sort such integers."""
     if values.dtype.kind in "iu" and len(values):
         low, high = int(values.min()), int(values.max())
         if high - low < 4 * len(values) + 1024:
@@ -172,7 +172,7 @@ class ManyMixtures:
         """The mixture of one group, as a fitted `GaussianMixture`; ValueError if it has none."""
         g = int(self._codes(np.asarray([label]))[0])
         if np.isnan(self.weights[g, 0]):
-            raise ValueError(f"group {label} has no mixture. {self.status[g].value}")
+            raise ValueError(f"group {label} has no mixture. {self.status[g].advice}")
         return GaussianMixture.from_parameters(
             self.weights[g], self.means[g], self.covariances[g], self.covariance_type
         )

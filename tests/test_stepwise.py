@@ -1,12 +1,14 @@
 """Stepwise EM on streams of blocks."""
 
+import pickle
+
 import numpy as np
 import pytest
-from helpers import TYPES, make_mixture, make_start, natural, start_params
+from helpers import TYPES, make_mixture, make_start, natural, start_params, state_bytes
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import Stepwise
+from fastem import GaussianMixture, Stepwise
 
 N_BLOCKS = 100
 
@@ -141,3 +143,52 @@ def test_states_do_not_change():
     second = first.partial_fit(X[1000:])
     assert_array_equal(first.stats.s2, before)
     assert (first.n_steps, second.n_steps) == (1, 2)
+
+
+# ---- the estimator -------------------------------------------------------------------------------------
+
+
+def test_partial_fit_is_fit_and_steps():
+    X, _, _ = draw(4000)
+    blocks = np.array_split(X, 4)
+    model = GaussianMixture(5, random_state=0, tol=1e-2)
+    for block in blocks:
+        assert model.partial_fit(block) is model
+    first = GaussianMixture(5, random_state=0, tol=1e-2).fit(blocks[0])
+    state = Stepwise(first.params_)
+    for block in blocks:
+        state = state.partial_fit(block)
+    assert_array_equal(model.means_, state.params.means)
+    assert_array_equal(model.covariances_, state.params.covariances)
+    assert (model.n_iter_, model.status_, model.converged_) == (4, None, False)
+    assert_allclose(model.lower_bound_, state.stats.loglik / 4000)
+    assert len(model.lower_bounds_) == 4
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.partial_fit(blocks[0]).means_, model.partial_fit(blocks[0]).means_)
+    model.fit(blocks[0])  # begins anew
+    assert_array_equal(model.partial_fit(blocks[0]).means_, Stepwise(first.params_).partial_fit(blocks[0]).params.means)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_partial_fit_of_each_kind(covariance_type):
+    X = draw(4000)[0].astype(np.float32)
+    model = GaussianMixture(5, covariance_type=covariance_type, noise=True, random_state=0, tol=1e-2)
+    model.fit(X[:1000])
+    model.partial_fit(X[1000:], sample_weight=np.ones(3000))
+    assert model.means_.dtype == np.float32
+    assert_allclose(model.weights_.sum() + model.noise_weight_, 1, rtol=1e-5)
+    assert np.isfinite(model.score(X))
+
+
+def test_partial_fit_refusals():
+    X, start, _ = draw(2000)
+    model = GaussianMixture.from_parameters(start.weights, start.means, start.covariances).partial_fit(X)
+    before = state_bytes(model)
+    for bad, message in ((X[:, :1], "X has 1 features"), (np.full((3, 2), np.nan), "NaN")):
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(bad)
+    with pytest.raises(ValueError, match="partial_fit works with reg_covar alone; got regularization='map'"):
+        GaussianMixture(2, regularization="map", reg_covar=0.0).partial_fit(X)
+    with pytest.raises(ValueError, match="Expected n_samples >= n_components"):
+        GaussianMixture(5).partial_fit(X[:3])
+    assert state_bytes(model) == before
