@@ -36,8 +36,8 @@ Examples
 True
 >>> stats = embed.to_stats(params, mixture, sums.sum(axis=0), n_rows=len(X))
 >>> fastem.m_step(stats).means.round(1)
-array([[ 2.1, 54.9],
-       [ 4.3, 80. ]])
+array([[ 2. , 54.3],
+       [ 4.3, 79.9]])
 """
 
 from __future__ import annotations

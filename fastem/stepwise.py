@@ -55,11 +55,11 @@ class Stepwise:
     --------
     >>> import numpy as np, fastem
     >>> rng = np.random.default_rng(0)
-    >>> state = fastem.Stepwise(fastem.make_params([0.5, 0.5], [[0.0], [1.0]], [1.0, 1.0], "diag"), "diag")
+    >>> state = fastem.Stepwise(fastem.make_params([0.5, 0.5], [[0.0], [1.0]], [1.0, 1.0], "spherical"), "spherical")
     >>> for _ in range(100):
-    ...     state = state.partial_fit(rng.normal(size=(1000, 1)) + 5.0 * rng.integers(0, 2, size=(1000, 1)))
+    ...     state = state.partial_fit(rng.normal(2.0, size=(1000, 1)) + 5.0 * rng.integers(0, 2, size=(1000, 1)))
     >>> state.params.means.round(1).ravel(), state.n_steps, state.stats.n_rows
-    (array([0., 5.]), 100, 100000)
+    (array([2. , 6.9]), 100, 100000)
     """
 
     params: Params

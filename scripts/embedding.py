@@ -57,6 +57,7 @@ def main() -> None:
     options.add_argument("--particles", type=int, default=200_000)
     options.add_argument("--steps", type=int, default=50)
     args = options.parse_args()
+    _common.restart_in_clean_environment()
     if args.quick:
         args.particles, args.steps = min(args.particles, 20_000), min(args.steps, 20)
     N, T, rng = args.particles, args.steps, np.random.default_rng(0)
