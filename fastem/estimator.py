@@ -247,9 +247,9 @@ class GaussianMixture(Estimator):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
 
-        The first call of all fits its block, for a start; after `fit` or `from_parameters` that is the start (their rows
-        do not count as seen). `n_iter_` is the number of steps, `lower_bound_` the running mean of the blocks'
-        log-likelihoods, `status_` None: a stream does not converge. The state is in a pickle, not in `fastem.save`.
+        The first call of all fits its block, for a start; after `fit` or `from_parameters` that is the start (its rows
+        do not count as seen). `n_iter_` is the number of steps, `lower_bound_` the running mean log-likelihood,
+        `status_` None: a stream does not converge. The state is in a pickle, not in `fastem.save`.
 
         Parameters
         ----------
@@ -279,8 +279,8 @@ class GaussianMixture(Estimator):
             state = state.partial_fit(source.X, sample_weight)
         validate.check_representable(state.params, self.means_.dtype)
         self._store(state.params, self.means_.dtype, getattr(self, "noise_box_", None))
-        bound = state.stats.loglik / state.stats.sum_w
-        self._record(None, bound, [*(self.lower_bounds_ if state.n_steps > 1 else ()), bound], state.n_steps)
+        bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
+        self._record(None, state.mean_loglik, bounds, state.n_steps)
         self._stepwise = state
         return self
 

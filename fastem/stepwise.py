@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
@@ -72,6 +73,11 @@ class Stepwise:
     def __post_init__(self) -> None:
         if not 0.5 < self.exponent <= 1:
             raise ValueError(f"exponent must be in (0.5, 1]; got {self.exponent!r}")
+
+    @property
+    def mean_loglik(self) -> float:
+        """The running mean log-likelihood per row, each block's under the parameters before it; NaN before any."""
+        return math.nan if self.stats is None else self.stats.loglik / self.stats.sum_w
 
     def partial_fit(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Stepwise:
         """The state after one more block.

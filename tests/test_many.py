@@ -1,5 +1,6 @@
 """A mixture per group: each is what GaussianMixture makes of the group's rows."""
 
+import numba
 import numpy as np
 import pytest
 from helpers import TYPES, assert_close, fitted, make_mixture, make_start, outcome, quiet_fit
@@ -15,6 +16,13 @@ from fastem.many import coded, stable_order
 from fastem.model import Stats
 
 ROWS = [40, 5, 193, 33, 400, 64, 2, 20]  # on both sides of a tile
+
+
+@pytest.fixture(autouse=True)
+def _interpreter_is_silent():
+    """Without JIT, NumPy's scalars warn where compiled code does not."""
+    with np.errstate(all="ignore" if numba.config.DISABLE_JIT else None):
+        yield
 
 
 def make_groups(D, K, spacing=4.0, sizes=ROWS, seed=0):
