@@ -152,8 +152,9 @@ def test_m_step_is_that_of_the_families(covariance_type, D, offset):
     start[2] += 1e9
     shape = family.shape(K, D)
     form = kernel.FULL if shape[-2] > 1 else kernel.DIAG
-    sums = packed(X - start[labels], labels, form, K)
-    s0 = np.bincount(labels, minlength=K).astype(float)
+    mass = np.array([1e-15, 1.0, 1.0])  # component 0 has next to no rows
+    sums = packed(X - start[labels], labels, form, K) * mass[:, None, None]
+    s0 = np.bincount(labels, minlength=K) * mass
     s1, s2 = unpacked(sums, form, D)
     stats = Stats(np.nan, np.nan, np.nan, s0, s1, reduced(s2, shape), start, len(X))
     want = family.estimate(stats, 1e-6)
@@ -180,6 +181,30 @@ def packed(Z, labels, form, K):
     for z, k in zip(padded, labels, strict=True):
         add_point(z, 1.0, form, Z.shape[1], sums[k])
     return sums
+
+
+def test_m_step_of_a_constant_column():
+    """About an origin that is off by rounding, its variance is 0."""
+    X = np.c_[np.full(50, 1e8), np.random.default_rng(0).normal(size=50)]
+    origin = np.array([[np.nextafter(1e8, np.inf), 0.0]])
+    for form, shape in ((kernel.FULL, (1, 2, 2)), (kernel.DIAG, (1, 1, 2))):
+        sums = packed(X - origin, np.zeros(50, dtype=int), form, 1)
+        got = np.empty(1), np.empty((1, 2)), np.empty(shape), np.empty(shape)
+        scratch = np.empty(1), np.empty((2, 1, 2))
+        assert not kernel.m_step(np.array([50.0]), sums, 50, 0.0, 0.0, np.empty((0, 0, 0)), origin, *scratch, got)
+        assert got[2].ravel()[0] == 0.0
+
+
+@pytest.mark.parametrize("weight", [np.empty(0), np.array([1.0, 1.0, 1.0, 0.0])])
+def test_empty_cluster(weight):
+    """It takes the row, of those with a weight, that is farthest from its centre."""
+    X, centres = np.array([[0.0], [1.0], [5.0], [9.0]]), np.array([[1.0], [100.0]])
+    n = 3 if weight.size else 4
+    sums = np.zeros((2, 1, 4))
+    sums[0, 0, 0] = (X[:n] - 1.0).sum()
+    shift = kernel.move_centres(X, weight, 0, 4, np.array([float(n), 0.0]), sums, np.empty(4), centres)
+    assert_allclose(centres.ravel(), [X[:n].mean(), X[n - 1, 0]])
+    assert_allclose(shift, (X[:n].mean() - 1) ** 2 + (X[n - 1, 0] - 100) ** 2)
 
 
 def test_pivots_that_are_rounding():
@@ -209,6 +234,12 @@ def test_one_group_does_not_stop_the_others():
     assert_array_equal(fits.predict(X, groups) == -1, (groups % 2) == 1)
     with pytest.raises(ValueError, match=r"group 1 has no mixture\. Not fitted: the group has fewer rows"):
         fits.model(1)
+
+
+def test_a_single_row():
+    """GaussianMixture refuses it even for one component."""
+    fits = quiet([[0.0], [1.0], [2.0], [5.0]], [0, 0, 0, 1], 1)
+    assert [status.name for status in fits.status] == ["CONVERGED", "TOO_FEW_ROWS"]
 
 
 def test_weightless_rows_do_not_count():
