@@ -1,7 +1,8 @@
 """The command line: ``fastem fit``, ``predict``, ``score``, ``sample``, ``info`` and ``warmup``.
 
 Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
-1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C.
+1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C (an interrupted
+``fit`` still writes the model of its last complete iteration).
 """
 
 import sys
@@ -24,10 +25,11 @@ try:
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
-from fastem import __version__, datasets, files, plot, tables
+from fastem import __version__, archive, datasets, files, plot, tables
 from fastem.covariance import variances
+from fastem.em import FitInterrupted
 from fastem.estimator import GaussianMixture
-from fastem.model import Params
+from fastem.model import Params, Result, Status
 from fastem.warmup import warmup
 
 Array = npt.NDArray[Any]
@@ -104,14 +106,18 @@ def fit(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Write each row's component here, .csv or .npy.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Write the fit's state here, .npz, every 30 s; go on from it if it is there.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Fit a mixture to a table and describe it."""
+    """Fit a mixture to a table and describe it. After Ctrl-C, --output holds the last complete iteration."""
     with _reporting():
         # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
-        _check(output, files.MODEL_ENDINGS)
+        _check(output, archive.ENDINGS)
         _check(labels, tables.OUTPUT_ENDINGS)
         _check(picture, PLOT_ENDINGS)
+        _check(checkpoint, archive.ENDINGS)
         if picture is not None:
             plot.require_matplotlib()
         X, names, sample_weight = _read_weighted(file, columns, weights)
@@ -130,8 +136,13 @@ def fit(
             noise=noise,
             n_threads=threads,
         )
-        with _progress(max_iter) as callback:
-            model.fit(X, sample_weight=sample_weight, callback=callback)
+        try:
+            with _progress(max_iter) as callback:
+                model.fit(X, sample_weight=sample_weight, callback=callback, checkpoint=checkpoint)
+        except FitInterrupted as interrupt:
+            kept = _rescue(model, interrupt.result, X.dtype, output, names)
+            typer.echo(f"fastem: interrupted {kept}", err=True)
+            raise typer.Exit(130) from None
         if verbose:
             typer.echo(str(model.fit_report_), err=True)
         if output is not None:
@@ -291,6 +302,23 @@ def _write(output: Path | None, values: Array, names: Sequence[str]) -> None:
         tables.write_csv(sys.stdout, values, names)
     else:
         tables.write_table(output, values, names)
+
+
+def _rescue(
+    model: GaussianMixture,
+    result: Result | None,
+    dtype: np.dtype[Any],
+    output: Path | None,
+    names: list[str] | None,
+) -> str:
+    """Save the result of an interrupted fit, if there is one, and say so."""
+    if result is None:
+        return "before the first iteration was complete: no model is written"
+    if output is None:
+        return f"after {result.n_iter} iterations: no model is written, for want of --output"
+    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, dtype)
+    files.save(model, output, feature_names=names)
+    return f"after {result.n_iter} iterations: their model is in {output}"
 
 
 # What is printed

@@ -38,14 +38,14 @@ EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
 
 Function = Callable[..., Any]
 
-_entry, _compiling = threading.Lock(), threading.Lock()
+_entry, _compiling = threading.Lock(), threading.RLock()  # a signal's handler may fit while its thread compiles
 _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
 def _after_fork() -> None:
     global _forked, _pool, _compiling
-    _forked, _pool, _compiling = True, None, threading.Lock()
+    _forked, _pool, _compiling = True, None, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,6 +5,7 @@ To add a family is to add an entry to COVARIANCES, at the bottom.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from scipy.linalg import lapack
 from fastem.model import Array, Params, Stats, outer
 
 EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, and its inverse overflows
 
 
 class SingularCovarianceError(ValueError):
@@ -136,7 +138,7 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
     Parameters
     ----------
     covariances : (..., K|1, D|1, D|1)
-    zero : a Cholesky pivot at or below zero * variance counts as zero
+    zero : a Cholesky pivot at or below zero * variance counts as zero, as does a subnormal one
 
     Raises
     ------
@@ -145,14 +147,15 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
     """
     failed = np.zeros(covariances.shape[:-2], dtype=bool)
     if covariances.shape[-2] == 1:
-        failed |= ~((covariances > 0) & (covariances < np.inf)).all(axis=(-2, -1))
+        failed |= ~((covariances >= TINY) & (covariances < np.inf)).all(axis=(-2, -1))
         factor = 1.0 / np.sqrt(np.where(failed[..., None, None], 1.0, covariances))
     else:
         chol = np.empty_like(covariances)
         for index in np.ndindex(failed.shape):
             chol[index], info = lapack.dpotrf(covariances[index], lower=1, clean=1)
             pivots = np.diagonal(chol[index]) ** 2
-            failed[index] = info != 0 or not (pivots > zero * np.diagonal(covariances[index])).all()
+            least = np.maximum(zero * np.diagonal(covariances[index]), TINY)
+            failed[index] = info != 0 or not (pivots > least).all()
         factor = inverse_triangular(np.where(failed[..., None, None], np.eye(chol.shape[-1]), chol))
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
@@ -204,9 +207,16 @@ def log_norm(params: Params) -> Array:
     return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
 
 
+def check_bound(name: str, value: Any) -> None:
+    """ValueError unless `value` is a finite number of at least 0."""
+    is_real = isinstance(value, numbers.Real)
+    if not is_real or not 0 <= value < np.inf:
+        raise ValueError(f"{name} must be in [0, inf); got {value!r}")
+
+
 def find(covariance: str) -> Covariance:
     """The family of this name; ValueError if there is none."""
-    if covariance not in COVARIANCES:
+    if not isinstance(covariance, str) or covariance not in COVARIANCES:
         raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
     return COVARIANCES[covariance]
 

@@ -72,20 +72,28 @@ def climb(
     callback: Callback | None = None,
     previous: float = -np.inf,
     done: int = 0,
+    resume: Result | None = None,
+    keep: Callable[[Result], None] | None = None,
 ) -> Result:
     """The EM loop. `previous` is the bound that the first change is taken against, `done` the passes before these.
 
     Each turn proposes parameters, evaluates them by a pass over the data and accepts or rejects them. Rejected, with
     the end of the fit where it was, are parameters that are no mixture (a collapsed component) and, under a remedy
-    that excludes it, a fall of the objective.
+    that excludes it, a fall of the objective. `keep` is given the result of each iteration but the last; from such a
+    one, `resume`, the loop goes on as if it had never stopped.
     """
-    history: list[float] = []
-    events: list[Event] = []
-    recent = [previous]
-    result = None
+    result = resume
+    history = [] if result is None else list(result.history)
+    events = [] if result is None else list(result.events)
+    recent = [previous, *history][-LOOKBACK:]
     eps = float(np.finfo(source.dtype).eps)
     try:
         while True:
+            if result is not None:
+                try:
+                    params = m_step(result.stats, result.params)
+                except SingularCovarianceError as error:
+                    return collapsed(result, error, done)
             stats = evaluate(source, params)
             bound = m_step.objective(params, stats)
             if result is not None and m_step.fell(history[-1], bound, params, eps):
@@ -94,17 +102,16 @@ def climb(
                     return result._replace(status=Status.DECREASED)
             history.append(bound)
             recent = [*recent[1 - LOOKBACK :], bound]
-            before, result = result, Result(params, stats, stats.loglik, history, len(history), Status.MAX_ITER, events)
+            before = result
+            result = Result(params, stats, stats.loglik, history, len(history), Status.INTERRUPTED, events)
             if callback is not None and callback(done + len(history), bound, params):
-                return result._replace(status=Status.INTERRUPTED)
+                return result
             if stop(Course(recent, source.sum_w, params, None if before is None else before.params)):
                 return result._replace(status=Status.CONVERGED)
             if len(history) >= max_iter:
-                return result
-            try:
-                params = m_step(stats, params)
-            except SingularCovarianceError as error:
-                return collapsed(result, error, done)
+                return result._replace(status=Status.MAX_ITER)
+            if keep is not None:
+                keep(result)
     except KeyboardInterrupt as error:
         if result is not None:
             del history[result.n_iter :]
@@ -128,14 +135,27 @@ def run(
     callback: Callback | None = None,
     previous: float = -np.inf,
     on_collapse: str = "reseed",
+    resume: Result | None = None,
+    keep: Callable[[Result], None] | None = None,
 ) -> Result:
     """`climb`, and again from a better place for components that lost their rows or rank (under monotone remedies).
 
     A reseed lowers the objective at first: its result is kept only if that ends higher than without it. Attempts end
-    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`.
+    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
+    `keep` are those of the first `climb`: what comes after it is done again.
     """
     params = m_step.feasible(params)
-    best = climb(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, previous=previous)
+    best = climb(
+        source,
+        params,
+        m_step,
+        stop=stop,
+        max_iter=max_iter,
+        callback=callback,
+        previous=previous,
+        resume=resume,
+        keep=keep,
+    )
     lost = find_lost(m_step, best.stats)
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
@@ -383,15 +403,18 @@ def score(
     label: bool = False,
     resp: bool = False,
     joint: bool = False,
+    top: int = 0,
     distances: bool = False,
 ) -> Scores:
-    """The scores asked for, of all rows of a source; `distances` as in `Scorer`."""
+    """The scores asked for, of all rows of a source: `top` largest responsibilities; `distances` as in `Scorer`."""
     N, K = source.n_rows, len(params.means) + (params.noise is not None and not distances)
     scores = Scores(
         np.empty(N if density else 0),
         np.empty(N if label else 0, dtype=np.int64),
         np.empty((N if resp else 0, K)),
         np.empty((N if joint else 0, K)),
+        np.empty((N if top else 0, top), dtype=np.int64),
+        np.empty((N if top else 0, top)),
     )
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows)

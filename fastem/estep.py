@@ -29,6 +29,7 @@ WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float3
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 NO_ROWS: Array = np.empty((0, 0))
+NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
 
 
 def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
@@ -270,6 +271,7 @@ class Scores(NamedTuple):
     label : (N,) int64, most probable component
     resp : (N, K) float64, responsibilities
     joint : (N, K) float64, log weight + log density per component
+    top_index, top_resp : (N, M) int64 and float64, the M largest responsibilities of each row, in descending order
 
     A noise component is one more, the last.
     """
@@ -278,6 +280,8 @@ class Scores(NamedTuple):
     label: NDArray[np.int64] = NO_LABELS
     resp: Array = NO_ROWS
     joint: Array = NO_ROWS
+    top_index: NDArray[np.int64] = NO_INDICES
+    top_resp: Array = NO_ROWS
 
 
 class Scorer:

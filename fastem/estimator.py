@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 import warnings
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
-from fastem.covariance import COVARIANCES, Covariance, SingularCovarianceError
-from fastem.em import Callback, FitInterrupted, bind_to, collapsed, run, score
+from fastem.checkpoint import Checkpoint, describe
+from fastem.covariance import Covariance, SingularCovarianceError, find
+from fastem.em import Callback, FitInterrupted, bind_to, collapsed, evaluate, run, score
 from fastem.estep import Scores
 from fastem.init import Given, start
 from fastem.model import Array, Noise, Params, Result, Status
@@ -201,18 +204,22 @@ class GaussianMixture(Estimator):
         >>> model.predict([[1.0], [8.0]])
         array([0, 1])
         """
-        box = None if noise is None else validate.check_noise_box(noise[1], np.shape(means)[-1])
-        uniform = None if noise is None or box is None else (noise[0], log_density_of(box))
-        params = validate.make_params(weights, means, covariances, covariance_type, uniform)
+        params = validate.make_params(weights, means, covariances, covariance_type, noise)
         model = cls(len(params.means), covariance_type=covariance_type, noise=noise is not None)
-        model._store(params, np.dtype(np.float64), box)
+        model._store(params, np.dtype(np.float64))
         model._record(None, -np.inf, [], 0)
         return model
 
     # --- fitting --------------------------------------------------------------------------------------------------
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        callback: Callback | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Estimate the parameters.
 
@@ -225,6 +232,12 @@ class GaussianMixture(Estimator):
             weight 2 is the row twice, weight 0 the row absent
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
+        checkpoint : path-like ending in ``.npz``, optional
+            a file that the state of the fit is written to, whole or not at all: at once, then at most every 30 s,
+            and when the fit ends in any way. Where it is there, the fit goes on from it, and ends with the bits of a
+            fit that was never interrupted (on the same kind of machine, with the same version); a finished fit ends
+            with its own, at once. Parameters (but verbose, warm_start and n_threads) and rows must be those of the
+            first time. The generator `random_state` is put in the state that it had
 
         Returns
         -------
@@ -233,16 +246,36 @@ class GaussianMixture(Estimator):
         Raises
         ------
         ValueError
-            for parameters or data that cannot be used, or a singular start. The estimator is then unchanged
+            for parameters or data that cannot be used, a singular start, a checkpoint that is damaged or of another
+            fit. The estimator is then unchanged
         FitInterrupted
-            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
+            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better start before, as
+            ``.result``
+
+        Examples
+        --------
+        A fit that is stopped, by a callback here, and goes on in what might be another process:
+
+        >>> import os, tempfile
+        >>> import fastem
+        >>> X, _ = fastem.load_faithful()
+        >>> def make():
+        ...     return fastem.GaussianMixture(n_components=2, tol=1e-9, max_iter=500, random_state=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = os.path.join(folder, "checkpoint.npz")
+        ...     stopped = make().fit(X, callback=lambda iteration, *_: iteration == 5, checkpoint=file)
+        ...     resumed = make().fit(X, checkpoint=file)
+        >>> stopped.status_.name, stopped.n_iter_, resumed.status_.name
+        ('INTERRUPTED', 5, 'CONVERGED')
+        >>> resumed.lower_bounds_ == make().fit(X).lower_bounds_
+        True
         """
-        self._fit(X, sample_weight, callback)
+        self._fit(X, sample_weight, callback, checkpoint)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        return self._scores(self._fit(X, sample_weight, None), label=True).label
+        return self._scores(self._fit(X, sample_weight), label=True).label
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
@@ -270,7 +303,7 @@ class GaussianMixture(Estimator):
         if self.regularization is not None:
             raise ValueError(f"partial_fit works with reg_covar alone; got regularization={self.regularization!r}")
         if not hasattr(self, "weights_"):
-            self._fit(X, sample_weight, None)
+            self._fit(X, sample_weight)
         source = self._source(X)
         state = getattr(self, "_stepwise", None)
         if state is None:
@@ -278,13 +311,19 @@ class GaussianMixture(Estimator):
         with threads(validate.check_n_threads(self.n_threads)):
             state = state.partial_fit(source.X, sample_weight)
         validate.check_representable(state.params, self.means_.dtype)
-        self._store(state.params, self.means_.dtype, getattr(self, "noise_box_", None))
+        self._store(state.params, self.means_.dtype)
         bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
         self._record(None, state.mean_loglik, bounds, state.n_steps)
         self._stepwise = state
         return self
 
-    def _fit(self, X: Any, sample_weight: ArrayLike | None, callback: Callback | None) -> ArraySource:
+    def _fit(
+        self,
+        X: Any,
+        sample_weight: ArrayLike | None,
+        callback: Callback | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> ArraySource:
         validate.check_constructor(self)
         names = validate.feature_names(X)
         rows = validate.check_rows(X, min_rows=2)
@@ -297,15 +336,15 @@ class GaussianMixture(Estimator):
             )
         source = ArraySource(rows, weight)
         validate.check_spread(rows, source.sum_w)
-        box = validate.check_box(rows, weight) if self.noise else None
-        given = self._given(source.n_features, box)
+        noise = Noise(NOISE_START, validate.check_box(rows, weight)) if self.noise else None
+        given = self._given(source.n_features, noise)
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         with threads(self.n_threads):
             m_step = bind_to(source, self.covariance_type, remedy)
-            results = self._runs(source, m_step, given, warm, callback)
+            results = self._runs(source, m_step, given, warm, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: _rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
@@ -314,27 +353,23 @@ class GaussianMixture(Estimator):
                 params = m_step(best.stats, best.params)
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
-        validate.check_representable(params, source.dtype)
-        # All is computed and checked: a failed fit leaves the estimator as it was.
-        self._store(params, source.dtype, box)
-        report = Report(tuple(map(Start.of, results)), kept)
-        self._record(best.status, report.starts[kept].bound, best.history, best.n_iter, report)
+        self._adopt(params, results, kept, source.dtype)
         for name in ("feature_names_in_", "_stepwise"):
             self.__dict__.pop(name, None)
         if names is not None:
             self.feature_names_in_ = names
-        if best.n_iter and not self.converged_:
+        if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
             message = f"{DID_NOT_CONVERGE} {best.status.advice}"
             warnings.warn(message, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
 
-    def _given(self, D: int, box: Array | None) -> Given:
+    def _given(self, D: int, noise: Noise | None) -> Given:
         K, covariance = self.n_components, self.covariance_type
         return Given(
             None if self.weights_init is None else validate.check_weights(self.weights_init, K),
             None if self.means_init is None else validate.check_means(self.means_init, K, D),
             None if self.precisions_init is None else validate.check_precisions(self.precisions_init, covariance, K, D),
-            None if box is None else Noise(NOISE_START, log_density_of(box)),
+            noise,
         )
 
     def _check_warm(self, D: int) -> None:
@@ -353,18 +388,33 @@ class GaussianMixture(Estimator):
                 )
 
     def _runs(
-        self, source: ArraySource, m_step: MStep, given: Given, warm: bool, callback: Callback | None
+        self,
+        source: ArraySource,
+        m_step: MStep,
+        given: Given,
+        warm: bool,
+        callback: Callback | None,
+        checkpoint: str | os.PathLike[str] | None,
     ) -> list[Result]:
-        """The result of each start; none if max_iter is 0."""
+        """The result of each start."""
         rng = validate.check_random_state(self.random_state)
         printer = _Printer(self, callback)
-        results: list[Result] = []
-        for number in range(1 if warm else self.n_init):
-            printer.begin(number)
-            params = self.params_ if warm else start(source, self.n_components, m_step, self.init_params, rng, given)
-            if self.max_iter == 0:
-                return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-            try:
+        before = (self.params_, self.lower_bound_) if warm else None
+        fit = {} if checkpoint is None else describe(self.get_params(deep=False), source, before)
+        keep = Checkpoint(checkpoint, fit, rng)
+        results, current = _revived(source, *keep.load())
+        try:
+            for number in range(len(results), 1 if warm else self.n_init):
+                printer.begin(number)
+                if current is not None:
+                    params = current.params
+                else:
+                    keep(results, None)
+                    params = (
+                        before[0] if before else start(source, self.n_components, m_step, self.init_params, rng, given)
+                    )
+                if self.max_iter == 0:
+                    return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
                 result = run(
                     source,
                     params,
@@ -372,23 +422,39 @@ class GaussianMixture(Estimator):
                     stop=Stop(self.criterion, self.tol),
                     max_iter=self.max_iter,
                     callback=printer,
-                    previous=self.lower_bound_ if warm else -np.inf,
+                    previous=before[1] if before else -np.inf,
                     on_collapse=self.on_collapse,
+                    resume=current,
+                    keep=partial(keep, results),
                 )
-            except FitInterrupted as interrupt:
-                done = [one for one in (*results, interrupt.result) if one is not None]
-                raise FitInterrupted(max(done, key=_rank) if done else None) from interrupt
-            printer.end(result)
-            results.append(result)
-            if result.status is Status.INTERRUPTED:
-                break
+                printer.end(result)
+                results, current = [*results, result], None
+                if result.status is Status.INTERRUPTED:
+                    return results
+            keep(results, None)
+        except KeyboardInterrupt as interrupt:
+            done = [*results, getattr(interrupt, "result", None)]
+            raise FitInterrupted(max(filter(None, done), key=_rank, default=None)) from interrupt
+        finally:
+            keep.write()
         return results
+
+    def _adopt(self, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
+        """Take over the parameters that are made of one of the results.
+
+        All is computed and checked by then: a failed fit leaves the estimator as it was.
+        """
+        validate.check_representable(params, dtype)
+        self._store(params, dtype)
+        report, best = Report(tuple(map(Start.of, results)), kept), results[kept]
+        status = Status.INTERRUPTED if results[-1].status is Status.INTERRUPTED else best.status
+        self._record(status, report.starts[kept].bound, best.history, best.n_iter, report)
 
     def _family(self) -> Covariance:
         """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
-        return COVARIANCES[getattr(self, "_fitted_type", self.covariance_type)]
+        return find(getattr(self, "_fitted_type", self.covariance_type))
 
-    def _store(self, params: Params, dtype: np.dtype[Any], box: Array | None = None) -> None:
+    def _store(self, params: Params, dtype: np.dtype[Any]) -> None:
         self._fitted_type = self.covariance_type
         K, D = params.means.shape
         shape = self._family().natural_shape(K, D)
@@ -407,8 +473,8 @@ class GaussianMixture(Estimator):
         self.n_features_in_ = D
         for name in ("noise_weight_", "noise_box_"):
             self.__dict__.pop(name, None)
-        if box is not None and params.noise is not None:
-            self.noise_weight_, self.noise_box_ = params.noise.weight, box
+        if params.noise is not None:
+            self.noise_weight_, self.noise_box_ = params.noise
 
     def _record(
         self, status: Status | None, bound: float, history: list[float], n_iter: int, report: Report = NO_FIT
@@ -429,25 +495,27 @@ class GaussianMixture(Estimator):
         K, D = np.shape(self.means_)
         shape = self._family().shape(K, D)
         upper = np.asarray(self.precisions_cholesky_, dtype=np.float64).reshape(shape)
-        return Params(
+        params = Params(
             np.asarray(self.weights_, dtype=np.float64),
             np.asarray(self.means_, dtype=np.float64),
             np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
             upper.swapaxes(-1, -2) if shape[-2] > 1 else upper,
-            Noise(self.noise_weight_, log_density_of(self.noise_box_)) if hasattr(self, "noise_box_") else None,
+            Noise(self.noise_weight_, self.noise_box_) if hasattr(self, "noise_box_") else None,
         )
+        return validate.check_params(params)  # they may have been set by hand
 
     def _source(self, X: Any) -> ArraySource:
         validate.check_fitted(self)
         validate.check_names(X, getattr(self, "feature_names_in_", None))
         return ArraySource(validate.check_rows(X, n_features=np.shape(self.means_)[1]))
 
-    def _scores(self, source: ArraySource, **wanted: bool) -> Scores:
+    def _scores(self, source: ArraySource, **wanted: Any) -> Scores:
         params = self.params_
         with threads(validate.check_n_threads(self.n_threads)):
             scores = score(source, params, **wanted)
         if params.noise is not None:
-            scores.label[scores.label == len(params.means)] = NOISE
+            for index in (scores.label, scores.top_index):
+                index[index == len(params.means)] = NOISE
         return scores
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -461,6 +529,40 @@ class GaussianMixture(Estimator):
         """
         source = self._source(X)
         return self._scores(source, resp=True).resp.astype(source.dtype, copy=False)
+
+    def predict_top(self, X: Any, m: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The m most probable components of each row and their responsibilities. Makes no N x K array.
+
+        Parameters
+        ----------
+        X : (N, D) array-like
+        m : int in [1, K], or K + 1 with `noise`
+
+        Returns
+        -------
+        indices : (N, m) int64, the most probable component first, of equals the lower index first; -1 for noise
+        values : (N, m), their responsibilities: those of `predict_proba`. 1 - values.sum(axis=1) is in the others
+
+        Raises
+        ------
+        ValueError
+            if m is not an int in that range
+
+        Examples
+        --------
+        >>> import fastem
+        >>> means, variances = [[0.0], [1.0], [9.0]], [1.0, 1.0, 1.0]
+        >>> model = fastem.GaussianMixture.from_parameters([0.2, 0.3, 0.5], means, variances, "spherical")
+        >>> indices, values = model.predict_top([[0.0], [8.0]], 2)
+        >>> indices, values.round(3)
+        (array([[0, 1],
+               [2, 1]]), array([[0.524, 0.476],
+               [1.   , 0.   ]]))
+        """
+        source = self._source(X)
+        top = validate.check_top(m, len(self.means_) + (self.params_.noise is not None))
+        scores = self._scores(source, top=top)
+        return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
@@ -524,7 +626,7 @@ class GaussianMixture(Estimator):
             else:
                 rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
         if params.noise is not None:
-            low, high = self.noise_box_
+            low, high = params.noise.box
             rows[y == NOISE] = rng.uniform(low, high, (int(counts[K]), D))
         return rows, y
 
@@ -585,6 +687,11 @@ class GaussianMixture(Estimator):
         GaussianMixture
             a new one; this one stays as it is
 
+        Raises
+        ------
+        ValueError
+            for another `by`
+
         Examples
         --------
         >>> import fastem
@@ -630,11 +737,6 @@ class GaussianMixture(Estimator):
             validate.check_state(self)
 
 
-def log_density_of(box: Array) -> float:
-    """Log density of the uniform distribution over a box (2, D)."""
-    return float(-np.log(box[1] - box[0]).sum())
-
-
 def _rank(result: Result) -> tuple[bool, int, float]:
     """Order of restarts: the larger bound, but a collapsed component's unbounded one last.
 
@@ -645,6 +747,16 @@ def _rank(result: Result) -> tuple[bool, int, float]:
         len(result.params.weights),
         result.history[-1] if result.n_iter else 0.0,
     )
+
+
+def _revived(source: ArraySource, results: list[Result], current: Result | None) -> tuple[list[Result], Result | None]:
+    """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
+
+    def evaluated(result: Result) -> Result:
+        return result._replace(stats=evaluate(source, result.params))
+
+    best = max(results, key=_rank, default=None)
+    return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
 
 
 class _Printer:

@@ -32,26 +32,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastem.archive import ENDINGS, Layout, ModelFileError, floats, read, scalar, status, text, write
 from fastem.estimator import GaussianMixture
-from fastem.model import Status
-from fastem.tables import check_output, replacing
+from fastem.tables import check_output
 
 Array = npt.NDArray[Any]
 
-FORMAT = "fastem.GaussianMixture"
-VERSION = 1
-MODEL_ENDINGS = (".npz",)
-
-_ARRAYS = (
-    *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names", "parameters"),
-    *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+LAYOUT = Layout(
+    what="model",
+    format="fastem.GaussianMixture",
+    version=1,
+    names=(
+        *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names"),
+        *("parameters", "lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+    ),
 )
 # The arrays themselves say the first three; the fourth belongs to a machine, not to a model.
 _NOT_STORED = ("n_components", "covariance_type", "noise", "n_threads")
-
-
-class ModelFileError(ValueError):
-    """A file is not a readable fastem model; the message says what was found and what was expected."""
 
 
 def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names: Sequence[str] | None = None) -> None:
@@ -89,23 +86,23 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
     array([[0., 5.]])
     """
     D = model.params_.means.shape[1]  # or NotFittedError
-    names = getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names
-    if len(names) not in (0, D):
-        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {len(names)}")
+    names = np.array(getattr(model, "feature_names_in_", ()) if feature_names is None else feature_names, dtype=str)
+    if names.shape not in ((0,), (D,)):
+        found = len(names) if names.ndim == 1 else f"an array of shape {names.shape}"
+        raise ValueError(f"feature_names should have {D} names, one for each feature, but got {found}")
     mixture = (model.weights_, model.means_, model.covariances_)
     noise = (model.noise_weight_, model.noise_box_) if hasattr(model, "noise_box_") else None
+    family = model._family().name  # of the fit, whatever covariance_type has been set to since
     # Refused now rather than when it is read.
-    GaussianMixture.from_parameters(*mixture, model.covariance_type, noise)
+    GaussianMixture.from_parameters(*mixture, family, noise)
     target = Path(path)
-    check_output(target, MODEL_ENDINGS)
+    check_output(target, ENDINGS)
     arrays: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
         **dict(zip(("weights", "means", "covariances"), mixture, strict=True)),
-        "covariance_type": model.covariance_type,
+        "covariance_type": family,
         "noise_weight": noise[0] if noise else 0.0,
         "noise_box": noise[1] if noise else np.empty((0, 0)),
-        "feature_names": np.array(names, dtype=str),
+        "feature_names": names,
         "parameters": json.dumps(plain_parameters(model)),
         "lower_bound": model.lower_bound_,
         "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
@@ -113,8 +110,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         "status": "" if model.status_ is None else model.status_.name,
         "converged": model.converged_,
     }
-    with replacing(target) as stream:
-        np.savez(stream, **arrays)
+    write(target, LAYOUT, arrays)
 
 
 def load(path: str | os.PathLike[str]) -> GaussianMixture:
@@ -147,12 +143,12 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     array([0])
     """
     source = Path(path)
-    arrays = _read_archive(source)
-    covariance_type, parameters = (_text(source, arrays, name) for name in ("covariance_type", "parameters"))
-    weights, means, covariances = (_floats(source, arrays, name) for name in ("weights", "means", "covariances"))
+    arrays = read(source, LAYOUT)
+    covariance_type, parameters = (text(source, arrays, name) for name in ("covariance_type", "parameters"))
+    weights, means, covariances = (floats(source, arrays, name) for name in ("weights", "means", "covariances"))
     try:
-        box = _floats(source, arrays, "noise_box")
-        noise = (_scalar(source, arrays, "noise_weight", "f"), box) if box.size else None
+        box = floats(source, arrays, "noise_box")
+        noise = (scalar(source, arrays, "noise_weight", "f"), box) if box.size else None
         model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type, noise)
         model.set_params(**_parse_parameters(parameters))
     except ValueError as error:
@@ -165,10 +161,10 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
 
 def plain_parameters(model: GaussianMixture) -> dict[str, Any]:
     """Return the constructor's parameters that are numbers, strings or None."""
-    plain = {}
+    plain, known = {}, GaussianMixture().get_params()  # a subclass may have more, which `load` could not set
     for name, value in model.get_params().items():
         value = value.item() if isinstance(value, np.generic) else value
-        if name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
+        if name in known and name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
             plain[name] = value
     return plain
 
@@ -187,40 +183,6 @@ def _parse_parameters(text: str) -> dict[str, Any]:
     return parameters
 
 
-def _read_archive(path: Path) -> dict[str, Array]:
-    """Read the arrays that this version knows, after checking that this is a model of this version."""
-    with path.open("rb") as stream:  # a missing file stays an OSError
-        try:
-            with np.load(stream, allow_pickle=False) as archive:
-                names = set(archive.files)
-                arrays = {name: archive[name] for name in ("format", "version") if name in names}
-                _check_stamp(path, arrays, names)
-                arrays |= {name: archive[name] for name in _ARRAYS if name in names}
-        except ModelFileError:
-            raise
-        except Exception as error:  # crafted bytes make numpy, zipfile and zlib raise a dozen different types
-            expected = "a .npz archive of plain arrays, as fastem.save writes"
-            raise ModelFileError(
-                f"{path}: not a model file, or a damaged one ({type(error).__name__}); expected {expected}"
-            ) from error
-    if missing := [name for name in _ARRAYS if name not in arrays]:
-        raise ModelFileError(f"{path}: damaged model file: expected an array '{missing[0]}', found none")
-    return arrays
-
-
-def _check_stamp(path: Path, arrays: dict[str, Array], names: set[str]) -> None:
-    if "format" not in arrays or "version" not in arrays:
-        found = ", ".join(sorted(names)[:5]) or "none"
-        raise ModelFileError(f"{path}: not a fastem model: expected arrays format, version, ..., found {found}")
-    form, version = _text(path, arrays, "format"), _scalar(path, arrays, "version", "iu")
-    if form != FORMAT:
-        raise ModelFileError(f"{path}: not a fastem model: expected format '{FORMAT}', found '{form:.40}'")
-    if version != VERSION:
-        raise ModelFileError(
-            f"{path}: model file of version {version}, expected {VERSION}; update fastem to read newer ones"
-        )
-
-
 def _restore_names(path: Path, arrays: dict[str, Array], model: GaussianMixture) -> None:
     names, n_features = arrays["feature_names"], model.means_.shape[1]
     if names.dtype.kind != "U" or names.shape not in ((0,), (n_features,)):
@@ -232,34 +194,9 @@ def _restore_names(path: Path, arrays: dict[str, Array], model: GaussianMixture)
 
 def _restore_record(path: Path, arrays: dict[str, Array], model: GaussianMixture) -> None:
     """Restore how the fit went."""
-    name = _text(path, arrays, "status")
-    if name and name not in Status.__members__:
-        expected = ", ".join(Status.__members__)
-        raise ModelFileError(f"{path}: expected a status among {expected}, found '{name:.40}'")
     model._record(
-        Status[name] if name else None,
-        _scalar(path, arrays, "lower_bound", "f"),
-        _floats(path, arrays, "lower_bounds").ravel().tolist(),
-        _scalar(path, arrays, "n_iter", "iu"),
+        status(path, arrays, "status"),
+        scalar(path, arrays, "lower_bound", "f"),
+        floats(path, arrays, "lower_bounds").ravel().tolist(),
+        scalar(path, arrays, "n_iter", "iu"),
     )
-
-
-def _text(path: Path, arrays: dict[str, Array], name: str) -> str:
-    return str(_scalar(path, arrays, name, "U"))
-
-
-def _scalar(path: Path, arrays: dict[str, Array], name: str, kinds: str) -> Any:
-    """Return a 0-dimensional array of one of the dtype kinds as a Python object."""
-    value = arrays[name]
-    if value.shape != () or value.dtype.kind not in kinds:
-        found = f"{value.dtype} of shape {value.shape}"
-        raise ModelFileError(f"{path}: expected one value of kind '{kinds}' in array '{name}', found {found}")
-    return value.item()
-
-
-def _floats(path: Path, arrays: dict[str, Array], name: str) -> Array:
-    """Return a float32 or float64 array in the machine's own byte order."""
-    value = arrays[name]
-    if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
-        raise ModelFileError(f"{path}: expected float32 or float64 in array '{name}', found {value.dtype}")
-    return value.astype(value.dtype.newbyteorder("="), copy=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +27,9 @@ MAX_LLOYD = 300
 CLUTTER_ROWS, NEIGHBOURS = 5000, 10
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
-RACE_STARTS = 8  # per system of coordinates
+RACE_STARTS = 4  # per system of coordinates
 RACE_LLOYD = 5  # steps of k-means
+RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
 RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
 RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
@@ -266,47 +269,79 @@ def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> S
     Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
     none is left, the start is that of `from_kmeans`.
     """
+    try:
+        best = winner(source, K, m_step, rng)
+    except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
+        raise FitInterrupted(None) from interrupt
+    return from_kmeans(source, K, m_step.family.shape(K, source.n_features), rng) if best is None else best
+
+
+def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
+    """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
     X, weight = distinct_sample(source, K, rng, RACE_ROWS)
     sample = ArraySource(X, weight)
     total = overall(sample, (1, X.shape[1], X.shape[1]))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    runners = list(contenders(X, weight, K, m_step, rng))
-    stop = Stop("change", RACE_TOL)
+    entrants = list(itertools.product(partitions(X, weight, K, rng), first_steps(m_step)))
+    runners: Iterable[Params] = contenders(sample, entrants, K, m_step)
+    stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
     for n_iter in RACE_ROUNDS:
-        results = []
+        n_kept, results = -(-n_kept // 2), []
         for params in runners:
-            try:
-                result = climb(sample, params, m_step, stop=stop, max_iter=n_iter)
-            except FitInterrupted as interrupt:
-                raise FitInterrupted(None) from interrupt
-            sound = m_step.remedy.monotone or not collapsed(result.params, covariance)
-            if sound and result.status is not Status.DEGENERATE:
-                results.append(result)
-        results.sort(key=lambda result: -result.history[-1])  # stable: of equals the first
-        runners = [result.params for result in results[: -(-len(results) // 2)]]
+            result = climb(sample, params, m_step, stop=stop, max_iter=n_iter)
+            sound = m_step.remedy.monotone or not collapsed(result, covariance)
+            if sound and result.status is not Status.DEGENERATE:  # sorted keeps the first of equals first
+                results = sorted([*results, result], key=lambda result: -result.history[-1])[:n_kept]
+        runners = [result.params for result in results]
     if not results:
-        return from_kmeans(source, K, m_step.family.shape(K, source.n_features), rng)
+        return None
     best = results[0].params
     order = np.lexsort(best.means.T[::-1])
     return evaluate(sample, permuted(best, order))
 
 
-def contenders(X: Array, weight: Array, K: int, m_step: MStep, rng: np.random.RandomState) -> Iterator[Params]:
-    """The mixtures that enter the race: of k-means' labels, each partition once."""
-    seen = set()
+def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+    """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
+    found: dict[bytes, NDArray[np.int64]] = {}
     for rows in coordinates(X, weight):
         for _ in range(RACE_STARTS):
             centres = lloyd(rows, weight, seeds(rows, weight, K, rng), max_iter=RACE_LLOYD)
             label = score(ArraySource(rows), at(centres), label=True, distances=True).label
             _, first, label = np.unique(label, return_index=True, return_inverse=True)
             label = first.argsort().argsort()[label]  # numbered as they appear
-            if label.tobytes() in seen:
-                continue
-            seen.add(label.tobytes())
-            stats = moments(X, labels=label, n_components=K, covariance=m_step.family.name, sample_weight=weight)
-            with contextlib.suppress(SingularCovarianceError):
-                yield m_step(stats)
+            found.setdefault(label.tobytes(), label)
+    return list(found.values())
+
+
+def first_steps(m_step: MStep) -> list[MStep]:
+    """The M-steps that make a mixture of a partition.
+
+    Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
+    rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
+    Under a remedy, whose objective sees through that noise, fits that have their own from the start compete as well.
+    """
+    tied = replace(m_step, family=COVARIANCES["tied"])
+    if tied.family.form != m_step.family.form or m_step.family.shared:
+        return [m_step]
+    return [tied, m_step] if m_step.remedy.monotone else [tied]
+
+
+def contenders(
+    sample: ArraySource, entrants: list[tuple[NDArray[np.int64], MStep]], K: int, m_step: MStep
+) -> Iterator[Params]:
+    """The mixtures that enter the race, each of a partition and a first M-step."""
+    family = m_step.family
+    for label, first in entrants:
+        stats = moments(
+            sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
+        )
+        with contextlib.suppress(SingularCovarianceError):
+            params = first(stats)
+            if first.family != family:
+                shared = climb(sample, params, first, stop=Stop("change", RACE_TOL), max_iter=RACE_TIED).params
+                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape)))
+            yield params
 
 
 def coordinates(X: Array, weight: Array) -> list[Array]:
@@ -328,12 +363,18 @@ def coordinates(X: Array, weight: Array) -> list[Array]:
     return [X, standard, white]
 
 
-def collapsed(params: Params, covariance: Array) -> bool:
-    """Whether a component is so narrow, in some direction, that the data lie 1000 standard deviations from it.
+def collapsed(result: Result, covariance: Array) -> bool:
+    """Whether a component is too narrow for its likelihood to mean anything.
 
-    That is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
+    One with a covariance matrix of its own has D rows or fewer (fewer than 2 otherwise), so that only `reg_covar`
+    bounds its density; or the data, whose `covariance` is given, lie 1000 standard deviations from a component. That
+    is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
     """
-    factor = params.factor
+    factor, stats = result.params.factor, result.stats
+    shared, D = factor.shape[0] == 1, factor.shape[-1]
+    rows = stats.s0 * (stats.n_rows / stats.sum_w)
+    if not shared and rows.min() < (D + 1 if factor.shape[-2] > 1 else 2):
+        return True
     if factor.shape[-2] == 1:
         distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
     else:

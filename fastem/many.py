@@ -1,9 +1,9 @@
 """A mixture per group of rows (per pixel, cell, customer), thousands of them in one call.
 
 The whole fit of a group, start, passes, M-steps and stopping rule, runs in the kernel `fastem.kernels.groups.fit`,
-parallel over groups. The other way, one pass over all groups and a batched M-step in NumPy, was measured: its
-temporaries of G x K x D x D numbers take as long as the pass at D = 2 and several times as long at D = 10, and
-every pass reads all rows again.
+parallel over groups. The other way is one pass over all groups and a batched M-step in NumPy: that has temporaries of
+G x K x D x D numbers, as many as the rows themselves where a group has K D rows, reads all rows again in every pass,
+and calls LAPACK once per covariance.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Partition:
 
 def coded(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """The distinct labels, sorted, and each row's index into them: np.unique, which need not sort such integers."""
-    if values.dtype.kind in "iu" and len(values):
+    if np.can_cast(values.dtype, np.int64) and len(values):
         low, high = int(values.min()), int(values.max())
         if high - low < 4 * len(values) + 1024:
-            shifted = (values - values.dtype.type(low)).astype(np.intp)
+            shifted = values.astype(np.int64) - low
             present = np.bincount(shifted, minlength=high - low + 1) > 0
             return (np.flatnonzero(present) + low).astype(values.dtype), (np.cumsum(present) - 1)[shifted]
     labels, codes = np.unique(values, return_inverse=True)

@@ -37,7 +37,7 @@ class Status(Enum):
         "the data, and look for columns that nearly depend on others."
     )
     TOO_FEW_ROWS = "Not fitted: the group has fewer rows of positive weight than components; its parameters are NaN."
-    INTERRUPTED = "Stopped by the callback: the parameters are those of the last complete iteration."
+    INTERRUPTED = "Interrupted, by the callback or Ctrl-C: the parameters are the best of the complete iterations."
 
     @property
     def advice(self) -> str:
@@ -51,11 +51,16 @@ class Noise(NamedTuple):
     Attributes
     ----------
     weight : float; among a mixture's parameters its share, among statistics the weight of its rows, sum_n w_n r_n
-    log_density : float, minus the logarithm of the volume of the data's box
+    box : (2, D) float64, least and largest values of the features
     """
 
     weight: float
-    log_density: float
+    box: Array
+
+    @property
+    def log_density(self) -> float:
+        """Minus the logarithm of the box's volume; the density is that outside of the box, too."""
+        return float(-np.log(self.box[1] - self.box[0]).sum())
 
 
 class Params(NamedTuple):
@@ -109,7 +114,9 @@ class Stats:
         """The sum of the rows' weights (their number, if unweighted)."""
         return float(self.s0.sum()) + (self.noise.weight if self.noise else 0.0)
 
-    def __add__(self, other: Stats) -> Stats:
+    def __add__(self, other: object) -> Stats:
+        if not isinstance(other, Stats):
+            return NotImplemented
         if self.s2.shape != other.s2.shape:
             raise ValueError(f"statistics for covariances of shapes {self.s2.shape} and {other.s2.shape} do not add")
         if not np.array_equal(self.origin, other.origin):
@@ -117,7 +124,7 @@ class Stats:
                 "statistics about different origins cannot be added: move one of them with stats.shifted(other.origin)"
             )
         mine, others = self.noise, other.noise
-        if (mine and mine.log_density) != (others and others.log_density):
+        if (mine is None) != (others is None) or (mine and others and not np.array_equal(mine.box, others.box)):
             raise ValueError("statistics of mixtures with another noise component, or one and none, do not add")
         return Stats(
             self.loglik + other.loglik,
@@ -128,7 +135,7 @@ class Stats:
             self.s2 + other.s2,
             self.origin,
             self.n_rows + other.n_rows,
-            mine and others and Noise(mine.weight + others.weight, mine.log_density),
+            mine and others and mine._replace(weight=mine.weight + others.weight),
         )
 
     def __radd__(self, other: object) -> Stats:

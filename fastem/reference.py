@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastem.covariance import log_norm
-from fastem.model import Array, Noise, Params, Stats, outer
+from fastem.model import Array, Params, Stats, outer
 
 
 def joint_log_density(X: Array, params: Params) -> Array:
@@ -60,5 +60,5 @@ def accumulate(X: Array, params: Params, weight: Array) -> Stats:
         given.s2,
         given.origin,
         given.n_rows,
-        params.noise and Noise(float(weight @ resp[:, K]), params.noise.log_density),
+        params.noise and params.noise._replace(weight=float(weight @ resp[:, K])),
     )

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.covariance import Covariance, factorise, find, nothing, tolerance, variances
+from fastem.covariance import Covariance, check_bound, factorise, find, nothing, tolerance, variances
 from fastem.model import Array, Params, Stats, outer
 
 FLAT = 1e-10  # what counts as no spread: eigenvalues of the features' correlation, of covariances relative to S0
@@ -522,6 +522,8 @@ def m_step(
     (array([ 1., 11.]), array([1., 1.]))
     """
     family = find(covariance)
+    if not isinstance(stats, Stats):
+        raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
     if stats.s2.shape != family.shape(*stats.s1.shape):
         raise ValueError(
             f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
@@ -548,8 +550,7 @@ def pooled(stats: Stats) -> Stats:
 
 def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> Remedy:
     """The remedy that the arguments of this name ask for; ValueError for both, or for what is none."""
-    if not 0 <= reg_covar < np.inf:
-        raise ValueError(f"reg_covar must be in [0, inf); got {reg_covar!r}")
+    check_bound("reg_covar", reg_covar)
     if regularization is None:
         return RegCovar(reg_covar)
     if reg_covar:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise, find, from_precisions, variances
+from fastem.covariance import (
+    COVARIANCES,
+    SingularCovarianceError,
+    check_bound,
+    factorise,
+    find,
+    from_precisions,
+    variances,
+)
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
 from fastem.sources import ArraySource
@@ -60,8 +68,7 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
         )
-    if np.ma.is_masked(X):
-        raise ValueError("Input X has masked entries: fill them or remove their rows first.")
+    _refuse_masked("Input X", X)
     array = _floats(X)
     if array.ndim != 2:
         raise ValueError(
@@ -89,17 +96,46 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
 
 def _floats(X: Any) -> NDArray[Any]:
     if hasattr(X, "to_numpy") and hasattr(X, "dtypes") and not hasattr(X, "lazy"):  # pandas: NA becomes NaN
-        nullable = any(not isinstance(dtype, np.dtype) for dtype in np.atleast_1d(np.asarray(X.dtypes, dtype=object)))
+        dtypes = np.atleast_1d(np.asarray(X.dtypes, dtype=object))
+        for dtype in dtypes:
+            _refuse_dates(dtype)
+        nullable = any(not isinstance(dtype, np.dtype) for dtype in dtypes)
         X = X.to_numpy(dtype=np.float64, na_value=np.nan) if nullable else X.to_numpy()
     array = np.asarray(X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{array}\n")
     if array.dtype.kind in "USV":
         raise ValueError(f"dtype='numeric' is not compatible with arrays of bytes/strings: X has dtype {array.dtype}.")
+    _refuse_dates(array.dtype)
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
         return np.asarray(array)
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # byte-swapped float32
-    return array.astype(np.float32 if single else np.float64)
+    with np.errstate(over="ignore"):  # a long double becomes infinity, which is refused as such
+        return array.astype(np.float32 if single else np.float64)
+
+
+def _refuse_dates(dtype: Any) -> None:
+    """A missing date (NaT) would become the number -9e18, and the others depend on their unit."""
+    if getattr(dtype, "kind", "") in ("m", "M"):
+        raise ValueError(f"Input X holds dates or durations ({dtype}): convert them to numbers first.")
+
+
+def _refuse_masked(name: str, value: Any) -> None:
+    """A cast would drop the mask."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries: fill them or remove their rows first.")
+
+
+def _numbers(name: str, value: Any) -> Array:
+    """`value` as float64, the same array if it is; refused where the cast would lose a mask, an imaginary part, NaT."""
+    _refuse_masked(name, value)
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "cmMSUV":
+            raise TypeError(f"got dtype {array.dtype}")
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} should hold real numbers: {error}") from error
 
 
 def check_spread(X: NDArray[Any], sum_w: float) -> None:
@@ -124,16 +160,11 @@ def check_box(X: NDArray[Any], weight: Array | None = None) -> Array:
     return box
 
 
-def check_noise_box(box: ArrayLike, D: int) -> Array:
-    """The same of a box that is given."""
-    return check_box(_array("noise_box", box, (2, D)))
-
-
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
     """Weights as (N,) float64, or None."""
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
+    weight = _numbers("sample_weight", sample_weight)
     if weight.ndim == 0:
         weight = np.full(n_rows, float(weight))
     if weight.ndim != 1:
@@ -146,6 +177,11 @@ def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
         raise ValueError("Negative values in data passed to `sample_weight`.")
     if not weight.any():
         raise ValueError("sample_weight: every weight is zero, so there is nothing to fit.")
+    if not 1e-100 < weight.max() < 1e100:
+        raise ValueError(
+            f"sample_weight is too large or too small: with a largest weight of {weight.max():.3g}, products overflow "
+            "float64 or lose digits. Scale the weights: only their ratios matter to a fit."
+        )
     return weight
 
 
@@ -160,9 +196,9 @@ def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[ND
     array = np.asarray(labels)
     if array.shape != (n_rows,) or array.dtype.kind not in "iu":
         raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
-    if n_components is not None and not isinstance(n_components, numbers.Integral):
-        raise ValueError(f"n_components must be an int; got {n_components!r}")
-    K = int(array.max()) + 1 if n_components is None else int(n_components)
+    K = _given_components(n_components) or int(array.max()) + 1
+    if n_components is None and n_rows < K:  # identifiers rather than 0, 1, ...: memory for K components may not exist
+        raise ValueError(f"labels go up to {K - 1} for {n_rows} rows: pass n_components={K} if that is meant")
     if array.min() < 0 or array.max() >= K:
         raise ValueError(f"labels must lie in 0..{K - 1}; got {array.min()}..{array.max()}")
     return array.astype(np.int64, copy=False), K
@@ -170,12 +206,21 @@ def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[ND
 
 def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
     """Responsibilities as (N, K) float64, and K."""
-    array = np.asarray(resp, dtype=np.float64)
-    if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (n_components or array.shape[1]):
-        raise ValueError(f"resp must have shape ({n_rows}, {n_components or 'K'}); got {array.shape}")
+    array, K = _numbers("resp", resp), _given_components(n_components)
+    if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (K or max(array.shape[1], 1)):
+        raise ValueError(f"resp must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError("resp must be finite and not negative")
     return array, array.shape[1]
+
+
+def _given_components(n_components: Any) -> int | None:
+    """K if it is given."""
+    if n_components is None:
+        return None
+    if not isinstance(n_components, numbers.Integral) or n_components < 1:
+        raise ValueError(f"n_components must be an int in [1, inf); got {n_components!r}")
+    return int(n_components)
 
 
 def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
@@ -260,25 +305,34 @@ def check_constructor(estimator: Any) -> None:
 
 def check_params(params: Params) -> Params:
     """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
-    K, D = check_means(params.means, *_two(params.means)).shape
-    _array("weights", params.weights, (K,))
-    shape = np.shape(params.covariances)
+    if not isinstance(params, Params):
+        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {type(params).__name__}")
+    for name, array in zip(params._fields[:4], params[:4], strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            raise TypeError(f"The parameter '{name}' should be an array of floats: make parameters with make_params")
+    K, D = _of_shape("means", params.means, _two(params.means)).shape
+    if params.noise is not None:
+        check_noise(params.noise, D)
+    noise = 0.0 if params.noise is None else params.noise.weight
+    weights = _of_shape("weights", params.weights, (K,))
+    _check_mixing(weights, max(noise, 1.0 - weights.sum()), 1e-3)  # less than 1: the noise has been taken out
+    shape = params.covariances.shape
     if len(shape) != 3 or shape[0] not in (1, K) or shape[1:] not in ((D, D), (1, D), (1, 1)):
         raise ValueError(f"The parameter 'covariances' should have the shape of (K|1, D|1, D|1), but got {shape}")
-    _array("covariances", params.covariances, shape)
-    if not (variances(_array("factor", params.factor, shape)) > 0).all():
+    _of_shape("covariances", params.covariances, shape)
+    if not (variances(_of_shape("factor", params.factor, shape)) > 0).all():
         raise ValueError("The parameter 'factor' should have a positive diagonal: make parameters with make_params")
-    if params.noise is not None:
-        check_noise(params.noise)
     return params
 
 
-def check_noise(noise: Any) -> Noise:
+def check_noise(noise: Any, D: int) -> Noise:
     """A component of constant density."""
-    weight, log_density = _array("noise", noise, (2,))
+    if not isinstance(noise, tuple) or len(noise) != 2:
+        raise ValueError(f"The parameter 'noise' should be a tuple (weight, box), but got {noise!r:.60}")
+    weight = float(_array("noise weight", noise[0], ()))
     if not 0 <= weight <= 1:
         raise ValueError(f"The parameter 'noise' should have a weight in the range [0, 1], but got {weight:.5g}")
-    return Noise(float(weight), float(log_density))
+    return Noise(weight, check_box(_array("noise box", noise[1], (2, D))))
 
 
 def check_n_threads(n_threads: Any) -> int | None:
@@ -290,16 +344,21 @@ def check_n_threads(n_threads: Any) -> int | None:
     return int(n_threads)
 
 
+def check_top(m: Any, K: int) -> int:
+    """How many of K components: an int from 1 to K."""
+    if not isinstance(m, (int, np.integer)) or isinstance(m, bool) or not 1 <= m <= K:
+        raise ValueError(f"m must be an int in [1, {K}], as there are {K} components; got {m!r}")
+    return int(m)
+
+
 def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
     """Check the arguments of `em`."""
     shape = find(covariance).shape(*check_params(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
         raise ValueError(f"covariance={covariance!r} needs covariances of shape {shape}; got {got}")
-    if not 0 <= reg_covar < np.inf:
-        raise ValueError(f"reg_covar must be in [0, inf); got {reg_covar!r}")
-    if not 0 <= tol < np.inf:
-        raise ValueError(f"tol must be in [0, inf); got {tol!r}")
+    check_bound("reg_covar", reg_covar)
+    check_bound("tol", tol)
     if not (isinstance(max_iter, numbers.Integral) and max_iter >= 1):
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
 
@@ -335,7 +394,8 @@ def check_random_state(seed: Any) -> np.random.RandomState:
 
 def check_n_samples(n_samples: Any) -> None:
     """A positive integer."""
-    if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+    is_int = isinstance(n_samples, numbers.Integral)
+    if not is_int or not 1 <= n_samples <= np.iinfo(np.intp).max:
         raise ValueError(
             f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample, an int."
         )
@@ -354,6 +414,9 @@ def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
 
 def check_state(estimator: Any) -> None:
     """Check a fitted estimator's arrays, so that a pickle from elsewhere cannot crash a kernel."""
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        if not hasattr(estimator, name):
+            raise ValueError(f"the state is not that of a mixture: it has no {name}")
     K, D = check_means(estimator.means_, *_two(estimator.means_)).shape
     family = estimator._family()
     shape = family.natural_shape(K, D)
@@ -362,8 +425,7 @@ def check_state(estimator: Any) -> None:
     cholesky = _array("precisions_cholesky", estimator.precisions_cholesky_, shape)
     noise = 0.0
     if hasattr(estimator, "noise_box_"):
-        check_noise_box(estimator.noise_box_, D)
-        noise = check_noise((estimator.noise_weight_, 0.0)).weight
+        noise = check_noise((estimator.noise_weight_, estimator.noise_box_), D).weight
     sound = (weights >= 0).all() and abs(weights.sum() + noise - 1) < 1e-3
     for array in (covariances, cholesky):
         sound = sound and (variances(array.reshape(family.shape(K, D))) > 0).all()
@@ -374,13 +436,19 @@ def check_state(estimator: Any) -> None:
 # --- mixtures -----------------------------------------------------------------------------------------------------
 
 
-def _array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    array = np.array(value, dtype=np.float64)
+def _of_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Finite numbers of this shape as float64; the same array if it is."""
+    array = _numbers(f"The parameter '{name}'", value)
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"The parameter '{name}' contains NaN or infinity")
     return array
+
+
+def _array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """The same as a copy, which the user cannot change later."""
+    return np.array(_of_shape(name, value, shape))
 
 
 def _two(means: ArrayLike) -> tuple[int, int]:
@@ -392,6 +460,11 @@ def _two(means: ArrayLike) -> tuple[int, int]:
 def check_weights(weights: ArrayLike, K: int, noise: float = 0.0, leading: tuple[int, ...] = ()) -> Array:
     """Mixture weights as (*leading, K) float64; with that of noise they sum to 1."""
     array = _array("weights", weights, (*leading, K))
+    _check_mixing(array, noise, 1e-6)
+    return array
+
+
+def _check_mixing(array: Array, noise: float, tolerance: float) -> None:
     if (array < 0).any() or (array > 1).any():
         # scikit-learn's tests match its words, which name min and max the wrong way round.
         raise ValueError(
@@ -399,9 +472,8 @@ def check_weights(weights: ArrayLike, K: int, noise: float = 0.0, leading: tuple
             f"max value {array.min():.5f}, min value {array.max():.5f}"
         )
     sums = array.sum(axis=-1).ravel()
-    if (off := np.abs(1.0 - sums - noise) > 1e-6).any():
+    if (off := np.abs(1.0 - sums - noise) > tolerance).any():
         raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {sums[off][0]:.5f}")
-    return array
 
 
 def check_means(means: ArrayLike, K: int, D: int, leading: tuple[int, ...] = ()) -> Array:
@@ -425,9 +497,12 @@ def check_matrices(
     array = _array(f"{covariance} {kind}", matrices, (*leading, *family.natural_shape(K, D)))
     array = array.reshape(*leading, *family.shape(K, D))
     try:
-        if family.matrices and not np.allclose(array, array.swapaxes(-1, -2)):
+        both = convert(array)
+        scale = np.sqrt(variances(array))  # symmetric whatever the unit of each feature
+        unit = array / (scale[..., :, None] * scale[..., None, :]) if family.matrices else array
+        if family.matrices and not np.allclose(unit, unit.swapaxes(-1, -2)):
             raise SingularCovarianceError([])
-        return convert(array)
+        return both
     except SingularCovarianceError:
         demand = "symmetric, positive-definite" if family.matrices else "positive"
         raise ValueError(f"'{covariance} {kind}' should be {demand}") from None
@@ -445,7 +520,7 @@ def make_params(
     means: ArrayLike,
     covariances: ArrayLike,
     covariance: str = "full",
-    noise: tuple[float, float] | None = None,
+    noise: tuple[float, ArrayLike] | None = None,
 ) -> Params:
     """A mixture from known parameters, checked.
 
@@ -455,7 +530,7 @@ def make_params(
     means : (K, D) array-like
     covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
     covariance : "full", "tied", "diag" or "spherical"
-    noise : weight and log density of a component of constant density, optional
+    noise : weight and box (2, D) of a component of constant density, optional
 
     Returns
     -------
@@ -474,11 +549,11 @@ def make_params(
     array([1. , 0.5])
     """
     find(covariance)
-    rows = np.asarray(means, dtype=np.float64)
+    rows = _numbers("The parameter 'means'", means)
     if rows.ndim != 2 or rows.size == 0:
         raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")
     K, D = rows.shape
     both = check_matrices("covariance", covariances, covariance, (K, D), lambda c: (c, factorise(c)))
-    uniform = None if noise is None else check_noise(noise)
+    uniform = None if noise is None else check_noise(noise, D)
     shares = check_weights(weights, K, 0.0 if uniform is None else uniform.weight)
     return Params(shares, check_means(means, K, D), *both, uniform)

@@ -152,12 +152,13 @@ def plain_log_ticks(panel: Any) -> None:
         axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def parser(doc: str) -> argparse.ArgumentParser:
-    """A parser with the options that every script has."""
+def parser(doc: str, rounds: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options that every script has; `rounds` for those that measure."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--output", type=Path, default=Path("results"), help="folder for the results (default: results)")
     made.add_argument("--quick", action="store_true", help="small shapes, few rounds: to see that it works")
-    made.add_argument("--rounds", type=int, help="how often each thing is measured, in turns")
+    if rounds:
+        made.add_argument("--rounds", type=int, help="how often each thing is measured, in turns")
     return made
 
 
@@ -186,6 +187,18 @@ def progress(message: str = "") -> None:
     """Show what is being done on a line of the terminal, if there is one."""
     if sys.stderr.isatty():
         print(f"\r{message:<78}", end="" if message else "\r", file=sys.stderr, flush=True)
+
+
+def rewrite_section(name: str, section: str, readme: Path | None = None) -> None:
+    """Put a section between README's markers of this name."""
+    readme = readme or Path(__file__).resolve().parents[1] / "README.md"
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    text = readme.read_text()
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        sys.exit(f"{readme} must hold the lines {start} and {end}, in this order, once: the section goes between them")
+    before, after = text.split(start)[0], text.split(end)[1]
+    readme.write_text(f"{before}{start}\n{section}\n{end}{after}")
+    print(f"rewrote the {name} section of {readme}")
 
 
 def write(folder: Path, name: str, results: dict[str, Any], markdown: str) -> None:

@@ -551,17 +551,11 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
-def rewrite_readme(readme: Path, results: dict[str, Any]) -> None:
+def rewrite_readme(results: dict[str, Any]) -> None:
     """Put the section between README's markers."""
-    start, end = "<!-- performance:start -->", "<!-- performance:end -->"
-    text = readme.read_text()
-    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        sys.exit(f"{readme} must hold the lines {start} and {end}, in this order, once: the section goes between them")
     if results["quick"] or any(line.startswith("NOT") for line in problems(results)):
         sys.exit("these results are of a quick run, or hold a mismatch: they are not for the README")
-    before, after = text.split(start)[0], text.split(end)[1]
-    readme.write_text(f"{before}{start}\n{section(results)}\n{end}{after}")
-    print(f"rewrote the performance section of {readme}")
+    common.rewrite_section("performance", section(results))
 
 
 # ---- the whole ---------------------------------------------------------------------------------------
@@ -633,8 +627,7 @@ def main() -> None:
     """Measure, write and draw; or rewrite README.md."""
     args = parse()
     if args.readme:
-        root = Path(__file__).resolve().parents[1]
-        return rewrite_readme(root / "README.md", json.loads(args.readme.read_text()))
+        return rewrite_readme(json.loads(args.readme.read_text()))
     common.restart_in_clean_environment()
     with tempfile.TemporaryDirectory() as folder:
         results = measure_all(args, Path(folder))

@@ -5,10 +5,13 @@ Numba's cache notices a change in the file of a cached function, not in the file
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from helpers import make_mixture
+
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 
 
 def _wipe_stale_cache():

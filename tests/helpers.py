@@ -179,6 +179,7 @@ def state_bytes(model):
     """Return the fitted parameters and bounds of an estimator as bytes."""
     parts = [model.weights_, model.means_, model.covariances_, model.precisions_cholesky_]
     parts += [np.array(model.lower_bounds_, float), np.array([model.n_iter_, model.converged_], float)]
+    parts += [np.array(getattr(model, name, ()), float) for name in ("noise_weight_", "noise_box_")]
     return b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
 
 

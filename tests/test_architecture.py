@@ -31,6 +31,8 @@ ORDER = [
     "stepwise",
     "init",
     "tables",
+    "archive",
+    "checkpoint",
     "datasets",
     "protocol",
     "estimator",

@@ -39,9 +39,9 @@ for d, k, n in ((3, 4, 30011), (11, 3, 9000)):
         V = X.astype(dtype)
         for t in helpers.TYPES:
             m = GaussianMixture(k, covariance_type=t, random_state=0, max_iter=5).fit(V, sample_weight=w)
-            scores = (m.score_samples(V), m.predict_proba(V), m.predict(V))
+            scores = (m.score_samples(V), m.predict_proba(V), m.predict(V), *m.predict_top(V, 2))
             out[f"{d}-{dtype}-{t}"] = helpers.digest(helpers.state_bytes(m), *scores)
-    for init in ("random", "k-means++"):
+    for init in ("random", "k-means++", "auto"):
         m = GaussianMixture(k, init_params=init, random_state=0, max_iter=3, n_init=2).fit(X)
         out[f"{d}-{init}"] = helpers.digest(helpers.state_bytes(m))
 print(json.dumps(out))
@@ -51,7 +51,7 @@ print(json.dumps(out))
 def test_number_of_threads():
     """NUMBA_NUM_THREADS = 1, 2 and 7 in new processes: fits, starts and scores have identical bytes."""
     one, two, seven = (run_child(CHILD, NUMBA_NUM_THREADS=str(n)) for n in (1, 2, 7))
-    assert len(one) == 20
+    assert len(one) == 22
     assert one == two == seven
 
 
@@ -231,8 +231,8 @@ def test_layout_of_the_data(tmp_path, layout, dtype, d):
     X = np.ascontiguousarray(make_mixture(5003, d, 3, spacing=2.0).X.astype(dtype))
     V = LAYOUTS[layout](X, tmp_path)
     np.testing.assert_array_equal(V, X)
-    for covariance_type in ("full", "diag"):
-        options = {"covariance_type": covariance_type, "random_state": 0, "max_iter": 4}
+    for covariance_type, init in (("full", "kmeans"), ("diag", "kmeans"), ("full", "auto")):
+        options = {"covariance_type": covariance_type, "init_params": init, "random_state": 0, "max_iter": 4}
         a, b = (quiet_fit(GaussianMixture(3, **options), data) for data in (X, V))
         assert state_bytes(a) == state_bytes(b)
         for name in ("score_samples", "predict_proba", "predict", "score"):

@@ -63,7 +63,7 @@ def make_case(covariance_type, dtype="f8", D=3, K=4, noise=False, n=500):
         mixture.means,
         natural(mixture.covariances, covariance_type, mixture.weights),
         covariance_type,
-        (0.1, -6.0) if noise else None,
+        (0.1, [np.full(D, -10.0), np.full(D, 10.0)]) if noise else None,
     )
     return mixture.X.astype(dtype), params
 
@@ -302,7 +302,7 @@ def test_params_of_a_fit():
 
 def test_noise_of_given_density():
     _, params = make_case("diag")
-    params = params._replace(weights=0.5 * params.weights, noise=Noise(0.5, -3.0))
+    params = params._replace(weights=0.5 * params.weights, noise=Noise(0.5, np.array([[0.0] * 3, [1.0, 1.0, 20.0]])))
     out = np.empty(1)
     densities(embed.pack(params), np.full((1, 3), 1e200), out)
-    assert_allclose(out, np.log(0.5) - 3.0)
+    assert_allclose(out, np.log(0.5 / 20))

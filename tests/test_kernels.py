@@ -88,12 +88,14 @@ def test_moments_of_another_shape_than_the_factor():
 @pytest.mark.parametrize(("N", "D", "K"), [(1, 1, 1), (257, 3, 2), (1100, 5, 3)])
 def test_scores_equal_their_twin(N, D, K, covariance):
     X, params, _ = mixture(N, D, K, covariance)
-    scores = score(ArraySource(X), params, density=True, label=True, resp=True, joint=True)
+    scores = score(ArraySource(X), params, density=True, label=True, resp=True, joint=True, top=K)
     joint = reference.joint_log_density(X, params)
     assert_allclose(scores.joint, joint, rtol=1e-12, atol=1e-12)
     assert_allclose(scores.density, reference.log_density(X, params), rtol=1e-12, atol=1e-12)
     assert_allclose(scores.resp, reference.responsibilities(X, params), rtol=1e-11, atol=1e-15)
     assert_array_equal(scores.label, joint.argmax(axis=1))
+    assert_array_equal(scores.top_resp, -np.sort(-scores.resp, axis=1))
+    assert_array_equal(np.take_along_axis(scores.resp, scores.top_index, axis=1), scores.top_resp)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

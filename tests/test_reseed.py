@@ -119,6 +119,7 @@ def test_halves_make_the_whole(covariance):
     axes = reseed.principal_axes(m_step, params)
     cut = reseed.split(params, 0, 2, axes[0])
     assert cut.weights.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(cut.weights[[0, 2]] / cut.weights[1], params.weights[0] / 2 / params.weights[1])
     np.testing.assert_allclose(cut.means[[0, 2]].mean(axis=0), params.means[0], rtol=1e-12)
     step = cut.means[2] - params.means[0]
     between = np.outer(step, step)
@@ -134,6 +135,17 @@ def test_halves_make_the_whole(covariance):
     if covariance == "tied":
         np.testing.assert_array_equal(cut.covariances, params.covariances)
     np.testing.assert_array_equal(cut.means[1], params.means[1])
+
+
+def test_another_attempt_cuts_another_component():
+    X = _three().X
+    stats = fastem.moments(X, labels=_three().labels, n_components=4)
+    m_step = _m_step(X, "full", "map")
+    params, lost = m_step(stats), reseed.find_lost(m_step, stats)
+    assert lost.components.tolist() == [3]
+    proposals = [reseed.reseed(m_step, params, lost, failed) for failed in range(4)]
+    assert len({proposal.detail for proposal in proposals[:3]}) == 3
+    assert proposals[3] is None
 
 
 # ---- dropping ----------------------------------------------------------------------------------------
@@ -170,21 +182,24 @@ def test_drop_needs_a_remedy():
 # ---- interruption ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [0, 1, 8])
+@pytest.mark.parametrize("after", [0, 1])
 def test_interrupted_while_reseeding(after):
     """Ctrl-C leaves the better of the fit before the reseed and what came of it; so does a callback's True."""
     X, start = _with_an_empty_one("full", "map")
-    at = fastem.em(X, start, regularization="map", tol=1e-6).events[0].iteration
+    whole = fastem.em(X, start, regularization="map", tol=1e-6)
+    at = whole.events[0].iteration
+    assert whole.n_iter > at + 2
 
     def ctrl_c(iteration, *_):
         if iteration == at + 1 + after:
             raise KeyboardInterrupt
 
     with pytest.raises(FitInterrupted) as caught:
-        fastem.em(X, start, regularization="map", tol=1e-9, max_iter=1000, callback=ctrl_c)
+        fastem.em(X, start, regularization="map", tol=1e-6, callback=ctrl_c)
     result = caught.value.result
-    assert len(result.history) == result.n_iter
-    assert result.history[-1] >= result.history[min(at, result.n_iter) - 1]
+    assert len(result.history) == result.n_iter >= at
+    assert result.history[:at] == whole.history[:at]
+    assert result.history[-1] >= whole.history[at - 1]
     asked = fastem.em(X, start, regularization="map", tol=1e-6, callback=lambda i, *_: i == at + 1)
     assert asked.status is Status.INTERRUPTED
     assert asked.history[-1] >= asked.history[min(at, asked.n_iter) - 1]
@@ -277,7 +292,7 @@ def test_a_finite_fit(covariance, remedy, name):
 def _sound(model, X):
     params = model.params_
     assert abs(params.weights.sum() - 1) < (1e-6 if model.means_.dtype == np.float32 else 1e-12)
-    assert all(np.isfinite(part).all() for part in params)
+    assert all(np.isfinite(part).all() for part in params[:4])
     assert np.isfinite(model.lower_bounds_).all()
     assert np.isfinite(model.score_samples(X)).all()
     fastem.covariance.factorise(params.covariances)  # or SingularCovarianceError
@@ -305,7 +320,7 @@ def _demonstrate(name, seed, covariance, remedy):
     one = fastem.Params(
         np.full(k, 1 / k),
         np.repeat(single.means, k, axis=0),
-        *(a if covariance == "tied" else np.repeat(a, k, axis=0) for a in single[2:]),
+        *(a if covariance == "tied" else np.repeat(a, k, axis=0) for a in single[2:4]),
     )
     got = _objective(X, covariance, remedy, model.params_)
     for want in (model.lower_bounds_[0], _objective(X, covariance, remedy, m_step.feasible(one))):

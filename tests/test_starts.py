@@ -17,32 +17,23 @@ def _auto(K, seed=0, **options):
     return GaussianMixture(K, init_params="auto", random_state=seed, **options)
 
 
-def _scores(data, monkeypatch, system=None):
-    """Mean adjusted Rand index and mean bound over seeds, of one system of coordinates or of all."""
+def _index(data, monkeypatch, system=None):
+    """Mean adjusted Rand index over seeds, of one system of coordinates or of all."""
     with monkeypatch.context() as patch:
         if system is not None:
             every = init.coordinates
             patch.setattr(init, "coordinates", lambda X, weight: [every(X, weight)[SYSTEMS.index(system)]])
         models = [quiet_fit(_auto(data.K, seed), data.X) for seed in SEEDS]
-    index = [adjusted_rand_score(data.labels, model.predict(data.X)) for model in models]
-    return np.mean(index), np.mean([model.lower_bound_ for model in models])
+    return np.mean([adjusted_rand_score(data.labels, model.predict(data.X)) for model in models])
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_as_good_as_the_best_coordinates(name, monkeypatch):
-    """Without knowing which they are: within .02 of the best system's adjusted Rand index.
-
-    Not so on the breast cancer data, whose classes are not what the likelihood (nor a held-out one) sees: the fit that
-    is best by likelihood starts from whitened coordinates and agrees less with the classes than k-means does.
-    """
+    """Without knowing which they are: within .02 of the best system's adjusted Rand index."""
     data = SETS[name]()
-    index, bound = _scores(data, monkeypatch)
-    single = {system: _scores(data, monkeypatch, system) for system in SYSTEMS}
-    if name == "breast cancer":
-        assert index >= 0.6
-        assert bound >= max(single["raw"][1], single["standardised"][1]) - 0.3
-    else:
-        assert index >= max(value[0] for value in single.values()) - 0.02, (index, single)
+    index = _index(data, monkeypatch)
+    single = {system: _index(data, monkeypatch, system) for system in SYSTEMS}
+    assert index >= max(single.values()) - 0.02, (index, single)
 
 
 def test_no_single_system_serves():
@@ -123,8 +114,10 @@ def test_collapse_is_judged_without_units(covariance_type, scale):
     for bad in (False, True):
         last = (narrow if bad else sound)[covariance_type]
         covariances = np.array(last if shared else [sound[covariance_type], last]) * scale**2
-        params = fastem.make_params([0.5, 0.5], [[0.0, 0.0], [1.0, 1.0]], covariances, covariance_type)
-        assert init.collapsed(params, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
+        params = fastem.make_params([0.5, 0.5], [[0.0, 0.0], [scale, scale]], covariances, covariance_type)
+        result = fastem.em(scale * np.repeat([[0.0, 0.0], [1.0, 1.0]], 50, axis=0), params, covariance=covariance_type)
+        result = result._replace(params=params)
+        assert init.collapsed(result, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
 
 
 def test_bits(two):
@@ -178,3 +171,10 @@ def test_ctrl_c_in_the_race(monkeypatch):
     with pytest.raises(fastem.FitInterrupted) as caught:
         _auto(3).fit(data.X)
     assert caught.value.result is None
+
+
+def test_a_component_of_few_rows_does_not_win():
+    """Eleven rows in thirteen columns have a flat covariance: with reg_covar alone, the likelihood would prefer it."""
+    data = SETS["wine"]()
+    for seed in SEEDS:
+        assert quiet_fit(_auto(data.K, seed), data.X).weights_.min() * len(data.X) > 14

@@ -122,7 +122,7 @@ def test_what_is_no_criterion(bad):
 
 @dataclasses.dataclass(frozen=True)
 class Broken(InverseWishart):
-    """A remedy whose M-step is wrong: it shrinks the covariances from pass to pass."""
+    """A remedy whose M-step is wrong: it shrinks the covariances."""
 
     def estimate(self, family, stats, units):
         weights, means, covariances = super().estimate(family, stats, units)
@@ -143,6 +143,21 @@ def test_decreased():
     assert result.events[-1].what == "fell"
     again = fastem.accumulate(X, result.params)
     assert again.loglik == result.loglik
+
+
+def test_decreased_in_the_estimator(monkeypatch):
+    """No last M-step: it is what made the objective fall."""
+    monkeypatch.setitem(regularize.REMEDIES, "broken", Broken())
+    X = make_mixture(300, 2, 2, spacing=3.0).X
+    start = make_start(make_mixture(300, 2, 2, spacing=3.0), "full")
+    model, error, messages = outcome(lambda: GaussianMixture(2, regularization="broken", **start, tol=0.0).fit(X))
+    assert error is None
+    assert model.status_ is Status.DECREASED
+    assert not model.converged_
+    assert any(Status.DECREASED.advice in message for message in messages)
+    m_step = regularize.bind(regularize.find("full"), Broken(), lambda: fastem.moments(X, labels=[0] * 300))
+    got = m_step.objective(model.params_, fastem.accumulate(X, model.params_))
+    assert got == pytest.approx(model.lower_bound_, rel=1e-12)
 
 
 def test_falls_under_reg_covar_are_reported_and_no_status():

@@ -553,6 +553,8 @@ def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labe
             labels,
             resp,
             resp[:0],
+            labels[:0].reshape((0, 0)),
+            resp[:0],
             tile,
         )
 

@@ -147,6 +147,30 @@ def scale(lp, n, by):
 
 
 @njit(**HELPER)
+def largest(tile, start, n, least, indices, values):
+    """The largest tile[:, b] in descending order, the first of equals first, and their indices: by insertion.
+
+    least[b] = the smallest of those kept so far, which most entries stay below.
+    """
+    last = values.shape[1] - 1
+    for b in range(n):
+        least[b] = -1.0
+        for j in range(last + 1):
+            values[start + b, j] = -1.0
+    for k in range(tile.shape[0]):
+        for b in range(n):
+            if tile[k, b] > least[b]:
+                j = last
+                while j > 0 and values[start + b, j - 1] < tile[k, b]:
+                    values[start + b, j] = values[start + b, j - 1]
+                    indices[start + b, j] = indices[start + b, j - 1]
+                    j -= 1
+                values[start + b, j] = tile[k, b]
+                indices[start + b, j] = k
+                least[b] = values[start + b, last]
+
+
+@njit(**HELPER)
 def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
     """Add a tile's rows, weighted by lp (K, B), to the statistics about the means."""
     K, D = means.shape
@@ -341,7 +365,23 @@ def weighted_sum(w, values, n):
 
 
 @njit(**HELPER)
-def score_rows(X, start, stop, lognorm, means, factor, centre, white, density, label_out, resp, joint_out, scratch):
+def score_rows(
+    X,
+    start,
+    stop,
+    lognorm,
+    means,
+    factor,
+    centre,
+    white,
+    density,
+    label_out,
+    resp,
+    joint_out,
+    top_index,
+    top_resp,
+    scratch,
+):
     """Score rows start to stop of X; scratch (numbers), the others as in the worker."""
     K, D = means.shape
     z, _, xt, buffer, _, lp, rows = carve(scratch, D, K)
@@ -356,13 +396,16 @@ def score_rows(X, start, stop, lognorm, means, factor, centre, white, density, l
             best(lp, n, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
-        if density.size > 0 or resp.size > 0:
+        if density.size > 0 or resp.size > 0 or top_resp.size > 0:
             log_sum_exp(lp, n, top, total, spread, inverse)
         for b in range(n if density.size > 0 else 0):
             density[first + b] = total[b]
-        if resp.size > 0:
+        if resp.size > 0 or top_resp.size > 0:
             scale(lp, n, inverse)
+        if resp.size > 0:
             store(lp, first, n, resp)
+        if top_resp.size > 0:
+            largest(lp, first, n, top, top_index, top_resp)
 
 
 def score_worker(
@@ -379,17 +422,34 @@ def score_worker(
     label_out,
     resp,
     joint_out,
+    top_index,
+    top_resp,
     scratch,
 ):
     """Blocks task, task + n_tasks, ... of scoring; each output that has a size is filled.
 
     density (N) OUT: log density; label_out (N) OUT: most probable component; resp (N, K) OUT;
-    joint_out (N, K) OUT: log weight + log density of each component. Other arguments as in `accumulate_worker`.
+    joint_out (N, K) OUT: log weight + log density of each component; top_index, top_resp (N, M) OUT: the largest
+    responsibilities. Other arguments as in `accumulate_worker`.
     """
     for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
         start, stop = i * block, min((i + 1) * block, X.shape[0])
         score_rows(
-            X, start, stop, lognorm, means, factor, centre, white, density, label_out, resp, joint_out, scratch[task]
+            X,
+            start,
+            stop,
+            lognorm,
+            means,
+            factor,
+            centre,
+            white,
+            density,
+            label_out,
+            resp,
+            joint_out,
+            top_index,
+            top_resp,
+            scratch[task],
         )
 
 
@@ -418,7 +478,22 @@ def accumulate_launcher(
 
 
 def score_launcher(
-    worker, n_tasks, X, lognorm, means, factor, centre, white, block, density, label_out, resp, joint_out, scratch
+    worker,
+    n_tasks,
+    X,
+    lognorm,
+    means,
+    factor,
+    centre,
+    white,
+    block,
+    density,
+    label_out,
+    resp,
+    joint_out,
+    top_index,
+    top_resp,
+    scratch,
 ):
     for task in prange(n_tasks):
         worker(
@@ -435,6 +510,8 @@ def score_launcher(
             label_out,
             resp,
             joint_out,
+            top_index,
+            top_resp,
             scratch,
         )
 
@@ -455,7 +532,8 @@ def _accumulate_types(real):
 
 
 def _score_types(real):
-    outputs = types.float64[::1], types.int64[::1], types.float64[:, ::1], types.float64[:, ::1]
+    rows, indices = types.float64[:, ::1], types.int64[:, ::1]
+    outputs = types.float64[::1], types.int64[::1], rows, rows, indices, rows
     return *_mixture(real), types.intp, *outputs, real[:, ::1]
 
 

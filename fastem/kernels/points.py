@@ -1,7 +1,9 @@
 """Kernels to be called from a user's own compiled loop, on one point or one block of rows: see `fastem.embed`.
 
-The functions for points are inlined into their callers. They loop over a runtime D: a compile-time one
-(``dims = (0,) * D``) would be another compilation for each. No kernel here allocates.
+The functions for points are inlined into their callers, so that a caller's cache on disk holds all of them. They loop
+over a runtime D: a compile-time one (``dims = (0,) * D``) would be another compilation for each. The one for a block
+is a call, but Numba links what is called into the caller and optimises it there anew (about 3 s, cached or not): a
+caller does well to be compiled with ``cache=True``. No kernel here allocates.
 """
 
 import numpy as np
