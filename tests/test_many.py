@@ -232,6 +232,10 @@ def test_one_group_does_not_stop_the_others():
     for values in (fits.score_samples(X, groups), fits.predict_proba(X, groups).sum(axis=1)):
         assert_array_equal(np.isnan(values), (groups % 2) == 1)
     assert_array_equal(fits.predict(X, groups) == -1, (groups % 2) == 1)
+    stats = fits.accumulate(X, groups)
+    for field in ("loglik", "s0", "s1", "s2"):
+        sums = getattr(stats, field).reshape(4, -1)
+        assert_array_equal(np.isnan(sums), np.broadcast_to([[False], [True]] * 2, sums.shape), err_msg=field)
     with pytest.raises(ValueError, match=r"group 1 has no mixture\. Not fitted: the group has fewer rows"):
         fits.model(1)
 

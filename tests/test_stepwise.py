@@ -108,7 +108,8 @@ def test_far_from_zero():
 def test_noise():
     X, start, _ = draw(20_000)
     X = np.random.default_rng(0).permutation(np.r_[X, np.random.default_rng(1).uniform(-30, 30, size=(5000, 2))])
-    start = start._replace(weights=0.95 * start.weights, noise=fastem.model.Noise(0.05, np.array([[-30.0] * 2, [30.0] * 2])))
+    noise = fastem.model.Noise(0.05, np.array([[-30.0] * 2, [30.0] * 2]))
+    start = start._replace(weights=0.95 * start.weights, noise=noise)
     state = stream(X, Stepwise(start), 50)
     assert abs(state.params.noise.weight - 0.2) < 0.03
     assert_allclose(state.params.weights.sum() + state.params.noise.weight, 1)

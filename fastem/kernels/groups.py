@@ -498,10 +498,16 @@ def fit_worker(
 
 
 def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
-    """The pass over groups task, task + n_tasks, ...; out (G, values) OUT, as `mixture.accumulate_worker` fills it."""
+    """The pass over groups task, task + n_tasks, ...; out (G, values) OUT, as `mixture.accumulate_worker` fills it.
+
+    NaN for a group without a mixture (lognorm NaN).
+    """
     (_, K, D), size, none = means.shape, -1, out[0, :0]
     for g in range(task, out.shape[0], n_tasks):
         start, stop = bounds[g], bounds[g + 1]
+        if np.isnan(lognorm[g, 0]):
+            fill(out[g], np.nan)
+            continue
         tile = tile_of(scratch[task], stop - start, D, K)
         if tile.size != size:
             size = tile.size
