@@ -1,15 +1,17 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
-from fastem import plot
+from fastem import embed, plot
 from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
+from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
 from fastem.outputs import write_scores
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.sources import SourceError
+from fastem.stepwise import Stepwise
 from fastem.streams import as_source
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
 from fastem.warmup import warmup
@@ -23,6 +25,7 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "ManyMixtures",
     "NotFittedError",
     "Params",
     "Result",
@@ -31,9 +34,12 @@ __all__ = [
     "SourceError",
     "Stats",
     "Status",
+    "Stepwise",
     "accumulate",
     "as_source",
     "em",
+    "embed",
+    "fit_many",
     "load",
     "load_faithful",
     "log_density",

@@ -29,7 +29,8 @@ FAST: Final = {"contract", "reassoc", "nsz", "arcp"}
 COMMON: Final[dict[str, Any]] = dict(nogil=True, error_model="numpy", fastmath=FAST)
 # Workers and launchers are cached on disk; helpers are not, and are always inlined. Else the bits would depend on
 # the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
-# caller's module, optimised differently under one symbol name, and the linker takes the first.
+# caller's module, optimised differently under one symbol name, and the linker takes the first. What users call in
+# code of their own for single points (kernels/points.py) are helpers too: their cache then holds all of it.
 CACHED: Final[dict[str, Any]] = COMMON | dict(cache=True)
 PARALLEL: Final[dict[str, Any]] = CACHED | dict(parallel=True)
 HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)

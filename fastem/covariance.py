@@ -101,7 +101,7 @@ class Covariance:
 
 def nothing(stats: Stats) -> Array:
     """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""
-    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / max(stats.n_rows, 1))
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
 
 
 def _mend(covariances: Array, s2: Array, divisor: Array, nk: Array, means: Array) -> None:
@@ -178,14 +178,17 @@ def inverse_triangular(lower: Array) -> Array:
 
 
 def from_precisions(precisions: Array) -> tuple[Array, Array]:
-    """Covariances and factor of given inverse covariances, (K|1, D|1, D|1), that are positive definite.
+    """Covariances and factor of given inverse covariances, (..., K|1, D|1, D|1), that are positive definite.
 
     A Cholesky factor L of the precision with both axes reversed, reversed back and transposed, is lower
     triangular with factor' factor = precision.
     """
     if precisions.shape[-2] == 1:
         return 1.0 / precisions, np.sqrt(precisions)
-    factor = np.array([lapack.dpotrf(p[::-1, ::-1], lower=1, clean=1)[0][::-1, ::-1].T for p in precisions])
+    factor = np.empty_like(precisions)
+    for index in np.ndindex(factor.shape[:-2]):
+        lower, _ = lapack.dpotrf(precisions[index][::-1, ::-1], lower=1, clean=1)
+        factor[index] = lower[::-1, ::-1].T
     roots = inverse_triangular(factor)
     return roots @ roots.swapaxes(-1, -2), factor
 

@@ -198,7 +198,7 @@ def better(best: Result, trial: Result | None, final: bool) -> Result:
 
 
 def em(
-    X: ArrayLike,
+    X: Any,
     params: Params,
     *,
     covariance: str = "full",
@@ -292,7 +292,7 @@ def overall(source: Source, shape: tuple[int, ...]) -> Stats:
     return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
 
 
-def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = None) -> Stats:
+def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -> Stats:
     """The E-step fused with the sums that the M-step needs, in one pass over the rows.
 
     With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
@@ -345,7 +345,7 @@ def accumulate(X: ArrayLike, params: Params, sample_weight: ArrayLike | None = N
 
 
 def moments(
-    X: ArrayLike,
+    X: Any,
     *,
     resp: ArrayLike | None = None,
     labels: ArrayLike | None = None,

@@ -62,7 +62,7 @@ def slice_blocks(K: int, D: int, n_values: int) -> int:
     return 1 << max(1, int(math.log2(most)))
 
 
-class _Layout:
+class Layout:
     """A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""
 
     def __init__(self, params: Params, dtype: Any, distances: bool = False, white: bool = False) -> None:
@@ -151,7 +151,7 @@ class Sums:
     """
 
     accumulator: Accumulator
-    layout: _Layout
+    layout: Layout
     n_rows: int
     blocks: Array
     slices: Array | None = None
@@ -211,19 +211,20 @@ class Accumulator:
         self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
         K, D = params.means.shape
         self.block_rows = block_rows(K, D)
-        self.slice_rows = self.block_rows * slice_blocks(K, D, self._n_values(False))
-        self._layouts: dict[np.dtype[Any], _Layout] = {}
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False))
+        self._layouts: dict[np.dtype[Any], Layout] = {}
 
-    def layout(self, dtype: np.dtype[Any]) -> _Layout:
+    def layout(self, dtype: np.dtype[Any]) -> Layout:
         """The mixture, for rows of a dtype."""
         if dtype not in self._layouts:
             single = dtype == np.float32 and self.mode == SOFT and may_use_float32(self.params)
             white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
             white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
-            self._layouts[dtype] = _Layout(self.params, np.float32 if single else np.float64, self.distances, white)
+            self._layouts[dtype] = Layout(self.params, np.float32 if single else np.float64, self.distances, white)
         return self._layouts[dtype]
 
-    def _n_values(self, white: bool) -> int:
+    def n_values(self, white: bool) -> int:
+        """Numbers that a block's statistics take in the kernel."""
         K, D = self.params.means.shape
         K += self.params.noise is not None
         rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
@@ -237,7 +238,7 @@ class Accumulator:
         """The same as a part of a sum; but for the last, blocks are multiples of `block_rows` rows."""
         layout, rows = self.layout(block.X.dtype), slice(block.start, block.start + len(block.X))
         n_blocks = -(-len(block.X) // self.block_rows)
-        out = np.empty((n_blocks, self._n_values(layout.white.size > 0)))
+        out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
         kernel.accumulate(
             n_blocks,
             block.X,
@@ -253,19 +254,16 @@ class Accumulator:
         )
         return Sums(self, layout, len(block.X), out)
 
-    def stats(self, layout: _Layout, total: Array, n_rows: int) -> Stats:
-        """The statistics that the kernel's sums of all rows are."""
+    def stats(self, layout: Layout, total: Array, n_rows: int) -> Stats:
+        """The statistics that a pass under `layout` has summed up in `total` (n_values)."""
         K, D = layout.K, layout.D
         begin = kernel.N_SCALARS
         scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)
         if layout.white.size > 0:
             s1, s2 = _unwhitened(layout, s0, sums)
         else:
-            s1, s2 = _unpacked(sums.reshape(K, -1, ROWS)[: len(layout.origin)], self.form, D)
-            if self.shape[-1] == 1 and self.form == DIAG:
-                s2 = s2.sum(axis=-1, keepdims=True)
-            if self.shape[0] == 1:
-                s2 = s2.sum(axis=0, keepdims=True)
+            s1, s2 = unpacked(sums.reshape(K, -1, ROWS)[: len(layout.origin)], self.form, D)
+            s2 = reduced(s2, self.shape)
         if self.mode in (LABELS, RESP):
             scalars[:] = np.nan
         if self.mode == HARD:
@@ -275,7 +273,7 @@ class Accumulator:
         return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise)
 
 
-def _unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
+def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
     """s1 (K, D) and s2 (K, D|1, D) of the kernel's moments (K, rows, 4); s2 is (0, 0, 0) if there is none."""
     K, P = len(sums), ROWS * moments_rows(FIRST, D)
     if form == FIRST:
@@ -301,11 +299,18 @@ def _below(D: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.tril_indices(D, -1)
 
 
-def _unwhitened(layout: _Layout, s0: Array, sums: Array) -> tuple[Array, Array]:
+def reduced(s2: Array, shape: tuple[int, ...]) -> Array:
+    """Second moments (..., K, D|1, D) in the shape of the covariances that they are for."""
+    if shape[-1] == 1:
+        s2 = s2.sum(axis=-1, keepdims=True)
+    return s2.sum(axis=-3, keepdims=True) if shape[-3] == 1 else s2
+
+
+def _unwhitened(layout: Layout, s0: Array, sums: Array) -> tuple[Array, Array]:
     """s1 and s2 about the means, of first moments about the whitened means and second moments about the centre."""
     n_rows = layout.K * moments_rows(FIRST, layout.D)
-    first, _ = _unpacked(sums[:n_rows].reshape(layout.K, -1, ROWS), FIRST, layout.D)
-    _, second = _unpacked(sums[None, n_rows:], FULL, layout.D)
+    first, _ = unpacked(sums[:n_rows].reshape(layout.K, -1, ROWS), FIRST, layout.D)
+    _, second = unpacked(sums[None, n_rows:], FULL, layout.D)
     means = layout.means.astype(np.float64)
     shape = second.shape
     moved = first + s0[:, None] * means  # sums about the centre
@@ -369,7 +374,7 @@ class Scorer:
         if distances:
             params = params._replace(noise=None)
         white = not distances and may_whiten(params, WHITEN_LIMIT[0])
-        self.layout, self.scores = _Layout(params, np.float64, distances, white), scores
+        self.layout, self.scores = Layout(params, np.float64, distances, white), scores
         self.block_rows = block_rows(self.layout.K, self.layout.D)
         self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
 

@@ -24,6 +24,7 @@ from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
 from fastem.sources import Source
+from fastem.stepwise import Stepwise
 from fastem.streams import find_source
 
 DID_NOT_CONVERGE = (
@@ -278,6 +279,46 @@ class GaussianMixture(Estimator):
         """`fit`, then the most probable component of each row, (N,) int64."""
         return self._scores(self._fit(X, sample_weight), label=True).label
 
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
+
+        The first call of all fits its block, for a start; after `fit` or `from_parameters` that is the start (its rows
+        do not count as seen). `n_iter_` is the number of steps, `lower_bound_` the running mean log-likelihood,
+        `status_` None: a stream does not converge. The state is in a pickle, not in `fastem.save`.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what else `fit` takes; the first time at least n_components rows
+        y : ignored
+        sample_weight : (N,) array-like, non-negative
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for data that cannot be used, a `regularization` other than reg_covar, or a component that collapses. The
+            estimator is then as it was before this block
+        """
+        if self.regularization is not None:
+            raise ValueError(f"partial_fit works with reg_covar alone; got regularization={self.regularization!r}")
+        if not hasattr(self, "weights_"):
+            self._fit(X, sample_weight)
+        source = self._source(X, sample_weight)
+        state = getattr(self, "_stepwise", None)
+        if state is None:
+            state = Stepwise(self.params_, self._family().name, self.reg_covar)
+        with threads(validate.check_n_threads(self.n_threads)):
+            state = state.partial_fit(source)
+        validate.check_representable(state.params, self.means_.dtype)
+        self._store(state.params, self.means_.dtype)
+        bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
+        self._record(None, state.mean_loglik, bounds, state.n_steps)
+        self._stepwise = state
+        return self
+
     def _fit(
         self,
         X: Any,
@@ -307,7 +348,8 @@ class GaussianMixture(Estimator):
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
         self._adopt(params, results, kept, source.dtype)
-        self.__dict__.pop("feature_names_in_", None)
+        for name in ("feature_names_in_", "_stepwise"):
+            self.__dict__.pop(name, None)
         if source.columns is not None:
             self.feature_names_in_ = source.columns
         if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):

@@ -42,6 +42,7 @@ class Status(Enum):
         "The objective fell by more than rounding explains, and the parameters before that are kept: centre and scale "
         "the data, and look for columns that nearly depend on others."
     )
+    TOO_FEW_ROWS = "Not fitted: the group has fewer rows of positive weight than components; its parameters are NaN."
     INTERRUPTED = "Interrupted, by the callback or Ctrl-C: the parameters are the best of the complete iterations."
 
     @property
@@ -145,6 +146,19 @@ class Stats:
 
     def __radd__(self, other: object) -> Stats:
         return self if other == 0 else NotImplemented  # sum() starts from 0
+
+    def scaled(self, by: float) -> Stats:
+        """The statistics of the same rows with weights that are `by` times as large."""
+        return replace(
+            self,
+            loglik=by * self.loglik,
+            class_loglik=by * self.class_loglik,
+            entropy=by * self.entropy,
+            s0=by * self.s0,
+            s1=by * self.s1,
+            s2=by * self.s2,
+            noise=self.noise and self.noise._replace(weight=by * self.noise.weight),
+        )
 
     def shifted(self, origin: Array) -> Stats:
         """The same statistics about another `origin`, (K, D)."""

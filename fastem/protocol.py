@@ -49,13 +49,17 @@ class Estimator:
         if hasattr(self, "_metadata_request"):
             return self._metadata_request
         request = MetadataRequest(owner=self)
-        for method in ("fit", "score"):
+        for method in ("fit", "partial_fit", "score"):
             getattr(request, method).add_request(param="sample_weight", alias=None)
         return request
 
     def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Whether `fit` asks scikit-learn's metadata routing for sample_weight."""
         return self._request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
+        return self._request("partial_fit", sample_weight)
 
     def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Whether `score` asks scikit-learn's metadata routing for sample_weight."""

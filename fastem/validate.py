@@ -164,21 +164,25 @@ def _numbers(name: str, value: Any) -> Array:
 
 def check_extent(source: Source, n_components: int) -> None:
     """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
-    found = extent(source)
     if source.n_rows < 2:
         raise ValueError(
             f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
         )
-    if found.n_present < n_components:
+    n_present = check_spread(source)
+    if n_present < n_components:
         raise ValueError(
-            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {found.n_present}"
+            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {n_present}"
         )
+
+
+def check_spread(source: Source) -> int:
+    """Refuse values whose weighted sum of squares would overflow; returns the number of rows of positive weight."""
     for axis in (None, 0):
-        found = found if axis is None else extent(source, axis)
+        found = extent(source, axis)
         with np.errstate(over="ignore"):
             width = np.max(found.high - found.low)
             if np.isfinite(4 * source.sum_w * source.n_features * width * width):
-                return
+                return found.n_present
     raise ValueError(
         f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
         "Scale the data."
@@ -503,9 +507,9 @@ def _two(means: ArrayLike) -> tuple[int, int]:
     return (shape[0], shape[1]) if len(shape) == 2 and 0 not in shape else (1, 1)
 
 
-def check_weights(weights: ArrayLike, K: int, noise: float = 0.0) -> Array:
-    """Mixture weights as (K,) float64; with that of noise they sum to 1."""
-    array = _array("weights", weights, (K,))
+def check_weights(weights: ArrayLike, K: int, noise: float = 0.0, leading: tuple[int, ...] = ()) -> Array:
+    """Mixture weights as (*leading, K) float64; with that of noise they sum to 1."""
+    array = _array("weights", weights, (*leading, K))
     _check_mixing(array, noise, 1e-6)
     return array
 
@@ -517,19 +521,23 @@ def _check_mixing(array: Array, noise: float, tolerance: float) -> None:
             "The parameter 'weights' should be in the range [0, 1], but got "
             f"max value {array.min():.5f}, min value {array.max():.5f}"
         )
-    if abs(1.0 - array.sum() - noise) > tolerance:
-        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
+    sums = array.sum(axis=-1).ravel()
+    if (off := np.abs(1.0 - sums - noise) > tolerance).any():
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {sums[off][0]:.5f}")
 
 
-def check_means(means: ArrayLike, K: int, D: int) -> Array:
-    """Means as (K, D) float64."""
-    return _array("means", means, (K, D))
+def check_means(means: ArrayLike, K: int, D: int, leading: tuple[int, ...] = ()) -> Array:
+    """Means as (*leading, K, D) float64."""
+    return _array("means", means, (*leading, K, D))
 
 
-def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: int) -> Array:
+def check_matrices(
+    kind: str, matrices: ArrayLike, covariance: str, K: int, D: int, leading: tuple[int, ...] = ()
+) -> Array:
     """Covariances or precisions in scikit-learn's shape -> canonical shape, symmetric positive definite."""
     family = COVARIANCES[covariance]
-    array = _array(f"{covariance} {kind}", matrices, family.natural_shape(K, D)).reshape(family.shape(K, D))
+    array = _array(f"{covariance} {kind}", matrices, (*leading, *family.natural_shape(K, D)))
+    array = array.reshape(*leading, *family.shape(K, D))
     try:
         factorise(array)
         if family.matrices:
@@ -543,9 +551,11 @@ def check_matrices(kind: str, matrices: ArrayLike, covariance: str, K: int, D: i
     return array
 
 
-def check_precisions(precisions: ArrayLike, covariance: str, K: int, D: int) -> tuple[Array, Array]:
+def check_precisions(
+    precisions: ArrayLike, covariance: str, K: int, D: int, leading: tuple[int, ...] = ()
+) -> tuple[Array, Array]:
     """Precisions in scikit-learn's shape -> covariances and factor."""
-    return from_precisions(check_matrices("precision", precisions, covariance, K, D))
+    return from_precisions(check_matrices("precision", precisions, covariance, K, D, leading))
 
 
 def make_params(

@@ -4,6 +4,7 @@ Each checks its result first. extra_info holds ns per point and component, and G
 k-means, exp and log, which have none of their own there, see the test).
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numba import njit, set_num_threads
 from test_kernels import Tile
 
 import fastem
-from fastem import _jit, reference
+from fastem import _jit, embed, reference
 from fastem.em import at, evaluate, score
 from fastem.estep import HARD, Accumulator
 from fastem.kernels import micro
@@ -148,6 +149,83 @@ def test_hard_pass(benchmark, shape, moments):
     if moments == "full":
         np.testing.assert_allclose(stats.s2, want.s2 * case.times, 1e-9, 1e-9 * N)
     measure(benchmark, run, len(case.X), K, 3 * D)
+
+
+# The kernels that users call per point, from one thread; a "component" of a call is one of the mixture's.
+
+
+@njit
+def each_density(mixture, X, resp, sums, scratch):
+    total = 0.0
+    for i in range(len(X)):
+        total += embed.log_density(mixture, X[i])
+    return total
+
+
+@njit
+def each_responsibilities(mixture, X, resp, sums, scratch):
+    total = 0.0
+    for i in range(len(X)):
+        total += embed.responsibilities(mixture, X[i], resp)
+    return total
+
+
+@njit
+def each_accumulated(mixture, X, resp, sums, scratch):
+    total = 0.0
+    for i in range(len(X)):
+        total += embed.accumulate_point(mixture, X[i], 1.0, sums, scratch)
+    return total
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("shape", SHAPES, ids=ids)
+@pytest.mark.parametrize("kernel_of_points", [each_density, each_responsibilities, each_accumulated])
+def test_embedded(benchmark, kernel_of_points, shape, covariance, dtype):
+    _, D, K = shape
+    case = make_case((2000, D, K), covariance, dtype)
+    mixture = embed.pack(case.params, dtype)
+    sums, scratch = embed.buffers(mixture, 1)
+    args = mixture, case.X, np.empty(K, dtype), sums[0], scratch[0]
+    want = reference.accumulate(case.rows.astype("f8"), case.params, np.ones(DISTINCT))
+    np.testing.assert_allclose(kernel_of_points(*args) / case.times, want.loglik, case.tolerance)
+    flops = FLOPS_E[covariance](D) + (FLOPS_M[covariance](D) if kernel_of_points is each_accumulated else 0)
+    measure(benchmark, lambda: kernel_of_points(*args), len(case.X), K, flops)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES, ids=ids)
+def test_embedded_block(benchmark, shape, dtype):
+    _, D, K = shape
+    case = make_case((2000, D, K), "full", dtype)
+    mixture = embed.pack(case.params, dtype)
+    sums, scratch = embed.buffers(mixture, 1)
+    args = mixture, case.X, np.empty(0), sums[0], scratch[0]
+    embed.accumulate_block(*args)
+    got = embed.to_stats(case.params, mixture, sums[0], len(case.X))
+    want = reference.accumulate(case.rows.astype("f8"), case.params, np.ones(DISTINCT))
+    np.testing.assert_allclose(got.loglik / case.times, want.loglik, case.tolerance)
+    measure(benchmark, lambda: embed.accumulate_block(*args), len(case.X), K, FLOPS_E["full"](D) + FLOPS_M["full"](D))
+
+
+@pytest.mark.parametrize("n_components", [2, 5])
+def test_many_fits(benchmark, n_components):
+    """1,000 groups of 200 x 2, ten passes each; time per row and component of a pass, starts and all included."""
+    K, G, n = n_components, 1000, 200
+    case = make_case((G * n, 2, K))
+    precisions = np.linalg.inv(case.params.covariances)
+    start = dict(weights_init=case.params.weights, means_init=case.params.means, precisions_init=precisions)
+    options = dict(sizes=np.full(G, n), n_components=K, tol=0.0, max_iter=10, **start)
+
+    def run():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fastem.ConvergenceWarning)
+            return fastem.fit_many(case.X, **options)
+
+    want = fastem.em(case.X[:n], case.params, reg_covar=1e-6, tol=0.0, max_iter=10)
+    np.testing.assert_allclose(run().lower_bound[0], want.history[-1], 1e-10)
+    measure(benchmark, run, 10 * len(case.X), K, FLOPS_E["full"](2) + FLOPS_M["full"](2))
 
 
 # The micro-kernels, many times on one tile in the first-level cache.

@@ -44,3 +44,18 @@ def test_rewrite_section(tmp_path):
         assert readme.read_text() == "before\n<!-- faults:start -->\nnew\n<!-- faults:end -->\nafter\n"
     with pytest.raises(SystemExit, match="performance:start"):
         _common.rewrite_section("performance", "new", readme)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "found"),
+    [
+        ("embedding", ["--quick"], ["seconds_per_call", "accepted", "means_moved"]),
+        ("many_fits", ["--quick", "--rounds=1"], ["the same start", "k-means, each its own"]),
+    ],
+)
+def test_examples(name, options, found, tmp_path):
+    command = [sys.executable, SCRIPTS / f"{name}.py", *options, "--output", tmp_path]
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(found) <= set(json.loads((tmp_path / f"{name}.json").read_text()))
+    assert (tmp_path / f"{name}.md").read_text().rstrip() in done.stdout

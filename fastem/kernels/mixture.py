@@ -196,27 +196,32 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 def add_hard(xt, label, w, means, form, n, z, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
     D = means.shape[1]
-    blocks = rows_of_moments(FIRST, D)
     fill(z, 0.0)  # features beyond D
     for b in range(n):
         k = np.intp(label[b])
         s0[k] += w[b]
         for d in range(D):
             z[d] = xt[d, b] - means[k, d]
-        row = 0
-        for i in range(blocks):
-            add_row(sums[k, row], w[b], z, i)
+        add_point(z, w[b], form, D, sums[k])
+
+
+@njit(**HELPER)
+def add_point(z, w, form, D, sums):
+    """Add a point of weight w at z (P) from the mean, zeros beyond D, to a component's moments (rows, 4)."""
+    row = 0
+    for i in range(rows_of_moments(FIRST, D)):
+        add_row(sums[row], w, z, i)
+        row += 1
+        if form == DIAG:
+            for c in range(ROWS):
+                sums[row, c] += w * z[ROWS * i + c] * z[ROWS * i + c]
             row += 1
-            if form == DIAG:
-                for c in range(ROWS):
-                    sums[k, row, c] += w[b] * z[ROWS * i + c] * z[ROWS * i + c]
-                row += 1
-            elif form == FULL:
-                for j in range(i + 1):  # the block on the diagonal comes first
-                    other = i if j == 0 else j - 1
-                    for r in range(ROWS):
-                        add_row(sums[k, row], w[b] * z[ROWS * i + r], z, other)
-                        row += 1
+        elif form == FULL:
+            for j in range(i + 1):  # the block on the diagonal comes first
+                other = i if j == 0 else j - 1
+                for r in range(ROWS):
+                    add_row(sums[row], w * z[ROWS * i + r], z, other)
+                    row += 1
 
 
 @njit(**HELPER)
@@ -248,6 +253,59 @@ def carve(scratch, D, K):
     return z, mass, xt, buffer, zr, rest[2 * P + ROWS : 2 * P + ROWS + K], rest[2 * P + ROWS + K :]
 
 
+@njit(**HELPER)
+def accumulate_rows(
+    X, start, stop, weight, labels, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
+):
+    """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker."""
+    K, D = means.shape
+    z, mass, xt, buffer, zr, lp, rows = carve(scratch, D, K)
+    w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
+    together = white.size > 0
+    own = FIRST if together else form
+    n_rows = rows_of_moments(own, D)
+    fill(w, 1.0)
+    s0 = out[N_SCALARS : N_SCALARS + K]
+    moments = out[N_SCALARS + K :].reshape((-1, ROWS))
+    sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
+    for first in range(start, stop, xt.shape[1]):
+        n = min(xt.shape[1], stop - first)
+        fetch(X, first, n, centre, white, z, buffer, xt)
+        if weight.size > 0:
+            for b in range(n):
+                w[b] = weight[first + b]
+        fill(w[n:], 0.0)
+        if mode in (SOFT, HARD):
+            joint(xt, lognorm, means, factor, n, z, lp)
+        if mode == SOFT:
+            log_sum_exp(lp, n, top, total, spread, label)
+            for b in range(n):
+                label[b] *= w[b]
+            fill(label[n:], 0.0)
+            scale(lp, xt.shape[1], label)
+            out[0] += weighted_sum(w, total, n)
+            out[1] += weighted_sum(w, top, n)
+            out[2] += weighted_sum(w, spread, n)
+        elif mode == HARD:
+            best(lp, n, top, label)
+            out[1] += weighted_sum(w, top, n)
+        elif mode == LABELS:
+            for b in range(n):
+                label[b] = labels[first + b]
+        else:
+            for b in range(xt.shape[1]):
+                for k in range(K):
+                    lp[k, b] = w[b] * resp[first + b, k] if b < n else 0.0
+        if mode in (SOFT, RESP):
+            add_soft(xt, lp, means, own, n, buffer, zr, mass, s0, sums)
+            if together:
+                zero = z.reshape(z.size)[:D]
+                fill(zero, 0.0)
+                moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
+        else:
+            add_hard(xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
+
+
 def accumulate_worker(
     task,
     n_tasks,
@@ -275,55 +333,26 @@ def accumulate_worker(
     are K times those of `form`, of which with `white` there are K of FIRST and one of FULL, of all rows;
     scratch (n_tasks, `scratch_size`): finite, and zero in the rows of features beyond D.
     """
-    K, D = means.shape
-    z, mass, xt, buffer, zr, lp, rows = carve(scratch[task], D, K)
-    w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
-    together = white.size > 0
-    own = FIRST if together else form
-    n_rows = rows_of_moments(own, D)
     for i in range(task, out.shape[0], n_tasks):
+        start, stop = i * block, min((i + 1) * block, X.shape[0])
         fill(out[i], 0.0)
-        fill(w, 1.0)
-        s0 = out[i, N_SCALARS : N_SCALARS + K]
-        moments = out[i, N_SCALARS + K :].reshape((-1, ROWS))
-        sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
-        stop = min((i + 1) * block, X.shape[0])
-        for start in range(i * block, stop, xt.shape[1]):
-            n = min(xt.shape[1], stop - start)
-            fetch(X, start, n, centre, white, z, buffer, xt)
-            if weight.size > 0:
-                for b in range(n):
-                    w[b] = weight[start + b]
-            fill(w[n:], 0.0)
-            if mode in (SOFT, HARD):
-                joint(xt, lognorm, means, factor, n, z, lp)
-            if mode == SOFT:
-                log_sum_exp(lp, n, top, total, spread, label)
-                for b in range(n):
-                    label[b] *= w[b]
-                fill(label[n:], 0.0)
-                scale(lp, xt.shape[1], label)
-                out[i, 0] += weighted_sum(w, total, n)
-                out[i, 1] += weighted_sum(w, top, n)
-                out[i, 2] += weighted_sum(w, spread, n)
-            elif mode == HARD:
-                best(lp, n, top, label)
-                out[i, 1] += weighted_sum(w, top, n)
-            elif mode == LABELS:
-                for b in range(n):
-                    label[b] = labels[start + b]
-            else:
-                for b in range(xt.shape[1]):
-                    for k in range(K):
-                        lp[k, b] = w[b] * resp[start + b, k] if b < n else 0.0
-            if mode in (SOFT, RESP):
-                add_soft(xt, lp, means, own, n, buffer, zr, mass, s0, sums)
-                if together:
-                    zero = z.reshape(z.size)[:D]
-                    fill(zero, 0.0)
-                    moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
-            else:
-                add_hard(xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
+        accumulate_rows(
+            X,
+            start,
+            stop,
+            weight,
+            labels,
+            resp,
+            lognorm,
+            means,
+            factor,
+            centre,
+            white,
+            mode,
+            form,
+            out[i],
+            scratch[task],
+        )
 
 
 @njit(**HELPER)
@@ -333,6 +362,50 @@ def weighted_sum(w, values, n):
     for b in range(n):
         total += w[b] * values[b] if w[b] > 0.0 else 0.0
     return total
+
+
+@njit(**HELPER)
+def score_rows(
+    X,
+    start,
+    stop,
+    lognorm,
+    means,
+    factor,
+    centre,
+    white,
+    density,
+    label_out,
+    resp,
+    joint_out,
+    top_index,
+    top_resp,
+    scratch,
+):
+    """Score rows start to stop of X; scratch (numbers), the others as in the worker."""
+    K, D = means.shape
+    z, _, xt, buffer, _, lp, rows = carve(scratch, D, K)
+    inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
+    for first in range(start, stop, xt.shape[1]):
+        n = min(xt.shape[1], stop - first)
+        fetch(X, first, n, centre, white, z, buffer, xt)
+        joint(xt, lognorm, means, factor, n, z, lp)
+        if joint_out.size > 0:
+            store(lp, first, n, joint_out)
+        if label_out.size > 0:
+            best(lp, n, top, label)
+            for b in range(n):
+                label_out[first + b] = np.intp(label[b])
+        if density.size > 0 or resp.size > 0 or top_resp.size > 0:
+            log_sum_exp(lp, n, top, total, spread, inverse)
+        for b in range(n if density.size > 0 else 0):
+            density[first + b] = total[b]
+        if resp.size > 0 or top_resp.size > 0:
+            scale(lp, n, inverse)
+        if resp.size > 0:
+            store(lp, first, n, resp)
+        if top_resp.size > 0:
+            largest(lp, first, n, top, top_index, top_resp)
 
 
 def score_worker(
@@ -359,31 +432,25 @@ def score_worker(
     joint_out (N, K) OUT: log weight + log density of each component; top_index, top_resp (N, M) OUT: the largest
     responsibilities. Other arguments as in `accumulate_worker`.
     """
-    K, D = means.shape
-    z, _, xt, buffer, _, lp, rows = carve(scratch[task], D, K)
-    inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
-        stop = min((i + 1) * block, X.shape[0])
-        for start in range(i * block, stop, xt.shape[1]):
-            n = min(xt.shape[1], stop - start)
-            fetch(X, start, n, centre, white, z, buffer, xt)
-            joint(xt, lognorm, means, factor, n, z, lp)
-            if joint_out.size > 0:
-                store(lp, start, n, joint_out)
-            if label_out.size > 0:
-                best(lp, n, top, label)
-                for b in range(n):
-                    label_out[start + b] = np.intp(label[b])
-            if density.size > 0 or resp.size > 0 or top_resp.size > 0:
-                log_sum_exp(lp, n, top, total, spread, inverse)
-            for b in range(n if density.size > 0 else 0):
-                density[start + b] = total[b]
-            if resp.size > 0 or top_resp.size > 0:
-                scale(lp, n, inverse)
-            if resp.size > 0:
-                store(lp, start, n, resp)
-            if top_resp.size > 0:
-                largest(lp, start, n, top, top_index, top_resp)
+        start, stop = i * block, min((i + 1) * block, X.shape[0])
+        score_rows(
+            X,
+            start,
+            stop,
+            lognorm,
+            means,
+            factor,
+            centre,
+            white,
+            density,
+            label_out,
+            resp,
+            joint_out,
+            top_index,
+            top_resp,
+            scratch[task],
+        )
 
 
 def accumulate_launcher(
@@ -449,18 +516,18 @@ def score_launcher(
         )
 
 
-def _in(dtype, ndim, layout="C"):
+def read_only(dtype, ndim, layout="C"):
     """The type of an input array; writable and aligned arrays convert to it, so it is the only one compiled."""
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
 def _mixture(real):
     """log_norm, means, factor, centre, white"""
-    return _in(real, 1), _in(real, 2), _in(real, 3), _in(real, 1), _in(real, 2)
+    return read_only(real, 1), read_only(real, 2), read_only(real, 3), read_only(real, 1), read_only(real, 2)
 
 
 def _accumulate_types(real):
-    given = _in(types.float64, 1, "A"), _in(types.int64, 1, "A"), _in(types.float64, 2, "A")
+    given = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A"), read_only(types.float64, 2, "A")
     return *given, *_mixture(real), types.intp, types.intp, types.intp, types.float64[:, ::1], real[:, ::1]
 
 

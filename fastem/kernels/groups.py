@@ -1,0 +1,650 @@
+"""A mixture per group of rows: whole fits, statistics and scores of many small groups, one group at a time.
+
+A group's rows and its mixture stay in the caches from the first pass to the last, and nothing leaves the kernel
+before the fit has ended. The passes are those of `mixture`; the M-step is that of `Covariance.estimate` and
+`factorise`, for one mixture, and k-means that of `fastem.init`: the tests hold each to the other.
+
+Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The tile is as wide as the group's own rows ask
+for, so that its bits do not depend on the other groups.
+"""
+
+import numpy as np
+from numba import njit, prange, types
+
+from fastem._jit import HELPER, Kernel
+from fastem.kernels.lanes import STEP
+from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
+from fastem.kernels.mixture import (
+    HARD,
+    N_ROWS,
+    N_SCALARS,
+    SOFT,
+    accumulate_rows,
+    fill,
+    read_only,
+    rows_of_moments,
+    score_rows,
+)
+
+CONVERGED, MAX_ITER, DEGENERATE, TOO_FEW_ROWS = range(4)  # how the fit of a group ended
+WEIGHTS, MEANS, PRECISIONS = 1, 2, 4  # parts of the start that are given, added up
+LLOYD, ASSIGN, EM = range(3)  # what a pass is for
+MAX_LLOYD, LLOYD_TOL = 300, 1e-4
+EPS = float(np.finfo(np.float64).eps)
+POINTS = STEP // 8  # a tile is a multiple of it
+
+
+@njit(**HELPER)
+def tile_of(scratch, n_rows, D, K):
+    """The part of a task's scratch memory (numbers) that a group of n_rows uses: tiles that its rows fill evenly."""
+    P = rows_of_moments(FIRST, D) * ROWS
+    head, lines = P * POINTS + (K + POINTS - 1) // POINTS * POINTS, 2 * P + ROWS + K + N_ROWS
+    most = (scratch.size - head) // lines
+    n_tiles = max(1, (n_rows + most - 1) // most)
+    width = (max(1, (n_rows + n_tiles - 1) // n_tiles) + POINTS - 1) // POINTS * POINTS
+    return scratch[: head + lines * min(width, most)]
+
+
+def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
+    """Numbers in a task's state memory, which `carve_state` cuts up; whole cache lines, and one to part tasks."""
+    F, R, C = shape
+    out = N_SCALARS + K + ROWS * K * moments_rows(FULL if R > 1 else DIAG, D)
+    return -(-(out + 3 * K + 1 + 2 * K * D + 2 * F * R * C + 2 * F * C) // 8) * 8 + 8
+
+
+@njit(**HELPER)
+def cut(memory, n):
+    """The first n numbers, and the others."""
+    return memory[:n], memory[n:]
+
+
+@njit(**HELPER)
+def carve_state(state, K, D, F, R, C):
+    """A task's state memory as its arrays.
+
+    out: what a pass fills; lognorm (K); mass (K); variances (2, F, C); one (1, 1, 1); centres (K, D); and a proposal:
+    weights (K), means (K, D), covariances and factor (F, R, C).
+    """
+    out, rest = cut(state, N_SCALARS + K + ROWS * K * rows_of_moments(FULL if R > 1 else DIAG, D))
+    lognorm, rest = cut(rest, K)
+    mass, rest = cut(rest, K)
+    variances, rest = cut(rest, 2 * F * C)
+    one, rest = cut(rest, 1)
+    centres, rest = cut(rest, K * D)
+    weights, rest = cut(rest, K)
+    means, rest = cut(rest, K * D)
+    covariances, rest = cut(rest, F * R * C)
+    factor = rest[: F * R * C]
+    proposal = weights, means.reshape((K, D)), covariances.reshape((F, R, C)), factor.reshape((F, R, C))
+    return out, lognorm, mass, variances.reshape((2, F, C)), one.reshape((1, 1, 1)), centres.reshape((K, D)), proposal
+
+
+@njit(**HELPER)
+def moments_of(out, K, form, D):
+    """s0 (K) and sums (K, rows, 4) of what a pass has filled."""
+    n_rows = rows_of_moments(form, D)
+    s0, sums = cut(out[N_SCALARS:], K)
+    return s0, sums[: K * n_rows * ROWS].reshape((K, n_rows, ROWS))
+
+
+@njit(**HELPER)
+def take(source, target):
+    """Copy an array into another one of its shape."""
+    a, b = source.reshape(source.size), target.reshape(target.size)
+    for i in range(a.size):
+        b[i] = a[i]
+
+
+# --- k-means --------------------------------------------------------------------------------------------------------
+
+
+@njit(**HELPER)
+def row_weight(weight, r):
+    return weight[r] if weight.size > 0 else 1.0
+
+
+@njit(**HELPER)
+def distance(X, r, centre):
+    """The squared distance of row r to a centre (D)."""
+    total = 0.0
+    for d in range(centre.size):
+        step = X[r, d] - centre[d]
+        total += step * step
+    return total
+
+
+@njit(**HELPER)
+def place(X, r, centre):
+    for d in range(centre.size):
+        centre[d] = X[r, d]
+
+
+@njit(**HELPER)
+def draw(weight, nearest, start, stop, u):
+    """A row with probability proportional to weight * nearest, by the inverse of its cumulated sum at u in [0, 1)."""
+    total = 0.0
+    for r in range(start, stop):
+        total += row_weight(weight, r) * nearest[r]
+    target, cumulated, chosen = u * total, 0.0, start
+    for r in range(start, stop):
+        mass = row_weight(weight, r) * (nearest[r] if total > 0.0 else 1.0)
+        if mass > 0.0:
+            chosen = r
+        cumulated += mass
+        if cumulated > target:
+            break
+    return chosen
+
+
+@njit(**HELPER)
+def seeds(X, weight, start, stop, uniforms, nearest, centres):
+    """Greedy k-means++, as `fastem.init.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
+    K, used = centres.shape[0], 1
+    n_candidates = (uniforms.size - 1) // max(1, K - 1)
+    fill(nearest[start:stop], 1.0)
+    chosen = draw(weight, nearest, start, stop, uniforms[0])
+    fill(nearest[start:stop], np.inf)
+    for k in range(K):
+        if k > 0:
+            least = np.inf
+            for _ in range(n_candidates):
+                candidate = draw(weight, nearest, start, stop, uniforms[used])
+                used += 1
+                place(X, candidate, centres[k])
+                total = 0.0
+                for r in range(start, stop):
+                    total += row_weight(weight, r) * min(nearest[r], distance(X, r, centres[k]))
+                if total < least:
+                    least, chosen = total, candidate
+        place(X, chosen, centres[k])
+        for r in range(start, stop):
+            nearest[r] = min(nearest[r], distance(X, r, centres[k]))
+
+
+@njit(**HELPER)
+def mean_variance(X, weight, start, stop, mean):
+    """The weighted mean, over features, of the rows' variances; mean (D) OUT."""
+    total, squares = 0.0, 0.0
+    for r in range(start, stop):
+        total += row_weight(weight, r)
+    for d in range(mean.size):
+        first, moved = X[start, d], 0.0
+        for r in range(start, stop):
+            moved += row_weight(weight, r) * (X[r, d] - first)
+        mean[d] = first + moved / total
+    for r in range(start, stop):
+        squares += row_weight(weight, r) * distance(X, r, mean)
+    return squares / total / mean.size
+
+
+@njit(**HELPER)
+def move_centres(X, weight, start, stop, s0, sums, nearest, centres):
+    """One turn of Lloyd's: centres (K, D) IN OUT to the means of their rows; returns the sum of squared shifts.
+
+    sums (K, rows, 4): first moments about the centres. An empty cluster takes the row that is farthest from its centre.
+    """
+    (K, D), shift, n_empty = centres.shape, 0.0, 0
+    for k in range(K):
+        n_empty += s0[k] == 0.0
+    if n_empty > 0:
+        for r in range(start, stop):
+            nearest[r] = np.inf if row_weight(weight, r) > 0.0 else -1.0
+            for k in range(K):
+                nearest[r] = min(nearest[r], distance(X, r, centres[k]))
+    for k in range(K):
+        if s0[k] > 0.0:
+            for d in range(D):
+                step = sums[k, d // ROWS, d % ROWS] / s0[k]
+                centres[k, d] += step
+                shift += step * step
+        else:
+            farthest = start
+            for r in range(start, stop):
+                farthest = r if nearest[r] > nearest[farthest] else farthest
+            shift += distance(X, farthest, centres[k])
+            place(X, farthest, centres[k])
+            for r in range(start, stop):
+                nearest[r] = min(nearest[r], distance(X, r, centres[k]))
+    return shift
+
+
+@njit(**HELPER)
+def comes_before(a, b):
+    """Whether a is before b in lexicographic order."""
+    for d in range(a.size):
+        if a[d] != b[d]:
+            return a[d] < b[d]
+    return False
+
+
+@njit(**HELPER)
+def sort_rows(rows):
+    for i in range(1, rows.shape[0]):
+        for j in range(i, 0, -1):
+            if comes_before(rows[j], rows[j - 1]):
+                for d in range(rows.shape[1]):
+                    rows[j, d], rows[j - 1, d] = rows[j - 1, d], rows[j, d]
+
+
+# --- M-step ---------------------------------------------------------------------------------------------------------
+
+
+@njit(**HELPER)
+def first_moment(sums, is_full, i):
+    """Of feature i, in a component's rows of 4 (see `micro.moments_rows`)."""
+    block = i // ROWS
+    return sums[block + 2 * block * (block + 1) if is_full else 2 * block, i % ROWS]
+
+
+@njit(**HELPER)
+def second_moment(sums, is_full, i, j):
+    """Of features i and j <= i; without `is_full`, i == j."""
+    block = i // ROWS
+    if not is_full:
+        return sums[2 * block + 1, i % ROWS]
+    place = 0 if j // ROWS == block else 1 + j // ROWS
+    return sums[block + 2 * block * (block + 1) + 1 + ROWS * place + i % ROWS, j % ROWS]
+
+
+@njit(**HELPER)
+def m_step(s0, sums, n_rows, reg_covar, zero, before, origin, mass, variances, proposal):
+    """`Covariance.estimate` and `factorise`; False if a covariance is not positive definite.
+
+    s0 (K), sums (K, rows, 4) IN: a pass's moments about origin (K, D); before (F, R, C) or (0, 0, 0) IN: what a
+    component without rows has instead of a covariance; mass (K), variances (2, F, C): scratch; proposal OUT.
+    """
+    weights, means, covariances, factor = proposal
+    (K, D), (F, R, C) = means.shape, covariances.shape
+    is_full, second, square, sum_w = R > 1, variances[0], variances[1], s0.sum()
+    nothing = 10 * EPS * sum_w / n_rows
+    fill(mass, 0.0)
+    fill(variances.reshape(variances.size), 0.0)
+    fill(covariances.reshape(covariances.size), 0.0)
+    for k in range(K):
+        f, nk = k if F > 1 else 0, s0[k] + nothing
+        weights[k] = nk / (sum_w + K * nothing)
+        mass[f] += nk
+        for i in range(D):  # the means' steps, at first
+            means[k, i] = first_moment(sums[k], is_full, i) / nk
+        for i in range(D):
+            c, moved = i if C > 1 else 0, (2 * nk - s0[k]) * means[k, i]
+            for j in range(0 if is_full else i, i + 1):
+                scatter = second_moment(sums[k], is_full, i, j) - moved * means[k, j]
+                covariances[f, i if is_full else 0, j if C > 1 else 0] += scatter
+            second[f, c] += second_moment(sums[k], is_full, i, i)
+            square[f, c] += nk * (origin[k, i] + means[k, i]) ** 2
+        for i in range(D):
+            means[k, i] += origin[k, i]
+    sound = True
+    for f in range(F):
+        divisor = mass[f] * (D if C == 1 else 1)
+        mend(covariances[f], second[f], square[f], divisor)
+        for c in range(C):
+            covariances[f, c if is_full else 0, c] += reg_covar
+        if before.size > 0 and s0[f] <= nothing:
+            take(before[f], covariances[f])
+        sound &= factorise(covariances[f], zero, factor[f])
+    return sound
+
+
+@njit(**HELPER)
+def mend(covariance, second, square, divisor):
+    """Divide sums by `divisor`, then as `fastem.covariance._mend`; fill the upper triangle."""
+    R, C = covariance.shape
+    for i in range(R):
+        for j in range(i + 1 if R > 1 else C):
+            covariance[i, j] /= divisor
+    for c in range(C):
+        i, before = c if R > 1 else 0, second[c] / divisor
+        if covariance[i, c] <= 16 * EPS * before:
+            constant = before <= (8 * EPS) ** 2 * (square[c] / divisor)
+            for j in range(0 if constant or R == 1 else R):
+                covariance[max(i, j), min(c, j)] = 0.0
+            covariance[i, c] = 0.0 if constant else 16 * EPS * before
+    for i in range(R if R > 1 else 0):
+        for j in range(i):
+            covariance[j, i] = covariance[i, j]
+
+
+@njit(**HELPER)
+def factorise(covariance, zero, factor):
+    """The inverse of the Cholesky factor, (R, C) OUT; False if a pivot is at or below zero * variance."""
+    R, C = covariance.shape
+    if R == 1:
+        sound = True
+        for c in range(C):
+            sound &= 0.0 < covariance[0, c] < np.inf
+            factor[0, c] = 1.0 / np.sqrt(covariance[0, c])
+        return sound
+    for j in range(R):
+        pivot = covariance[j, j]
+        for m in range(j):
+            pivot -= factor[j, m] * factor[j, m]
+        if not (pivot > 0.0 and pivot > zero * covariance[j, j]):
+            return False
+        factor[j, j] = np.sqrt(pivot)
+        for i in range(j + 1, R):
+            total = covariance[i, j]
+            for m in range(j):
+                total -= factor[i, m] * factor[j, m]
+            factor[i, j] = total / factor[j, j]
+            factor[j, i] = 0.0
+    for i in range(R):  # the inverse, in place: entries of row i are read before they are replaced
+        factor[i, i] = 1.0 / factor[i, i]
+        for j in range(i):
+            total = 0.0
+            for m in range(j, i):
+                total += factor[i, m] * factor[m, j]
+            factor[i, j] = -factor[i, i] * total
+    return True
+
+
+@njit(**HELPER)
+def log_norm(weights, factor, D, lognorm):
+    """lognorm (K) OUT: log weight + log normalising constant, as `fastem.covariance.log_norm`."""
+    F, R, C = factor.shape
+    for k in range(weights.size):
+        log_det = 0.0
+        for c in range(C):
+            log_det += np.log(factor[k if F > 1 else 0, c if R > 1 else 0, c])
+        lognorm[k] = np.log(weights[k]) + log_det * (D if C == 1 else 1) - 0.5 * D * np.log(2 * np.pi)
+
+
+# --- fits -----------------------------------------------------------------------------------------------------------
+
+
+@njit(**HELPER)
+def n_present(weight, start, stop):
+    """Rows of positive weight."""
+    present = 0
+    for r in range(start, stop):
+        present += row_weight(weight, r) > 0.0
+    return present
+
+
+@njit(**HELPER)
+def fit_group(
+    X, weight, start, stop, uniforms, given, mixture, reg_covar, zero, tol, max_iter, nearest, state, none, scratch
+):
+    """The fit of a group: k-means and an assignment to its centres, unless the start is given, then EM.
+
+    mixture (weights, means, covariances, factor): given parts of the start IN, the fit OUT; none: int64 (0); the others
+    as in the worker. Returns status, n_iter, bound.
+    """
+    weights, means, covariances, factor = mixture
+    (K, D), (F, R, C) = means.shape, factor.shape
+    out, lognorm, mass, variances, one, centres, proposal = carve_state(state, K, D, F, R, C)
+    form, empty, keep = FULL if R > 1 else DIAG, state[:0], reg_covar == 0.0 and F > 1
+    status, n_iter, bound, phase, turn, enough = MAX_ITER, 0, -np.inf, EM, 0, 0.0
+    if given != WEIGHTS + MEANS + PRECISIONS:
+        phase = LLOYD
+        enough = LLOYD_TOL * mean_variance(X, weight, start, stop, centres[0])
+        seeds(X, weight, start, stop, uniforms, nearest, centres)
+        fill(lognorm, 0.0)
+        one[0, 0, 0] = 1.0
+    while phase != EM or n_iter < max_iter:
+        origin, precision = (means, factor) if phase == EM else (centres, one)
+        if phase == EM:
+            log_norm(weights, factor, D, lognorm)
+        fill(out, 0.0)
+        accumulate_rows(
+            X,
+            start,
+            stop,
+            weight,
+            none,
+            empty.reshape((0, 0)),
+            lognorm,
+            origin,
+            precision,
+            empty,
+            empty.reshape((0, 0)),
+            SOFT if phase == EM else HARD,
+            FIRST if phase == LLOYD else form,
+            out,
+            scratch,
+        )
+        s0, sums = moments_of(out, K, FIRST if phase == LLOYD else form, D)
+        if phase == LLOYD:
+            turn += 1
+            if move_centres(X, weight, start, stop, s0, sums, nearest, centres) <= enough or turn == MAX_LLOYD:
+                sort_rows(centres)
+                phase = ASSIGN
+            continue
+        if phase == EM:
+            n_iter, previous, bound = n_iter + 1, bound, out[0] / s0.sum()
+            if abs(bound - previous) < tol:
+                status = CONVERGED
+        before = covariances if keep and phase == EM else empty.reshape((0, 0, 0))
+        sound = m_step(s0, sums, stop - start, reg_covar, zero, before, origin, mass, variances, proposal)
+        parts = given if phase == ASSIGN else 0
+        if not sound and not parts & PRECISIONS:
+            return DEGENERATE, n_iter, bound
+        if not parts & WEIGHTS:
+            take(proposal[0], weights)
+        if not parts & MEANS:
+            take(proposal[1], means)
+        if not parts & PRECISIONS:
+            take(proposal[2], covariances)
+            take(proposal[3], factor)
+        phase = EM
+        if status == CONVERGED:
+            break
+    return status, n_iter, bound
+
+
+def fit_worker(
+    task,
+    n_tasks,
+    X,
+    weight,
+    bounds,
+    uniforms,
+    given,
+    weights,
+    means,
+    covariances,
+    factor,
+    reg_covar,
+    zero,
+    tol,
+    max_iter,
+    status,
+    n_iter,
+    bound,
+    nearest,
+    state,
+    scratch,
+):
+    """Fits of groups task, task + n_tasks, ...
+
+    X (N, D), weight (N) or (0), bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
+    given: WEIGHTS, MEANS, PRECISIONS, added up; weights (G, K), means (G, K, D), covariances, factor (G, F, R, C):
+    the given parts of the start IN, the fit OUT; zero: pivots at or below it times the variance are 0;
+    status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`):
+    memory to work in.
+    """
+    (_, K, D), size = means.shape, -1
+    for g in range(task, status.size, n_tasks):
+        start, stop = bounds[g], bounds[g + 1]
+        if stop - start < 2 or n_present(weight, start, stop) < K:
+            status[g], n_iter[g], bound[g] = TOO_FEW_ROWS, 0, -np.inf
+            continue
+        tile = tile_of(scratch[task], stop - start, D, K)
+        if tile.size != size:  # another tile: the rows of features beyond D lie elsewhere
+            size = tile.size
+            fill(tile, 0.0)
+        mixture = weights[g], means[g], covariances[g], factor[g]
+        status[g], n_iter[g], bound[g] = fit_group(
+            X,
+            weight,
+            start,
+            stop,
+            uniforms[g],
+            given,
+            mixture,
+            reg_covar,
+            zero,
+            tol,
+            max_iter,
+            nearest,
+            state[task],
+            bounds[:0],
+            tile,
+        )
+
+
+# --- statistics and scores ------------------------------------------------------------------------------------------
+
+
+def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
+    """The pass over groups task, task + n_tasks, ...; out (G, values) OUT, as `mixture.accumulate_worker` fills it.
+
+    NaN for a group without a mixture (lognorm NaN).
+    """
+    (_, K, D), size, none = means.shape, -1, out[0, :0]
+    for g in range(task, out.shape[0], n_tasks):
+        start, stop = bounds[g], bounds[g + 1]
+        if np.isnan(lognorm[g, 0]):
+            fill(out[g], np.nan)
+            continue
+        tile = tile_of(scratch[task], stop - start, D, K)
+        if tile.size != size:
+            size = tile.size
+            fill(tile, 0.0)
+        fill(out[g], 0.0)
+        accumulate_rows(
+            X,
+            start,
+            stop,
+            weight,
+            bounds[:0],
+            none.reshape((0, 0)),
+            lognorm[g],
+            means[g],
+            factor[g],
+            none,
+            none.reshape((0, 0)),
+            SOFT,
+            form,
+            out[g],
+            tile,
+        )
+
+
+def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
+    """Scores of groups task, task + n_tasks, ...; outputs as in `mixture.score_worker`.
+
+    Rows of a group without a mixture (lognorm NaN) are left alone.
+    """
+    (G, K, D), size, none = means.shape, -1, lognorm[0, :0]
+    for g in range(task, G, n_tasks):
+        start, stop = bounds[g], bounds[g + 1]
+        if np.isnan(lognorm[g, 0]):
+            continue
+        tile = tile_of(scratch[task], stop - start, D, K)
+        if tile.size != size:
+            size = tile.size
+            fill(tile, 0.0)
+        score_rows(
+            X,
+            start,
+            stop,
+            lognorm[g],
+            means[g],
+            factor[g],
+            none,
+            none.reshape((0, 0)),
+            density,
+            labels,
+            resp,
+            resp[:0],
+            labels[:0].reshape((0, 0)),
+            resp[:0],
+            tile,
+        )
+
+
+def fit_launcher(
+    worker,
+    n_tasks,
+    X,
+    weight,
+    bounds,
+    uniforms,
+    given,
+    weights,
+    means,
+    covariances,
+    factor,
+    reg_covar,
+    zero,
+    tol,
+    max_iter,
+    status,
+    n_iter,
+    bound,
+    nearest,
+    state,
+    scratch,
+):
+    for task in prange(n_tasks):
+        worker(
+            np.intp(task),
+            n_tasks,
+            X,
+            weight,
+            bounds,
+            uniforms,
+            given,
+            weights,
+            means,
+            covariances,
+            factor,
+            reg_covar,
+            zero,
+            tol,
+            max_iter,
+            status,
+            n_iter,
+            bound,
+            nearest,
+            state,
+            scratch,
+        )
+
+
+def accumulate_launcher(worker, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
+    for task in prange(n_tasks):
+        worker(np.intp(task), n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch)
+
+
+def score_launcher(worker, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
+    for task in prange(n_tasks):
+        worker(np.intp(task), n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch)
+
+
+def _fit_types(real):
+    rows = read_only(real, 1), read_only(types.int64, 1), read_only(real, 2)
+    mixture = real[:, ::1], real[:, :, ::1], real[:, :, :, ::1], real[:, :, :, ::1]
+    results = types.int64[::1], types.int64[::1], real[::1]
+    return *rows, types.intp, *mixture, real, real, real, types.intp, *results, real[::1], real[:, ::1], real[:, ::1]
+
+
+def _mixture(real):
+    """log_norm, means, factor: as of many mixtures."""
+    return read_only(real, 2), read_only(real, 3), read_only(real, 4)
+
+
+def _accumulate_types(real):
+    return read_only(real, 1), read_only(types.int64, 1), *_mixture(real), types.intp, real[:, ::1], real[:, ::1]
+
+
+def _score_types(real):
+    outputs = real[::1], types.int64[::1], real[:, ::1]
+    return read_only(types.int64, 1), *_mixture(real), *outputs, real[:, ::1]
+
+
+fit = Kernel(fit_worker, fit_launcher, _fit_types)
+accumulate = Kernel(accumulate_worker, accumulate_launcher, _accumulate_types)
+score = Kernel(score_worker, score_launcher, _score_types)
