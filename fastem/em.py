@@ -10,17 +10,18 @@ from numpy.typing import ArrayLike
 
 from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, find
-from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
+from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores, Sums
 from fastem.model import Array, Event, Params, Result, Stats, Status
 from fastem.regularize import MStep, Remedy, bind, find_remedy
 from fastem.reseed import ON_COLLAPSE, find_lost
-from fastem.sources import Block, Source, SourceError, rows_at_once
+from fastem.sources import Block, Source, SourceError, is_labelled, rows_at_once
 from fastem.stopping import LOOKBACK, Course, Stop
 from fastem.streams import find_source
 from fastem.validate import (
+    check_all_labels,
     check_choices,
     check_em,
-    check_labels,
+    check_kept,
     check_means,
     check_n_threads,
     check_params,
@@ -30,6 +31,7 @@ from fastem.validate import (
 Callback = Callable[[int, float, Params], Any]
 
 PATIENCE = 2  # reseeds in a row that may fail
+OWN = "own"  # labels of rows: those of their source
 
 
 class FitInterrupted(KeyboardInterrupt):
@@ -54,12 +56,22 @@ def evaluate(
     params: Params,
     shape: tuple[int, ...] | None = None,
     mode: int = SOFT,
-    given: Any = None,
+    given: Any = OWN,
     distances: bool = False,
 ) -> Stats:
-    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`."""
-    accumulator = Accumulator(params, shape, mode, given, distances)
-    return source.reduce(accumulator.sums, accumulator.slice_rows, accumulator.block_rows).stats()
+    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
+
+    `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
+    """
+    accumulator = Accumulator(params, shape, mode, distances)
+
+    def relabelled(block: Block) -> Sums:
+        labels = None if given is None else given[block.start : block.start + len(block.X)]
+        return accumulator.sums(block._replace(labels=labels))
+
+    own = isinstance(given, str) or (given is None and not is_labelled(source))
+    function = accumulator.sums if own else relabelled
+    return source.reduce(function, accumulator.slice_rows, accumulator.block_rows).stats()
 
 
 def climb(
@@ -205,6 +217,7 @@ def em(
     reg_covar: float = 0.0,
     regularization: str | Remedy | None = None,
     sample_weight: ArrayLike | None = None,
+    labels: Any = None,
     tol: float = 1e-3,
     criterion: str = "change",
     max_iter: int = 100,
@@ -230,6 +243,8 @@ def em(
         never falls; the history holds that objective
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
         weight 2 is the row twice, weight 0 the row absent
+    labels : components of rows that are known, as `GaussianMixture.fit` takes them
+        with `regularization`, on_collapse is "reseed" then
     tol : stop when what the criterion measures is less
     criterion : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
         the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations
@@ -250,7 +265,7 @@ def em(
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match
+        for rows, weights, labels or parameters that are not finite or do not match
     FitInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
     SourceError
@@ -272,7 +287,8 @@ def em(
     check_em(params, covariance, reg_covar, tol, max_iter)
     check_choices("em", criterion, on_collapse, regularization)
     remedy = find_remedy(regularization, reg_covar)
-    source = find_source(X, sample_weight, n_features=params.means.shape[1])
+    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
+    check_kept(source, on_collapse)
     with threads(check_n_threads(n_threads)):
         m_step = bind_to(source, covariance, remedy)
         stop = Stop(criterion, tol)
@@ -288,11 +304,11 @@ def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:
 def overall(source: Source, shape: tuple[int, ...]) -> Stats:
     """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
     first, _ = source.sample(1, np.random.RandomState(0))
-    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
-    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
+    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, None, distances=True)
+    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, None, distances=True)
 
 
-def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -> Stats:
+def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, labels: Any = None) -> Stats:
     """The E-step fused with the sums that the M-step needs, in one pass over the rows.
 
     With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
@@ -306,6 +322,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    labels : components of rows that are known, as `GaussianMixture.fit` takes them
 
     Returns
     -------
@@ -315,7 +332,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match
+        for rows, weights, labels or parameters that are not finite or do not match
 
     References
     ----------
@@ -341,7 +358,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -
     ((2,), 1000)
     """
     check_params(params)
-    return evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
+    return evaluate(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
 
 
 def moments(
@@ -385,7 +402,7 @@ def moments(
     if labels is None:
         mode, (given, K) = RESP, check_resp(resp, source.n_rows, n_components)
     else:
-        mode, (given, K) = LABELS, check_labels(labels, source.n_rows, n_components)
+        mode, (given, K) = LABELS, check_all_labels(labels, source.n_rows, n_components)
     D = source.n_features
     shape = find(covariance).shape(K, D)
 

@@ -45,27 +45,33 @@ def fits(
     """
     rng, K = check_random_state(model.random_state), model.n_components
     printer = Printer(model.verbose, model.verbose_interval, callback)
-    fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before)
+    init, stop, max_iter = model.init_params, Stop(model.criterion, model.tol), model.max_iter
+    n_starts, bound = (1, before[1]) if before else (model.n_init, -np.inf)
+    if given.known is not None:
+        init = "labels"
+    if given.all_known:  # one M-step, after which any change is small enough
+        before, n_starts, bound, stop, max_iter = None, 1, 0.0, Stop("change", np.inf), min(max_iter, 1)
+    fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
     keep = Checkpoint(checkpoint, fit, rng)
     results, current = revived(source, *keep.load())
     try:
-        for number in range(len(results), 1 if before else model.n_init):
+        for number in range(len(results), n_starts):
             printer.begin(number)
             if current is not None:
                 params = current.params
             else:
                 keep(results, None)
-                params = before[0] if before else start(source, K, m_step, model.init_params, rng, given)
-            if model.max_iter == 0:
+                params = before[0] if before else start(source, K, m_step, init, rng, given)
+            if max_iter == 0:
                 return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
             result = run(
                 source,
                 params,
                 m_step,
-                stop=Stop(model.criterion, model.tol),
-                max_iter=model.max_iter,
+                stop=stop,
+                max_iter=max_iter,
                 callback=printer,
-                previous=before[1] if before else -np.inf,
+                previous=bound,
                 on_collapse=model.on_collapse,
                 resume=current,
                 keep=partial(keep, results),

@@ -31,15 +31,21 @@ class Block(NamedTuple):
     start : int, the first row's index in the source
     X : (n, D) float64 or float32, any layout
     weight : (n,) float64, or None: every weight is 1
+    labels : the component of each row, (n,) int64, -1 for unknown; or those that it may belong to, (n, K) bool;
+        or None: all are unknown
     """
 
     start: int
     X: NDArray[Any]
     weight: Array | None
+    labels: NDArray[Any] | None = None
 
 
 class Source(Protocol):
     """What the driver asks of data; the functions are passed in, so that a source may run them where the rows are.
+
+    One whose blocks have labels says so, by an attribute ``labelled`` that is True, and has a method `sample_block` as
+    that of BlockSource.
 
     Attributes
     ----------
@@ -100,6 +106,7 @@ class BlockSource(ABC):
     n_features: int
     dtype: np.dtype[Any]
     columns: NDArray[Any] | None
+    labelled: bool
 
     @property
     @abstractmethod
@@ -135,9 +142,16 @@ class BlockSource(ABC):
 
     def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
         """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
+        block = self.sample_block(n, rng)
+        assert block.weight is not None
+        return block.X, block.weight
+
+    def sample_block(self, n: int, rng: np.random.RandomState) -> Block:
+        """The same rows and weights, with their labels."""
         if self.n_rows <= n:
             return self._present()
         total, rows, done, sum_w = self.sum_w, np.empty((n, self.n_features)), 0, 0.0
+        labels = []
         depth = (np.arange(n) + rng.uniform(size=n)) / n
         places = np.minimum(depth * total, np.nextafter(total, 0.0))
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
@@ -151,28 +165,38 @@ class BlockSource(ABC):
                     stop = int(np.searchsorted(places, sum_w))
                     chosen = np.searchsorted(weights, places[done:stop], side="right")
                 rows[done:stop] = block.X[chosen]
+                if block.labels is not None:
+                    labels.append(block.labels[chosen])
                 done = stop
                 if done == n:
                     break
-        return rows, np.ones(n)
+        return Block(0, rows, np.ones(n), np.concatenate(labels) if labels else None)
 
-    def _present(self) -> tuple[Array, Array]:
-        """All rows of positive weight, and the weights."""
-        rows, weights = [], []
+    def _present(self) -> Block:
+        """All rows of positive weight."""
+        rows, weights, labels = [], [], []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 weight = np.ones(len(block.X)) if block.weight is None else block.weight
                 rows.append(block.X[weight > 0].astype(np.float64))
                 weights.append(weight[weight > 0])
-        return np.concatenate(rows), np.concatenate(weights)
+                if block.labels is not None:
+                    labels.append(block.labels[weight > 0])
+        return Block(0, np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
 
 
 class ArraySource(BlockSource):
     """Rows of an array, in memory or memory-mapped; blocks are views."""
 
-    def __init__(self, X: NDArray[Any], weight: Array | None = None, columns: NDArray[Any] | None = None) -> None:
-        self.X, self.weight, self.columns = X, weight, columns
-        self.n_features, self.dtype = X.shape[1], X.dtype
+    def __init__(
+        self,
+        X: NDArray[Any],
+        weight: Array | None = None,
+        columns: NDArray[Any] | None = None,
+        labels: NDArray[Any] | None = None,
+    ) -> None:
+        self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
+        self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
         self._sum_w = float(len(X))
         if weight is not None:
             self._sum_w, rows = 0.0, rows_at_once(1)
@@ -193,7 +217,8 @@ class ArraySource(BlockSource):
         """See BlockSource."""
         for start in range(0, self.n_rows, rows):
             part = slice(start, start + rows)
-            yield Block(start, self.X[part], None if self.weight is None else self.weight[part])
+            weight, labels = (None if array is None else array[part] for array in (self.weight, self.labels))
+            yield Block(start, self.X[part], weight, labels)
 
 
 def cumulated(before: float, weight: Array) -> Array:
@@ -239,5 +264,72 @@ def extent(source: Source, axis: int | None = None, present: bool = False) -> Ex
         n_present = len(X) if block.weight is None else np.count_nonzero(block.weight)
         low = X.min(axis=axis, initial=np.inf).astype(np.float64)
         return Extent(int(n_present), low, X.max(axis=axis, initial=-np.inf).astype(np.float64))
+
+    return source.reduce(look, rows_at_once(source.n_features))
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def is_labelled(source: Source) -> bool:
+    """Whether the blocks of a source have labels; one that says nothing of them has none."""
+    return bool(getattr(source, "labelled", False))
+
+
+def certain(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """The component of each row that may belong to one alone, else -1, (n,); labels as those of a Block."""
+    if labels.ndim == 1:
+        return labels
+    return np.where(np.count_nonzero(labels, axis=1) == 1, labels.argmax(axis=1), -1)
+
+
+def check_range(labels: NDArray[Any], K: int, first: int) -> None:
+    """Refuse labels, as those of a Block, of other components than 0 to K - 1; `first` is the index of the first row.
+
+    A pass does so for each block: a kernel would write beyond its arrays.
+    """
+    if labels.ndim == 2:
+        if labels.shape[1] != K:
+            raise ValueError(f"labels with {labels.shape[1]} columns, for {K} components")
+        return
+    outside = labels >= K
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise ValueError(
+            f"labels must lie in -1..{K - 1}, for {K} components; found {labels[row]} in row {first + row}"
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the labels of rows that have a weight tell; additive.
+
+    Attributes
+    ----------
+    mass : (K,) weight of the rows that are known to be of each component
+    n_unknown : int, rows that may belong to more than one
+    """
+
+    mass: Array
+    n_unknown: int
+
+    def __add__(self, other: Known) -> Known:
+        return Known(self.mass + other.mass, self.n_unknown + other.n_unknown)
+
+    def __radd__(self, other: object) -> Known:
+        return self if other == 0 else NotImplemented  # sum() starts from 0
+
+
+def known(source: Source, K: int) -> Known:
+    """In one pass; ValueError for a label that is beyond K."""
+
+    def look(block: Block) -> Known:
+        assert block.labels is not None
+        check_range(block.labels, K, block.start)
+        labels = certain(block.labels)
+        weight = np.ones(len(labels)) if block.weight is None else block.weight
+        one = labels >= 0
+        mass = np.bincount(labels[one], weight[one], K).astype(np.float64)  # without any row it has integers
+        return Known(mass, int(np.count_nonzero(weight[~one])))
 
     return source.reduce(look, rows_at_once(source.n_features))
