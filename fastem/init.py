@@ -18,7 +18,7 @@ from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, sco
 from fastem.estep import HARD, LABELS, RESP, Accumulator, Sums
 from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
 from fastem.regularize import MStep
-from fastem.reseed import find_lost
+from fastem.reseed import rows_needed
 from fastem.sources import ArraySource, Block, Known, Source
 from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
@@ -170,7 +170,7 @@ def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState
 
 
 def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
-    """Statistics of the rows whose component is known, if those are enough for each; else k-means that keeps to them.
+    """Statistics of the rows whose component is known, if each has enough; else k-means that keeps to them.
 
     Components with such rows have a centre at their mean; others get theirs by k-means++ and a few steps of k-means
     on a sample; then all rows are assigned, where their labels hold. Basu, Banerjee & Mooney (2002), Semi-supervised
@@ -182,8 +182,8 @@ def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     seeded = rough.s0 > 0
     centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
     stats = evaluate(source, at(centres), shape, LABELS)
-    lost = find_lost(m_step, stats)
-    if (lost.rows >= 2 * lost.needed).all():
+    row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
+    if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
         return stats
     if not seeded.all():
         centres = unlabelled_centres(source, centres, seeded, rng)
