@@ -260,6 +260,17 @@ def test_component_k_is_label_k(covariance_type, n_labels):
         assert (model.predict(mixture.X) == true).mean() > 0.98
 
 
+def test_enough_labels_give_the_start_its_shape():
+    """Long clusters side by side, which k-means cuts across, even with centres of labelled rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 2)) * [20.0, 1.0]
+    true = np.arange(2000) % 2
+    X[:, 1] += 6.0 * true
+    labels = np.where(np.arange(2000) < 40, true, -1)
+    model = quiet_fit(GaussianMixture(2, max_iter=2), X, labels=labels)
+    assert (model.predict(X) == true).mean() > 0.99
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_components_without_a_label(seed):
     """Two of five have labels; the others are found, and numbered by their first coordinate."""

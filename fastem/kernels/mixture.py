@@ -133,11 +133,21 @@ def may_be(labels, allowed, row, k):
 
 
 @njit(**HELPER)
-def restrict(labels, allowed, first, n, lp):
-    """lp[k, b] = -inf where row first + b may not belong to component k."""
-    for k in range(lp.shape[0]):
+def restrict(labels, allowed, first, n, own, lp):
+    """lp[k, b] = -inf where row first + b may not belong to component k; own (n) scratch, so that lanes are points."""
+    nothing = lp.dtype.type(-np.inf)
+    if labels.size > 0:
         for b in range(n):
-            lp[k, b] = lp[k, b] if may_be(labels, allowed, first + b, k) else -np.inf
+            own[b] = labels[first + b]
+        for k in range(lp.shape[0]):
+            one = lp.dtype.type(k)
+            for b in range(n):
+                lp[k, b] = lp[k, b] if (own[b] < 0.0) | (own[b] == one) else nothing
+    else:
+        for b in range(n):
+            for k in range(lp.shape[0]):
+                if not allowed[first + b, k]:
+                    lp[k, b] = nothing
 
 
 @njit(**HELPER)
@@ -304,7 +314,7 @@ def accumulate_rows(
         if mode in (SOFT, HARD):
             joint(xt, lognorm, means, factor, n, z, lp)
             if restricted:
-                restrict(labels, allowed, first, n, lp)
+                restrict(labels, allowed, first, n, label, lp)
         if mode == SOFT:
             log_sum_exp(lp, n, top, total, spread, label)
             for b in range(n if restricted else 0):
