@@ -256,8 +256,10 @@ class Accumulator:
     def _given(self, block: Block) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_], Array]:
         """The kernel's arguments weight, labels, allowed and resp."""
         weight, given = NO_WEIGHT if block.weight is None else block.weight, block.labels
-        if given is None:
+        if given is None and self.mode in (SOFT, HARD):
             return weight, NO_LABELS, NO_MASK, NO_ROWS
+        if given is None:
+            raise ValueError("rows without labels have no statistics of their labels")
         if self.mode == RESP:
             return weight, NO_LABELS, NO_MASK, given
         check_range(given, len(self.params.means), block.start)

@@ -234,11 +234,10 @@ class GaussianMixture(Estimator):
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
             the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
-            fit is one M-step, Gaussian discriminant analysis ("full" is scikit-learn's QuadraticDiscriminantAnalysis,
-            "tied" its LinearDiscriminantAnalysis, but for their divisor N_k - 1 or N - K, and reg_covar), and n_iter_
-            is 1. Else it is EM, that starts from the rows with labels, whatever `init_params`. `lower_bound_` is the
-            mean of log sum_k weight_k p_k(x), the sum over the components of each row. With `noise`, a row may be
-            noise if it may belong to any component
+            fit is one M-step and n_iter_ is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
+            one, by maximum likelihood (divisors N_k and N). Else it is EM, that starts from the rows with labels,
+            whatever `init_params`; `lower_bound_` is the mean of log sum_k weight_k p_k(x) over
+            the components of each row. With `noise`, a row may be noise if it may belong to any component
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
         checkpoint : path-like ending in ``.npz``, optional

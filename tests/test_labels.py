@@ -24,7 +24,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 
 import fastem
-from fastem import GaussianMixture, as_source, estep, init, reference
+from fastem import GaussianMixture, as_source, estep, init, reference, streams
 from fastem.estep import HARD, LABELS, SOFT, Accumulator
 from fastem.regularize import REMEDIES
 
@@ -226,6 +226,14 @@ def test_nothing_is_left_to_em(data, regularization):
     assert GaussianMixture(3, max_iter=0).fit(data.X, labels=data.labels).n_iter_ == 0
 
 
+def test_rows_without_a_weight_need_no_label(data):
+    labels = hidden(data.labels, 0.3)
+    a = GaussianMixture(3).fit(data.X, sample_weight=labels >= 0, labels=labels)
+    b = GaussianMixture(3).fit(data.X[labels >= 0], labels=labels[labels >= 0])
+    assert a.n_iter_ == 1
+    assert_close(fitted(a), fitted(b), 1e-10)
+
+
 def test_few_rows_of_a_label(data):
     """What becomes of a component that its rows do not determine is the remedy's business."""
     keep = np.concatenate([np.flatnonzero(data.labels > 0), np.flatnonzero(data.labels == 0)[:2]])
@@ -296,6 +304,22 @@ def test_rows_that_may_belong_to_some():
         assert len(np.unique(mixture.labels[found == k])) == 1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_centres_of_components_without_a_label(monkeypatch, seed):
+    """Each starts at a row that may belong to it; those at the mean of labelled rows stay there."""
+    mixture = make_mixture(500, 2, 4, spacing=3.0, seed=6)
+    allowed = np.random.default_rng(seed).uniform(size=(500, 4)) < 0.3
+    allowed[np.arange(500), mixture.labels] = True
+    seeded, centres = np.array([False, True, False, False]), mixture.means + 0.5
+    source, rng = as_source(mixture.X, labels=allowed), np.random.RandomState(seed)
+    assert_array_equal(init.unlabelled_centres(source, centres, seeded, rng)[1], centres[1])
+    monkeypatch.setattr(init, "LABELLED_LLOYD", 0)
+    found = init.unlabelled_centres(source, centres, seeded, rng)
+    for k in (0, 2, 3):
+        (row,) = np.flatnonzero((found[k] == mixture.X).all(axis=1))
+        assert allowed[row, k]
+
+
 def test_labels_that_a_sample_of_the_rows_misses(monkeypatch):
     monkeypatch.setattr(init, "SAMPLE_ROWS", 300)
     mixture = make_mixture(20_000, 2, 3, spacing=10.0, seed=7)
@@ -345,10 +369,10 @@ def test_with_noise(data):
     assert_allclose(model.means_, data.means, atol=0.4)
     same = GaussianMixture(3, noise=True, random_state=0).fit(X, labels=mask_of(labels, 3))
     assert state_bytes(same) == state_bytes(model)
-    labels[600:] = 1
-    all_known = GaussianMixture(3, noise=True, max_iter=5, tol=0.0)
-    quiet_fit(all_known, X, labels=np.where(labels < 0, 0, labels))
+    labels = np.append(data.labels, np.full(60, 1))
+    all_known = quiet_fit(GaussianMixture(3, noise=True, max_iter=5, tol=0.0), X, labels=labels)
     assert all_known.noise_weight_ == 0.0
+    assert all_known.lower_bound_ == pytest.approx(GaussianMixture(3).fit(X, labels=labels).lower_bound_, rel=1e-12)
 
 
 def test_reseeding_keeps_to_labels():
@@ -389,6 +413,18 @@ def test_a_checkpoint_is_of_its_labels(data, tmp_path, share):
     for given in (None, other):
         with pytest.raises(ValueError, match="checkpoint of another fit, with labels"):
             fit(given)
+
+
+def test_a_checkpoint_knows_labels_that_its_sample_misses(tmp_path):
+    X = make_mixture(50_000, 1, 2).X
+    labels = np.full(50_000, -1)
+    labels[[0, 1, 49_999]] = [0, 1, 1]
+    GaussianMixture(2, max_iter=1, tol=1e300).fit(
+        X, labels=labels, checkpoint=tmp_path / "c.npz", callback=lambda *_: True
+    )
+    labels[49_999] = 0
+    with pytest.raises(ValueError, match="checkpoint of another fit, with labels"):
+        GaussianMixture(2, max_iter=1, tol=1e300).fit(X, labels=labels, checkpoint=tmp_path / "c.npz")
 
 
 @pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
@@ -502,7 +538,8 @@ def many():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["labels", "mask"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_the_bytes_of_an_array(many, name, kind, weighted, tmp_path):
+def test_the_bytes_of_an_array(many, name, kind, weighted, tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "rows_at_once", lambda n_features: 5000)  # blocks end within what readers give
     X, weight, labels = many
     weight = weight if weighted else None
     given = mask_of(labels, 4) if kind == "mask" else labels
