@@ -244,7 +244,7 @@ def em(
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
         weight 2 is the row twice, weight 0 the row absent
     labels : components of rows that are known, as `GaussianMixture.fit` takes them
-        with `regularization`, on_collapse is "reseed" then
+        on_collapse must be "reseed" then
     tol : stop when what the criterion measures is less
     criterion : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
         the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations

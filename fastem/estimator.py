@@ -235,9 +235,9 @@ class GaussianMixture(Estimator):
             the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
             fit is one M-step and n_iter_ is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
-            one, by maximum likelihood (divisors N_k and N). Else it is EM, that starts from the rows with labels,
-            whatever `init_params`; `lower_bound_` is the mean of log sum_k weight_k p_k(x) over
-            the components of each row. With `noise`, a row may be noise if it may belong to any component
+            one, by maximum likelihood (divisors N_k and N). Else it is EM, which starts from the rows with labels,
+            whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), the sum over the
+            components of each row. With `noise`, a row may be noise if it may belong to any component
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
         checkpoint : path-like ending in ``.npz``, optional
