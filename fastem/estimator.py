@@ -81,6 +81,10 @@ class GaussianMixture(Estimator):
         what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
         components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
         or the largest change of a parameter, in standard deviations (see `fastem.stopping`)
+    solver : {"em", "lbfgs"}, default "em"
+        "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
+        much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
+        `regularization` and checkpoints are not for it. `lower_bound_` is that of the fitted parameters, score(X)
     noise : bool, default False
         one more component, of constant density over the smallest box that holds the data: for outliers, which belong
         to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
@@ -149,6 +153,7 @@ class GaussianMixture(Estimator):
         regularization: str | Remedy | None = None,
         on_collapse: str = "reseed",
         criterion: str = "change",
+        solver: str = "em",
         noise: bool = False,
     ) -> None:
         self.n_components = n_components
@@ -169,6 +174,7 @@ class GaussianMixture(Estimator):
         self.regularization = regularization
         self.on_collapse = on_collapse
         self.criterion = criterion
+        self.solver = solver
         self.noise = noise
 
     @classmethod
@@ -327,6 +333,8 @@ class GaussianMixture(Estimator):
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Source:
         validate.check_constructor(self)
+        if checkpoint is not None and self.solver != "em":
+            raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
         source = find_source(X, sample_weight, min_rows=2)
         validate.check_extent(source, self.n_components)
         noise = Noise(NOISE_START, validate.box_of(source)) if self.noise else None
@@ -342,7 +350,8 @@ class GaussianMixture(Estimator):
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
-        if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
+        ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+        if best.n_iter and ends_on_m_step:
             try:
                 params = m_step(best.stats, best.params)
             except SingularCovarianceError as error:

@@ -27,6 +27,7 @@ from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
+SOLVERS = ("em", "lbfgs")
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
@@ -265,6 +266,30 @@ def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArra
     return array, array.shape[1]
 
 
+def check_distributions(q: Any, n_rows: int, K: int) -> Array:
+    """Distributions over components as (N, K) float64 whose rows sum to 1, here to the last digit."""
+    array, _ = check_resp(q, n_rows, K)
+    sums = array.sum(axis=1, keepdims=True)
+    if (off := np.abs(sums - 1) > 1e-5).any():  # the sums of float32 are that far off for many components
+        row = int(np.argmax(off))
+        raise ValueError(f"q must hold distributions: row {row} sums to {float(sums[row, 0]):.7g}, not 1")
+    return np.asarray(array / sums)
+
+
+def check_features(features: Any, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
+    """Distinct features, by position or by name, as (d,) positions."""
+    known = {} if names is None else {name: position for position, name in enumerate(names)}
+    given = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
+    if unknown := [name for name in given if isinstance(name, str) and name not in known]:
+        what = f"the model has {', '.join(map(repr, known))}" if known else "it was fitted without feature names"
+        raise ValueError(f"features: no feature {', '.join(map(repr, unknown))}; {what}")
+    positions = [known[name] if isinstance(name, str) else name for name in given]
+    sound = all(isinstance(p, (int, np.integer)) and not isinstance(p, bool) and 0 <= p < D for p in positions)
+    if not sound or not 0 < len(set(positions)) == len(positions):
+        raise ValueError(f"features must be distinct positions in 0..{D - 1}, or names, at least one; got {features!r}")
+    return np.array(positions, dtype=np.intp)
+
+
 def _given_components(n_components: Any) -> int | None:
     """K if it is given."""
     if n_components is None:
@@ -342,11 +367,14 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
         _demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value)
-    for name, choices in (("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS)):
+    strings = ("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS), ("solver", SOLVERS)
+    for name, choices in strings:
         value = getattr(estimator, name)
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
+    if estimator.solver != "em" and estimator.regularization is not None:
+        raise ValueError(f"solver={estimator.solver!r} works with reg_covar alone: leave regularization at None")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
