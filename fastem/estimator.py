@@ -17,9 +17,10 @@ from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
 from fastem.em import Callback, bind_to, collapsed, mean_density, score
 from fastem.estep import Scores
+from fastem.fitted import Fitted
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
-from fastem.protocol import Estimator
+from fastem.montecarlo import draw
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -36,7 +37,7 @@ NOISE = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
 
 
-class GaussianMixture(Estimator):
+class GaussianMixture(Fitted):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters
@@ -567,20 +568,8 @@ class GaussianMixture(Estimator):
         validate.check_fitted(self)
         validate.check_n_samples(n_samples)
         rng = validate.check_random_state(self.random_state)
-        params = self.params_
-        K, D = params.means.shape
-        weights = params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
-        counts = rng.multinomial(n_samples, weights / weights.sum())
-        rows = np.empty((n_samples, D))
-        y = np.repeat(np.arange(K) if params.noise is None else [*range(K), NOISE], counts)
-        for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
-            if len(covariance) > 1:
-                rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
-            else:
-                rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
-        if params.noise is not None:
-            low, high = params.noise.box
-            rows[y == NOISE] = rng.uniform(low, high, (int(counts[K]), D))
+        rows, y = draw(self.params_, n_samples, rng)
+        y[y == len(self.means_)] = NOISE
         return rows, y
 
     # --- the order of components ----------------------------------------------------------------------------------

@@ -23,9 +23,7 @@ MEMORY = 20  # steps that L-BFGS remembers
 AT_REST = 1e-6  # a gain per row to come that is less is none, where a line search ends without one
 
 
-def log_likelihood_and_gradient(
-    X: Any, params: Params, sample_weight: ArrayLike | None = None
-) -> tuple[float, Array]:
+def log_likelihood_and_gradient(X: Any, params: Params, sample_weight: ArrayLike | None = None) -> tuple[float, Array]:
     """The log-likelihood and its exact gradient, by one pass over the rows, the one that EM makes.
 
     Parameters

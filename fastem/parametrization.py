@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.covariance import inverse_triangular, variances
 from fastem.model import Array, Noise, Params, Stats
@@ -162,19 +162,21 @@ class Parametrization:
         if self.reg_covar == 0:
             return lower
         ridge = np.broadcast_to(np.sqrt(self.reg_covar) * _identity(self.shape), lower.shape)
-        upper = np.linalg.qr(np.concatenate([ridge, _transposed(lower)], axis=-2), mode="r")
+        upper: Array = np.linalg.qr(np.concatenate([ridge, _transposed(lower)], axis=-2), mode="r")  # type: ignore
         return _transposed(upper * np.sign(variances(upper))[..., None])
 
     def _parts(self, theta: ArrayLike) -> tuple[Array, Array, Array]:
         """a, b and the triangles C, (K|1, D|1, D|1), of a vector."""
         a, b, c = np.split(np.asarray(theta) * self.unit, [self.logits.size, self.logits.size + self.means.size])
         triangles = np.zeros(self.shape)
-        triangles[..., *_entries(self.shape)] = c.reshape(self.shape[0], -1)
+        row, column = _entries(self.shape)
+        triangles[..., row, column] = c.reshape(self.shape[0], -1)
         variances(triangles)[...] = np.exp(np.clip(variances(triangles), -LARGEST, LARGEST))
         return a, b.reshape(self.means.shape), triangles
 
     def _joined(self, a: Array, b: Array, triangles: Array) -> Array:
-        return np.concatenate([a, b.ravel(), triangles[..., *_entries(self.shape)].ravel()])
+        row, column = _entries(self.shape)
+        return np.concatenate([a, b.ravel(), triangles[..., row, column].ravel()])
 
 
 def _shares(params: Params) -> Array:
@@ -202,16 +204,16 @@ def _root(covariances: Array, least: float = 0.0) -> Array:
 # Matrices (..., D, D), or diagonals (..., 1, D|1), by what multiplies: (1, 1, 1) is the number 1.
 
 
-def _entries(shape: tuple[int, ...]) -> tuple[Array, ...]:
+def _entries(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column of the entries of a lower triangular matrix, or of a diagonal."""
-    return np.tril_indices(shape[-1]) if shape[-2] > 1 else np.indices(shape[-2:]).reshape(2, -1)
+    return np.tril_indices(shape[-1]) if shape[-2] > 1 else (np.zeros(shape[-1], np.intp), np.arange(shape[-1]))
 
 
 def _n_roots(shape: tuple[int, ...]) -> int:
     return len(_entries(shape)[0])
 
 
-def _diagonal(shape: tuple[int, ...]) -> Array:
+def _diagonal(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which of these entries are on the diagonal."""
     row, column = _entries(shape)
     return row == column if shape[-2] > 1 else np.ones(len(row), dtype=bool)

@@ -276,8 +276,8 @@ def check_distributions(q: Any, n_rows: int, K: int) -> Array:
     return np.asarray(array / sums)
 
 
-def check_features(features: Any, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
-    """Distinct features, by position or by name, as (d,) positions."""
+def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
+    """At least one and at most so many of D features, by position or by name, all distinct, as (V,) positions."""
     known = {} if names is None else {name: position for position, name in enumerate(names)}
     given = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
     if unknown := [name for name in given if isinstance(name, str) and name not in known]:
@@ -285,9 +285,16 @@ def check_features(features: Any, D: int, names: NDArray[Any] | None) -> NDArray
         raise ValueError(f"features: no feature {', '.join(map(repr, unknown))}; {what}")
     positions = [known[name] if isinstance(name, str) else name for name in given]
     sound = all(isinstance(p, (int, np.integer)) and not isinstance(p, bool) and 0 <= p < D for p in positions)
-    if not sound or not 0 < len(set(positions)) == len(positions):
-        raise ValueError(f"features must be distinct positions in 0..{D - 1}, or names, at least one; got {features!r}")
+    if not sound or len(set(positions)) < len(positions):
+        raise ValueError(f"features must be distinct positions in 0..{D - 1}, or names; got {features!r:.60}")
+    if not 0 < len(positions) <= most:
+        raise ValueError(f"features: expected 1 to {most} of the {D} features, got {len(positions)}")
     return np.array(positions, dtype=np.intp)
+
+
+def check_values(values: ArrayLike, n: int) -> Array:
+    """Finite values of n features, (n,)."""
+    return _of_shape("values", np.ravel(_numbers("The parameter 'values'", values)), (n,))
 
 
 def _given_components(n_components: Any) -> int | None:
@@ -470,13 +477,12 @@ def check_random_state(seed: Any) -> np.random.RandomState:
     return seed  # type: ignore[no-any-return]
 
 
-def check_n_samples(n_samples: Any) -> None:
-    """A positive integer."""
+def check_n_samples(n_samples: Any, least: int = 1) -> None:
+    """A positive integer, of at least 1 or 2."""
     is_int = isinstance(n_samples, numbers.Integral)
-    if not is_int or not 1 <= n_samples <= np.iinfo(np.intp).max:
-        raise ValueError(
-            f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample, an int."
-        )
+    if not is_int or not least <= n_samples <= np.iinfo(np.intp).max:
+        needs = "at least one sample" if least == 1 else "at least two samples"
+        raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires {needs}, an int.")
 
 
 def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
