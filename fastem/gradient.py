@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem._jit import threads
-from fastem.covariance import SingularCovarianceError
+from fastem.covariance import SingularCovarianceError, nothing
 from fastem.em import Callback, FitInterrupted, bind_to, collapsed, evaluate
 from fastem.model import Array, Event, Params, Result, Stats, Status
 from fastem.parametrization import Parametrization
-from fastem.regularize import MStep, find_remedy
+from fastem.regularize import FLAT, MStep, find_remedy
 from fastem.sources import Source, SourceError
 from fastem.stopping import LOOKBACK, Course, Stop
 from fastem.streams import find_source
@@ -149,7 +149,6 @@ def ascend(
     stop: Stop,
     max_iter: int,
     callback: Callback | None = None,
-    previous: float = -np.inf,
 ) -> Result:
     """L-BFGS in place of `fastem.em.run`; of the M-step only the family and reg_covar count.
 
@@ -158,7 +157,7 @@ def ascend(
     """
     from scipy.optimize import minimize  # 16 MB and 0.2 s, which most programs need not pay
 
-    ascent = Ascent(source, params, m_step, stop, max_iter, callback, previous)
+    ascent = Ascent(source, params, m_step, stop, max_iter, callback)
     options = dict(maxcor=MEMORY, maxiter=ROUND, maxfun=100 * ROUND, ftol=0.0, gtol=0.0)
     try:
         ascent.accept(ascent.origin)
@@ -177,6 +176,19 @@ def ascend(
             raise
         raise FitInterrupted(ascent.result) from error
     return ascent.end()
+
+
+def collapsing(m_step: MStep, result: Result) -> list[int]:
+    """Components whose rows have no spread in some direction, relative to their covariance: they go on to shrink."""
+    params, stats = result.params, result.stats
+    _, _, covariances = m_step.estimate(stats)
+    if m_step.family.matrices:
+        relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
+        least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
+    else:
+        least = (covariances * params.factor**2).min(axis=(-2, -1))
+    empty = False if m_step.family.shared else stats.s0 <= nothing(stats)  # without rows a covariance stays as it is
+    return np.flatnonzero((least < FLAT) & ~np.asarray(empty)).tolist()
 
 
 class Point(NamedTuple):
@@ -200,13 +212,13 @@ class Ascent:
         stop: Stop,
         max_iter: int,
         callback: Callback | None,
-        previous: float,
     ) -> None:
         self.source, self.m_step, self.stop = source, m_step, stop
         self.max_iter, self.callback = max_iter, callback
         self.space = Parametrization.around(params, getattr(m_step.remedy, "reg_covar", 0.0))
         self.origin = np.zeros(self.space.unit.size)
-        self.bounds, self.n_passes, self.n_steps = [previous], 0, 0
+        self.history: list[float] = []
+        self.n_passes, self.n_steps = 0, -1  # steps in these coordinates; the first turn is the start's
         self.latest: Point | None = None  # the last that was evaluated
         self.accepted: Point | None = None
         self.result: Result | None = None
@@ -239,24 +251,21 @@ class Ascent:
     def accept(self, theta: Array) -> None:
         """The end of an iteration; StopIteration at the end of the fit."""
         before, self.accepted = self.accepted, self.point(theta)
-        self.bounds.append(self.accepted.bound)
-        _, params, stats, *_ = self.accepted
-        n_iter = len(self.bounds) - 1
-        self.result = Result(params, stats, stats.loglik, self.bounds[1:], n_iter, Status.INTERRUPTED)
-        if self.callback is not None and self.callback(n_iter, self.bounds[-1], params):
+        _, params, stats, bound, _ = self.accepted
+        self.history.append(bound)
+        self.n_steps += 1
+        n_iter = len(self.history)
+        self.result = Result(params, stats, stats.loglik, self.history, n_iter, Status.INTERRUPTED)
+        if self.callback is not None and self.callback(n_iter, bound, params):
             self.halt(Status.INTERRUPTED)
-        course = Course(self.bounds[-LOOKBACK:], self.source.sum_w, params, before and before.params)
-        if self.n_steps != 1 and self.stop(course):  # the first step, along the gradient, may be short
+        if self.m_step.strict and (components := collapsing(self.m_step, self.result)):
+            self.result = collapsed(self.result, SingularCovarianceError(components))
+            self.halt(Status.DEGENERATE)
+        course = Course(self.history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
+        if self.n_steps > 1 and self.stop(course):  # the first step goes along the gradient, and may be short
             self.halt(Status.CONVERGED)
         if n_iter >= self.max_iter:
             self.halt(Status.MAX_ITER)
-        if self.m_step.strict:
-            try:
-                self.m_step(stats, params)
-            except SingularCovarianceError as error:
-                self.result = collapsed(self.result, error)
-                self.halt(Status.DEGENERATE)
-        self.n_steps += 1
 
     def halt(self, status: Status) -> NoReturn:
         """End the fit."""

@@ -61,7 +61,13 @@ def fits(
                     params = after_one_step(source, params, m_step)
             if model.max_iter == 0:
                 return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-            em = partial(run, on_collapse=model.on_collapse, resume=current, keep=partial(keep, results))
+            em = partial(
+                run,
+                previous=before[1] if before else -np.inf,
+                on_collapse=model.on_collapse,
+                resume=current,
+                keep=partial(keep, results),
+            )
             result = (em if model.solver == "em" else ascend)(
                 source,
                 params,
@@ -69,7 +75,6 @@ def fits(
                 stop=Stop(model.criterion, model.tol),
                 max_iter=model.max_iter,
                 callback=printer,
-                previous=before[1] if before else -np.inf,
             )
             printer.end(result)
             results, current = [*results, result], None

@@ -256,19 +256,19 @@ def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[ND
     return array.astype(np.int64, copy=False), K
 
 
-def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+def check_resp(resp: Any, n_rows: int, n_components: int | None, name: str = "resp") -> tuple[NDArray[Any], int]:
     """Responsibilities as (N, K) float64, and K."""
-    array, K = _numbers("resp", resp), _given_components(n_components)
+    array, K = _numbers(name, resp), _given_components(n_components)
     if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (K or max(array.shape[1], 1)):
-        raise ValueError(f"resp must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
+        raise ValueError(f"{name} must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError("resp must be finite and not negative")
+        raise ValueError(f"{name} must be finite and not negative")
     return array, array.shape[1]
 
 
 def check_distributions(q: Any, n_rows: int, K: int) -> Array:
     """Distributions over components as (N, K) float64 whose rows sum to 1, here to the last digit."""
-    array, _ = check_resp(q, n_rows, K)
+    array, _ = check_resp(q, n_rows, K, name="q")
     sums = array.sum(axis=1, keepdims=True)
     if (off := np.abs(sums - 1) > 1e-5).any():  # the sums of float32 are that far off for many components
         row = int(np.argmax(off))
