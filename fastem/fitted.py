@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -161,7 +162,7 @@ class Fitted(Estimator):
         array([[54.2],
                [78.4]])
         """
-        return self._conditional(X, features)[0]
+        return self._conditional(X, features, Conditional.mean)
 
     def conditional_variance(self, X: Any, features: Any) -> NDArray[Any]:
         """The variance of each other feature about its `conditional_mean`; arguments and shape are the same.
@@ -178,23 +179,22 @@ class Fitted(Estimator):
                [47.4],
                [30.8]])
         """
-        return self._conditional(X, features)[1]
+        return self._conditional(X, features, Conditional.variance)
 
-    def _conditional(self, X: Any, features: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
         chosen, names = self._features(features, some_left=True)
         source = find_source(X, n_features=len(chosen))
         validate.check_names(source.columns, None if names is None else names[chosen])
         model = Conditional.on(self.params_, chosen)
         K, U = model.means.shape
-        mean, variance = np.empty((2, source.n_rows, U), dtype=source.dtype)
+        out = np.empty((source.n_rows, U), dtype=source.dtype)
 
         def fill(block: Block) -> None:
-            rows = slice(block.start, block.start + len(block.X))
-            mean[rows], variance[rows] = model.mean_and_variance(block.X)
+            out[block.start : block.start + len(block.X)] = what(model, block.X)
 
         with threads(validate.check_n_threads(self.n_threads)):
             source.for_each(fill, rows_at_once(K * (U + len(chosen))))
-        return mean, variance
+        return out
 
     # --- divergence and merging -----------------------------------------------------------------------------------
 

@@ -82,16 +82,21 @@ class Conditional(NamedTuple):
         away = rows - self.given.means[:, None]
         return np.asarray(self.means[:, None] + away @ self.slopes.swapaxes(-1, -2))
 
-    def mean_and_variance(self, rows: NDArray[np.floating]) -> tuple[Array, Array]:
-        """Mean and variance of the other features for rows (n, V) of the given ones, (n, U) each.
+    def mean(self, rows: NDArray[np.floating]) -> Array:
+        """The mean of the other features for rows (n, V) of the given ones, (n, U)."""
+        return self._mean_and_means(rows)[1]
 
-        var u = sum_k r_k (var_k u + (mean_k u - mean u)^2), with the responsibilities r_k of the given features.
-        """
+    def variance(self, rows: NDArray[np.floating]) -> Array:
+        """Their variances, (n, U): sum_k r_k (var_k u + (mean_k u - mean u)^2), with the responsibilities r_k."""
+        resp, mean, means = self._mean_and_means(rows)
+        within = np.broadcast_to(variances(self.covariances), self.means.shape)
+        if self.box is not None:
+            within = np.concatenate([within, np.diff(self.box, axis=0) ** 2 / 12])
+        return np.asarray(np.einsum("nk,knu->nu", resp, within[:, None] + (means - mean) ** 2))
+
+    def _mean_and_means(self, rows: NDArray[np.floating]) -> tuple[Array, Array, Array]:
+        """Responsibilities, the mean of the mixture and those of the components, of which noise is one: uniform."""
         resp, means = self.responsibilities(rows), self.component_means(rows)
-        K, n, U = means.shape
-        within = np.broadcast_to(variances(self.covariances), (K, U))
-        if self.box is not None:  # uniform: a component with the mean and variance of that
-            means = np.concatenate([means, np.broadcast_to(self.box.mean(axis=0), (1, n, U))])
-            within = np.concatenate([within, (self.box[1:] - self.box[:1]) ** 2 / 12])
-        mean = np.einsum("nk,knu->nu", resp, means)
-        return mean, np.einsum("nk,knu->nu", resp, within[:, None] + (means - mean) ** 2)
+        if self.box is not None:
+            means = np.concatenate([means, np.broadcast_to(self.box.mean(axis=0), (1, *means.shape[1:]))])
+        return resp, np.einsum("nk,knu->nu", resp, means), means

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
 
+from fastem.covariance import TINY
 from fastem.estep import Scorer, Scores
 from fastem.model import Array, Params
 from fastem.sources import Block, Source, rows_at_once
@@ -102,15 +102,18 @@ def entropy_and_falls(
     Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: Baudry et al. (2010), eq. 2. Both by one pass.
     """
     K = len(first)
-    scorer, belongs = Scorer(params), (first[:, None] == np.arange(K)).astype(np.float64)
+    scorer = Scorer(params)
 
     def add(block: Block) -> Array:
         scores = Scores.empty(len(block.X), K, resp=True)
         scorer.fill(block.X, scores)
         weight = np.ones(len(block.X)) if block.weight is None else block.weight
-        t = np.ascontiguousarray((scores.resp @ belongs).T)
-        own = entr(t) @ weight
-        return np.array([own.sum(), *(own[a] + own[b] - entr(t[a] + t[b]) @ weight for a, b in pairs)])
+        t = np.zeros((K, len(block.X)))
+        for k, cluster in enumerate(first):
+            t[cluster] += scores.resp[:, k]
+        own = _sums(_entropies(t), weight)
+        joined = (_sums(_entropies(t[a] + t[b]), weight) for a, b in pairs)
+        return np.array([own.sum(), *(own[a] + own[b] - both for (a, b), both in zip(pairs, joined, strict=True))])
 
     entropy, *falls = source.reduce(add, rows_at_once(max(K, source.n_features)))
     return float(entropy), np.array(falls)
@@ -123,7 +126,17 @@ def row_entropy(source: Source, params: Params) -> Array:
     def add(block: Block) -> None:
         scores = Scores.empty(len(block.X), K, resp=True)
         scorer.fill(block.X, scores)
-        out[block.start : block.start + len(block.X)] = entr(scores.resp).sum(axis=1)
+        out[block.start : block.start + len(block.X)] = _entropies(scores.resp).sum(axis=1)
 
     source.for_each(add, rows_at_once(max(K, source.n_features)), scorer.block_rows)
     return out
+
+
+def _sums(values: Array, weight: Array) -> Array:
+    """Weighted sums over the last axis. (For a vector BLAS would call its threads, which takes longer.)"""
+    return np.asarray(np.einsum("...n,n->...", values, weight))
+
+
+def _entropies(t: Array) -> Array:
+    """-t log t; that of 0 is 0."""
+    return np.asarray(-t * np.log(np.maximum(t, TINY)))
