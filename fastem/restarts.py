@@ -11,6 +11,7 @@ import numpy as np
 
 from fastem.checkpoint import Checkpoint, describe
 from fastem.em import Callback, FitInterrupted, evaluate, run
+from fastem.gradient import after_one_step, ascend
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
 from fastem.regularize import MStep
@@ -47,10 +48,12 @@ def fits(
     printer = Printer(model.verbose, model.verbose_interval, callback)
     init, stop, max_iter = model.init_params, Stop(model.criterion, model.tol), model.max_iter
     n_starts, bound = (1, before[1]) if before else (model.n_init, -np.inf)
+    solver = model.solver
     if given.known is not None:
         init = "labels"
     if given.all_known:  # one M-step, after which any change is small enough
         before, n_starts, bound, stop, max_iter = None, 1, 0.0, Stop("change", np.inf), min(max_iter, 1)
+        solver = "em"
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
     keep = Checkpoint(checkpoint, fit, rng)
     results, current = revived(source, *keep.load())
@@ -62,19 +65,24 @@ def fits(
             else:
                 keep(results, None)
                 params = before[0] if before else start(source, K, m_step, init, rng, given)
+                if solver != "em" and not before and given.precisions is None:
+                    params = after_one_step(source, params, m_step)
             if max_iter == 0:
                 return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-            result = run(
+            em = partial(
+                run,
+                previous=bound,
+                on_collapse=model.on_collapse,
+                resume=current,
+                keep=partial(keep, results),
+            )
+            result = (em if solver == "em" else ascend)(
                 source,
                 params,
                 m_step,
                 stop=stop,
                 max_iter=max_iter,
                 callback=printer,
-                previous=bound,
-                on_collapse=model.on_collapse,
-                resume=current,
-                keep=partial(keep, results),
             )
             printer.end(result)
             results, current = [*results, result], None

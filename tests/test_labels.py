@@ -167,6 +167,10 @@ def test_nothing_is_left_to_em(data, regularization):
         assert state_bytes(other) == state_bytes(model)
         assert len(other.fit_report_.starts) == 1
     assert GaussianMixture(3, max_iter=0).fit(data.X, labels=data.labels).n_iter_ == 0
+    if regularization is None:
+        other = GaussianMixture(3, solver="lbfgs").fit(data.X, labels=data.labels)
+        assert (other.n_iter_, other.converged_) == (1, True)
+        assert_close(fitted(other), fitted(model), 1e-10)
 
 
 def test_rows_without_a_weight_need_no_label(data):
@@ -233,6 +237,14 @@ def test_components_without_a_label(seed):
     assert_allclose(model.means_[[1, 4]], mixture.means[[3, 0]], atol=0.2)
     others = mixture.means[[1, 2, 4]]
     assert_allclose(model.means_[[0, 2, 3]], others[others[:, 0].argsort()], atol=0.2)
+
+
+def test_another_solver_climbs_the_same_hill(data):
+    labels = hidden(data.labels, 0.8)
+    a, b = (GaussianMixture(3, solver=solver, tol=1e-10, max_iter=500, reg_covar=0.0) for solver in ("em", "lbfgs"))
+    assert a.fit(data.X, labels=labels).lower_bound_ == pytest.approx(b.fit(data.X, labels=labels).lower_bound_, 1e-7)
+    assert a.lower_bound_ != GaussianMixture(3, tol=1e-10, max_iter=500).fit(data.X).lower_bound_
+    assert_close(fitted(a), fitted(b), 1e-2)
 
 
 def test_rows_that_may_belong_to_some():
