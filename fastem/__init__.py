@@ -8,6 +8,7 @@ from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
+from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.sources import SourceError
@@ -25,9 +26,11 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "MPISource",
     "ManyMixtures",
     "NotFittedError",
     "Params",
+    "RankError",
     "Result",
     "Ridge",
     "SingularCovarianceError",

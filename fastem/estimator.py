@@ -15,10 +15,12 @@ from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
+from fastem.dask_source import lazy_on_dask
 from fastem.em import Callback, bind_to, collapsed, mean_density, score
 from fastem.estep import Scores
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
+from fastem.parts import agreed, together
 from fastem.protocol import Estimator
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
@@ -277,7 +279,8 @@ class GaussianMixture(Estimator):
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        return self._scores(self._fit(X, sample_weight), label=True).label
+        source = self._fit(X, sample_weight)
+        return self.predict(source)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
@@ -336,7 +339,7 @@ class GaussianMixture(Estimator):
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         before = (self.params_, self.lower_bound_) if warm else None
-        with threads(self.n_threads):
+        with together(source), threads(self.n_threads):
             m_step = bind_to(source, self.covariance_type, remedy)
             results = fits(self, source, m_step, given, before, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
@@ -344,7 +347,7 @@ class GaussianMixture(Estimator):
         params = best.params
         if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
             try:
-                params = m_step(best.stats, best.params)
+                params = agreed(source, lambda: m_step(best.stats, best.params))
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
         self._adopt(params, results, kept, source.dtype)
@@ -462,6 +465,7 @@ class GaussianMixture(Estimator):
                 index[index == len(params.means)] = NOISE
         return scores
 
+    @lazy_on_dask
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
 
@@ -470,6 +474,7 @@ class GaussianMixture(Estimator):
         """
         return self._scores(self._source(X), label=True).label
 
+    @lazy_on_dask
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1.
 
@@ -512,6 +517,7 @@ class GaussianMixture(Estimator):
         scores = self._scores(source, top=top)
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
+    @lazy_on_dask
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)

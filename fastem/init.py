@@ -17,6 +17,7 @@ from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_tria
 from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, score
 from fastem.estep import HARD, RESP, Accumulator, Sums
 from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
+from fastem.parts import PartedSource, agreed, reduce_to
 from fastem.regularize import MStep
 from fastem.sources import ArraySource, Block, Source
 from fastem.stopping import Stop
@@ -121,7 +122,7 @@ def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     """
     X, weight = distinct_sample(source, K, rng)
     centres = lloyd(X, weight, seeds(X, weight, K, rng))
-    centres = centres[np.lexsort(centres.T[::-1])]
+    centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
     return evaluate(source, at(centres), m_step.family.shape(K, source.n_features), HARD, distances=True)
 
 
@@ -145,16 +146,19 @@ def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
     origin, shape = at(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
+    # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
+    seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
         present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
-        drawn = rng.uniform(size=(np.count_nonzero(present), K))
+        generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
+        drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
         resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
         return Accumulator(origin, shape, RESP, resp).sums(block._replace(start=0))
 
     grain = Accumulator(origin, shape, RESP).block_rows
-    return source.reduce(add, max(1024, 2**20 // K), grain).stats()  # 8 MiB of uniforms at a time
+    return reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain)  # 8 MiB of uniforms at a time
 
 
 def one_row_each(rows: Array, m_step: MStep) -> Stats:

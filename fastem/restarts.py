@@ -13,6 +13,7 @@ from fastem.checkpoint import Checkpoint, describe
 from fastem.em import Callback, FitInterrupted, evaluate, run
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
+from fastem.parts import agreed, leads
 from fastem.regularize import MStep
 from fastem.sources import Source, SourceError
 from fastem.stopping import Stop
@@ -44,10 +45,11 @@ def fits(
         with the best result so far
     """
     rng, K = check_random_state(model.random_state), model.n_components
-    printer = Printer(model.verbose, model.verbose_interval, callback)
+    printer = Printer(model.verbose if leads(source) else 0, model.verbose_interval, callback)
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before)
-    keep = Checkpoint(checkpoint, fit, rng)
-    results, current = revived(source, *keep.load())
+    keep = Checkpoint(checkpoint if leads(source) else None, fit, rng)
+    rng, loaded = agreed(source, lambda: (rng, keep.load()))
+    results, current = revived(source, *loaded)
     try:
         for number in range(len(results), 1 if before else model.n_init):
             printer.begin(number)

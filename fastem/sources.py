@@ -135,11 +135,12 @@ class BlockSource(ABC):
 
     def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
         """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
-        if self.n_rows <= n:
-            return self._present()
-        total, rows, done, sum_w = self.sum_w, np.empty((n, self.n_features)), 0, 0.0
-        depth = (np.arange(n) + rng.uniform(size=n)) / n
-        places = np.minimum(depth * total, np.nextafter(total, 0.0))
+        return self.present() if self.n_rows <= n else self.drawn(strata(n, self.sum_w, rng))
+
+    def drawn(self, places: Array) -> tuple[Array, Array]:
+        """The rows at `places`, sums of weights in ascending order, and the weight 1 for each."""
+        n, done, sum_w = len(places), 0, 0.0
+        rows = np.empty((n, self.n_features))
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 if block.weight is None:
@@ -156,7 +157,7 @@ class BlockSource(ABC):
                     break
         return rows, np.ones(n)
 
-    def _present(self) -> tuple[Array, Array]:
+    def present(self) -> tuple[Array, Array]:
         """All rows of positive weight, and the weights."""
         rows, weights = [], []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
@@ -199,6 +200,12 @@ class ArraySource(BlockSource):
 def cumulated(before: float, weight: Array) -> Array:
     """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
     return np.cumsum(np.concatenate([[before], weight]))[1:]
+
+
+def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
+    """A place drawn in each of n equal parts of [0, total), in ascending order."""
+    depth = (np.arange(n) + rng.uniform(size=n)) / n
+    return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))
 
 
 def rows_at_once(n_features: int) -> int:

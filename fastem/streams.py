@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.dask_source import DaskSource, is_dask
 from fastem.readers import FunctionReader, ParquetReader, Reader, SlicedReader
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
 from fastem.tables import map_npy
@@ -214,6 +215,7 @@ def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int]
         read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,). It runs in a thread of its own;
+        a Dask Array or DataFrame: its rows stay on the workers, see `fastem.dask_source.DaskSource`;
         a source already: it is returned
     sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
     columns : names (Parquet) or positions of the columns wanted, default all but that of the weights
@@ -264,6 +266,10 @@ def find_source(
         return X  # type: ignore[no-any-return]
     if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
         X = map_npy(Path(X))
+    if is_dask(X):
+        source = DaskSource(X, sample_weight, columns)
+        check_n_features(source.n_features, n_features)
+        return source
     reader = find_reader(X, sample_weight, columns)
     if reader is not None:
         check_n_features(reader.n_features, n_features)

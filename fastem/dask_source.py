@@ -1,0 +1,272 @@
+"""Rows of Dask collections: each pass is a task per partition, on the workers that hold them, and a tree of sums."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fastem._jit import threads
+from fastem.parts import Part, PartedSource, pairwise
+from fastem.sources import ArraySource, BlockSource, SourceError
+from fastem.tables import choose_columns
+from fastem.validate import cast_rows, check_finite, check_weight_values, feature_names
+
+if TYPE_CHECKING:
+    from fastem.estimator import GaussianMixture
+
+T = TypeVar("T")
+FAN_IN = 8  # sums that a task adds: a power of two, so that all are added `pairwise`
+
+
+def is_dask(X: Any) -> bool:
+    """Whether it is a Dask Array or DataFrame (or another of Dask's collections)."""
+    return hasattr(X, "__dask_graph__") and hasattr(X, "to_delayed")
+
+
+class DaskSource(PartedSource):
+    """Rows of a Dask Array (N, D) or DataFrame, which stay on the workers.
+
+    Parameters
+    ----------
+    X : dask.array.Array in one chunk along the columns, or dask.dataframe.DataFrame; partitions may be empty
+    sample_weight : Dask Array (N,) or Series with the same partitions, an array (N,), or the name of a column
+    columns : names (DataFrame) or positions of the columns wanted, default all but that of the weights
+    """
+
+    def __init__(self, X: Any, sample_weight: Any = None, columns: Sequence[str | int] | None = None) -> None:
+        if getattr(X, "ndim", 0) != 2:
+            raise ValueError(f"Expected 2D array, got {getattr(X, 'ndim', 0)}D {type(X).__name__} instead")
+        self.X, self.weight = _chosen(X, sample_weight, columns)
+        example = _example(self.X)
+        rows = cast_rows(example)
+        self.n_features, self.dtype, self.columns = rows.shape[1], rows.dtype, feature_names(example)
+        self.passes = 0
+
+    def here(self) -> BlockSource:
+        """See PartedSource: there are none."""
+        raise TypeError(
+            "the rows of a Dask collection stay on its workers: pass the collection itself to predict, predict_proba "
+            "or score_samples, which are lazy then (to write what they return, use its to_zarr or to_parquet)"
+        )
+
+    def total(self, function: Callable[[Part], T | None]) -> T | None:
+        """See PartedSource: a task per partition; then each task adds the sums of FAN_IN."""
+        from dask import delayed
+
+        self.passes += 1
+        chunks = _partitions(self.X)
+        weights = [None] * len(chunks) if self.weight is None else _partitions(self.weight)
+        function = delayed(function, traverse=False)  # one key, which each worker fetches once
+        run, combine = delayed(_run, pure=False), delayed(_combine, pure=False)
+        tasks = [run(function, *task) for task in zip(self._places(len(chunks)), chunks, weights, strict=True)]
+        sums, width = tasks, len(tasks)
+        while width > 1:
+            sums = [combine(sums[i : i + FAN_IN]) for i in range(0, width, FAN_IN)]
+            width = len(sums)
+        numbers = {delay.key: number for delays in (chunks, tasks) for number, delay in enumerate(delays)}
+        found = self._computed(sums[0], numbers)
+        if isinstance(found, Failure):
+            raise found.named(self.passes)
+        return found  # type: ignore[no-any-return]
+
+    def _places(self, n_parts: int) -> list[Place]:
+        """Of all partitions."""
+        if self._sizes is None:
+            return [Place(number, self.n_features, self.dtype) for number in range(n_parts)]
+        known = zip(range(n_parts), self.sizes(), self.starts(), strict=False)
+        return [Place(number, self.n_features, self.dtype, size[0], *start) for number, size, start in known]
+
+    def _computed(self, delay: Any, numbers: dict[Any, int]) -> Any:
+        """What a task returns; SourceError if it, or one that it needs, fails. `numbers`: partitions of tasks."""
+        from dask.base import get_scheduler
+
+        client: Any = getattr(get_scheduler(collections=[delay]), "__self__", None)
+        future = None
+        try:
+            if client is None:  # no cluster: threads of this process
+                return delay.compute()
+            future = client.compute(delay)
+            return future.result()
+        except Exception as error:
+            task = None if future is None else client.run_on_scheduler(_blamed, key=future.key)
+            where = f"partition {numbers[task]}" if task in numbers else f"task {task}" if task else "a partition"
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise SourceError(f"pass {self.passes} over the data: {where} could not be computed ({cause})") from error
+
+
+def _blamed(key: Any, dask_scheduler: Any) -> Any:
+    """The task that failed first of those that a task needs; None if the scheduler has forgotten it."""
+    task = dask_scheduler.tasks.get(key)
+    return task and task.exception_blame and task.exception_blame.key
+
+
+def _chosen(X: Any, weight: Any, columns: Sequence[str | int] | None) -> tuple[Any, Any]:
+    """The collections of rows and of their weights (or None), partition by partition."""
+    frame, D = hasattr(X, "columns"), X.shape[1]
+    names = list(X.columns) if frame else None
+    if isinstance(weight, str):
+        if names is None or weight not in names:
+            raise ValueError(f"sample_weight: there is no column {weight!r}")
+        columns = [name for name in names if name != weight] if columns is None else columns
+        weight = X[weight]
+    if columns is not None:
+        chosen = choose_columns("X", columns, names, D)
+        X = X[[names[j] for j in chosen]] if names is not None else X[:, chosen]
+    if not frame and X.numblocks[1] != 1:
+        raise ValueError(
+            f"X is cut into {X.numblocks[1]} chunks along its columns: make rows whole, by X.rechunk({{1: -1}}), and "
+            "persist that"
+        )
+    if weight is None:
+        return X, None
+    if not is_dask(weight):
+        if frame or np.isnan(X.shape[0]):
+            raise TypeError("sample_weight of a collection of unknown chunk sizes: a Dask Series or Array, or a column")
+        from dask import array
+
+        weight = array.from_array(np.asarray(weight), chunks=-1)
+    if not frame and weight.ndim == 1 and weight.shape == X.shape[:1]:  # never so of unknown sizes
+        weight = weight.rechunk((X.chunks[0],))
+    elif weight.ndim != 1 or weight.npartitions != X.npartitions:
+        raise ValueError(
+            f"sample_weight: {weight.npartitions} partitions of {weight.ndim}D, expected {X.npartitions} of 1D, as of X"
+        )
+    return X, weight
+
+
+def _example(X: Any) -> Any:
+    """A few rows that are like those of a collection."""
+    return X._meta_nonempty if hasattr(X, "columns") else np.ones((1, X.shape[1]), X.dtype)
+
+
+def _partitions(collection: Any) -> list[Any]:
+    """A `dask.delayed.Delayed` for each, in order."""
+    return list(np.ravel(collection.to_delayed()))
+
+
+# --- in tasks -----------------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """What a task has to know of its partition.
+
+    Attributes
+    ----------
+    number : int
+    n_features, dtype : of the rows
+    n_rows : int, or None in the first pass, which finds it out and looks at the values
+    first : int, rows before it
+    before : float, their weight
+    """
+
+    number: int
+    n_features: int
+    dtype: np.dtype[Any]
+    n_rows: int | None = None
+    first: int = 0
+    before: float = 0.0
+
+    def part(self, chunk: Any, weight: Any) -> Part:
+        """The partition, of what Dask holds of it."""
+        rows = cast_rows(chunk, n_features=self.n_features, min_rows=0).astype(self.dtype, copy=False)
+        if weight is not None:
+            weight = np.asarray(weight, dtype=np.float64)
+            if weight.shape != (len(rows),):
+                raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(len(rows),)}!")
+        if self.n_rows is None and len(rows):
+            check_finite(rows)
+            if weight is not None:
+                check_weight_values(weight, 0)
+        if self.n_rows not in (None, len(rows)):
+            raise OSError(f"it brought {len(rows)} rows, expected {self.n_rows}")
+        return Part(self.number, ArraySource(rows, weight), self.first, self.before)
+
+
+class Failure(NamedTuple):
+    """What a task returns that could not do its part."""
+
+    number: int
+    error: Exception
+
+    def named(self, number: int) -> Exception:
+        """The error of a pass of this number, with the partition's."""
+        text = f"partition {self.number}: {self.error}"
+        for kind in (ValueError, TypeError):  # of values
+            if isinstance(self.error, kind):
+                return kind(text)
+        return SourceError(f"pass {number} over the data: {text}")
+
+
+def _run(function: Callable[[Part], T | None], place: Place, chunk: Any, weight: Any) -> T | Failure | None:
+    """Do one partition in one thread: as many tasks run at a time as the worker has threads."""
+    try:
+        with threads(1):
+            return function(place.part(chunk, weight))
+    except Exception as error:
+        return Failure(place.number, error)
+
+
+def _combine(values: Sequence[Any]) -> Any:
+    """The sum of values, or the first failure among them."""
+    return next((value for value in values if isinstance(value, Failure)), None) or pairwise(values)
+
+
+# --- scores -------------------------------------------------------------------------------------------------------
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def lazy_on_dask(method: M) -> M:
+    """Make a method that scores the rows of X return a lazy collection where X is a Dask collection."""
+
+    @wraps(method)
+    def scores(self: GaussianMixture, X: Any) -> Any:
+        if is_dask(X) or isinstance(X, DaskSource):
+            return _lazy(self, method.__name__, X)
+        return method(self, X)
+
+    return scores  # type: ignore[return-value]
+
+
+def _lazy(model: GaussianMixture, method: str, X: Any) -> Any:
+    """Scores of a Dask Array as one of the same chunks, of a DataFrame as a Series or DataFrame of the same index."""
+    from dask import delayed
+
+    source: Any = model._source(X)
+    K, noise = len(model.means_), hasattr(model, "noise_box_")
+    bare = copy.copy(model)  # its names have been compared
+    bare.__dict__.pop("feature_names_in_", None)
+    arguments = _scored, delayed(bare, traverse=False), method
+    dtype = np.dtype(np.int64) if method == "predict" else source.dtype
+    wide, X = method == "predict_proba", source.X
+    if hasattr(X, "columns"):
+        from pandas import DataFrame, Series
+
+        names = [f"p{k}" for k in range(K)] + ["p_noise"] * noise
+        table = {name: Series(dtype=dtype) for name in names}
+        return X.map_partitions(*arguments, meta=DataFrame(table) if wide else Series(dtype=dtype, name=NAMES[method]))
+    if wide:
+        return X.map_blocks(*arguments, chunks=(X.chunks[0], (K + noise,)), meta=np.empty((0, 0), dtype))
+    return X.map_blocks(*arguments, drop_axis=1, meta=np.empty(0, dtype))
+
+
+NAMES = {"predict": "label", "score_samples": "log_likelihood"}
+
+
+def _scored(chunk: Any, model: GaussianMixture, method: str) -> Any:
+    """Scores of a partition, in one thread."""
+    rows = cast_rows(chunk, min_rows=0)
+    with threads(1):
+        scores = getattr(model, method)(rows if len(rows) else np.zeros((1, rows.shape[1]), rows.dtype))[: len(rows)]
+    if not hasattr(chunk, "index"):
+        return scores
+    from pandas import DataFrame, Series
+
+    if scores.ndim == 1:
+        return Series(scores, chunk.index, name=NAMES[method])
+    names = [f"p{k}" for k in range(len(model.means_))] + ["p_noise"] * hasattr(model, "noise_box_")
+    return DataFrame(scores, chunk.index, names)
