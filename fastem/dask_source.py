@@ -129,7 +129,9 @@ def _chosen(X: Any, weight: Any, columns: Sequence[str | int] | None) -> tuple[A
         from dask import array
 
         weight = array.from_array(np.asarray(weight), chunks=-1)
-    if not frame and weight.ndim == 1 and weight.shape == X.shape[:1]:  # never so of unknown sizes
+    if not (frame or np.isnan([X.shape[0], *weight.shape]).any()):
+        if weight.shape != X.shape[:1]:
+            raise ValueError(f"sample_weight.shape == {weight.shape}, expected {X.shape[:1]}!")
         weight = weight.rechunk((X.chunks[0],))
     elif weight.ndim != 1 or weight.npartitions != X.npartitions:
         raise ValueError(
