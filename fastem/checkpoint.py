@@ -179,7 +179,7 @@ def describe(parameters: dict[str, Any], source: Source, warm: tuple[Params, flo
     """
     rows, weight = source.sample(SAMPLE_ROWS, np.random.RandomState(0))
     return {
-        **{name: _plain(value) for name, value in parameters.items() if name not in _NO_FIT},
+        **plain(parameters),
         "start": None if warm is None else _digest(*warm[0], warm[1]),
         "rows": source.n_rows,
         "features": source.n_features,
@@ -187,6 +187,11 @@ def describe(parameters: dict[str, Any], source: Source, warm: tuple[Params, flo
         "sum of weights": source.sum_w,
         "checksum of rows": _digest(rows, weight),
     }
+
+
+def plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a fit depends on, as JSON has them."""
+    return {name: _plain(value) for name, value in parameters.items() if name not in _NO_FIT}
 
 
 def _plain(value: Any) -> Any:

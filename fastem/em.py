@@ -109,10 +109,9 @@ def climb(
             if callback is not None and agreed(source, partial(ends, callback, done + len(history), bound, params)):
                 return result
             course = Course(recent, source.sum_w, params, None if before is None else before.params)
-            if agreed(source, partial(converged, stop, course)):
-                return result._replace(status=Status.CONVERGED)
-            if len(history) >= max_iter:
-                return result._replace(status=Status.MAX_ITER)
+            status = agreed(source, partial(verdict, stop, course, len(history) >= max_iter))
+            if status is not None:
+                return result._replace(status=status)
             if keep is not None:
                 keep(result)
     except (KeyboardInterrupt, SourceError) as error:
@@ -124,9 +123,9 @@ def climb(
         raise FitInterrupted(result) from error
 
 
-def converged(stop: Stop, course: Course) -> bool:
-    """Whether the rule holds."""
-    return stop(course)
+def verdict(stop: Stop, course: Course, last: bool) -> Status | None:
+    """How a fit ends after a pass, the last that is allowed or not; None if it goes on."""
+    return Status.CONVERGED if stop(course) else Status.MAX_ITER if last else None
 
 
 def ends(callback: Callback, iteration: int, bound: float, params: Params) -> bool:

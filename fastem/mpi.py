@@ -117,22 +117,18 @@ class MPISource(PartedSource):
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.leads = self.rank == 0
         self._failed = False  # whether all ranks know of a failure that ends what they are in
-        kind, error = None, None
+        error = None
         try:
             source = find_source(X, sample_weight, columns=columns, min_rows=0)
             if not isinstance(source, BlockSource):
                 raise TypeError(f"X must be the rank's own rows; got {type(source).__name__}")
             self._own, names = source, source.columns
-            kind = [(BUFFER_VERSION, source.n_features, str(source.dtype), None if names is None else names.tolist())]
+            kind = dict(features=source.n_features, dtype=str(source.dtype), version=BUFFER_VERSION)
+            kind["names"] = None if names is None else names.tolist()
         except Exception as caught:
             error = caught
-        kinds = self._exchange(kind, error)
-        for rank, other in enumerate(kinds):
-            if other != kinds[0]:
-                raise ValueError(
-                    "rows on all ranks must agree in (version of statistics, features, dtype, names): "
-                    f"{kinds[0]} on rank 0, {other} on rank {rank}"
-                )
+        self._exchange(None, error)
+        self.check_alike("rows", kind)
         self.n_features, self.dtype, self.columns = source.n_features, source.dtype, names
 
     def here(self) -> BlockSource:
@@ -153,6 +149,17 @@ class MPISource(PartedSource):
         """See PartedSource: what it returns or raises on rank 0."""
         outcome: Any = self.total(lambda part: None if self.rank else Outcome.of(function))
         return outcome.result(self.rank)  # type: ignore[no-any-return]
+
+    def check_alike(self, what: str, value: Any) -> None:
+        """See PartedSource; all ranks raise the error."""
+        values = self._exchange([value])
+        for rank, other in enumerate(values):
+            if other != values[0]:
+                name = next(name for name in other if other[name] != values[0][name])
+                first, this = values[0][name], other[name]
+                raise ValueError(
+                    f"all ranks need the same {what}: {name} is {first!r} on rank 0, {this!r} on rank {rank}"
+                )
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -66,6 +66,9 @@ class PartedSource(ABC):
         """What a function returns: the same in all processes that drive this fit (see `agreed`)."""
         return function()
 
+    def check_alike(self, what: str, value: Any) -> None:  # noqa: B027
+        """ValueError unless all processes that drive this fit have the same value."""
+
     def together(self) -> AbstractContextManager[None]:
         """A context out of which an error in one process that drives the fit leads all of them."""
         return nullcontext()
@@ -189,6 +192,12 @@ def agreed(source: Source, function: Callable[[], T]) -> T:
     So a decision is one decision, and numbers that processors compute differently in the last bits are the same.
     """
     return source.agree(function) if isinstance(source, PartedSource) else function()
+
+
+def check_alike(source: Source, what: str, value: Any) -> None:
+    """ValueError if processes that drive one fit disagree in a value; `what` it is."""
+    if isinstance(source, PartedSource):
+        source.check_alike(what, value)
 
 
 def leads(source: Source) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fastem.checkpoint import Checkpoint, describe
+from fastem.checkpoint import Checkpoint, describe, plain
 from fastem.em import Callback, FitInterrupted, evaluate, run
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
-from fastem.parts import agreed, leads
+from fastem.parts import agreed, check_alike, leads
 from fastem.regularize import MStep
 from fastem.sources import Source, SourceError
 from fastem.stopping import Stop
@@ -46,6 +46,7 @@ def fits(
     """
     rng, K = check_random_state(model.random_state), model.n_components
     printer = Printer(model.verbose if leads(source) else 0, model.verbose_interval, callback)
+    check_alike(source, "parameters", plain(model.get_params(deep=False)) | {"random_state": None})
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before)
     keep = Checkpoint(checkpoint if leads(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
