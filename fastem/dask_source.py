@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,9 +15,6 @@ from fastem.parts import Part, PartedSource, pairwise
 from fastem.sources import ArraySource, BlockSource, SourceError
 from fastem.tables import choose_columns
 from fastem.validate import cast_rows, check_finite, check_weight_values, feature_names
-
-if TYPE_CHECKING:
-    from fastem.estimator import GaussianMixture
 
 T = TypeVar("T")
 FAN_IN = 8  # sums that a task adds: a power of two, so that all are added `pairwise`
@@ -28,13 +26,46 @@ def is_dask(X: Any) -> bool:
 
 
 class DaskSource(PartedSource):
-    """Rows of a Dask Array (N, D) or DataFrame, which stay on the workers.
+    """Rows of a Dask Array (N, D) or DataFrame, which stay on the workers; `fastem.as_source` makes it.
+
+    A pass over the data is a task per partition, whose statistics are then added, pairwise in the order of the
+    partitions: so the bits depend on how the rows are cut into partitions, and not on the number of workers. All that
+    travels is parameters, once to each worker and pass, and statistics. (A start looks at a sample: the rows of
+    at most max(50,000, 50 n_components).) `GaussianMixture.predict`, `predict_proba` and `score_samples` of a
+    collection are lazy collections of the same partitions.
+
+    Partitions are computed on each pass: call `persist` on a collection that the workers' memory can hold. A task
+    works in one thread, and a worker does as many tasks at a time as it has threads: have at least as many partitions
+    as there are threads on the cluster, each of 10,000 rows or more (a task costs Dask's scheduler 1 ms). A worker
+    that is lost costs the time to compute its partitions again.
 
     Parameters
     ----------
     X : dask.array.Array in one chunk along the columns, or dask.dataframe.DataFrame; partitions may be empty
     sample_weight : Dask Array (N,) or Series with the same partitions, an array (N,), or the name of a column
     columns : names (DataFrame) or positions of the columns wanted, default all but that of the weights
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is no table of numbers, or for weights in other partitions; in the first pass for NaN, infinity and
+        negative weights, with the partition and the row within it
+    SourceError
+        (an OSError) if a partition cannot be computed, or changes its length: with the pass and the partition, and
+        ``.result``, the last complete iteration of the fit
+
+    References
+    ----------
+    Neal & Hinton (1998), in: Jordan (ed.), Learning in Graphical Models, 355-368 (sums over parts of the data).
+
+    Examples
+    --------
+    >>> import dask.array as da, fastem
+    >>> X = da.concatenate([da.random.RandomState(0).normal(mean, 1.0, (1000, 2), chunks=500) for mean in (0.0, 9.0)])
+    >>> X = X.rechunk({1: -1})
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+    >>> model.weights_.round(3), model.predict(X)
+    (array([0.5, 0.5]), dask.array<_scored, shape=(2000,), dtype=int64, chunksize=(500,), chunktype=numpy.ndarray>)
     """
 
     def __init__(self, X: Any, sample_weight: Any = None, columns: Sequence[str | int] | None = None) -> None:
@@ -89,10 +120,13 @@ class DaskSource(PartedSource):
         try:
             if client is None:  # no cluster: threads of this process
                 return delay.compute()
-            future = client.compute(delay)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sending large graph")  # parameters, which are needed
+                future = client.compute(delay)
             return future.result()
         except Exception as error:
-            task = None if future is None else client.run_on_scheduler(_blamed, key=future.key)
+            failed = future is not None and future.status == "error"
+            task = client.run_on_scheduler(_blamed, key=future.key) if failed else None
             where = f"partition {numbers[task]}" if task in numbers else f"task {task}" if task else "a partition"
             cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise SourceError(f"pass {self.passes} over the data: {where} could not be computed ({cause})") from error
@@ -226,7 +260,7 @@ def lazy_on_dask(method: M) -> M:
     """Make a method that scores the rows of X return a lazy collection where X is a Dask collection."""
 
     @wraps(method)
-    def scores(self: GaussianMixture, X: Any) -> Any:
+    def scores(self: Any, X: Any) -> Any:
         if is_dask(X) or isinstance(X, DaskSource):
             return _lazy(self, method.__name__, X)
         return method(self, X)
@@ -234,7 +268,7 @@ def lazy_on_dask(method: M) -> M:
     return scores  # type: ignore[return-value]
 
 
-def _lazy(model: GaussianMixture, method: str, X: Any) -> Any:
+def _lazy(model: Any, method: str, X: Any) -> Any:
     """Scores of a Dask Array as one of the same chunks, of a DataFrame as a Series or DataFrame of the same index."""
     from dask import delayed
 
@@ -259,7 +293,7 @@ def _lazy(model: GaussianMixture, method: str, X: Any) -> Any:
 NAMES = {"predict": "label", "score_samples": "log_likelihood"}
 
 
-def _scored(chunk: Any, model: GaussianMixture, method: str) -> Any:
+def _scored(chunk: Any, model: Any, method: str) -> Any:
     """Scores of a partition, in one thread."""
     rows = cast_rows(chunk, min_rows=0)
     with threads(1):

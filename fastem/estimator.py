@@ -228,7 +228,7 @@ class GaussianMixture(Estimator):
         X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
             float64 and float32 arrays of any layout are read in place; all else is converted to float64. Rows that are
             not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block by block, anew
-            on each pass; the fit has the same bits
+            on each pass; the fit has the same bits. Those of Dask collections stay on the workers
         y : ignored
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
             weight 2 is the row twice, weight 0 the row absent
@@ -470,7 +470,7 @@ class GaussianMixture(Estimator):
         """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
 
         X may be what `fastem.as_source` takes; `fastem.write_scores` writes the labels of more rows than fit into
-        memory to a file. So it is with all scores.
+        memory to a file; labels of a Dask collection are a lazy collection. So it is with all scores.
         """
         return self._scores(self._source(X), label=True).label
 

@@ -75,13 +75,12 @@ class MPISource(PartedSource):
     X : the rank's own rows, what `fastem.as_source` takes; an array may have 0 rows on some ranks
         float64 on all ranks, or float32 on all
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-        on all ranks or on none
     columns : names or positions of the columns wanted, as for `fastem.as_source`
 
     Raises
     ------
     ValueError, TypeError
-        as `fastem.as_source`, on the rank where that is
+        as `fastem.as_source`, on the rank where that is; on all, if ranks differ in features or dtype
     RankError
         (a SourceError) on all other ranks, at the latest when the function that they are in ends: no rank waits for
         one that has failed. A rank that fails outside of fastem is another matter: run scripts with

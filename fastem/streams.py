@@ -215,7 +215,8 @@ def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int]
         read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,). It runs in a thread of its own;
-        a Dask Array or DataFrame: its rows stay on the workers, see `fastem.dask_source.DaskSource`;
+        a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
+        `fastem.dask_source.DaskSource`;
         a source already: it is returned
     sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
     columns : names (Parquet) or positions of the columns wanted, default all but that of the weights

