@@ -116,7 +116,7 @@ class DaskSource(PartedSource):
         from dask.base import get_scheduler
 
         client: Any = getattr(get_scheduler(collections=[delay]), "__self__", None)
-        future = None
+        future: Any = None
         try:
             if client is None:  # no cluster: threads of this process
                 return delay.compute()
