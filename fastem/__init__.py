@@ -1,15 +1,18 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
 from fastem import embed, plot
+from fastem.bounds import Bound, elbo
 from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
+from fastem.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
 from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
+from fastem.parametrization import Parametrization
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.sources import SourceError
 from fastem.stepwise import Stepwise
@@ -20,6 +23,7 @@ from fastem.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bound",
     "ConvergenceWarning",
     "EigenvalueFloor",
     "EigenvalueRatio",
@@ -29,6 +33,7 @@ __all__ = [
     "MPISource",
     "ManyMixtures",
     "NotFittedError",
+    "Parametrization",
     "Params",
     "RankError",
     "Result",
@@ -40,12 +45,15 @@ __all__ = [
     "Stepwise",
     "accumulate",
     "as_source",
+    "elbo",
     "em",
     "embed",
     "fit_many",
+    "lbfgs",
     "load",
     "load_faithful",
     "log_density",
+    "log_likelihood_and_gradient",
     "m_step",
     "make_params",
     "moments",

@@ -39,17 +39,19 @@ class Message(NamedTuple):
     value : a sum, or None; of statistics the vector of `Stats.to_buffer`
     is_stats : bool
     failure : (rank, text) or None, of the first rank that could not do its part
+    kind : str, what the sender is at
     """
 
     value: Any
     is_stats: bool
     failure: tuple[int, str] | None
+    kind: str
 
     @classmethod
-    def of(cls, value: Any, failure: tuple[int, str] | None) -> Message:
+    def of(cls, value: Any, failure: tuple[int, str] | None, kind: str) -> Message:
         """A message that can be sent."""
         is_stats = isinstance(value, Stats)
-        return cls(value.to_buffer() if is_stats else value, is_stats, failure)
+        return cls(value.to_buffer() if is_stats else value, is_stats, failure, kind)
 
     def content(self) -> Any:
         """The value; ValueError for statistics of another version."""
@@ -142,16 +144,21 @@ class MPISource(PartedSource):
             value = function(Part(self.rank, self._own, *before))
         except Exception as caught:
             error = caught
-        return self._exchange(value, error)  # type: ignore[no-any-return]
+        return self._exchange(value, error, "a pass")  # type: ignore[no-any-return]
 
     def agree(self, function: Callable[[], T]) -> T:
         """See PartedSource: what it returns or raises on rank 0."""
-        outcome: Any = self.total(lambda part: None if self.rank else Outcome.of(function))
-        return outcome.result(self.rank)  # type: ignore[no-any-return]
+        outcome, error = None, None
+        if self.leads:
+            try:
+                outcome = Outcome.of(function)
+            except Exception as caught:
+                error = caught
+        return self._exchange(outcome, error, "a decision").result(self.rank)  # type: ignore[no-any-return]
 
     def check_alike(self, what: str, value: Any) -> None:
         """See PartedSource; all ranks raise the error."""
-        values = self._exchange([value])
+        values = self._exchange([value], kind="a comparison")
         for rank, other in enumerate(values):
             if other != values[0]:
                 name = next(name for name in other if other[name] != values[0][name])
@@ -176,7 +183,13 @@ class MPISource(PartedSource):
             raise
         self._exchange(None)
 
-    def _exchange(self, value: Any, error: BaseException | None = None) -> Any:
+    def _joined(self, value: Any, message: Message, kind: str) -> Any:
+        """The sum with another rank's; ValueError for statistics that do not add."""
+        if message.kind != kind:
+            raise RuntimeError(f"ranks are out of step: one is at {message.kind}, rank {self.rank} at {kind}")
+        return add(value, message.content())
+
+    def _exchange(self, value: Any, error: BaseException | None = None, kind: str = "the end") -> Any:
         """The sum of the ranks' values, on all; if there was an error, that error on its rank and RankError elsewhere.
 
         Sums go up a binary tree of ranks, of which `pairwise` gives the bits, and the sum of all comes back.
@@ -187,13 +200,13 @@ class MPISource(PartedSource):
                 message = self.comm.recv(source=self.rank + step, tag=TAG)
                 failure = failure or message.failure
                 try:
-                    value = None if failure else add(value, message.content())
-                except Exception as caught:  # statistics that do not add
+                    value = None if failure else self._joined(value, message, kind)
+                except Exception as caught:
                     error, failure = caught, (self.rank, _line(caught))
             step *= 2
         if self.rank:
-            self.comm.send(Message.of(value, failure), dest=self.rank - step, tag=TAG)
-        message = self.comm.bcast(None if self.rank else Message.of(value, failure), root=0)
+            self.comm.send(Message.of(value, failure, kind), dest=self.rank - step, tag=TAG)
+        message = self.comm.bcast(None if self.rank else Message.of(value, failure, kind), root=0)
         if message.failure is None:
             return message.content() if self.rank else value
         self._failed = True

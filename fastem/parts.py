@@ -110,8 +110,8 @@ class PartedSource(ABC):
         return total
 
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
-        """See Source, for the rows in this process alone."""
-        self.here().for_each(function, rows, grain)
+        """None: what is made of each row belongs to the rows' own process; take `here` of a source first."""
+        raise TypeError("rows in parts have no order of their own: only those of here(source) can be gone through")
 
     def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
         """See Source: the rows that one source of all parts would give."""

@@ -215,7 +215,12 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
     init.lloyd = fails
     found["start"] = error_of(model.fit, source)
     init.lloyd = lloyd
-    quiet_fit(model, source)  # after all that, ranks are in step
+    step = fastem.em if comm.rank == last else fastem.accumulate
+    params = fastem.make_params([1.0], [[0.0] * 3], [1.0], "spherical")
+    options = {"covariance": "spherical"} if comm.rank == last else {}
+    found["step"] = error_of(step, source, params, **options)
+    found["lbfgs"] = error_of(model.set_params(solver="lbfgs").fit, source, callback=callback)
+    quiet_fit(model.set_params(solver="em"), source)  # after all that, ranks are in step
     found["after"] = state_bytes(model).hex()
     """
     found, _ = mpirun(3, code, tmp_path)
@@ -241,8 +246,10 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
         assert rank["singular"][0] == "SingularCovarianceError"
         assert rank["arguments"][0] == "ValueError"
         assert "n_components is 4 on rank 0, 5 on rank 2" in rank["arguments"][1]
+        assert rank["lbfgs"][0] == "KeyError"
         assert rank["after"] == first["after"]
         assert max(rank["seconds"]) < 20
+    assert first["step"][:2] == ["RuntimeError", "ranks are out of step: one is at a decision, rank 0 at a pass"]
     assert first["odd"][0] == "Odd"
     assert first["interrupt"][0] == "FitInterrupted"
     for other in (middle, last):
