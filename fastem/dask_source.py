@@ -36,7 +36,7 @@ class DaskSource(PartedSource):
 
     Partitions are computed on each pass: call `persist` on a collection that the workers' memory can hold. A task
     works in one thread, and a worker does as many tasks at a time as it has threads: have at least as many partitions
-    as there are threads on the cluster, each of 10,000 rows or more (a task costs Dask's scheduler 1 ms). A worker
+    as there are threads on the cluster, each of 100,000 rows or more (a task costs Dask a few milliseconds). A worker
     that is lost costs the time to compute its partitions again.
 
     Parameters
