@@ -79,6 +79,17 @@ def test_a_component_that_cannot_be():
     bound = fastem.elbo([[0.0]], params, [[0.5, 0.5]])
     assert (bound.elbo, bound.kl) == (-np.inf, np.inf)
     assert fastem.elbo([[0.0]], params, [[1.0, 0.0]]).kl == pytest.approx(0.0, abs=1e-15)
+    without = fastem.elbo([[0.0], [1.0]], params, [[0.5, 0.5], [1.0, 0.0]], [0.0, 1.0])
+    assert np.isfinite(without).all()
+
+
+def test_single_precision(data):
+    """Rows of float32 sum to 1 but for its rounding, and are normalised: the identity has all digits."""
+    mixture, _, q = data
+    params = start_params(make_start(mixture, "full"), "full")
+    bound = fastem.elbo(mixture.X, params, q.astype("f4"))
+    assert np.abs(q.astype("f4").sum(axis=1, dtype=float) - 1).max() > 1e-8
+    assert bound.elbo + bound.kl == pytest.approx(bound.loglik, rel=1e-13)
 
 
 def test_blocks_have_their_own_rows(data):

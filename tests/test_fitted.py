@@ -34,7 +34,8 @@ def model_of(mixture, covariance_type="full", noise=None):
 def density(model, X):
     """By scipy."""
     w, means, covariances = fitted(model)
-    return sum(w[k] * multivariate_normal(means[k], covariances[k]).pdf(X) for k in range(len(w)))
+    total = sum(w[k] * multivariate_normal(means[k], covariances[k]).pdf(X) for k in range(len(w)))
+    return total + (model.noise_weight_ / np.prod(np.diff(model.noise_box_, axis=0)) if model.noise else 0)
 
 
 # ---- marginal and conditional mixtures ---------------------------------------------------------------
@@ -73,9 +74,11 @@ def test_marginal_of_draws(data):
 
 @pytest.mark.parametrize("covariance_type", TYPES)
 @pytest.mark.parametrize("features", [[1], [3, 0], [2, 0, 1]])
-def test_condition_is_a_ratio_of_densities(data, covariance_type, features):
+@pytest.mark.parametrize("noise", [False, True])
+def test_condition_is_a_ratio_of_densities(data, covariance_type, features, noise):
     """p(u | v) = p(u, v) / p(v), by scipy."""
-    model = model_of(data, covariance_type)
+    box = [data.X.min(axis=0), data.X.max(axis=0)]
+    model = model_of(data, covariance_type, (0.2, box) if noise else None)
     rest = [i for i in range(D) if i not in features]
     values = data.X[7, features]
     given = model.condition(features, values)
@@ -196,6 +199,13 @@ def test_what_are_no_features(data, features, match):
         model.condition(features, np.zeros(len(features)))
     with pytest.raises(ValueError, match=match):
         model.conditional_mean(np.zeros((2, 1)), features)
+
+
+def test_weights_of_single_precision(data):
+    """Their sum may be off by more than what `from_parameters` takes."""
+    model = GaussianMixture(K, random_state=0).fit(data.X.astype("f4"))
+    model.weights_ = (1 + 2e-5) * model.weights_
+    assert model.marginal(0).weights_.sum() == pytest.approx(1, rel=1e-12)
 
 
 def test_what_are_no_values(data):

@@ -261,6 +261,39 @@ def test_reg_covar_is_a_bound(covariance_type):
     assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
 
 
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_start_at_the_bound(data, covariance_type):
+    """Where every variance is reg_covar there would be no gradient along them: the start has a little more."""
+    mixture, _ = data
+    start = start_params(make_start(mixture, covariance_type), covariance_type)
+    scale = 0.3 * (np.eye(3) if start.covariances.shape[-2] > 1 else 1)
+    tight = start._replace(covariances=0 * start.covariances + scale, factor=0 * start.factor + scale / 0.3**1.5)
+    options = dict(covariance=covariance_type, tol=1e-9, max_iter=1000)
+    a = fastem.lbfgs(mixture.X, tight, reg_covar=0.3, **options)
+    b = fastem.lbfgs(mixture.X, start, reg_covar=0.3, **options)
+    assert a.status is Status.CONVERGED
+    assert a.loglik == pytest.approx(b.loglik, abs=1e-3)
+
+
+def test_component_without_rows(data):
+    """It has nothing to shrink on: its weight goes to 0, and that is no collapse."""
+    mixture, _ = data
+    start = fastem.make_params([0.5, 0.5], [mixture.X.mean(axis=0), [1e6] * 3], [np.eye(3)] * 2)
+    result = fastem.lbfgs(mixture.X, start, tol=1e-9)
+    one = fastem.m_step(fastem.moments(mixture.X, labels=np.zeros(500, dtype=int)))
+    assert result.status is Status.CONVERGED
+    assert result.params.weights[1] < 1e-6
+    assert result.loglik == pytest.approx(fastem.accumulate(mixture.X, one).loglik, abs=1e-3)
+
+
+def test_given_start_is_the_start(data):
+    mixture, _ = data
+    start = make_start(mixture, "full")
+    model = GaussianMixture(3, solver="lbfgs", **start).fit(mixture.X)
+    first = fastem.accumulate(mixture.X, start_params(start, "full")).loglik / 500
+    assert model.lower_bounds_[0] == pytest.approx(first, rel=1e-12)
+
+
 def test_collapse_without_reg_covar():
     X = np.vstack([make_mixture(200, 2, 1, seed=3).X, [[30.0, 30.0]]])
     start = fastem.make_params([0.98, 0.02], [[0.0, 0.0], [29.0, 29.0]], [np.eye(2)] * 2)
@@ -352,7 +385,9 @@ def test_warm_start_goes_on(data):
     model = GaussianMixture(3, solver="lbfgs", random_state=0, warm_start=True, tol=1e-10, max_iter=5)
     bounds = []
     for _ in range(20):
-        bounds += quiet_fit(model, mixture.X).lower_bounds_
+        again = quiet_fit(model, mixture.X).lower_bounds_
+        assert not bounds or again[0] == pytest.approx(bounds[-1], rel=1e-13)  # where it was
+        bounds += again
     assert model.converged_
     assert (np.diff(bounds) > -1e-9).all()
     whole = GaussianMixture(3, random_state=0, tol=1e-10, max_iter=1000).fit(mixture.X)
