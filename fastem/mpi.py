@@ -82,7 +82,7 @@ class MPISource(PartedSource):
     Raises
     ------
     ValueError, TypeError
-        as `fastem.as_source`, on the rank where that is; on all, if ranks differ in features or dtype
+        as `fastem.as_source`, or for other features or another dtype than on rank 0: on the rank where that is
     RankError
         (a SourceError) on all other ranks, at the latest when the function that they are in ends: no rank waits for
         one that has failed. A rank that fails outside of fastem is another matter: run scripts with
@@ -156,16 +156,15 @@ class MPISource(PartedSource):
                 error = caught
         return self._exchange(outcome, error, "a decision").result(self.rank)  # type: ignore[no-any-return]
 
-    def check_alike(self, what: str, value: Any) -> None:
-        """See PartedSource; all ranks raise the error."""
-        values = self._exchange([value], kind="a comparison")
-        for rank, other in enumerate(values):
-            if other != values[0]:
-                name = next(name for name in other if other[name] != values[0][name])
-                first, this = values[0][name], other[name]
-                raise ValueError(
-                    f"all ranks need the same {what}: {name} is {first!r} on rank 0, {this!r} on rank {rank}"
-                )
+    def check_alike(self, what: str, value: dict[str, Any]) -> None:
+        """See PartedSource; values are dicts."""
+        first: Any = self.agree(lambda: value)
+        error = None
+        for name in value:
+            if error is None and value[name] != first[name]:
+                both = f"{first[name]!r} on rank 0, {value[name]!r} on rank {self.rank}"
+                error = ValueError(f"all ranks need the same {what}: {name} is {both}")
+        self._exchange(None, error, "a comparison")
 
     @contextmanager
     def together(self) -> Iterator[None]:

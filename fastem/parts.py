@@ -66,7 +66,7 @@ class PartedSource(ABC):
         """What a function returns: the same in all processes that drive this fit (see `agreed`)."""
         return function()
 
-    def check_alike(self, what: str, value: Any) -> None:  # noqa: B027
+    def check_alike(self, what: str, value: dict[str, Any]) -> None:  # noqa: B027
         """ValueError unless all processes that drive this fit have the same value."""
 
     def together(self) -> AbstractContextManager[None]:
@@ -194,7 +194,7 @@ def agreed(source: Source, function: Callable[[], T]) -> T:
     return source.agree(function) if isinstance(source, PartedSource) else function()
 
 
-def check_alike(source: Source, what: str, value: Any) -> None:
+def check_alike(source: Source, what: str, value: dict[str, Any]) -> None:
     """ValueError if processes that drive one fit disagree in a value; `what` it is."""
     if isinstance(source, PartedSource):
         source.check_alike(what, value)

@@ -109,6 +109,7 @@ def test_bytes_do_not_depend_on_the_workers(client, data, expected):
         assert state_bytes(model().fit(X)) == expected
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals")
 def test_a_worker_killed_in_mid_fit_costs_only_time(client, data, expected):
     X = da.from_array(data[0].X, chunks=(799, 3)).persist()
     distributed.wait(X)

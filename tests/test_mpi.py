@@ -230,6 +230,8 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
         ("rows", "ValueError", "Input X contains NaN"),
         ("read", "SourceError", "disk gone"),
         ("start", "MemoryError", "between two passes"),
+        ("shape", "ValueError", "features is 3 on rank 0, 2 on rank 2"),
+        ("arguments", "ValueError", "n_components is 4 on rank 0, 5 on rank 2"),
     ):
         assert last[name][0] == kind
         assert text in last[name][1]
@@ -239,13 +241,9 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
             assert text in other[name][1]
     assert {rank["read"][3] for rank in found} == {3}
     for rank in found:
-        assert rank["shape"][0] == "ValueError"
-        assert "on rank 2" in rank["shape"][1]
         assert rank["callback"][:2] == ["KeyError", "'callback'"]
         assert rank["callback"][2] == ([] if rank is first else ["(on rank 0)"])
         assert rank["singular"][0] == "SingularCovarianceError"
-        assert rank["arguments"][0] == "ValueError"
-        assert "n_components is 4 on rank 0, 5 on rank 2" in rank["arguments"][1]
         assert rank["lbfgs"][0] == "KeyError"
         assert rank["after"] == first["after"]
         assert max(rank["seconds"]) < 20
