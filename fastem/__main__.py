@@ -31,7 +31,7 @@ from fastem.covariance import variances
 from fastem.em import FitInterrupted
 from fastem.estimator import GaussianMixture
 from fastem.model import Params, Result, Status
-from fastem.sources import Block, Source, SourceError, is_labelled
+from fastem.sources import Block, Sample, Source, SourceError, is_labelled
 from fastem.streams import as_source
 from fastem.warmup import warmup
 
@@ -162,7 +162,7 @@ def fit(
         if labels is not None:
             outputs.write_scores(model, source, labels)
         if picture is not None:
-            X, sample_weight = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
+            X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
             figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
             figure.savefig(picture)
         _print_components(model, names)
@@ -307,11 +307,8 @@ class _Rows:
 
         self.source.for_each(counted, rows, grain)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         return self.source.sample(n, rng)
-
-    def sample_block(self, n: int, rng: np.random.RandomState) -> Block:
-        return self.source.sample_block(n, rng)  # type: ignore[attr-defined,no-any-return]
 
 
 def _open(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, find
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores, Sums
 from fastem.model import Array, Event, Params, Result, Stats, Status
+from fastem.parts import agreed, here, reduce_to, together
 from fastem.regularize import MStep, Remedy, bind, find_remedy
 from fastem.reseed import ON_COLLAPSE, find_lost
 from fastem.sources import Block, Source, SourceError, is_labelled, rows_at_once
@@ -71,7 +73,7 @@ def evaluate(
 
     own = isinstance(given, str) or (given is None and not is_labelled(source))
     function = accumulator.sums if own else relabelled
-    return source.reduce(function, accumulator.slice_rows, accumulator.block_rows).stats()
+    return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
 
 
 def climb(
@@ -103,11 +105,11 @@ def climb(
         while True:
             if result is not None:
                 try:
-                    params = m_step(result.stats, result.params)
+                    params = agreed(source, partial(m_step, result.stats, result.params))
                 except SingularCovarianceError as error:
                     return collapsed(result, error, done)
             stats = evaluate(source, params)
-            bound = m_step.objective(params, stats)
+            bound = agreed(source, partial(m_step.objective, params, stats))
             if result is not None and m_step.fell(history[-1], bound, params, eps):
                 events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
                 if m_step.remedy.monotone:
@@ -116,12 +118,12 @@ def climb(
             recent = [*recent[1 - LOOKBACK :], bound]
             before = result
             result = Result(params, stats, stats.loglik, history, len(history), Status.INTERRUPTED, events)
-            if callback is not None and callback(done + len(history), bound, params):
+            if callback is not None and agreed(source, partial(ends, callback, done + len(history), bound, params)):
                 return result
-            if stop(Course(recent, source.sum_w, params, None if before is None else before.params)):
-                return result._replace(status=Status.CONVERGED)
-            if len(history) >= max_iter:
-                return result._replace(status=Status.MAX_ITER)
+            course = Course(recent, source.sum_w, params, None if before is None else before.params)
+            status = agreed(source, partial(verdict, stop, course, len(history) >= max_iter))
+            if status is not None:
+                return result._replace(status=status)
             if keep is not None:
                 keep(result)
     except (KeyboardInterrupt, SourceError) as error:
@@ -131,6 +133,16 @@ def climb(
             error.result = result
             raise
         raise FitInterrupted(result) from error
+
+
+def verdict(stop: Stop, course: Course, last: bool) -> Status | None:
+    """How a fit ends after a pass, the last that is allowed or not; None if it goes on."""
+    return Status.CONVERGED if stop(course) else Status.MAX_ITER if last else None
+
+
+def ends(callback: Callback, iteration: int, bound: float, params: Params) -> bool:
+    """Whether a callback ends the fit."""
+    return bool(callback(iteration, bound, params))
 
 
 def collapsed(result: Result, error: SingularCovarianceError, done: int = 0) -> Result:
@@ -159,7 +171,7 @@ def run(
     after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
     `keep` are those of the first `climb`: what comes after it is done again.
     """
-    params = m_step.feasible(params)
+    params = agreed(source, partial(m_step.feasible, params))
     best = climb(
         source,
         params,
@@ -171,10 +183,10 @@ def run(
         resume=resume,
         keep=keep,
     )
-    lost = find_lost(m_step, best.stats)
+    lost = agreed(source, partial(find_lost, m_step, best.stats))
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
-        proposal = ON_COLLAPSE[on_collapse](m_step, best.params, lost, failed)
+        proposal = agreed(source, partial(ON_COLLAPSE[on_collapse], m_step, best.params, lost, failed))
         if proposal is None:
             break
         begun = best._replace(events=[*best.events, proposal.event(passes)])
@@ -186,7 +198,7 @@ def run(
             raise
         passes += trial.n_iter
         best = better(begun, trial, proposal.final)
-        before, lost = lost, find_lost(m_step, best.stats)
+        before, lost = lost, agreed(source, partial(find_lost, m_step, best.stats))
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
@@ -289,7 +301,7 @@ def em(
     remedy = find_remedy(regularization, reg_covar)
     source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
     check_kept(source, on_collapse)
-    with threads(check_n_threads(n_threads)):
+    with together(source), threads(check_n_threads(n_threads)):
         m_step = bind_to(source, covariance, remedy)
         stop = Stop(criterion, tol)
         return run(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse)
@@ -303,7 +315,7 @@ def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:
 
 def overall(source: Source, shape: tuple[int, ...]) -> Stats:
     """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first, _ = source.sample(1, np.random.RandomState(0))
+    first = source.sample(1, np.random.RandomState(0)).X
     rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, None, distances=True)
     return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, None, distances=True)
 
@@ -408,7 +420,7 @@ def moments(
 
     if origin is not None:
         return evaluate(source, at(check_means(origin, K, D)), shape, mode, given)
-    first, _ = source.sample(1, np.random.RandomState(0))
+    first = source.sample(1, np.random.RandomState(0)).X
     rough = evaluate(source, at(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
     mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
     return evaluate(source, at(rough.origin + rough.s1 / mass), shape, mode, given)
@@ -446,7 +458,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
 
 def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
     """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
-    K = len(params.means) + (params.noise is not None and not distances)
+    source, K = here(source), len(params.means) + (params.noise is not None and not distances)
     scores = Scores.empty(source.n_rows, K, **wanted)
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows, scorer.block_rows)

@@ -15,12 +15,14 @@ from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
+from fastem.dask_source import lazy_on_dask
 from fastem.em import Callback, bind_to, collapsed, mean_density, score
 from fastem.estep import Scores
 from fastem.fitted import Fitted
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.montecarlo import draw
+from fastem.parts import agreed, together
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -234,7 +236,7 @@ class GaussianMixture(Fitted):
         X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
             float64 and float32 arrays of any layout are read in place; all else is converted to float64. Rows that are
             not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block by block, anew
-            on each pass; the fit has the same bits
+            on each pass; the fit has the same bits. Those of Dask collections stay on the workers
         y : ignored, as in scikit-learn, where pipelines and searches pass what they have; labels are `labels`
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
             weight 2 is the row twice, weight 0 the row absent
@@ -307,7 +309,8 @@ class GaussianMixture(Fitted):
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        return self._scores(self._fit(X, sample_weight), label=True).label
+        source = self._fit(X, sample_weight)
+        return self.predict(source)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
@@ -370,7 +373,7 @@ class GaussianMixture(Fitted):
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         before = (self.params_, self.lower_bound_) if warm else None
-        with threads(self.n_threads):
+        with together(source), threads(self.n_threads):
             m_step = bind_to(source, self.covariance_type, remedy)
             results = fits(self, source, m_step, given, before, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
@@ -379,7 +382,7 @@ class GaussianMixture(Fitted):
         ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
         if best.n_iter and ends_on_m_step:
             try:
-                params = m_step(best.stats, best.params)
+                params = agreed(source, lambda: m_step(best.stats, best.params))
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
         self._adopt(params, results, kept, source.dtype)
@@ -497,14 +500,16 @@ class GaussianMixture(Fitted):
                 index[index == len(params.means)] = NOISE
         return scores
 
+    @lazy_on_dask
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
 
         X may be what `fastem.as_source` takes; `fastem.write_scores` writes the labels of more rows than fit into
-        memory to a file. So it is with all scores.
+        memory to a file; labels of a Dask collection are a lazy collection. So it is with all scores.
         """
         return self._scores(self._source(X), label=True).label
 
+    @lazy_on_dask
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1.
 
@@ -547,6 +552,7 @@ class GaussianMixture(Fitted):
         scores = self._scores(source, top=top)
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
+    @lazy_on_dask
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)

@@ -17,6 +17,7 @@ from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_tria
 from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, score
 from fastem.estep import HARD, LABELS, RESP, Accumulator, Sums
 from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
+from fastem.parts import PartedSource, agreed, reduce_to
 from fastem.regularize import MStep
 from fastem.reseed import rows_needed
 from fastem.sources import ArraySource, Block, Known, Source
@@ -133,7 +134,7 @@ def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     """
     X, weight = distinct_sample(source, K, rng)
     centres = lloyd(X, weight, seeds(X, weight, K, rng))
-    centres = centres[np.lexsort(centres.T[::-1])]
+    centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
     return evaluate(source, at(centres), m_step.family.shape(K, source.n_features), HARD, distances=True)
 
 
@@ -157,16 +158,19 @@ def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
     origin, shape = at(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
+    # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
+    seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
         present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
-        drawn = rng.uniform(size=(np.count_nonzero(present), K))
+        generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
+        drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
         resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
         return Accumulator(origin, shape, RESP).sums(block._replace(labels=resp))
 
     grain = Accumulator(origin, shape, RESP).block_rows
-    return source.reduce(add, max(1024, 2**20 // K), grain).stats()  # 8 MiB of uniforms at a time
+    return reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain)  # 8 MiB of uniforms at a time
 
 
 def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
@@ -177,7 +181,7 @@ def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     clustering by seeding, ICML (their constrained k-means).
     """
     shape = m_step.family.shape(K, source.n_features)
-    first, _ = source.sample(1, np.random.RandomState(0))
+    first = source.sample(1, np.random.RandomState(0)).X
     rough = evaluate(source, at(np.repeat(first[:1], K, axis=0)), (0, 0, 0), LABELS)
     seeded = rough.s0 > 0
     centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
@@ -217,9 +221,10 @@ def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_]
     return centres
 
 
-def labelled_sample(source: Any, K: int, rng: np.random.RandomState) -> tuple[Array, Array, NDArray[Any]]:
+def labelled_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array, NDArray[Any]]:
     """Rows in lexicographic order, their weights and labels."""
-    _, X, weight, labels = source.sample_block(max(SAMPLE_ROWS, 50 * K), rng)
+    X, weight, labels = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
+    assert labels is not None
     order = np.lexsort(np.column_stack([X, labels]).T[::-1])
     return X[order], weight[order], labels[order]
 
@@ -236,7 +241,7 @@ def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: in
     So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
     drawn from it.
     """
-    X, weight = source.sample(max(rows, 50 * K), rng)
+    X, weight, _ = source.sample(max(rows, 50 * K), rng)
     order = np.lexsort(X.T[::-1])
     X, weight = X[order], weight[order]
     first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))

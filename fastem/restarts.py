@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fastem.checkpoint import Checkpoint, describe
+from fastem.checkpoint import Checkpoint, describe, plain
 from fastem.em import Callback, FitInterrupted, evaluate, run
 from fastem.gradient import after_one_step, ascend
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
+from fastem.parts import agreed, check_alike, leads
 from fastem.regularize import MStep
 from fastem.sources import Source, SourceError
 from fastem.stopping import Stop
@@ -45,7 +46,7 @@ def fits(
         with the best result so far
     """
     rng, K = check_random_state(model.random_state), model.n_components
-    printer = Printer(model.verbose, model.verbose_interval, callback)
+    printer = Printer(model.verbose if leads(source) else 0, model.verbose_interval, callback)
     init, stop, max_iter = model.init_params, Stop(model.criterion, model.tol), model.max_iter
     n_starts, bound = (1, before[1]) if before else (model.n_init, -np.inf)
     solver = model.solver
@@ -54,9 +55,11 @@ def fits(
     if given.all_known:  # one M-step, after which any change is small enough
         before, n_starts, bound, stop, max_iter = None, 1, 0.0, Stop("change", np.inf), min(max_iter, 1)
         solver = "em"
+    check_alike(source, "parameters", plain(model.get_params(deep=False)) | {"random_state": None})
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
-    keep = Checkpoint(checkpoint, fit, rng)
-    results, current = revived(source, *keep.load())
+    keep = Checkpoint(checkpoint if leads(source) else None, fit, rng)
+    rng, loaded = agreed(source, lambda: (rng, keep.load()))
+    results, current = revived(source, *loaded)
     try:
         for number in range(len(results), n_starts):
             printer.begin(number)

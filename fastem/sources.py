@@ -41,11 +41,25 @@ class Block(NamedTuple):
     labels: NDArray[Any] | None = None
 
 
+class Sample(NamedTuple):
+    """Rows drawn from a source.
+
+    Attributes
+    ----------
+    X : (n, D) float64
+    weight : (n,) float64
+    labels : as those of a Block, or None
+    """
+
+    X: Array
+    weight: Array
+    labels: NDArray[Any] | None
+
+
 class Source(Protocol):
     """What the driver asks of data; the functions are passed in, so that a source may run them where the rows are.
 
-    One whose blocks have labels says so, by an attribute ``labelled`` that is True, and has a method `sample_block` as
-    that of BlockSource.
+    One whose blocks have labels says so, by an attribute ``labelled`` that is True.
 
     Attributes
     ----------
@@ -76,8 +90,8 @@ class Source(Protocol):
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
         """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
-        """About n rows as (n, D) float64 and their weights (n,); all rows of positive weight if there are no more."""
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+        """About n rows; all rows of positive weight if there are no more."""
 
 
 class SourceError(OSError):
@@ -140,20 +154,14 @@ class BlockSource(ABC):
             for block in blocks:
                 function(block)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
-        block = self.sample_block(n, rng)
-        assert block.weight is not None
-        return block.X, block.weight
+        return self.present() if self.n_rows <= n else self.drawn(strata(n, self.sum_w, rng))
 
-    def sample_block(self, n: int, rng: np.random.RandomState) -> Block:
-        """The same rows and weights, with their labels."""
-        if self.n_rows <= n:
-            return self._present()
-        total, rows, done, sum_w = self.sum_w, np.empty((n, self.n_features)), 0, 0.0
-        labels = []
-        depth = (np.arange(n) + rng.uniform(size=n)) / n
-        places = np.minimum(depth * total, np.nextafter(total, 0.0))
+    def drawn(self, places: Array) -> Sample:
+        """The rows at `places`, sums of weights in ascending order, with the weight 1 for each, and their labels."""
+        n, done, sum_w = len(places), 0, 0.0
+        rows, labels = np.empty((n, self.n_features)), []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 if block.weight is None:
@@ -170,9 +178,9 @@ class BlockSource(ABC):
                 done = stop
                 if done == n:
                     break
-        return Block(0, rows, np.ones(n), np.concatenate(labels) if labels else None)
+        return Sample(rows, np.ones(n), np.concatenate(labels) if labels else None)
 
-    def _present(self) -> Block:
+    def present(self) -> Sample:
         """All rows of positive weight."""
         rows, weights, labels = [], [], []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
@@ -182,7 +190,7 @@ class BlockSource(ABC):
                 weights.append(weight[weight > 0])
                 if block.labels is not None:
                     labels.append(block.labels[weight > 0])
-        return Block(0, np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
+        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
 
 
 class ArraySource(BlockSource):
@@ -224,6 +232,12 @@ class ArraySource(BlockSource):
 def cumulated(before: float, weight: Array) -> Array:
     """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
     return np.cumsum(np.concatenate([[before], weight]))[1:]
+
+
+def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
+    """A place drawn in each of n equal parts of [0, total), in ascending order."""
+    depth = (np.arange(n) + rng.uniform(size=n)) / n
+    return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))
 
 
 def rows_at_once(n_features: int) -> int:

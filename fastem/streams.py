@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.dask_source import DaskSource, is_dask
 from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedReader
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
 from fastem.tables import map_npy
@@ -231,6 +232,8 @@ def as_source(
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
         own;
+        a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
+        `fastem.dask_source.DaskSource`;
         a source already: it is returned
     sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
     labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
@@ -284,6 +287,10 @@ def find_source(
         return X  # type: ignore[no-any-return]
     if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
         X = map_npy(Path(X))
+    if is_dask(X):
+        source = DaskSource(X, sample_weight, labels, columns)
+        check_n_features(source.n_features, n_features)
+        return source
     reader = find_reader(X, sample_weight, columns, labels)
     if reader is not None:
         check_n_features(reader.n_features, n_features)

@@ -112,6 +112,8 @@ def check_n_features(got: int, n_features: int | None) -> None:
 
 def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
+    if not len(X):
+        return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -225,7 +227,8 @@ def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
         raise ValueError("Input sample_weight contains NaN or infinity.")
     if (weight < 0).any():
         raise ValueError("Negative values in data passed to `sample_weight`.")
-    check_weight_scale(float(weight.max()))
+    if n_rows:
+        check_weight_scale(float(weight.max()))
     return weight
 
 
