@@ -190,7 +190,8 @@ def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
         return stats
     if not seeded.all():
-        centres = unlabelled_centres(source, centres, seeded, rng)
+        found = unlabelled_centres(source, centres, seeded, rng)
+        centres = agreed(source, lambda: found)
     return evaluate(source, at(centres), shape, HARD, distances=True)
 
 
