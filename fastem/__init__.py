@@ -6,6 +6,7 @@ from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
+from fastem.kmeans import KMeans
 from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
 from fastem.outputs import write_scores
@@ -25,6 +26,7 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "KMeans",
     "ManyMixtures",
     "NotFittedError",
     "Params",

@@ -4,7 +4,8 @@ Matrices that belong to components have one canonical shape everywhere below the
 with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
 two its form::
 
-    full (K, D, D)   tied (1, D, D)   diag (K, 1, D)   spherical (K, 1, 1)
+    full (K, D, D)   diag (K, 1, D)        spherical (K, 1, 1)
+    tied (1, D, D)   tied_diag (1, 1, D)   tied_spherical (1, 1, 1)
 
 so that the shape alone says how to compute, by broadcasting, and no other code asks for a covariance type.
 (Where shapes coincide, at D = 1 or K = 1, so do the models.)

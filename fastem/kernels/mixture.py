@@ -35,6 +35,7 @@ from fastem.kernels.micro import (
     moments_diag,
     moments_full,
     moments_rows,
+    nearest,
     padded,
     prefetch,
     whiten,
@@ -125,6 +126,16 @@ def best(lp, n, top, label):
 
 
 @njit(**HELPER)
+def choose(xt, lognorm, means, factor, n, z, lp, top, label):
+    """The most probable component of each point, and its joint log density."""
+    if factor.size == 1 and factor[0, 0, 0] == 1.0:
+        nearest(xt, lognorm, means, n, top, label)
+    else:
+        joint(xt, lognorm, means, factor, n, z, lp)
+        best(lp, n, top, label)
+
+
+@njit(**HELPER)
 def log_sum_exp(lp, n, top, total, spread, inverse):
     """lp -> exp(lp - top), whose sum has the reciprocal `inverse`.
 
@@ -195,7 +206,15 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 @njit(**HELPER)
 def add_hard(xt, label, w, means, form, n, z, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
-    D = means.shape[1]
+    K, D = means.shape
+    if form == FIRST:  # without z, whose way through memory costs more than the sums
+        first = sums.reshape((K, sums.shape[1] * ROWS))
+        for b in range(n):
+            k = np.intp(label[b])
+            s0[k] += w[b]
+            for d in range(D):
+                first[k, d] += w[b] * (xt[d, b] - means[k, d])
+        return
     fill(z, 0.0)  # features beyond D
     for b in range(n):
         k = np.intp(label[b])
@@ -275,9 +294,8 @@ def accumulate_rows(
             for b in range(n):
                 w[b] = weight[first + b]
         fill(w[n:], 0.0)
-        if mode in (SOFT, HARD):
-            joint(xt, lognorm, means, factor, n, z, lp)
         if mode == SOFT:
+            joint(xt, lognorm, means, factor, n, z, lp)
             log_sum_exp(lp, n, top, total, spread, label)
             for b in range(n):
                 label[b] *= w[b]
@@ -287,7 +305,7 @@ def accumulate_rows(
             out[1] += weighted_sum(w, top, n)
             out[2] += weighted_sum(w, spread, n)
         elif mode == HARD:
-            best(lp, n, top, label)
+            choose(xt, lognorm, means, factor, n, z, lp, top, label)
             out[1] += weighted_sum(w, top, n)
         elif mode == LABELS:
             for b in range(n):
@@ -389,11 +407,16 @@ def score_rows(
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
-        joint(xt, lognorm, means, factor, n, z, lp)
+        densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
+        if densities:
+            joint(xt, lognorm, means, factor, n, z, lp)
         if joint_out.size > 0:
             store(lp, first, n, joint_out)
         if label_out.size > 0:
-            best(lp, n, top, label)
+            if densities:
+                best(lp, n, top, label)
+            else:
+                choose(xt, lognorm, means, factor, n, z, lp, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
         if density.size > 0 or resp.size > 0 or top_resp.size > 0:
