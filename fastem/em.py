@@ -425,8 +425,8 @@ def moments(
 
 
 def at(means: Array) -> Params:
-    """Spherical components of variance 1 and weight 1 at `means`: those of k-means, and carriers of an origin."""
-    ones = np.ones((len(means), 1, 1))
+    """Spheres of variance 1 and weight 1 at `means`: the components of k-means, and carriers of an origin."""
+    ones = np.ones((1, 1, 1))
     return Params(np.ones(len(means)), means, ones, ones)
 
 

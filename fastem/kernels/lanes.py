@@ -128,6 +128,12 @@ class Array:
         return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])
 
 
+    def place(self, i):
+        """A pointer to row i, whatever the stride of rows."""
+        data = self.builder.bitcast(self.data, ir.IntType(8).as_pointer())
+        return self.builder.bitcast(self.builder.gep(data, [_ir(self.strides[0] * i)]), self.data.type)
+
+
 class Vector:
     """`width` numbers in a register; operators emit instructions. Comparisons are false for NaN."""
 

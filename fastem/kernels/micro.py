@@ -42,8 +42,9 @@ from math import exp, factorial
 import numba
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 
-from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, micro_kernel
+from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector, micro_kernel
 
 ROWS = 4  # features that are worked on together
 # exp: r = x - n log 2 with log 2 in two parts (Cody & Waite), the Taylor series in r, |r| <= log(2) / 2, times 2**n.
@@ -452,6 +453,111 @@ def moments_full(lanes, xt, r, mean, n, z, zr, sums):
         blocks(whole, n_rows, last=True)
 
 
+# --- rows, features in the lanes: of X, whose rows are contiguous ----------------------------------------------------
+
+
+def transpose_plain(xt, X, start, n):
+    """xt[:D, :n] = X[start:start+n].T, for a multiple n of the lanes' number; zeros up to ROWS features."""
+    for b in range(n):
+        for d in range(X.shape[1]):
+            xt[d, b] = X[start + b, d]
+
+
+def add_rows_plain(sums, X, start, n, w, label, means):
+    """sums[k, :D] += w_b (x_b - mean_k) with k = label[b], for rows start to start + n of X."""
+    for b in range(n):
+        k = int(label[b])
+        for d in range(X.shape[1]):
+            sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
+
+
+def _four(lanes, pointer, count, real):
+    """The first `count` of 4 numbers in memory as a vector of 4 of the type `real`, and zeros; reads no others."""
+    builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, ROWS)
+    place = builder.bitcast(pointer, kind.as_pointer())
+    if count == ROWS:
+        value = builder.load(place, align=1)
+    else:
+        name = f"llvm.masked.load.v{ROWS}f{64 if isinstance(kind.element, ir.DoubleType) else 32}.p0"
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), ROWS), [int(c < count) for c in range(ROWS)])
+        wanted = ir.FunctionType(kind, [place.type, ir.IntType(32), mask.type, kind])
+        function = cgutils.get_or_insert_function(builder.module, wanted, name)
+        value = builder.call(function, [place, ir.IntType(32)(1), mask, ir.Constant(kind, [0.0] * ROWS)])
+    if kind.element == real:
+        return value
+    return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, ROWS))
+
+
+def _blocks_of_four(lanes, D, emit):
+    """Call `emit(i, count)` for the features from i, by ROWS, of which there are `count`."""
+    whole = (D - 1) & -ROWS
+    with lanes.loop(0, whole, ROWS) as i:
+        emit(i, ROWS)
+    for count in lanes.cases(D - whole, range(1, ROWS + 1)):
+        emit(whole, count)
+
+
+@micro_kernel
+def transpose(lanes, xt, X, start, n):
+    width = lanes.width
+    if width % ROWS:
+        return  # vectors of two: there is nothing to gain, and `load` does not ask
+    with lanes.loop(0, n, width) as b:
+
+        def block(i, count):
+            rows = [_four(lanes, lanes.at(X.place(start + b + r), i), count, lanes.vector.element) for r in range(width)]
+            quarters = []  # vector r has rows r, r + 4, r + 8, ..., one after the other
+            for r in range(ROWS):
+                part, size = rows[r::ROWS], ROWS
+                while len(part) > 1:
+                    size *= 2
+                    part = [lanes._shuffle(x, y, list(range(size))) for x, y in zip(part[::2], part[1::2], strict=True)]
+                quarters.append(part[0])
+            for odd in range(2):
+                # Of rows 0 and 1, and of 2 and 3, features `odd` and `odd` + 2; then each of these of all four rows.
+                first = [[g + odd, width + g + odd, g + odd + 2, width + g + odd + 2] for g in range(0, width, ROWS)]
+                mask = [place for group in first for place in group]
+                low, high = lanes._shuffle(*quarters[:2], mask), lanes._shuffle(*quarters[2:], mask)
+                for feature in (odd, odd + 2):
+                    at = [g + feature - odd for g in range(0, width, ROWS)]
+                    mask = [place for g in at for place in (g, g + 1, width + g, width + g + 1)]
+                    column = lanes._shuffle(low, high, mask)
+                    lanes.store(Vector(lanes, column), xt.row(i + feature), b)
+
+        _blocks_of_four(lanes, X.shape[1], block)
+
+
+@micro_kernel
+def add_rows(lanes, sums, X, start, n, w, label, means):
+    builder, real = lanes.builder, lanes.vector.element
+
+    def number(array, b):
+        value = builder.load(lanes.at(array.row(), b))
+        return value if value.type == real else builder.fpext(value, real)
+
+    def rows(count, whole):
+        with lanes.loop(0, n) as b:
+            k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
+            total, mean, x = sums.row(k), means.row(k), X.place(start + b)
+            undefined = ir.Constant(ir.VectorType(real, ROWS), ir.Undefined)
+            weight = builder.insert_element(undefined, number(w, b), ir.IntType(32)(0))
+            weight = lanes._shuffle(weight, undefined, [0] * ROWS)
+
+            def add(i, count):
+                z = builder.fsub(*(_four(lanes, lanes.at(place, i), count, real) for place in (x, mean)))
+                place = builder.bitcast(lanes.at(total, i), undefined.type.as_pointer())
+                sum_ = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
+                builder.store(sum_, place, align=8)
+
+            with lanes.loop(0, whole, ROWS) as i:
+                add(i, ROWS)
+            add(whole, count)
+
+    whole = (X.shape[1] - 1) & -ROWS
+    for count in lanes.cases(X.shape[1] - whole, range(1, ROWS + 1)):
+        rows(count, whole)
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
@@ -470,4 +576,4 @@ def prefetch(lanes, X, start, stop):
 if numba.config.DISABLE_JIT:  # the interpreter has no lanes
     log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
     exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
-    prefetch, nearest = prefetch_plain, nearest_plain
+    prefetch, nearest, transpose, add_rows = prefetch_plain, nearest_plain, transpose_plain, add_rows_plain

@@ -23,12 +23,13 @@ import numpy as np
 from numba import njit, prange, types
 
 from fastem._jit import EXACT, HELPER, Kernel
-from fastem.kernels.lanes import STEP
+from fastem.kernels.lanes import BYTES, STEP
 from fastem.kernels.micro import (
     DIAG,
     FIRST,
     FULL,
     ROWS,
+    add_rows,
     exponentials,
     log_joint_diag,
     log_joint_full,
@@ -38,6 +39,7 @@ from fastem.kernels.micro import (
     nearest,
     padded,
     prefetch,
+    transpose,
     whiten,
 )
 
@@ -72,7 +74,11 @@ def log(x):
 @njit(**HELPER)
 def load(X, start, n, xt):
     """xt[:D, :n] = X[start:start+n].T, in the tile's precision."""
-    for b in range(n):
+    width, whole = BYTES // xt.itemsize, 0
+    if width % ROWS == 0 and X.strides[1] == X.itemsize:
+        whole = n // width * width
+        transpose(xt, X, start, whole)
+    for b in range(whole, n):
         for d in range(X.shape[1]):
             xt[d, b] = X[start + b, d]
 
@@ -204,14 +210,18 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 
 
 @njit(**HELPER)
-def add_hard(xt, label, w, means, form, n, z, s0, sums):
+def add_hard(X, start, xt, label, w, means, form, n, z, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
     K, D = means.shape
     if form == FIRST:  # without z, whose way through memory costs more than the sums
         first = sums.reshape((K, sums.shape[1] * ROWS))
         for b in range(n):
+            s0[np.intp(label[b])] += w[b]
+        if X.strides[1] == X.itemsize:
+            add_rows(first, X, start, n, w, label, means)
+            return
+        for b in range(n):
             k = np.intp(label[b])
-            s0[k] += w[b]
             for d in range(D):
                 first[k, d] += w[b] * (xt[d, b] - means[k, d])
         return
@@ -321,7 +331,7 @@ def accumulate_rows(
                 fill(zero, 0.0)
                 moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
         else:
-            add_hard(xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
+            add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
 
 
 def accumulate_worker(
