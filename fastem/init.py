@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,7 +235,7 @@ def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) ->
 def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
     """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
     found: dict[bytes, NDArray[np.int64]] = {}
-    for X in coordinates(sample):
+    for X in coordinates(sample.X, weights_of(sample)):
         rows = ArraySource(X, sample.weight)
         enough = small(rows, TOL)
         for _ in range(RACE_STARTS):
@@ -278,13 +278,13 @@ def contenders(
             yield params
 
 
-def coordinates(sample: ArraySource) -> list[NDArray[Any]]:
+def coordinates(X: Array, weight: Array) -> list[Array]:
     """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
 
     Standardised rows lack constant columns, whitened rows also those that are linear combinations of others.
     """
-    X, D = sample.X, sample.n_features
-    _, mean, covariances = COVARIANCES["full"].estimate(overall(sample, (1, D, D)), 0.0)
+    D = X.shape[1]
+    _, mean, covariances = COVARIANCES["full"].estimate(overall(ArraySource(X, weight), (1, D, D)), 0.0)
     kept = np.flatnonzero(np.diagonal(covariances[0]))
     if not len(kept):
         return [X]

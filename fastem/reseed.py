@@ -126,7 +126,7 @@ def principal_axes(m_step: MStep, params: Params) -> Array:
     if params.covariances.shape[-1] == D:
         axes, each = np.zeros((K, D)), np.arange(K)
         widest = np.flatnonzero(units.spread)[relative[:, 0].argmax(axis=-1)]
-        axes[each, widest] = np.sqrt(params.covariances[each, 0, widest])
+        axes[each, widest] = np.sqrt(np.broadcast_to(params.covariances, (K, 1, D))[each, 0, widest])
         return axes
     away = params.means - units.mean
     length = np.sqrt((away**2).sum(axis=1, keepdims=True))

@@ -127,7 +127,6 @@ class Array:
         """A pointer to row i (the first element, if there is one axis)."""
         return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])
 
-
     def place(self, i):
         """A pointer to row i, whatever the stride of rows."""
         data = self.builder.bitcast(self.data, ir.IntType(8).as_pointer())

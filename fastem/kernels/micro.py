@@ -505,7 +505,9 @@ def transpose(lanes, xt, X, start, n):
     with lanes.loop(0, n, width) as b:
 
         def block(i, count):
-            rows = [_four(lanes, lanes.at(X.place(start + b + r), i), count, lanes.vector.element) for r in range(width)]
+            rows = [
+                _four(lanes, lanes.at(X.place(start + b + r), i), count, lanes.vector.element) for r in range(width)
+            ]
             quarters = []  # vector r has rows r, r + 4, r + 8, ..., one after the other
             for r in range(ROWS):
                 part, size = rows[r::ROWS], ROWS
