@@ -8,7 +8,7 @@ from helpers import FAMILIES, expand, make_mixture, make_start, natural, quiet_f
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, KMeans, Status
+from fastem import GaussianMixture, KMeans, Status, reference
 from fastem.covariance import COVARIANCES
 from fastem.em import bind_to, hold
 from fastem.regularize import find_remedy
@@ -38,7 +38,7 @@ def test_the_m_step_by_hand(covariance, fixed):
     params = start_params(start, covariance)
     stats = fastem.accumulate(X, params)
     got = held_m_step(X, params, covariance, fixed)(stats)
-    resp = fastem.reference.responsibilities(X, params)
+    resp = reference.responsibilities(X, params)
     mass = resp.sum(axis=0)
     means = params.means if "means" in fixed else resp.T @ X / mass[:, None]
     z = X[:, None] - means
@@ -76,13 +76,13 @@ def test_the_map_m_step_about_held_means():
     """No covariance nearby has a larger objective: the prior of means that are held pulls at the covariances alone."""
     X, start = problem("full", d=2)
     params = start_params(start, "full")
-    resp = fastem.reference.responsibilities(X, params)
+    resp = reference.responsibilities(X, params)
     step = held_m_step(X, params, "full", ("means",), fastem.InverseWishart(5.0))
     best = step(fastem.accumulate(X, params))
 
     def objective(covariances):
         other = fastem.make_params(best.weights, best.means, covariances)
-        joint = fastem.reference.joint_log_density(X, other)
+        joint = reference.joint_log_density(X, other)
         return (resp * joint).sum() + step.remedy.log_prior(other, step.family, step.units)
 
     rng, top = np.random.default_rng(0), objective(best.covariances)
