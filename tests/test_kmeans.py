@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from fastem import KMeans, NotFittedError, as_source
+from fastem import KMeans, as_source
 from fastem.kernels import micro
 from fastem.lloyd import assign, farthest, lloyd, small
 from fastem.sources import ArraySource
@@ -35,7 +35,7 @@ def rows(N, D, seed=0):
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i4"])
 @pytest.mark.parametrize(("N", "D", "K"), SHAPES)
 def test_the_same_optimum_in_as_many_iterations(N, D, K, dtype, weighted):
-    X = (10 * rows(N, D)).astype(dtype)
+    X = (1000 * rows(N, D)).astype(dtype)  # rows that are equally far from two centres would be a matter of rounding
     weight = np.random.default_rng(1).integers(1, 5, N).astype(float) if weighted else None
     centres = np.unique(X, axis=0)[:: max(1, len(np.unique(X, axis=0)) // K)][:K].astype(float)
     ours = KMeans(K, init=centres, tol=0).fit(X, sample_weight=weight)
@@ -45,7 +45,7 @@ def test_the_same_optimum_in_as_many_iterations(N, D, K, dtype, weighted):
     if not single:  # scikit-learn's float32 distances are off by more than some rows' are apart
         assert ours.n_iter_ == want.n_iter_
         assert_array_equal(ours.labels_, want.labels_)
-    assert_allclose(ours.cluster_centers_, want.cluster_centers_, rtol=1e-3 if single else 1e-12, atol=1e-2 * single)
+    assert_allclose(ours.cluster_centers_, want.cluster_centers_, rtol=1e-12, atol=1.0 if single else 1e-9)
     assert ours.labels_.dtype == want.labels_.dtype
     assert ours.cluster_centers_.dtype == want.cluster_centers_.dtype
 
@@ -77,13 +77,13 @@ def test_empty_clusters_are_relocated(n_empty, weighted):
         want = theirs(K, centres, tol=0, max_iter=passes).fit(X, sample_weight=weight)
         assert ours.inertia_ == pytest.approx(want.inertia_, rel=1e-12)
         order = [np.lexsort(model.cluster_centers_.T) for model in (ours, want)]
-        assert_allclose(ours.cluster_centers_[order[0]], want.cluster_centers_[order[1]], rtol=1e-12)
+        assert_allclose(ours.cluster_centers_[order[0]], want.cluster_centers_[order[1]], rtol=1e-12, atol=1e-14)
         assert ours.n_iter_ == want.n_iter_
         assert len(np.unique(ours.labels_)) == K
 
 
 def test_a_cluster_may_lose_its_only_row():
-    X = np.array([[0.0], [1.0], [2.0], [100.0]])
+    X = np.array([[0.0], [1.0], [2.5], [100.0]])
     centres = np.array([[1.0], [-500.0], [90.0]])  # the second is empty and takes the row of the third
     for passes in (1, 2, 3, 10):
         with warnings.catch_warnings():
@@ -126,7 +126,7 @@ def test_methods():
     assert ours.transform(X.astype("f4")).dtype == np.float32
     assert ours.predict(X).dtype == np.int32
     assert repr(KMeans(3, tol=0.1)) == "KMeans(n_clusters=3, tol=0.1)"
-    with pytest.raises(NotFittedError, match="This KMeans instance is not fitted yet"):
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="This KMeans instance is not fitted yet"):
         KMeans().predict(X)
 
 
@@ -206,9 +206,11 @@ def test_verbose(capsys):
 
 
 def test_scikit_learns_checks():
-    failed = check_estimator(KMeans(), on_fail=None)
-    assert [r["check_name"] for r in failed if r["status"] == "failed"] == []
-    assert sum(r["status"] == "passed" for r in failed) > 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is no subclass of BaseEstimator
+        found = check_estimator(KMeans(), on_fail=None)
+    assert [(one["check_name"], one["exception"]) for one in found if one["status"] == "failed"] == []
+    assert sum(one["status"] == "passed" for one in found) > 40
 
 
 # --- its own ------------------------------------------------------------------------------------------------------
@@ -267,10 +269,9 @@ def test_bits_do_not_depend_on_threads():
 
 def test_ties_go_to_the_first():
     X = np.array([[1.0], [3.0], [1.0], [3.0]])
-    model = KMeans(3, init=[[0.0], [2.0], [4.0]], max_iter=1, tol=0)
     stats = assign(ArraySource(X), np.array([[0.0], [2.0], [4.0]]))
     assert_array_equal(stats.s0, [2, 2, 0])
-    assert_array_equal(model.fit(X).n_iter_, 1)
+    assert_array_equal(KMeans(2, init=[[0.0], [2.0]]).fit([[0.0], [2.0]]).predict([[1.0]]), 0)
 
 
 def test_farthest_rows():

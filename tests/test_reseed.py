@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from hard import CLASSES, problem
-from helpers import FAMILIES, make_mixture, outcome, quiet_fit
+from helpers import FAMILIES, TYPES, make_mixture, outcome, quiet_fit
 
 import fastem
 from fastem import FitInterrupted, GaussianMixture, Status, regularize, reseed
@@ -41,7 +41,7 @@ def _with_an_empty_one(covariance, remedy):
 # ---- reseeding ---------------------------------------------------------------------------------------
 
 
-@BOTH
+@pytest.mark.parametrize(("covariance", "remedy"), list(itertools.product(TYPES, REMEDIES)))
 def test_an_empty_component_is_reseeded(covariance, remedy):
     """It takes a half of what covers two clusters; the fit ends with three components and higher than without."""
     X, start = _with_an_empty_one(covariance, remedy)
