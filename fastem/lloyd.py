@@ -121,9 +121,12 @@ class Far:
     label: NDArray[np.intp]
 
     def __add__(self, other: Far) -> Far:
-        pairs = ((self.distance, other.distance), (self.rows, other.rows), (self.weight, other.weight))
-        label = np.concatenate([self.label, other.label])
-        return Far(self.n, *(np.concatenate(pair) for pair in pairs), label).first()
+        parts = zip(self._parts(), other._parts(), strict=True)
+        distance, rows, weight, label = (np.concatenate(pair) for pair in parts)
+        return Far(self.n, distance, rows, weight, label).first()
+
+    def _parts(self) -> tuple[NDArray[Any], ...]:
+        return self.distance, self.rows, self.weight, self.label
 
     def __radd__(self, other: object) -> Far:
         return self if other == 0 else NotImplemented  # sum() starts from 0

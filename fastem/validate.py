@@ -371,11 +371,11 @@ def check_kmeans(estimator: Any) -> None:
     named = init in KMEANS_INIT if isinstance(init, str) else callable(init) or np.ndim(init) > 0
     among = "{" + ", ".join(map(repr, sorted(KMEANS_INIT))) + "}"
     _demand(named, "init", f"a str among {among}, a callable or an array-like", init, name)
-    is_int = isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool) and n_init >= 1
-    auto = isinstance(n_init, str) and n_init == "auto"
-    _demand(is_int or auto, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
-    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool) and 0 <= tol < np.inf
-    _demand(is_real, "tol", "a float in the range [0.0, inf)", tol, name)
+    auto, is_int = isinstance(n_init, str), isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool)
+    sound = n_init == "auto" if auto else is_int and n_init >= 1
+    _demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
+    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
+    _demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
     check_n_threads(estimator.n_threads)
 
 

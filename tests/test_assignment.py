@@ -16,10 +16,9 @@ REMEDIES = (None, "ridge", "map", "floor", "ratio")
 
 def classify(X, params, covariance, n_iter, weight=None):
     """Classification EM as its definition says: mean classification log-likelihoods, and the last parameters."""
-    weight, history = np.ones(len(X)) if weight is None else weight, []
-    for i in range(n_iter):
-        if i:
-            params = fastem.m_step(stats, covariance)
+    weight, history, stats = np.ones(len(X)) if weight is None else weight, [], None
+    for _ in range(n_iter):
+        params = params if stats is None else fastem.m_step(stats, covariance)
         resp, joint = reference.assignment(X, params), reference.joint_log_density(X, params)
         history.append(weight @ joint.max(axis=1) / weight.sum())
         stats = reference.moments(X, resp, weight, params.means, params.covariances.shape)
@@ -117,7 +116,7 @@ def test_a_checkpoint_goes_on(two, tmp_path):
     count = iter(range(100))
     GaussianMixture(2, **options).fit(two.X, checkpoint=file, callback=lambda *_: next(count) == 7)
     assert state_bytes(GaussianMixture(2, **options).fit(two.X, checkpoint=file)) == state_bytes(whole)
-    with pytest.raises(ValueError, match="another fit, with assignment 'hard' .here 'soft'"):
+    with pytest.raises(ValueError, match=r"another fit, with assignment 'hard' .here 'soft'"):
         GaussianMixture(2, **(options | {"assignment": "soft"})).fit(two.X, checkpoint=file)
 
 

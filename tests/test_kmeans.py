@@ -156,7 +156,8 @@ def test_seeds_are_as_good():
     X = make_mixture(2000, 2, 12, spacing=6.0).X
 
     def mean(cluster, **options):
-        return np.mean([cluster(12, n_init=1, max_iter=1, random_state=s, **options).fit(X).inertia_ for s in range(30)])
+        options |= dict(n_init=1, max_iter=1)
+        return np.mean([cluster(12, random_state=seed, **options).fit(X).inertia_ for seed in range(30)])
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
