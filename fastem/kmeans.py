@@ -140,7 +140,7 @@ class KMeans(Estimator):
             if there are fewer distinct rows than clusters
         """
         validate.check_kmeans(self)
-        source = find_source(X, sample_weight)
+        source = find_source(X, sample_weight, who=type(self).__name__)
         validate.check_clusters(source, self.n_clusters)
         with threads(self.n_threads):
             best = self._best(source)
@@ -224,7 +224,8 @@ class KMeans(Estimator):
 
     def _source(self, X: Any, sample_weight: Any = None) -> tuple[Source, Array]:
         validate.check_fitted(self)
-        source, who = find_source(X, sample_weight), type(self).__name__
+        who = type(self).__name__
+        source = find_source(X, sample_weight, who=who)
         validate.check_names(source.columns, getattr(self, "feature_names_in_", None), who)
         K, D = np.shape(self.cluster_centers_)
         validate.check_n_features(source.n_features, D, who)

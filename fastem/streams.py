@@ -16,6 +16,7 @@ from fastem.readers import FunctionReader, ParquetReader, Reader, SlicedReader
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
 from fastem.tables import map_npy
 from fastem.validate import (
+    NAME,
     check_finite,
     check_n_features,
     check_rows,
@@ -242,6 +243,7 @@ def find_source(
     columns: Sequence[str | int] | None = None,
     n_features: int | None = None,
     min_rows: int = 1,
+    who: str = NAME,
 ) -> Source:
     """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
@@ -255,7 +257,7 @@ def find_source(
     if reader is not None:
         check_n_features(reader.n_features, n_features)
         return StreamSource(reader)
-    rows = check_rows(X, n_features=n_features, min_rows=min_rows)
+    rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     return ArraySource(rows, check_weight(sample_weight, len(rows)), feature_names(X))
 
 

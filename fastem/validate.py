@@ -58,7 +58,7 @@ def check_fitted(estimator: Any) -> None:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
     """X as a 2-D float64 or float32 array: itself where it is one (any layout), else a float64 copy.
 
     Raises
@@ -68,12 +68,12 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
     ValueError
         for NaN, infinity, masked or complex entries, and for wrong shapes
     """
-    array = cast_rows(X, n_features=n_features, min_rows=min_rows)
+    array = cast_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     check_finite(array)
     return array
 
 
-def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
     """`check_rows` but for the look at the values."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
@@ -87,15 +87,15 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> ND
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
-    for count, what, least, who in (
-        (len(array), "sample", min_rows, f" by {NAME}" if min_rows > 1 else ""),
+    for count, what, least, by in (
+        (len(array), "sample", min_rows, f" by {who}"),
         (array.shape[1], "feature", 1, ""),
     ):
         if count < least:
             raise ValueError(
-                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{who}."
+                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{by}."
             )
-    check_n_features(array.shape[1], n_features)
+    check_n_features(array.shape[1], n_features, who)
     return array
 
 

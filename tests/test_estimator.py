@@ -53,6 +53,7 @@ def _frozen(model):
 
 # Keyword-only parameters that scikit-learn does not have, and their defaults.
 OURS = {"n_threads": None, "regularization": None, "on_collapse": "reseed", "criterion": "change", "noise": False}
+OURS |= {"assignment": "soft", "fixed": ()}
 
 
 def test_signature():

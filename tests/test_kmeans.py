@@ -317,6 +317,8 @@ def test_the_pass_equals_numpy(N, D, K, dtype, order):
     assert_allclose(stats.s0, resp.sum(axis=0), rtol=1e-12)
     assert_allclose(stats.s1, np.einsum("nk,nkd->kd", resp, z), rtol=1e-9, atol=1e-12)
     assert -2 * stats.loglik == pytest.approx(weight @ distance.min(axis=1), rel=1e-12)
+    for other in (np.ascontiguousarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        assert_array_equal(assign(ArraySource(other, weight), centres).s1, stats.s1)
 
 
 def test_plain_twins():

@@ -467,7 +467,7 @@ def add_rows_plain(sums, X, start, n, w, label, means):
     """sums[k, :D] += w_b (x_b - mean_k) with k = label[b], for rows start to start + n of X."""
     for b in range(n):
         k = int(label[b])
-        for d in range(X.shape[1]):
+        for d in range(means.shape[1]):
             sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
 
 
@@ -488,15 +488,6 @@ def _four(lanes, pointer, count, real):
     return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, ROWS))
 
 
-def _blocks_of_four(lanes, D, emit):
-    """Call `emit(i, count)` for the features from i, by ROWS, of which there are `count`."""
-    whole = (D - 1) & -ROWS
-    with lanes.loop(0, whole, ROWS) as i:
-        emit(i, ROWS)
-    for count in lanes.cases(D - whole, range(1, ROWS + 1)):
-        emit(whole, count)
-
-
 @micro_kernel
 def transpose(lanes, xt, X, start, n):
     width = lanes.width
@@ -513,20 +504,25 @@ def transpose(lanes, xt, X, start, n):
                 part, size = rows[r::ROWS], ROWS
                 while len(part) > 1:
                     size *= 2
-                    part = [lanes._shuffle(x, y, list(range(size))) for x, y in zip(part[::2], part[1::2], strict=True)]
+                    part = [lanes.shuffle(x, y, list(range(size))) for x, y in zip(part[::2], part[1::2], strict=True)]
                 quarters.append(part[0])
             for odd in range(2):
                 # Of rows 0 and 1, and of 2 and 3, features `odd` and `odd` + 2; then each of these of all four rows.
                 first = [[g + odd, width + g + odd, g + odd + 2, width + g + odd + 2] for g in range(0, width, ROWS)]
                 mask = [place for group in first for place in group]
-                low, high = lanes._shuffle(*quarters[:2], mask), lanes._shuffle(*quarters[2:], mask)
+                low, high = lanes.shuffle(*quarters[:2], mask), lanes.shuffle(*quarters[2:], mask)
                 for feature in (odd, odd + 2):
                     at = [g + feature - odd for g in range(0, width, ROWS)]
                     mask = [place for g in at for place in (g, g + 1, width + g, width + g + 1)]
-                    column = lanes._shuffle(low, high, mask)
+                    column = lanes.shuffle(low, high, mask)
                     lanes.store(Vector(lanes, column), xt.row(i + feature), b)
 
-        _blocks_of_four(lanes, X.shape[1], block)
+        D = X.shape[1]
+        whole = (D - 1) & -ROWS
+        with lanes.loop(0, whole, ROWS) as i:
+            block(i, ROWS)
+        for count in lanes.cases(D - whole, range(1, ROWS + 1)):
+            block(whole, count)
 
 
 @micro_kernel
@@ -543,20 +539,21 @@ def add_rows(lanes, sums, X, start, n, w, label, means):
             total, mean, x = sums.row(k), means.row(k), X.place(start + b)
             undefined = ir.Constant(ir.VectorType(real, ROWS), ir.Undefined)
             weight = builder.insert_element(undefined, number(w, b), ir.IntType(32)(0))
-            weight = lanes._shuffle(weight, undefined, [0] * ROWS)
+            weight = lanes.shuffle(weight, undefined, [0] * ROWS)
 
             def add(i, count):
                 z = builder.fsub(*(_four(lanes, lanes.at(place, i), count, real) for place in (x, mean)))
                 place = builder.bitcast(lanes.at(total, i), undefined.type.as_pointer())
-                sum_ = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
-                builder.store(sum_, place, align=8)
+                after = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
+                builder.store(after, place, align=8)
 
             with lanes.loop(0, whole, ROWS) as i:
                 add(i, ROWS)
             add(whole, count)
 
-    whole = (X.shape[1] - 1) & -ROWS
-    for count in lanes.cases(X.shape[1] - whole, range(1, ROWS + 1)):
+    D = means.shape[1]
+    whole = (D - 1) & -ROWS
+    for count in lanes.cases(D - whole, range(1, ROWS + 1)):
         rows(count, whole)
 
 

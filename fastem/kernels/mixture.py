@@ -210,7 +210,7 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 
 
 @njit(**HELPER)
-def add_hard(X, start, xt, label, w, means, form, n, z, s0, sums):
+def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
     K, D = means.shape
     if form == FIRST:  # without z, whose way through memory costs more than the sums
@@ -219,11 +219,10 @@ def add_hard(X, start, xt, label, w, means, form, n, z, s0, sums):
             s0[np.intp(label[b])] += w[b]
         if X.strides[1] == X.itemsize:
             add_rows(first, X, start, n, w, label, means)
-            return
-        for b in range(n):
-            k = np.intp(label[b])
-            for d in range(D):
-                first[k, d] += w[b] * (xt[d, b] - means[k, d])
+        else:
+            rows = buffer.reshape((buffer.shape[1], buffer.shape[0]))
+            store(xt[:D], 0, n, rows)
+            add_rows(first, rows, 0, n, w, label, means)
         return
     fill(z, 0.0)  # features beyond D
     for b in range(n):
@@ -331,7 +330,7 @@ def accumulate_rows(
                 fill(zero, 0.0)
                 moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
         else:
-            add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
+            add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
 
 
 def accumulate_worker(
