@@ -17,7 +17,7 @@ import _common
 import numpy as np
 
 SHAPES = [(1_000_000, 10, 10), (1_000_000, 3, 32), (100_000, 64, 64)]
-QUICK = [(5_000, 3, 4)]
+QUICK = [(20_000, 3, 16)]
 ITERATIONS = (3, 23)
 
 

@@ -471,15 +471,14 @@ def add_rows_plain(sums, X, start, n, w, label, means):
             sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
 
 
-def _four(lanes, pointer, count, real):
-    """The first `count` of 4 numbers in memory as a vector of 4 of the type `real`, and zeros; reads no others."""
+def _four(lanes, pointer, mask, real):
+    """Four numbers in memory as a vector of the type `real`; with a mask zeros where it is false, which is not read."""
     builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, ROWS)
     place = builder.bitcast(pointer, kind.as_pointer())
-    if count == ROWS:
+    if mask is None:
         value = builder.load(place, align=1)
     else:
         name = f"llvm.masked.load.v{ROWS}f{64 if isinstance(kind.element, ir.DoubleType) else 32}.p0"
-        mask = ir.Constant(ir.VectorType(ir.IntType(1), ROWS), [int(c < count) for c in range(ROWS)])
         wanted = ir.FunctionType(kind, [place.type, ir.IntType(32), mask.type, kind])
         function = cgutils.get_or_insert_function(builder.module, wanted, name)
         value = builder.call(function, [place, ir.IntType(32)(1), mask, ir.Constant(kind, [0.0] * ROWS)])
@@ -488,73 +487,72 @@ def _four(lanes, pointer, count, real):
     return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, ROWS))
 
 
+def _last_features(lanes, D):
+    """The first of the last 1 to ROWS features, and a mask of ROWS that says which there are."""
+    builder, whole = lanes.builder, (D - 1) & -ROWS
+    kind = ir.VectorType(ir.IntType(64), ROWS)
+    count = builder.insert_element(ir.Constant(kind, ir.Undefined), (D - whole).value, ir.IntType(32)(0))
+    count = lanes.shuffle(count, count, [0] * ROWS)
+    return whole, builder.icmp_signed("<", ir.Constant(kind, list(range(ROWS))), count)
+
+
 @micro_kernel
 def transpose(lanes, xt, X, start, n):
-    width = lanes.width
+    width, real = lanes.width, lanes.vector.element
     if width % ROWS:
         return  # vectors of two: there is nothing to gain, and `load` does not ask
+
+    def block(b, i, mask):
+        rows = [_four(lanes, lanes.at(X.place(start + b + r), i), mask, real) for r in range(width)]
+        quarters = []  # vector r has rows r, r + 4, r + 8, ..., one after the other
+        for r in range(ROWS):
+            part, size = rows[r::ROWS], ROWS
+            while len(part) > 1:
+                size *= 2
+                part = [lanes.shuffle(x, y, list(range(size))) for x, y in zip(part[::2], part[1::2], strict=True)]
+            quarters.append(part[0])
+        groups = range(0, width, ROWS)
+        for odd in range(2):
+            # Features `odd` and `odd` + 2 of rows 0 and 1, and of rows 2 and 3; then each of these of all four rows.
+            pairs = [place for g in groups for f in (odd, odd + 2) for place in (g + f, width + g + f)]
+            low, high = (lanes.shuffle(*quarters[r : r + 2], pairs) for r in (0, 2))
+            for second in range(2):
+                places = [g + 2 * second + place for g in groups for place in (0, 1, width, width + 1)]
+                column = Vector(lanes, lanes.shuffle(low, high, places))
+                lanes.store(column, xt.row(i + (odd + 2 * second)), b)
+
+    whole, mask = _last_features(lanes, X.shape[1])
     with lanes.loop(0, n, width) as b:
-
-        def block(i, count):
-            rows = [
-                _four(lanes, lanes.at(X.place(start + b + r), i), count, lanes.vector.element) for r in range(width)
-            ]
-            quarters = []  # vector r has rows r, r + 4, r + 8, ..., one after the other
-            for r in range(ROWS):
-                part, size = rows[r::ROWS], ROWS
-                while len(part) > 1:
-                    size *= 2
-                    part = [lanes.shuffle(x, y, list(range(size))) for x, y in zip(part[::2], part[1::2], strict=True)]
-                quarters.append(part[0])
-            for odd in range(2):
-                # Of rows 0 and 1, and of 2 and 3, features `odd` and `odd` + 2; then each of these of all four rows.
-                first = [[g + odd, width + g + odd, g + odd + 2, width + g + odd + 2] for g in range(0, width, ROWS)]
-                mask = [place for group in first for place in group]
-                low, high = lanes.shuffle(*quarters[:2], mask), lanes.shuffle(*quarters[2:], mask)
-                for feature in (odd, odd + 2):
-                    at = [g + feature - odd for g in range(0, width, ROWS)]
-                    mask = [place for g in at for place in (g, g + 1, width + g, width + g + 1)]
-                    column = lanes.shuffle(low, high, mask)
-                    lanes.store(Vector(lanes, column), xt.row(i + feature), b)
-
-        D = X.shape[1]
-        whole = (D - 1) & -ROWS
         with lanes.loop(0, whole, ROWS) as i:
-            block(i, ROWS)
-        for count in lanes.cases(D - whole, range(1, ROWS + 1)):
-            block(whole, count)
+            block(b, i, None)
+        block(b, whole, mask)
 
 
 @micro_kernel
 def add_rows(lanes, sums, X, start, n, w, label, means):
     builder, real = lanes.builder, lanes.vector.element
+    kind = ir.VectorType(real, ROWS)
 
     def number(array, b):
         value = builder.load(lanes.at(array.row(), b))
         return value if value.type == real else builder.fpext(value, real)
 
-    def rows(count, whole):
-        with lanes.loop(0, n) as b:
-            k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
-            total, mean, x = sums.row(k), means.row(k), X.place(start + b)
-            undefined = ir.Constant(ir.VectorType(real, ROWS), ir.Undefined)
-            weight = builder.insert_element(undefined, number(w, b), ir.IntType(32)(0))
-            weight = lanes.shuffle(weight, undefined, [0] * ROWS)
+    whole, mask = _last_features(lanes, means.shape[1])
+    with lanes.loop(0, n) as b:
+        k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
+        total, mean, x = sums.row(k), means.row(k), X.place(start + b)
+        weight = builder.insert_element(ir.Constant(kind, ir.Undefined), number(w, b), ir.IntType(32)(0))
+        weight = lanes.shuffle(weight, weight, [0] * ROWS)
 
-            def add(i, count):
-                z = builder.fsub(*(_four(lanes, lanes.at(place, i), count, real) for place in (x, mean)))
-                place = builder.bitcast(lanes.at(total, i), undefined.type.as_pointer())
-                after = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
-                builder.store(after, place, align=8)
+        def add(i, mask, total=total, mean=mean, x=x, weight=weight):
+            z = builder.fsub(*(_four(lanes, lanes.at(place, i), mask, real) for place in (x, mean)))
+            place = builder.bitcast(lanes.at(total, i), kind.as_pointer())
+            after = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
+            builder.store(after, place, align=8)
 
-            with lanes.loop(0, whole, ROWS) as i:
-                add(i, ROWS)
-            add(whole, count)
-
-    D = means.shape[1]
-    whole = (D - 1) & -ROWS
-    for count in lanes.cases(D - whole, range(1, ROWS + 1)):
-        rows(count, whole)
+        with lanes.loop(0, whole, ROWS) as i:
+            add(i, None)
+        add(whole, mask)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------

@@ -100,11 +100,10 @@ def fill(row, value):
 @njit(**HELPER)
 def fetch(X, start, n, centre, white, z, buffer, xt):
     """Load a tile, and whiten it if there is a `white` factor; ask for the next tile's rows."""
-    if white.size > 0:
-        load(X, start, n, buffer)
+    together = white.size > 0
+    load(X, start, n, buffer if together else xt)
+    if together:
         whiten(buffer, centre, white, n, z, xt)
-    else:
-        load(X, start, n, xt)
     prefetch(X, start + n, min(start + 2 * n, X.shape[0]))
 
 
