@@ -8,6 +8,7 @@ from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.gradient import lbfgs, log_likelihood_and_gradient
+from fastem.kmeans import KMeans
 from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
 from fastem.mpi import MPISource, RankError
@@ -30,6 +31,7 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "KMeans",
     "MPISource",
     "ManyMixtures",
     "NotFittedError",

@@ -366,3 +366,8 @@ def test_example(tmp_path):
     done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "million rows/s" in (tmp_path / "dask_fit.md").read_text()
+
+
+def test_kmeans_says_how(alone, data):
+    with pytest.raises(TypeError, match=r"assignment='hard', fixed=\('weights',\)\) is k-means"):
+        fastem.KMeans(3).fit(da.from_array(data[0].X, chunks=(4000, 3)))
