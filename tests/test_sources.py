@@ -149,8 +149,8 @@ def test_the_bytes_of_an_array(data, weighted, kind, tmp_path):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 256 rows, slices of 8 of them, and what a source reads at a time fits neither."""
-    monkeypatch.setattr(estep, "block_rows", lambda K, D: 256)
-    monkeypatch.setattr(estep, "slice_blocks", lambda K, D, n_values: 8)
+    monkeypatch.setattr(estep, "block_rows", lambda *_: 256)
+    monkeypatch.setattr(estep, "slice_blocks", lambda *_: 8)
 
     return lambda rows: monkeypatch.setattr(streams, "rows_at_once", lambda n_features: rows)
 
@@ -159,6 +159,7 @@ OPTIONS = [
     *({"init_params": init, "n_init": 2} for init in INITS),
     *({"covariance_type": covariance_type} for covariance_type in TYPES),
     {"noise": True},
+    {"assignment": "hard"},
     {"regularization": "map"},
 ]
 
