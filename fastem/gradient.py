@@ -152,8 +152,8 @@ def ascend(
 ) -> Result:
     """L-BFGS in place of `fastem.em.run`; of the M-step only the family and reg_covar count.
 
-    Coordinates go stale: every ROUND iterations it begins anew in those about the mixture where it is. (On hard starts
-    that took 2 to 5 times fewer iterations.)
+    Coordinates go stale: after ROUND iterations, or where a line search fails, it begins anew in those about the
+    mixture where it is. (On hard starts that took 2 to 5 times fewer iterations.)
     """
     from scipy.optimize import minimize  # 16 MB and 0.2 s, which most programs need not pay
 
@@ -161,11 +161,11 @@ def ascend(
     options = dict(maxcor=MEMORY, maxiter=ROUND, maxfun=100 * ROUND, ftol=0.0, gtol=0.0)
     try:
         ascent.accept(ascent.origin)
-        for _ in range(0, max_iter, ROUND):
+        while not ascent.ended:
             outcome = minimize(
                 ascent, ascent.origin, jac=True, method="L-BFGS-B", callback=ascent.accept, options=options
             )
-            if outcome.nit < ROUND:
+            if outcome.nit < ROUND and (outcome.nit == 0 or ascent.at_rest):
                 break
             ascent.renew()
     except StopIteration:  # of the start; `minimize` catches the later ones
@@ -217,7 +217,6 @@ class Ascent:
         self.max_iter, self.callback = max_iter, callback
         self.space = Parametrization.around(params, getattr(m_step.remedy, "reg_covar", 0.0))
         self.origin = np.zeros(self.space.unit.size)
-        self.history: list[float] = []
         self.n_passes, self.n_steps = 0, -1  # steps in these coordinates; the first turn is the start's
         self.latest: Point | None = None  # the last that was evaluated
         self.accepted: Point | None = None
@@ -252,16 +251,16 @@ class Ascent:
         """The end of an iteration; StopIteration at the end of the fit."""
         before, self.accepted = self.accepted, self.point(theta)
         _, params, stats, bound, _ = self.accepted
-        self.history.append(bound)
+        history = [*(self.result.history if self.result else ()), bound]
+        n_iter = len(history)
+        self.result = Result(params, stats, stats.loglik, history, n_iter, Status.INTERRUPTED)
         self.n_steps += 1
-        n_iter = len(self.history)
-        self.result = Result(params, stats, stats.loglik, self.history, n_iter, Status.INTERRUPTED)
         if self.callback is not None and self.callback(n_iter, bound, params):
             self.halt(Status.INTERRUPTED)
         if self.m_step.strict and (components := collapsing(self.m_step, self.result)):
             self.result = collapsed(self.result, SingularCovarianceError(components))
             self.halt(Status.DEGENERATE)
-        course = Course(self.history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
+        course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
         if self.n_steps > 1 and self.stop(course):  # the first step goes along the gradient, and may be short
             self.halt(Status.CONVERGED)
         if n_iter >= self.max_iter:
@@ -273,13 +272,17 @@ class Ascent:
         self.result, self.ended = self.result._replace(status=status), True
         raise StopIteration
 
-    def end(self) -> Result:
-        """The result; where the line search found nothing higher, the gradient says whether there was nothing."""
-        assert self.result is not None
+    @property
+    def at_rest(self) -> bool:
+        """Whether Newton's step would gain next to nothing; the Hessian is about -I."""
         assert self.accepted is not None
+        return float(self.accepted.gradient @ self.accepted.gradient) / 2 < AT_REST
+
+    def end(self) -> Result:
+        """The result; where a line search found nothing higher, the gradient says whether there was nothing."""
+        assert self.result is not None
         result = self.result
         if not self.ended:
-            to_gain = float(self.accepted.gradient @ self.accepted.gradient) / 2  # the Hessian is about -I
-            result = result._replace(status=Status.CONVERGED if to_gain < AT_REST else Status.DECREASED)
+            result = result._replace(status=Status.CONVERGED if self.at_rest else Status.DECREASED)
         passes = Event(result.n_iter, "passes", detail=f"{self.n_passes} over the data in {result.n_iter} iterations")
         return result._replace(events=[*result.events, passes])

@@ -387,8 +387,9 @@ def check_constructor(estimator: Any) -> None:
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
-    if estimator.solver != "em" and estimator.regularization is not None:
-        raise ValueError(f"solver={estimator.solver!r} works with reg_covar alone: leave regularization at None")
+    for name, plain in (("regularization", None),):  # what is EM's alone
+        if estimator.solver != "em" and getattr(estimator, name) != plain:
+            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={getattr(estimator, name)!r}")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
