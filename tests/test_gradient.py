@@ -1,5 +1,7 @@
 """The gradient against finite differences and exact arithmetic, and L-BFGS against EM."""
 
+import dataclasses
+
 import mpmath
 import numpy as np
 import pytest
@@ -274,16 +276,30 @@ def test_start_at_the_bound(data, covariance_type):
     assert a.loglik == pytest.approx(b.loglik, abs=1e-3)
 
 
-def test_start_that_is_nearly_singular():
-    """Variances 1e18 times each other, and a reg_covar near the rounding of the larger: no product is formed."""
-    mixture = make_mixture(300, 2, 2, seed=1)
-    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
-    X = (mixture.X * [1e3, 1e-6]) @ turn
-    model = GaussianMixture(2, solver="lbfgs", reg_covar=1e-7, random_state=0, max_iter=200)
-    quiet_fit(model, X)
-    assert (np.diff(model.lower_bounds_) >= 0).all()
-    assert len(model.lower_bounds_) > 2
-    assert np.isfinite(model.score(X))
+def test_nothing_is_squared():
+    """Where reg_covar is below the rounding of the largest variance, products L L' would have lost the small ones."""
+    params = fastem.make_params([1.0], [[0.0, 0.0]], [np.eye(2)])
+    space = dataclasses.replace(Parametrization.of(params), reg_covar=1e-7)
+    a, b, c = 1e6, 1e6, 1e-6  # L = [[a, 0], [b, c]]
+    factor = space.unpack([0.0, 0.0, 0.0, np.log(a), b, np.log(c)]).factor[0]
+    pivot = 1e-7 + c**2 + b**2 * 1e-7 / (a**2 + 1e-7)
+    assert factor[1, 1] == pytest.approx(pivot**-0.5, rel=1e-5)
+    for angle in np.random.default_rng(0).uniform(0, np.pi, 50):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        params = fastem.make_params([1.0], [[0.0, 0.0]], [(turn * [1e8, 1.1e-7]) @ turn.T])
+        at = Parametrization.around(params, 1e-7).unpack(np.zeros(6))
+        assert np.linalg.slogdet(at.factor[0])[1] == pytest.approx(-0.5 * np.log(1e8 * 1e-7), abs=1.0)
+
+
+def test_a_gradient_that_is_wrong_is_noticed(data, monkeypatch):
+    """As rounding can make it: the line search finds nothing, and the result does not say that it converged."""
+    mixture, _ = data
+    start = start_params(make_start(mixture, "full"), "full")
+    right = Parametrization.gradient
+    monkeypatch.setattr(Parametrization, "gradient", lambda self, theta, stats: -right(self, theta, stats))
+    result = fastem.lbfgs(mixture.X, start)
+    assert result.status is Status.DECREASED
+    assert result.n_iter == 1
 
 
 def test_component_without_rows(data):
