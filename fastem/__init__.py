@@ -10,6 +10,7 @@ from fastem.files import load, save
 from fastem.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
+from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
 from fastem.parametrization import Parametrization
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
@@ -29,10 +30,12 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "MPISource",
     "ManyMixtures",
     "NotFittedError",
     "Parametrization",
     "Params",
+    "RankError",
     "Result",
     "Ridge",
     "SingularCovarianceError",

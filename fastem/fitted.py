@@ -16,6 +16,7 @@ from fastem.marginals import Conditional, marginal
 from fastem.merging import Merging, hierarchy, row_entropy
 from fastem.model import Array, Params, Status
 from fastem.montecarlo import Estimate, kl_divergence
+from fastem.parts import here
 from fastem.protocol import Estimator
 from fastem.sources import Block, Source, rows_at_once
 from fastem.streams import find_source
@@ -183,7 +184,7 @@ class Fitted(Estimator):
 
     def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
         chosen, names = self._features(features, some_left=True)
-        source = find_source(X, n_features=len(chosen))
+        source = here(find_source(X, n_features=len(chosen)))
         validate.check_names(source.columns, None if names is None else names[chosen])
         model = Conditional.on(self.params_, chosen)
         K, U = model.means.shape

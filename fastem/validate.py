@@ -23,7 +23,7 @@ from fastem.covariance import (
 )
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
-from fastem.sources import Source, extent
+from fastem.sources import Known, Source, extent, is_labelled, known
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
@@ -112,6 +112,8 @@ def check_n_features(got: int, n_features: int | None) -> None:
 
 def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
+    if not len(X):
+        return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -225,7 +227,8 @@ def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
         raise ValueError("Input sample_weight contains NaN or infinity.")
     if (weight < 0).any():
         raise ValueError("Negative values in data passed to `sample_weight`.")
-    check_weight_scale(float(weight.max()))
+    if n_rows:
+        check_weight_scale(float(weight.max()))
     return weight
 
 
@@ -250,11 +253,61 @@ def check_weight_values(weight: Array, first: int) -> None:
         )
 
 
-def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
-    """Labels as (N,) int64, and K."""
+def check_labels(labels: Any, n_rows: int) -> NDArray[Any] | None:
+    """Labels as those of a Block: (N,) int64 or (N, K) bool; or None."""
+    if labels is None:
+        return None
+    _refuse_masked("labels", labels)
     array = np.asarray(labels)
-    if array.shape != (n_rows,) or array.dtype.kind not in "iu":
-        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
+    check_label_kind(array.shape, array.dtype, n_rows)
+    check_label_values(array, 0)
+    return array if array.ndim == 2 else array.astype(np.int64, copy=False)
+
+
+def check_label_kind(shape: tuple[int, ...], dtype: Any, n_rows: int) -> None:
+    """Refuse what is neither (N,) numbers nor (N, K) bool."""
+    kinds = {1: "iuf", 2: "b"}.get(len(shape), "")
+    if not shape or shape[0] != n_rows or np.dtype(dtype).kind not in kinds:
+        raise ValueError(
+            f"labels must be {n_rows} integers, one per row, or booleans of shape ({n_rows}, K); got shape "
+            f"{tuple(shape)}, dtype {dtype}"
+        )
+
+
+def check_label_values(labels: NDArray[Any], first: int) -> None:
+    """Refuse labels that are no integers, or below -1, and rows without any; `first` is the index of the first row."""
+    if labels.ndim == 2:
+        sound, what = labels.any(axis=1), "may belong to no component"
+    else:
+        sound = (labels >= -1) & (labels < 2**53) & (labels == np.floor(labels))
+        what = "has label {}, expected an integer from 0 on, or -1 for unknown"
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise ValueError(f"labels: row {first + row} {what.format(labels[row])}")
+
+
+def check_known(source: Source, n_components: int) -> Known | None:
+    """What is known of the rows' components, None without labels; refuses a component that can have no row."""
+    if not is_labelled(source):
+        return None
+    found = known(source, n_components)
+    empty = np.flatnonzero(found.mass == 0)
+    if len(empty) and not found.n_unknown:
+        raise ValueError(f"labels: all rows have one, but none (of positive weight) has label {empty[0]}")
+    return found
+
+
+def check_kept(source: Source, on_collapse: str) -> None:
+    """Components that labels name keep their numbers."""
+    if on_collapse == "drop" and is_labelled(source):
+        raise ValueError("on_collapse='drop' renumbers components: with labels it must be 'reseed'")
+
+
+def check_all_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+    """Labels of which none is unknown, as (N,) int64, and K."""
+    array = check_labels(labels, n_rows)
+    if array is None or array.ndim == 2:
+        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {np.shape(labels)}")
     K = _given_components(n_components) or int(array.max()) + 1
     if n_components is None and n_rows < K:  # identifiers rather than 0, 1, ...: memory for K components may not exist
         raise ValueError(f"labels go up to {K - 1} for {n_rows} rows: pass n_components={K} if that is meant")

@@ -29,7 +29,10 @@ ORDER = [
     "validate",
     "warmup",
     "readers",
+    "parts",
+    "dask_source",
     "streams",
+    "mpi",
     "em",
     "bounds",
     "gradient",
@@ -82,7 +85,7 @@ def test_imports_point_backwards(path):
 def test_import_is_light():
     code = (
         "import sys, fastem; heavy = {'sklearn', 'matplotlib', 'pandas', 'polars', 'pyarrow', 'typer', 'rich', 'h5py',"
-        "         'zarr', 'scipy.optimize', 'scipy.spatial'};"
+        "         'zarr', 'scipy.optimize', 'scipy.spatial', 'dask', 'mpi4py'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
