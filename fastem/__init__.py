@@ -9,6 +9,7 @@ from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.many import ManyMixtures, fit_many
+from fastem.merging import Merging
 from fastem.model import Params, Result, Stats, Status
 from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
@@ -32,6 +33,7 @@ __all__ = [
     "InverseWishart",
     "MPISource",
     "ManyMixtures",
+    "Merging",
     "NotFittedError",
     "Parametrization",
     "Params",

@@ -283,7 +283,7 @@ class Fitted(Estimator):
         References
         ----------
         Baudry, Raftery, Celeux, Lo & Gottardo (2010), Combining mixture components for clustering, J. Comput. Graph.
-        Stat. 19, 332-353, section 2.2.
+        Stat. 19, 332-353, section 3.
 
         Examples
         --------

@@ -116,7 +116,7 @@ def lbfgs(
     References
     ----------
     Byrd, Lu, Nocedal & Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208; for mixtures: Redner & Walker (1984), SIAM Rev.
-    26, 195-239, section 5; Salakhutdinov, Roweis & Ghahramani (2003), ICML, 672-679 (when it is faster than EM).
+    26, 195-239; Salakhutdinov, Roweis & Ghahramani (2003), ICML, 672-679 (when it is faster than EM).
 
     Examples
     --------

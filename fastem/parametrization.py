@@ -54,7 +54,7 @@ class Parametrization:
     References
     ----------
     Pinheiro & Bates (1996), Unconstrained parametrizations for variance-covariance matrices, Stat. Comput. 6, 289-296,
-    section 2.2 (log-Cholesky); McLachlan & Krishnan (2008), The EM Algorithm and Extensions, eq. 3.42 (the identity).
+    section 2.2 (log-Cholesky); Louis (1982), J. R. Stat. Soc. B 44, 226-233, section 3 (the identity).
 
     Examples
     --------

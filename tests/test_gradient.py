@@ -421,6 +421,22 @@ def test_warm_start_goes_on(data):
     assert bounds[-1] == pytest.approx(whole.lower_bound_, abs=1e-5)
 
 
+def test_the_best_of_starts_and_what_is_printed(data, capsys):
+    mixture, _ = data
+    model = GaussianMixture(
+        3, solver="lbfgs", n_init=3, init_params="random", random_state=0, verbose=1, verbose_interval=1
+    )
+    quiet_fit(model, mixture.X)
+    report = model.fit_report_
+    assert len(report.starts) == 3
+    assert model.lower_bound_ == max(start.bound for start in report.starts)
+    assert model.n_iter_ == report.starts[report.kept].n_iter == len(model.lower_bounds_)
+    assert f"over the data in {model.n_iter_} iterations" in str(report)
+    out = capsys.readouterr().out
+    assert out.count("Initialization converged") == 3
+    assert "  Iteration 2\n" in out
+
+
 def test_what_lbfgs_is_not_for(data, tmp_path):
     mixture, _ = data
     for options, match in (
