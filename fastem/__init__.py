@@ -8,6 +8,7 @@ from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.gradient import lbfgs, log_likelihood_and_gradient
+from fastem.kmeans import KMeans
 from fastem.many import ManyMixtures, fit_many
 from fastem.merging import Merging
 from fastem.model import Params, Result, Stats, Status
@@ -31,6 +32,7 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "KMeans",
     "MPISource",
     "ManyMixtures",
     "Merging",

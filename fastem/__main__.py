@@ -80,7 +80,13 @@ def options(
 def fit(
     file: DataFile,
     components: Annotated[int, typer.Option("--components", "-k", min=1, help="Number of components.")] = 1,
-    covariance: Annotated[Literal["full", "tied", "diag", "spherical"], typer.Option(help="Covariance type.")] = "full",
+    covariance: Annotated[
+        Literal["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"],
+        typer.Option(help="Covariance type."),
+    ] = "full",
+    assignment: Annotated[
+        Literal["soft", "hard"], typer.Option(help="EM, or classification EM: each row whole to one component.")
+    ] = "soft",
     columns: Columns = None,
     weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
     known: Annotated[
@@ -134,6 +140,7 @@ def fit(
         model = GaussianMixture(
             components,
             covariance_type=covariance,
+            assignment=assignment,
             tol=tol,
             reg_covar=reg_covar,
             max_iter=max_iter,

@@ -202,6 +202,8 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON has it."""
     if isinstance(value, np.random.RandomState):
         return "RandomState"  # its state is the checkpoint's
+    if isinstance(value, tuple | list | set | frozenset) and all(isinstance(one, str) for one in value):
+        return sorted(value)
     if np.ndim(value):
         return _digest(value)
     value = value.item() if isinstance(value, np.generic) else value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from fastem.covariance import SingularCovarianceError, find
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores, Sums
 from fastem.model import Array, Event, Params, Result, Stats, Status
 from fastem.parts import agreed, here, reduce_to, together
-from fastem.regularize import MStep, Remedy, bind, find_remedy
+from fastem.regularize import FREE, Held, MStep, Remedy, bind, find_remedy
 from fastem.reseed import ON_COLLAPSE, find_lost
 from fastem.sources import Block, Source, SourceError, is_labelled, rows_at_once
 from fastem.stopping import LOOKBACK, Course, Stop
@@ -23,6 +24,7 @@ from fastem.validate import (
     check_all_labels,
     check_choices,
     check_em,
+    check_fixed,
     check_kept,
     check_means,
     check_n_threads,
@@ -76,6 +78,11 @@ def evaluate(
     return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
 
 
+def e_step(source: Source, params: Params, m_step: MStep) -> Stats:
+    """The pass that comes before this M-step."""
+    return evaluate(source, params, mode=HARD if m_step.hard else SOFT)
+
+
 def climb(
     source: Source,
     params: Params,
@@ -108,7 +115,7 @@ def climb(
                     params = agreed(source, partial(m_step, result.stats, result.params))
                 except SingularCovarianceError as error:
                     return collapsed(result, error, done)
-            stats = evaluate(source, params)
+            stats = e_step(source, params, m_step)
             bound = agreed(source, partial(m_step.objective, params, stats))
             if result is not None and m_step.fell(history[-1], bound, params, eps):
                 events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
@@ -226,6 +233,8 @@ def em(
     params: Params,
     *,
     covariance: str = "full",
+    assignment: str = "soft",
+    fixed: Iterable[str] = (),
     reg_covar: float = 0.0,
     regularization: str | Remedy | None = None,
     sample_weight: ArrayLike | None = None,
@@ -247,7 +256,11 @@ def em(
     X : (N, D) array-like, or what `fastem.as_source` takes
         float32 and float64 arrays are read in place, all else is converted to float64
     params : Params, the start, for instance of `fastem.make_params`
-    covariance : "full", "tied", "diag" or "spherical"
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    assignment : "soft", or "hard": classification EM, which gives each row, whole, to its most probable component, and
+        maximises the classification log-likelihood sum_n w_n max_k log(weight_k p_k(x_n)); `Result.loglik` is that
+    fixed : names among "weights", "means" and "covariances"
+        parameters that stay what they are in `params` (with noise, weights in their proportions)
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
@@ -285,7 +298,8 @@ def em(
 
     References
     ----------
-    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38.
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38; classification EM: Celeux & Govaert (1992), Comput.
+    Stat. Data Anal. 14, 315-332.
 
     Examples
     --------
@@ -298,19 +312,32 @@ def em(
     """
     check_em(params, covariance, reg_covar, tol, max_iter)
     check_choices("em", criterion, on_collapse, regularization)
+    held = hold(check_fixed("em", assignment, fixed, on_collapse), params.weights, params.means, params[2:4])
     remedy = find_remedy(regularization, reg_covar)
     source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
     check_kept(source, on_collapse)
     with together(source), threads(check_n_threads(n_threads)):
-        m_step = bind_to(source, covariance, remedy)
+        m_step = bind_to(source, covariance, remedy, held, assignment)
         stop = Stop(criterion, tol)
         return run(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse)
 
 
-def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:
+def hold(
+    fixed: tuple[str, ...], weights: Array | None, means: Array | None, precisions: tuple[Array, Array] | None
+) -> Held:
+    """What is held of a start."""
+    return Held(
+        weights / weights.sum() if weights is not None and "weights" in fixed else None,
+        means if "means" in fixed else None,
+        precisions if "covariances" in fixed else None,
+    )
+
+
+def bind_to(source: Source, covariance: str, remedy: Remedy, held: Held = FREE, assignment: str = "soft") -> MStep:
     """The M-step of a family under a remedy, for the rows of a source."""
     family = find(covariance)
-    return bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    m_step = bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    return replace(m_step, held=held, hard=assignment == "hard")
 
 
 def overall(source: Source, shape: tuple[int, ...]) -> Stats:
@@ -427,8 +454,8 @@ def moments(
 
 
 def at(means: Array) -> Params:
-    """Spherical components of variance 1 and weight 1 at `means`: those of k-means, and carriers of an origin."""
-    ones = np.ones((len(means), 1, 1))
+    """Spheres of variance 1 and weight 1 at `means`: the components of k-means, and carriers of an origin."""
+    ones = np.ones((1, 1, 1))
     return Params(np.ones(len(means)), means, ones, ones)
 
 

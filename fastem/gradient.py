@@ -86,7 +86,7 @@ def lbfgs(
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params, the start, for instance of `fastem.make_params`; weights are positive
-    covariance : "full", "tied", "diag" or "spherical"
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     reg_covar : the variances' lower bound: covariances are reg_covar I plus a matrix that is positive definite. (In
         `em` it is added to variances in each M-step, which maximises nothing; so the two differ, by about reg_covar)
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it

@@ -42,6 +42,12 @@ def responsibilities(X: Array, params: Params) -> Array:
     return np.asarray(np.exp(joint_log_density(X, params) - log_density(X, params)[:, None]))
 
 
+def assignment(X: Array, params: Params) -> Array:
+    """The E-step of classification EM: 1 for each row's most probable component, the first of equals, (N, K)."""
+    joint = joint_log_density(X, params)
+    return np.asarray(np.eye(joint.shape[1])[joint.argmax(axis=1)])
+
+
 def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[int, ...]) -> Stats:
     """Sufficient statistics about `origin` of rows with given responsibilities; no log-likelihood."""
     r = weight[:, None] * resp

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastem.checkpoint import Checkpoint, describe, plain
-from fastem.em import Callback, FitInterrupted, evaluate, run
+from fastem.em import Callback, FitInterrupted, e_step, run
 from fastem.gradient import after_one_step, ascend
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
@@ -59,7 +59,7 @@ def fits(
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
     keep = Checkpoint(checkpoint if leads(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
-    results, current = revived(source, *loaded)
+    results, current = revived(source, m_step, *loaded)
     try:
         for number in range(len(results), n_starts):
             printer.begin(number)
@@ -116,11 +116,13 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def revived(source: Source, results: list[Result], current: Result | None) -> tuple[list[Result], Result | None]:
+def revived(
+    source: Source, m_step: MStep, results: list[Result], current: Result | None
+) -> tuple[list[Result], Result | None]:
     """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
 
     def evaluated(result: Result) -> Result:
-        return result._replace(stats=evaluate(source, result.params))
+        return result._replace(stats=e_step(source, result.params, m_step))
 
     best = max(results, key=rank, default=None)
     return [evaluated(one) if one is best else one for one in results], current and evaluated(current)

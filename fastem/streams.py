@@ -17,6 +17,7 @@ from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedR
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
 from fastem.tables import map_npy
 from fastem.validate import (
+    NAME,
     check_finite,
     check_label_values,
     check_labels,
@@ -278,6 +279,7 @@ def find_source(
     columns: Sequence[str | int] | None = None,
     n_features: int | None = None,
     min_rows: int = 1,
+    who: str = NAME,
 ) -> Source:
     """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
@@ -295,7 +297,7 @@ def find_source(
     if reader is not None:
         check_n_features(reader.n_features, n_features)
         return StreamSource(reader)
-    rows = check_rows(X, n_features=n_features, min_rows=min_rows)
+    rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
     return ArraySource(rows, weight, feature_names(X), known)
 

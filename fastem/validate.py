@@ -28,6 +28,9 @@ from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
+KMEANS_INIT = ("k-means++", "random")
+ASSIGNMENTS = ("soft", "hard")
+FIXABLE = ("weights", "means", "covariances")
 SOLVERS = ("em", "lbfgs")
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
@@ -53,7 +56,7 @@ def _both(own: type, theirs: type) -> type:
 
 def check_fitted(estimator: Any) -> None:
     """NotFittedError unless the estimator has parameters."""
-    if not hasattr(estimator, "weights_"):
+    if not estimator.__sklearn_is_fitted__():
         raise exception(NotFittedError)(
             f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
             "before using this estimator."
@@ -63,7 +66,7 @@ def check_fitted(estimator: Any) -> None:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
     """X as a 2-D float64 or float32 array: itself where it is one (any layout), else a float64 copy.
 
     Raises
@@ -73,12 +76,12 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
     ValueError
         for NaN, infinity, masked or complex entries, and for wrong shapes
     """
-    array = cast_rows(X, n_features=n_features, min_rows=min_rows)
+    array = cast_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     check_finite(array)
     return array
 
 
-def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
     """`check_rows` but for the look at the values."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
@@ -92,22 +95,22 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> ND
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
-    for count, what, least, who in (
-        (len(array), "sample", min_rows, f" by {NAME}"),
+    for count, what, least, by in (
+        (len(array), "sample", min_rows, f" by {who}"),
         (array.shape[1], "feature", 1, ""),
     ):
         if count < least:
             raise ValueError(
-                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{who}."
+                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{by}."
             )
-    check_n_features(array.shape[1], n_features)
+    check_n_features(array.shape[1], n_features, who)
     return array
 
 
-def check_n_features(got: int, n_features: int | None) -> None:
+def check_n_features(got: int, n_features: int | None, who: str = NAME) -> None:
     """ValueError for other than `n_features` columns."""
     if n_features is not None and got != n_features:
-        raise ValueError(f"X has {got} features, but {NAME} is expecting {n_features} features as input.")
+        raise ValueError(f"X has {got} features, but {who} is expecting {n_features} features as input.")
 
 
 def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
@@ -123,7 +126,7 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     place = f"The first is in row {first + start + row}, column {column}{where and f' ({where})'}."
     if np.isnan(low):
         raise ValueError(
-            f"Input X contains NaN.\n{NAME} does not accept missing values: remove or impute those rows. {place}"
+            f"Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. {place}"
         )
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 
@@ -398,14 +401,14 @@ def feature_names(X: Any) -> NDArray[Any] | None:
     return names if len(names) and all(strings) else None
 
 
-def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None) -> None:
+def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None, who: str = NAME) -> None:
     """Compare the column names of X with those seen in fit."""
     if names is None and fitted is None:
         return
     if fitted is None:
-        warnings.warn(f"X has feature names, but {NAME} was fitted without feature names", stacklevel=4)
+        warnings.warn(f"X has feature names, but {who} was fitted without feature names", stacklevel=4)
     elif names is None:
-        warnings.warn(f"X does not have valid feature names, but {NAME} was fitted with feature names", stacklevel=4)
+        warnings.warn(f"X does not have valid feature names, but {who} was fitted with feature names", stacklevel=4)
     elif len(names) != len(fitted) or (names != fitted).any():
         unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
         message = "The feature names should match those that were passed during fit.\n"
@@ -440,13 +443,56 @@ def check_constructor(estimator: Any) -> None:
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
-    for name, plain in (("regularization", None),):  # what is EM's alone
-        if estimator.solver != "em" and getattr(estimator, name) != plain:
-            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={getattr(estimator, name)!r}")
+    fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
+    for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
+        if name in fixed and getattr(estimator, start) is None:
+            raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
+    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
+    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
+        if estimator.solver != "em" and value != plain:
+            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
     check_n_threads(estimator.n_threads)
+
+
+def check_kmeans(estimator: Any) -> None:
+    """Check the constructor parameters of `KMeans`, in scikit-learn's words."""
+    name = type(estimator).__name__
+    for parameter, least in (("n_clusters", 1), ("max_iter", 1), ("verbose", 0)):
+        value = getattr(estimator, parameter)
+        is_int = isinstance(value, numbers.Integral) and (parameter == "verbose" or not isinstance(value, bool))
+        _demand(is_int and value >= least, parameter, f"an int in the range [{least}, inf)", value, name)
+    init, n_init, tol = estimator.init, estimator.n_init, estimator.tol
+    named = init in KMEANS_INIT if isinstance(init, str) else callable(init) or np.ndim(init) > 0
+    among = "{" + ", ".join(map(repr, sorted(KMEANS_INIT))) + "}"
+    _demand(named, "init", f"a str among {among}, a callable or an array-like", init, name)
+    auto, is_int = isinstance(n_init, str), isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool)
+    sound = n_init == "auto" if auto else is_int and n_init >= 1
+    _demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
+    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
+    _demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    check_n_threads(estimator.n_threads)
+
+
+def check_clusters(source: Source, n_clusters: int) -> None:
+    """Refuse fewer rows than clusters, and values whose weighted sum of squares would overflow."""
+    n_present = check_spread(source)
+    if n_present < n_clusters:
+        raise ValueError(f"n_samples={n_present} should be >= n_clusters={n_clusters}.")
+
+
+def check_centres(centres: Any, K: int, D: int) -> Array:
+    """Given centres as (K, D) float64."""
+    array = _numbers("init", centres)
+    if array.ndim != 2 or len(array) != K:
+        raise ValueError(f"The shape of the initial centers {array.shape} does not match the number of clusters {K}.")
+    if array.shape[1] != D:
+        raise ValueError(
+            f"The shape of the initial centers {array.shape} does not match the number of features of the data {D}."
+        )
+    return check_means(array, K, D)
 
 
 def check_params(params: Params) -> Params:
@@ -516,6 +562,25 @@ def check_choices(caller: str, criterion: Any, on_collapse: Any, regularization:
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value, caller)
     if on_collapse == "drop" and regularization is None:
         raise ValueError("on_collapse='drop' needs a regularization: reg_covar alone follows scikit-learn")
+
+
+def check_fixed(caller: str, assignment: Any, fixed: Any, on_collapse: Any) -> tuple[str, ...]:
+    """Check how rows are assigned, and the names of parameters that are held; returns the latter."""
+    among = "{" + ", ".join(map(repr, sorted(ASSIGNMENTS))) + "}"
+    known = isinstance(assignment, str) and assignment in ASSIGNMENTS
+    _demand(known, "assignment", f"a str among {among}", assignment, caller)
+    listed = isinstance(fixed, (tuple, list, set, frozenset))
+    among = "{" + ", ".join(map(repr, FIXABLE)) + "}"
+    _demand(
+        listed and all(isinstance(name, str) and name in FIXABLE for name in fixed),
+        "fixed",
+        f"a tuple of names among {among}",
+        fixed,
+        caller,
+    )
+    if fixed and on_collapse == "drop":
+        raise ValueError("on_collapse='drop' changes the number of components: nothing can be fixed then")
+    return tuple(fixed)
 
 
 def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
@@ -666,8 +731,9 @@ def make_params(
     ----------
     weights : (K,) array-like, sum 1, with that of noise if there is any
     means : (K, D) array-like
-    covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
-    covariance : "full", "tied", "diag" or "spherical"
+    covariances : array-like
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, a number tied_spherical
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     noise : weight and box (2, D) of a component of constant density, optional
 
     Returns

@@ -176,6 +176,25 @@ def test_other_functions(alone, data):
     assert start.partial_fit(X).n_iter_ == 1
 
 
+@pytest.mark.parametrize("kind", ["integers", "sets", "column", "all"])
+def test_labels(alone, data, kind):
+    """Of some rows, from an array, a Dask Array of the components that rows may belong to, a column; of all rows."""
+    mixture, _ = data
+    given = np.where(np.random.default_rng(1).uniform(size=ROWS) < (2.0 if kind == "all" else 0.1), mixture.labels, -1)
+    if kind == "sets":
+        given = np.equal.outer(given, np.arange(4)) | (given < 0)[:, None]
+    X = da.from_array(mixture.X, chunks=(799, 3))
+    here = quiet_fit(model(), mixture.X, labels=given)
+    if kind == "column":
+        table = pd.DataFrame(mixture.X, columns=NAMES).assign(known=given)
+        there = model().fit(dd.from_pandas(table, npartitions=5), labels="known")
+        assert there.feature_names_in_.tolist() == NAMES
+    else:
+        there = quiet_fit(model(), X, labels=da.from_array(given, chunks=-1) if kind == "sets" else given)
+    assert_close(fitted(there), fitted(here), 1e-10)
+    assert there.n_iter_ == here.n_iter_ == (1 if kind == "all" else here.n_iter_)
+
+
 # ---- what travels ----------------------------------------------------------------------------------------------------
 
 
@@ -249,8 +268,8 @@ def test_scores_of_a_frame_keep_its_index(alone, data):
 
 
 def test_scores_of_unknown_and_empty_chunks(alone, data):
-    X = da.from_array(data[0].X.astype(np.float32), chunks=(799, 3))
-    some = X[X[:, 0] > 1e9]
+    X = da.from_array(data[0].X, chunks=(799, 3))
+    some = X[X[:, 0] > 1e9].astype(np.float32)
     found = quiet_fit(GaussianMixture(2, max_iter=2), X)
     assert found.predict(some).compute().shape == (0,)
     assert found.predict_proba(some).compute().dtype == np.float32
@@ -347,3 +366,8 @@ def test_example(tmp_path):
     done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "million rows/s" in (tmp_path / "dask_fit.md").read_text()
+
+
+def test_kmeans_says_how(alone, data):
+    with pytest.raises(TypeError, match=r"assignment='hard', fixed=\('weights',\)\) is k-means"):
+        fastem.KMeans(3).fit(da.from_array(data[0].X, chunks=(4000, 3)))

@@ -442,6 +442,8 @@ def test_what_lbfgs_is_not_for(data, tmp_path):
     for options, match in (
         (dict(solver="newton"), r"'solver' parameter .* must be a str among \{'em', 'lbfgs'\}. Got 'newton'"),
         (dict(solver="lbfgs", regularization="map"), "does not work with regularization='map'"),
+        (dict(solver="lbfgs", assignment="hard"), "does not work with assignment='hard'"),
+        (dict(solver="lbfgs", fixed=["weights"]), r"does not work with fixed=\('weights',\)"),
     ):
         with pytest.raises(ValueError, match=match):
             GaussianMixture(2, **options).fit(mixture.X)

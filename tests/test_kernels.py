@@ -6,6 +6,7 @@ import mpmath
 import numba
 import numpy as np
 import pytest
+from helpers import natural
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -30,9 +31,11 @@ def mixture(N: int, D: int, K: int, covariance: str, seed: int = 0) -> tuple[np.
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(K, D, D)) / np.sqrt(D) + 0.5 * np.eye(D)
     C = A @ A.swapaxes(1, 2)
-    natural = {"full": C, "tied": C[0], "diag": np.diagonal(C, axis1=1, axis2=2), "spherical": C[:, 0, 0]}[covariance]
+    first = C[:1] if covariance.startswith("tied") else C
     weights = rng.dirichlet(np.ones(K) * 5)
-    params = fastem.make_params(weights / weights.sum(), 2 * rng.normal(size=(K, D)), natural, covariance)
+    params = fastem.make_params(
+        weights / weights.sum(), 2 * rng.normal(size=(K, D)), natural(first, covariance), covariance
+    )
     weight = rng.uniform(0, 2, size=N)
     weight[::7] = 0.0
     weight[0] = 1.5

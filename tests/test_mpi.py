@@ -20,6 +20,7 @@ MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable)
 pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
 
 ROWS = 6007
+WEIGHT = np.random.default_rng(0).uniform(-0.25, 1.0, size=ROWS).clip(0)
 BEGIN = """
 import json, os, sys, time
 import numpy as np
@@ -30,7 +31,8 @@ from fastem import GaussianMixture, MPISource
 
 comm = MPI.COMM_WORLD
 found = {}
-X = make_mixture(%d, 3, 4, spacing=3.0).X
+mixture = make_mixture(%d, 3, 4, spacing=3.0)
+X, known = mixture.X, np.where(np.arange(len(mixture.X)) %% 10, -1, mixture.labels)
 weight = np.random.default_rng(0).uniform(-0.25, 1.0, size=len(X)).clip(0)
 cuts = np.linspace(0, len(X), comm.size + 1).astype(int)
 own = slice(cuts[comm.rank], cuts[comm.rank + 1])
@@ -51,7 +53,7 @@ with open(os.path.join(sys.argv[1], f"{comm.rank}.json"), "w") as file:
 """
 
 
-def mpirun(n, code, folder, *, timeout=60):
+def mpirun(n, code, folder, *, timeout=240):
     """What `code` leaves in `found` on each of n ranks."""
     script = folder / "script.py"
     script.write_text(BEGIN % ROWS + textwrap.dedent(code) + END)
@@ -65,13 +67,16 @@ def mpirun(n, code, folder, *, timeout=60):
 FITS = {
     "plain": dict(random_state=0, tol=1e-5),
     "weighted": dict(random_state=0, tol=1e-5),
+    "labelled": dict(random_state=0, tol=1e-5),
     "noise": dict(random_state=0, tol=1e-4, noise=True),
     "reseeded": dict(random_state=3, tol=1e-4, regularization="ridge", init_params="random_from_data", n_init=2),
 }
 FIT_ALL = f"""
 FITS = {FITS!r}
 for name, options in FITS.items():
-    source = MPISource(comm, X[own], weight[own] if name == "weighted" else None)
+    source = MPISource(
+        comm, X[own], weight[own] if name == "weighted" else None, known[own] if name == "labelled" else None
+    )
     model = quiet_fit(GaussianMixture(4, max_iter=300, **options), source)
     arrays = model.weights_, model.means_, model.covariances_
     found[name] = [a.tolist() for a in arrays] + [state_bytes(model).hex()]
@@ -93,17 +98,18 @@ def ranks(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data():
-    return make_mixture(ROWS, 3, 4, spacing=3.0).X, np.random.default_rng(0).uniform(-0.25, 1.0, size=ROWS).clip(0)
+    return make_mixture(ROWS, 3, 4, spacing=3.0)
 
 
 @pytest.mark.parametrize("name", FITS)
 def test_fit_is_that_in_memory(ranks, data, name):
-    weight = data[1] if name == "weighted" else None
-    model = GaussianMixture(4, max_iter=300, **FITS[name]).fit(data[0], sample_weight=weight)
+    weight = WEIGHT if name == "weighted" else None
+    known = np.where(np.arange(ROWS) % 10, -1, data.labels) if name == "labelled" else None
+    model = GaussianMixture(4, max_iter=300, **FITS[name]).fit(data.X, sample_weight=weight, labels=known)
     for rank in ranks:
         *arrays, _, mean = rank[name]
         assert_close(Fitted(*map(np.array, arrays)), fitted(model), 1e-10)
-        assert abs(mean - model.score(data[0], sample_weight=weight)) < 1e-12
+        assert abs(mean - model.score(data.X, sample_weight=weight)) < 1e-12
 
 
 def test_ranks_end_with_the_same_bytes(ranks):
@@ -120,7 +126,7 @@ def test_bytes_are_those_of_any_run_and_of_a_dask_array(ranks, data, tmp_path):
     dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
     chunks = tuple(np.diff(np.linspace(0, ROWS, len(ranks) + 1).astype(int)).tolist())
     with dask.config.set(scheduler="sync"):
-        model = GaussianMixture(4, max_iter=300, **FITS["plain"]).fit(da.from_array(data[0], chunks=(chunks, (3,))))
+        model = GaussianMixture(4, max_iter=300, **FITS["plain"]).fit(da.from_array(data.X, chunks=(chunks, (3,))))
     assert state_bytes(model).hex() == ranks[0]["plain"][3]
 
 
@@ -288,15 +294,15 @@ def test_a_world_of_one_rank(data):
         def bcast(self, value, root):
             return value
 
-    here = GaussianMixture(4, random_state=0).fit(data[0])
-    there = GaussianMixture(4, random_state=0).fit(fastem.MPISource(World(), data[0]))
+    here = GaussianMixture(4, random_state=0).fit(data.X)
+    there = GaussianMixture(4, random_state=0).fit(fastem.MPISource(World(), data.X))
     assert state_bytes(here) == state_bytes(there)
 
 
 def test_example(tmp_path):
     script = Path(__file__).parent.parent / "scripts" / "mpi_fit.py"
     command = [MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py", script, "--quick", "--output", tmp_path]
-    done = subprocess.run(command, env=child_env(NUMBA_NUM_THREADS="1"), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=child_env(NUMBA_NUM_THREADS="1"), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "million rows/s" in done.stdout
     assert json.loads((tmp_path / "mpi_fit.json").read_text())["ranks"] == 2

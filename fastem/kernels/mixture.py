@@ -23,20 +23,23 @@ import numpy as np
 from numba import njit, prange, types
 
 from fastem._jit import EXACT, HELPER, Kernel
-from fastem.kernels.lanes import STEP
+from fastem.kernels.lanes import BYTES, STEP
 from fastem.kernels.micro import (
     DIAG,
     FIRST,
     FULL,
     ROWS,
+    add_rows,
     exponentials,
     log_joint_diag,
     log_joint_full,
     moments_diag,
     moments_full,
     moments_rows,
+    nearest,
     padded,
     prefetch,
+    transpose,
     whiten,
 )
 
@@ -71,7 +74,11 @@ def log(x):
 @njit(**HELPER)
 def load(X, start, n, xt):
     """xt[:D, :n] = X[start:start+n].T, in the tile's precision."""
-    for b in range(n):
+    width, whole = BYTES // xt.itemsize, 0
+    if width % ROWS == 0 and X.strides[1] == X.itemsize:
+        whole = n // width * width
+        transpose(xt, X, start, whole)
+    for b in range(whole, n):
         for d in range(X.shape[1]):
             xt[d, b] = X[start + b, d]
 
@@ -93,11 +100,10 @@ def fill(row, value):
 @njit(**HELPER)
 def fetch(X, start, n, centre, white, z, buffer, xt):
     """Load a tile, and whiten it if there is a `white` factor; ask for the next tile's rows."""
-    if white.size > 0:
-        load(X, start, n, buffer)
+    together = white.size > 0
+    load(X, start, n, buffer if together else xt)
+    if together:
         whiten(buffer, centre, white, n, z, xt)
-    else:
-        load(X, start, n, xt)
     prefetch(X, start + n, min(start + 2 * n, X.shape[0]))
 
 
@@ -157,6 +163,15 @@ def first_of(labels, allowed, row, K):
     while k < K - 1 and not may_be(labels, allowed, row, k):
         k += 1
     return k
+
+
+def choose(xt, lognorm, means, factor, n, z, lp, top, label):
+    """The most probable component of each point, and its joint log density."""
+    if factor.size == 1 and factor[0, 0, 0] == 1.0:
+        nearest(xt, lognorm, means, n, top, label)
+    else:
+        joint(xt, lognorm, means, factor, n, z, lp)
+        best(lp, n, top, label)
 
 
 @njit(**HELPER)
@@ -228,9 +243,20 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 
 
 @njit(**HELPER)
-def add_hard(xt, label, w, means, form, n, z, s0, sums):
+def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
-    D = means.shape[1]
+    K, D = means.shape
+    if form == FIRST:  # without z, whose way through memory costs more than the sums
+        first = sums.reshape((K, sums.shape[1] * ROWS))
+        for b in range(n):
+            s0[np.intp(label[b])] += w[b]
+        if X.strides[1] == X.itemsize:
+            add_rows(first, X, start, n, w, label, means)
+        else:
+            rows = buffer.reshape((buffer.shape[1], buffer.shape[0]))
+            store(xt[:D], 0, n, rows)
+            add_rows(first, rows, 0, n, w, label, means)
+        return
     fill(z, 0.0)  # features beyond D
     for b in range(n):
         k = np.intp(label[b])
@@ -311,11 +337,10 @@ def accumulate_rows(
             for b in range(n):
                 w[b] = weight[first + b]
         fill(w[n:], 0.0)
-        if mode in (SOFT, HARD):
+        if mode == SOFT:
             joint(xt, lognorm, means, factor, n, z, lp)
             if restricted:
                 restrict(labels, allowed, first, n, label, lp)
-        if mode == SOFT:
             log_sum_exp(lp, n, top, total, spread, label)
             for b in range(n if restricted else 0):
                 if top[b] == -np.inf:
@@ -329,7 +354,12 @@ def accumulate_rows(
             out[1] += weighted_sum(w, top, n)
             out[2] += weighted_sum(w, spread, n)
         elif mode == HARD:
-            best(lp, n, top, label)
+            if restricted:
+                joint(xt, lognorm, means, factor, n, z, lp)
+                restrict(labels, allowed, first, n, label, lp)
+                best(lp, n, top, label)
+            else:
+                choose(xt, lognorm, means, factor, n, z, lp, top, label)
             for b in range(n if restricted else 0):
                 if top[b] == -np.inf:
                     label[b] = first_of(labels, allowed, first + b, K)
@@ -348,7 +378,7 @@ def accumulate_rows(
                 fill(zero, 0.0)
                 moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
         else:
-            add_hard(xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
+            add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
 
 
 def accumulate_worker(
@@ -439,11 +469,16 @@ def score_rows(
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
-        joint(xt, lognorm, means, factor, n, z, lp)
+        densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
+        if densities:
+            joint(xt, lognorm, means, factor, n, z, lp)
         if joint_out.size > 0:
             store(lp, first, n, joint_out)
         if label_out.size > 0:
-            best(lp, n, top, label)
+            if densities:
+                best(lp, n, top, label)
+            else:
+                choose(xt, lognorm, means, factor, n, z, lp, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
         if density.size > 0 or resp.size > 0 or top_resp.size > 0:
