@@ -41,14 +41,14 @@ def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
     return min(most, max(64, 2**20 // itemsize // max(K, 4 * D) // 64 * 64))
 
 
-def row_flops(K: int, D: int) -> int:
-    """Work per row, with full covariances."""
-    return K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
+def row_flops(K: int, D: int, form: int = FULL) -> int:
+    """Work per row, with full covariances; of k-means, if only first moments are wanted."""
+    return K * (3 * D + 10) if form == FIRST else K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
 
 
-def block_rows(K: int, D: int) -> int:
+def block_rows(K: int, D: int, form: int = FULL) -> int:
     """Rows per block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
-    rows, flops = 1024, row_flops(K, D)
+    rows, flops = 1024, row_flops(K, D, form)
     while rows < 16384 and rows * flops < BLOCK_FLOPS[0]:
         rows *= 2
     while rows > 128 and rows * flops > BLOCK_FLOPS[1]:
@@ -56,9 +56,9 @@ def block_rows(K: int, D: int) -> int:
     return rows
 
 
-def slice_blocks(K: int, D: int, n_values: int) -> int:
+def slice_blocks(K: int, D: int, n_values: int, form: int = FULL) -> int:
     """Blocks per kernel call: a power of two, at least 2."""
-    flops = block_rows(K, D) * row_flops(K, D)
+    flops = block_rows(K, D, form) * row_flops(K, D, form)
     most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
     return 1 << max(1, int(math.log2(most)))
 
@@ -211,8 +211,9 @@ class Accumulator:
         self.shape = params.covariances.shape if shape is None else shape
         self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
         K, D = params.means.shape
-        self.block_rows = block_rows(K, D)
-        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False))
+        work = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
+        self.block_rows = block_rows(K, D, work)
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False), work)
         self._layouts: dict[np.dtype[Any], Layout] = {}
 
     def layout(self, dtype: np.dtype[Any]) -> Layout:

@@ -165,6 +165,7 @@ def first_of(labels, allowed, row, K):
     return k
 
 
+@njit(**HELPER)
 def choose(xt, lognorm, means, factor, n, z, lp, top, label):
     """The most probable component of each point, and its joint log density."""
     if factor.size == 1 and factor[0, 0, 0] == 1.0:
