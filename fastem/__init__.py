@@ -10,6 +10,7 @@ from fastem.files import load, save
 from fastem.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.kmeans import KMeans
 from fastem.many import ManyMixtures, fit_many
+from fastem.merging import Merging
 from fastem.model import Params, Result, Stats, Status
 from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
@@ -34,6 +35,7 @@ __all__ = [
     "KMeans",
     "MPISource",
     "ManyMixtures",
+    "Merging",
     "NotFittedError",
     "Parametrization",
     "Params",

@@ -88,7 +88,8 @@ class GaussianMixture(Fitted):
     solver : {"em", "lbfgs"}, default "em"
         "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
         much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
-        `regularization` and checkpoints are not for it. `lower_bound_` is that of the fitted parameters, score(X)
+        `regularization`, `assignment`, `fixed` and checkpoints are EM's alone. `lower_bound_` is that of the fitted
+        parameters, score(X)
     noise : bool, default False
         one more component, of constant density over the smallest box that holds the data: for outliers, which belong
         to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,

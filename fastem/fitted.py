@@ -283,7 +283,7 @@ class Fitted(Estimator):
         References
         ----------
         Baudry, Raftery, Celeux, Lo & Gottardo (2010), Combining mixture components for clustering, J. Comput. Graph.
-        Stat. 19, 332-353, section 2.2.
+        Stat. 19, 332-353, section 3.
 
         Examples
         --------
@@ -374,10 +374,11 @@ class Fitted(Estimator):
         True
         """
         from sklearn.mixture import GaussianMixture as Theirs
+        from sklearn.utils.validation import check_is_fitted
 
         if not isinstance(estimator, Theirs):
             raise TypeError(f"expected a sklearn.mixture.GaussianMixture, got a {type(estimator).__name__}")
-        validate.check_fitted(estimator)
+        check_is_fitted(estimator)
         arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
         model = cls.from_parameters(*arrays, estimator.covariance_type)
         model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})

@@ -86,7 +86,7 @@ def lbfgs(
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params, the start, for instance of `fastem.make_params`; weights are positive
-    covariance : "full", "tied", "diag" or "spherical"
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     reg_covar : the variances' lower bound: covariances are reg_covar I plus a matrix that is positive definite. (In
         `em` it is added to variances in each M-step, which maximises nothing; so the two differ, by about reg_covar)
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
@@ -116,7 +116,7 @@ def lbfgs(
     References
     ----------
     Byrd, Lu, Nocedal & Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208; for mixtures: Redner & Walker (1984), SIAM Rev.
-    26, 195-239, section 5; Salakhutdinov, Roweis & Ghahramani (2003), ICML, 672-679 (when it is faster than EM).
+    26, 195-239; Salakhutdinov, Roweis & Ghahramani (2003), ICML, 672-679 (when it is faster than EM).
 
     Examples
     --------
@@ -163,7 +163,7 @@ def ascend(
     options = dict(maxcor=MEMORY, maxiter=ROUND, maxfun=100 * ROUND, ftol=0.0, gtol=0.0)
     try:
         ascent.accept(ascent.origin)
-        for _ in range(0, max_iter, ROUND):
+        while not ascent.ended:
             outcome = minimize(
                 ascent, ascent.origin, jac=True, method="L-BFGS-B", callback=ascent.accept, options=options
             )
@@ -219,7 +219,6 @@ class Ascent:
         self.max_iter, self.callback = max_iter, callback
         self.space = Parametrization.around(params, getattr(m_step.remedy, "reg_covar", 0.0))
         self.origin = np.zeros(self.space.unit.size)
-        self.history: list[float] = []
         self.n_passes, self.n_steps = 0, -1  # steps in these coordinates; the first turn is the start's
         self.latest: Point | None = None  # the last that was evaluated
         self.accepted: Point | None = None
@@ -254,16 +253,16 @@ class Ascent:
         """The end of an iteration; StopIteration at the end of the fit."""
         before, self.accepted = self.accepted, self.point(theta)
         _, params, stats, bound, _ = self.accepted
-        self.history.append(bound)
+        history = [*(self.result.history if self.result else ()), bound]
+        n_iter = len(history)
+        self.result = Result(params, stats, stats.loglik, history, n_iter, Status.INTERRUPTED)
         self.n_steps += 1
-        n_iter = len(self.history)
-        self.result = Result(params, stats, stats.loglik, self.history, n_iter, Status.INTERRUPTED)
         if self.callback is not None and agreed(self.source, partial(ends, self.callback, n_iter, bound, params)):
             self.halt(Status.INTERRUPTED)
         if self.m_step.strict and (components := agreed(self.source, partial(collapsing, self.m_step, self.result))):
             self.result = collapsed(self.result, SingularCovarianceError(components))
             self.halt(Status.DEGENERATE)
-        course = Course(self.history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
+        course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
         status = agreed(self.source, partial(self.verdict, course, n_iter))
         if status is not None:
             self.halt(status)
@@ -281,7 +280,7 @@ class Ascent:
         raise StopIteration
 
     def end(self) -> Result:
-        """The result; where the line search found nothing higher, the gradient says whether there was nothing."""
+        """The result; where a line search found nothing higher, the gradient says whether there was nothing."""
         assert self.result is not None
         assert self.accepted is not None
         result = self.result

@@ -100,7 +100,8 @@ def entropy_and_falls(
 ) -> tuple[float, Array]:
     """The entropy of the clusters that components belong to, `first`, and its falls if those of a pair were joined.
 
-    Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: Baudry et al. (2010), eq. 2. Both by one pass.
+    Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: the criterion of Baudry et al. (2010),
+    section 3. Both by one pass.
     """
     K = len(first)
     scorer = Scorer(params)

@@ -443,14 +443,14 @@ def check_constructor(estimator: Any) -> None:
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
-    if estimator.solver != "em" and estimator.regularization is not None:
-        raise ValueError(f"solver={estimator.solver!r} works with reg_covar alone: leave regularization at None")
     fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
-    if estimator.solver != "em" and (fixed or estimator.assignment != "soft"):
-        raise ValueError(f"solver={estimator.solver!r} works with assignment='soft' and nothing fixed")
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
+    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
+    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
+        if estimator.solver != "em" and value != plain:
+            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)

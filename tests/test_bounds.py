@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import TYPES, exact_log_joint, make_mixture, make_start, start_params
+from helpers import exact_log_joint, make_mixture, make_start, start_params
 
 import fastem
+from fastem.covariance import COVARIANCES
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def data():
     return mixture, weight, rng.dirichlet([0.3, 1.0, 2.0], 300)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_loglik_is_elbo_plus_divergence(data, covariance_type, weighted):
     mixture, weight, q = data
