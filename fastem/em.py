@@ -116,8 +116,9 @@ def climb(
                 except SingularCovarianceError as error:
                     return collapsed(result, error, done)
             stats = e_step(source, params, m_step)
-            bound = agreed(source, partial(m_step.objective, params, stats))
-            if result is not None and m_step.fell(history[-1], bound, params, eps):
+            last = None if result is None else history[-1]
+            bound, fell = agreed(source, partial(judged, m_step, params, stats, last, eps))
+            if result is not None and fell:
                 events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
                 if m_step.remedy.monotone:
                     return result._replace(status=Status.DECREASED)
@@ -140,6 +141,12 @@ def climb(
             error.result = result
             raise
         raise FitInterrupted(result) from error
+
+
+def judged(m_step: MStep, params: Params, stats: Stats, before: float | None, eps: float) -> tuple[float, bool]:
+    """The objective per row, and whether it fell from that `before`."""
+    bound = m_step.objective(params, stats)
+    return bound, before is not None and m_step.fell(before, bound, params, eps)
 
 
 def verdict(stop: Stop, course: Course, last: bool) -> Status | None:
