@@ -1,6 +1,7 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
 from fastem import embed, plot
+from fastem.anomaly import AnomalyDetector
 from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
@@ -10,6 +11,7 @@ from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
 from fastem.outputs import write_scores
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
+from fastem.select import Selection, SelectionInterrupted, select
 from fastem.sources import SourceError
 from fastem.stepwise import Stepwise
 from fastem.streams import as_source
@@ -19,6 +21,7 @@ from fastem.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnomalyDetector",
     "ConvergenceWarning",
     "EigenvalueFloor",
     "EigenvalueRatio",
@@ -30,6 +33,8 @@ __all__ = [
     "Params",
     "Result",
     "Ridge",
+    "Selection",
+    "SelectionInterrupted",
     "SingularCovarianceError",
     "SourceError",
     "Stats",
@@ -48,6 +53,7 @@ __all__ = [
     "moments",
     "plot",
     "save",
+    "select",
     "warmup",
     "write_scores",
 ]

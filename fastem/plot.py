@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fastem.estimator import GaussianMixture
+    from fastem.select import Selection
 
 Array = npt.NDArray[Any]
 
@@ -167,6 +168,70 @@ def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes
     ax.plot(np.arange(1, len(bounds) + 1), bounds, color=_PALETTE[0], marker="o", markersize=3.5, linewidth=1.2)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="iteration", ylabel="mean log-likelihood")
+    _open_frame(ax)
+    return ax
+
+
+def plot_selection(selection: "Selection", *, ax: "Axes | None" = None) -> "Axes":
+    """Draw what `fastem.select` found: its criterion against the number of components, a line per covariance type.
+
+    Of a selection by cross-validation, the mean log-likelihood of the rows held out, with its standard error, and
+    dashed that of the rows fitted to: where the two part, the mixture learns its rows by heart. A ring marks the best.
+
+    Parameters
+    ----------
+    selection : Selection
+        What `fastem.select` returned.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        None of the selection's fits is sound.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> X, _ = fastem.load_faithful()
+    >>> fastem.select(X, range(1, 5), random_state=0).plot().get_ylabel()
+    'BIC'
+    """
+    require_matplotlib()
+    from matplotlib.ticker import MaxNLocator
+
+    ranked, held_out = selection.ranked(), selection.criterion == "cv"
+    if not ranked:
+        raise ValueError("none of the candidates has a sound fit: there is nothing to draw")
+    column = "test" if held_out else selection.criterion
+    if ax is None:
+        ax = _new_figure((6.0, 4.4)).subplots()
+    names = list(dict.fromkeys(candidate.covariance_type for candidate in selection.candidates))
+    for name, color in zip(names, _colors(len(names)), strict=True):
+        mine = sorted((one for one in ranked if one.covariance_type == name), key=lambda one: one.n_components)
+        sizes = [one.n_components for one in mine]
+        values = [getattr(one, column) for one in mine]
+        ax.plot(sizes, values, color=color, marker="o", markersize=3.5, linewidth=1.2, label=name)
+        if held_out:
+            errors = [one.test_error for one in mine]
+            ax.errorbar(sizes, values, errors, color=color, linestyle="none", linewidth=1.0, capsize=2.0)
+            ax.plot(sizes, [one.train for one in mine], color=color, linestyle="--", linewidth=1.0)
+    best = ranked[0]
+    ring = dict(marker="o", markersize=10, markerfacecolor="none", markeredgecolor="black", linestyle="none")
+    ax.plot([best.n_components], [getattr(best, column)], label=f"best: {best.covariance_type}", **ring)
+    if held_out:
+        ax.plot([], [], color="0.4", linestyle="--", linewidth=1.0, label="rows fitted to")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ylabel = "mean log-likelihood of rows held out" if held_out else selection.criterion.upper()
+    ax.set(xlabel="number of components", ylabel=ylabel)
+    ax.legend(frameon=False, fontsize="small", handlelength=1.6, **_ABOVE)
     _open_frame(ax)
     return ax
 

@@ -43,9 +43,9 @@ def exception(own: type) -> Any:
     return getattr(sys.modules.get("sklearn.exceptions"), own.__name__, own)
 
 
-def check_fitted(estimator: Any) -> None:
-    """NotFittedError unless the estimator has parameters."""
-    if not hasattr(estimator, "weights_"):
+def check_fitted(estimator: Any, attribute: str = "weights_") -> None:
+    """NotFittedError unless the estimator has an attribute that fitting sets."""
+    if not hasattr(estimator, attribute):
         raise exception(NotFittedError)(
             f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
             "before using this estimator."

@@ -43,6 +43,8 @@ ORDER = [
     "files",
     "outputs",
     "plot",
+    "select",
+    "anomaly",
     "__init__",
     "__main__",
 ]
