@@ -216,10 +216,22 @@ def weights_of(source: Source) -> Array | None:
     return np.concatenate(found) if found else None
 
 
+def rows_at(source: Source, index: NDArray[np.intp]) -> NDArray[Any]:
+    """Rows of a source by their numbers, in ascending order: (n, D)."""
+    found: list[NDArray[Any]] = []
+
+    def pick(block: Block) -> None:
+        here = index[(index >= block.start) & (index < block.start + len(block.X))]
+        found.append(block.X[here - block.start])
+
+    source.for_each(pick, rows_at_once(source.n_features))
+    return np.concatenate(found)
+
+
 def check_constructor(detector: AnomalyDetector) -> None:
     """ValueError for parameters that cannot be used."""
     share = detector.contamination
-    if not isinstance(share, numbers.Real) or not 0 < share <= 0.5:
+    if not isinstance(share, numbers.Real) or not 0 < float(share) <= 0.5:
         raise ValueError(f"contamination must be a float in (0, 0.5]; got {share!r}")
     if detector.threshold is not None:
         check_threshold(detector.threshold)
@@ -229,5 +241,5 @@ def check_constructor(detector: AnomalyDetector) -> None:
 
 def check_threshold(threshold: Any) -> None:
     """ValueError unless it is a finite number."""
-    if not isinstance(threshold, numbers.Real) or not -np.inf < threshold < np.inf:
+    if not isinstance(threshold, numbers.Real) or not np.isfinite(float(threshold)):
         raise ValueError(f"threshold must be a log density, a finite number; got {threshold!r}")

@@ -19,7 +19,6 @@ from fastem._jit import threads
 from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise
 from fastem.em import climb, evaluate, mean_density, moments
 from fastem.estimator import GaussianMixture
-from fastem.init import RACE_ROWS
 from fastem.model import Array, Params, Stats, Status
 from fastem.regularize import InverseWishart, Remedy, bind, find_remedy, pooled
 from fastem.reseed import principal_axes, split
@@ -31,8 +30,9 @@ SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be cho
 COLLAPSED = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` bounds
 NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 
+SAMPLE_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
 MAX_SPLITS = 10  # components that are tried
-SPLIT_STEPS = 5  # iterations on a sample, by which their halves are compared
+SPLIT_STEPS = 5  # iterations, by which their halves are compared
 
 
 class Candidate(NamedTuple):
@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
     train, train_error : float, mean log-likelihood of the rows fitted to, over the folds, and its standard error
     test, test_error : float, the same of the rows held out
     status : str, the name of a `fastem.Status`, or "COLLAPSED"
-    n_iter : int, of the fit to all rows
+    n_iter : int, passes over all rows of the fit to them
     seconds : float, that all fits of the candidate took
     """
 
@@ -173,7 +173,8 @@ def select(
     """Fit mixtures of many sizes and covariance types, and choose one.
 
     Each fit is the better of two: from the start that `init_params` asks for, and, where one with a component less has
-    been fitted, from that with a component split in two. (Up to ten splits compete in short fits to a sample.)
+    been fitted, from that with a component split in two (of up to ten splits the best, in short fits). If there are
+    more than max(10,000, 50 K) rows the two are fits to a sample of as many, and the better goes on with all rows.
 
     Parameters
     ----------
@@ -388,23 +389,34 @@ def criteria(fit: Fit) -> dict[str, Any]:
 
 
 def best_fit(model: GaussianMixture, rows: Rows, before: Fit | None) -> Fit:
-    """The better of the fits from the model's own start and from a split of a fit with a component less.
+    """The fit from the best start; `before` is that with a component less.
 
-    With labels, the fit from these alone.
+    With labels it is the one that they make. Else, if there are more than max(SAMPLE_ROWS, 50 K) rows, fits to a sample
+    of as many compete, and the winner goes on with all.
     """
-    K = model.n_components
-    if extent(rows.source).n_present < K:
+    (source, labels), K = rows, model.n_components
+    few = max(SAMPLE_ROWS, 50 * K)
+    if extent(source).n_present < K:
         return Fit(model, None, Status.TOO_FEW_ROWS.name)
-    if rows.labels is not None:
+    if labels is not None:
         try:
-            return attempt(model, rows.source, of_labels(model, rows.source, rows.labels[K]))
+            return attempt(model, source, of_labels(model, source, labels[K]))
         except SingularCovarianceError:
             return Fit(model, None, Status.DEGENERATE.name)
-    own = attempt(model, rows.source)
-    if before is None or before.stats is None or len(before.stats.s0) != K - 1:
+    if source.n_rows <= few:
+        return winner(model, source, before)
+    sample = ArraySource(*source.sample(few, np.random.RandomState(model.random_state)))
+    fit = winner(model, sample, before)
+    return attempt(model, source, fit.model.params_ if fit.status in SOUND else None)
+
+
+def winner(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
+    """The better of the fits from the model's own start and from a split of one with a component less."""
+    own = attempt(model, source)
+    if before is None or before.stats is None or len(before.stats.s0) != model.n_components - 1:
         return own
-    start = best_split(before, rows.source)
-    return own if start is None else max(own, attempt(model, rows.source, start), key=lambda fit: fit.rank)
+    start = best_split(before, source)
+    return own if start is None else max(own, attempt(model, source, start), key=lambda fit: fit.rank)
 
 
 def attempt(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:
@@ -455,19 +467,18 @@ def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> P
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
-    """A fit's mixture with a component split in two: the best of several, by short fits to a sample."""
+    """A fit's mixture with a component split in two: the best of several, by short fits."""
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
-    family, remedy, K = model._family(), _remedy(model), len(stats.s0)
+    family, remedy = model._family(), _remedy(model)
     m_step = replace(bind(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
     axes = principal_axes(m_step, params)
     donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
-    sample = ArraySource(*source.sample(max(RACE_ROWS, 50 * K), np.random.RandomState(model.random_state)))
     results = []
     for donor in donors:
         with contextlib.suppress(SingularCovarianceError):
             start = m_step.feasible(halved(params, int(donor), axes[donor], family.shared))
-            results.append(climb(sample, start, m_step, stop=Stop("change", 0.0), max_iter=SPLIT_STEPS))
+            results.append(climb(source, start, m_step, stop=Stop("change", 0.0), max_iter=SPLIT_STEPS))
     sound = [result for result in results if result.status is not Status.DEGENERATE]
     return max(sound, key=lambda result: result.history[-1]).params if sound else None
 
