@@ -8,12 +8,12 @@ import pytest
 import scipy.stats
 import sklearn.base
 import sklearn.exceptions
-from helpers import make_mixture
 from sklearn.utils.estimator_checks import check_estimator
 
 import fastem
 from fastem import AnomalyDetector, GaussianMixture
 from fastem.anomaly import lowest, rows_at
+from fastem.sources import rows_at_once
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,10 @@ def test_from_mixture():
     np.testing.assert_allclose(detector.score_samples(X), log_density(X), rtol=1e-9)
     np.testing.assert_array_equal(detector.predict(X), np.where(log_density(X) < -6.5, -1, 1))
     np.testing.assert_allclose(detector.decision_function(X), log_density(X) + 6.5, rtol=0, atol=1e-8)
+    model = mixture()
+    detector = AnomalyDetector.from_mixture(model, -6.5)
+    model.means_[:] = 0.0  # it has its own copy
+    assert detector.estimator_.means_.any()
 
 
 def test_calibrate():
@@ -159,18 +163,19 @@ def test_names(X):
 
 
 def test_rows_that_are_read_in_blocks():
-    X = make_mixture(3000, 2, 3, seed=5).X
+    """In several: buffers are used again."""
+    X = np.random.default_rng(1).normal(size=(40_000, 32))
+    assert len(X) > 2 * rows_at_once(32)
     weight = np.random.default_rng(2).integers(0, 3, len(X)).astype(float)
 
     def blocks():
-        for start in range(0, len(X), 700):
-            yield X[start : start + 700], weight[start : start + 700]
+        for start in range(0, len(X), 7000):
+            yield X[start : start + 7000], weight[start : start + 7000]
 
-    model = GaussianMixture(3, random_state=0)
-    near, far = (AnomalyDetector(model).fit(source) for source in (fastem.as_source(X, weight), blocks))
+    near, far = (AnomalyDetector().fit(source) for source in (fastem.as_source(X, weight), blocks))
     assert near.threshold_ == far.threshold_
     np.testing.assert_array_equal(near.predict(X), far.predict(fastem.as_source(blocks)))
-    index = np.array([0, 699, 700, 2999])
+    index = np.array([0, 6999, 7000, 20_000, 39_999])
     np.testing.assert_array_equal(rows_at(fastem.as_source(blocks), index), X[index])
 
 

@@ -12,7 +12,7 @@ from helpers import GOLDEN, make_mixture
 
 import fastem
 from fastem.covariance import COVARIANCES
-from fastem.select import SOUND, Candidate, Part, Rows
+from fastem.select import SOUND, Candidate, Fit, Part, Rows
 from fastem.sources import ArraySource
 
 MCLUST = {
@@ -226,6 +226,39 @@ def test_a_split_of_the_fit_before_competes(covariance):
     assert gain.max() > 0.05
 
 
+def test_starts_are_found_on_a_sample_of_many_rows():
+    """The fit itself is to all rows."""
+    mixture = make_mixture(12_000, 2, 4, spacing=6.0, seed=4)
+    found = fastem.select(mixture.X, range(1, 6), "full", random_state=0)
+    assert found.best_params_["n_components"] == 4
+    start = fastem.make_params(mixture.weights, mixture.means, mixture.covariances)
+    want = fastem.em(mixture.X, start, tol=1e-9, max_iter=1000)
+    assert found.best_.score(mixture.X) == pytest.approx(want.loglik / 12_000, rel=0, abs=1e-3)
+    assert sum(found.best_.weights_) == pytest.approx(1.0)
+    assert found.ranked()[0].n_parameters == 23
+    assert found.ranked()[0].n_iter < 8  # it has converged on the sample
+
+
+def test_where_no_fit_to_the_sample_is_sound_all_rows_have_their_own_start(monkeypatch):
+    X = make_mixture(12_000, 2, 2, seed=4).X
+    module = sys.modules["fastem.select"]
+    sample_fit = module.winner(fastem.GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
+    want = fastem.GaussianMixture(2, random_state=0).fit(X)
+    for lost in (Fit(want, None, "DEGENERATE"), sample_fit._replace(status="COLLAPSED")):
+        monkeypatch.setattr(module, "winner", lambda *args, lost=lost: lost)
+        found = fastem.select(X, 2, "full", random_state=0)
+        np.testing.assert_array_equal(found.best_.means_, want.means_)
+
+
+def test_noise():
+    mixture = make_mixture(400, 2, 2, spacing=8.0, seed=1)
+    X = np.vstack([mixture.X, np.random.default_rng(0).uniform(-30, 30, (40, 2))])
+    found = fastem.select(X, range(1, 4), "full", noise=True, random_state=0)
+    assert found.best_params_["n_components"] == 2
+    assert found.best_.noise_weight_ == pytest.approx(40 / 440, abs=0.03)
+    assert found.best_.bic(X) == pytest.approx(found.ranked()[0].bic, rel=1e-12)
+
+
 def test_the_split_start_is_not_an_option_of_the_fit(faithful):
     found = fastem.select(faithful, [1, 2, 3], "tied", random_state=0, n_init=2)
     for model in found.models.values():
@@ -239,6 +272,7 @@ def test_labels(faithful):
     start = fastem.m_step(fastem.moments(faithful, labels=labels), reg_covar=1e-6)
     want = fastem.em(faithful, start, reg_covar=1e-6, tol=1e-8)
     assert found.models["full", 2].lower_bound_ == pytest.approx(want.history[-1], rel=1e-12)
+    assert found.models["full", 2].means_init is None
     folded = fastem.select(faithful, 2, "full", labels={2: labels}, tol=1e-8, criterion="cv", cv=2)
     assert np.isfinite(folded.candidates[0].test)
 
@@ -266,11 +300,12 @@ def test_a_spike_is_not_chosen(reg_covar, status):
     assert [one.status for one in mapped.candidates] == ["CONVERGED"] * 2
 
 
-def test_too_few_rows_for_a_component_is_no_fit():
-    """Two rows far away: a full covariance of theirs is reg_covar's in one direction."""
-    X = np.vstack([np.random.default_rng(0).normal(size=(100, 2)), [[50.0, 50.0], [50.0, 51.0]]])
-    found = fastem.select(X, [2], "full", random_state=0)
-    assert found.candidates[0].status == "COLLAPSED"
+@pytest.mark.parametrize("unit", [1.0, 1e5, 1e6, 1e7])
+def test_too_few_rows_for_a_component_is_no_fit(unit):
+    """Two rows far away: a full covariance of theirs is reg_covar's in one direction, or rounding."""
+    X = np.vstack([np.random.default_rng(0).normal(size=(100, 2)), [[50.0, 50.0], [51.3, 51.0]]])
+    found = fastem.select(X * unit, [2], "full", random_state=0)
+    assert found.candidates[0].status not in SOUND
 
 
 def test_narrow_clusters_in_small_units_are_sound():
@@ -408,6 +443,7 @@ def test_plot_of_cross_validation(faithful):
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     np.testing.assert_array_equal(dashed[0].get_ydata(), [one.train for one in found.candidates[::2]])
     assert axes.get_ylim()[1] > max(one.train for one in found.candidates)
+    assert axes.get_ylim()[0] < found.ranked()[1].test
     assert axes.get_ylabel() == "mean log-likelihood"
 
 
