@@ -207,9 +207,9 @@ def select(
     Returns
     -------
     Selection
-        Fits that are not sound are in its table, with their status, and not chosen: that ended with another status
-        than CONVERGED and MAX_ITER, or, without a `regularization`, in a component with too few rows for its
-        covariance or with a variance that is little more than reg_covar ("COLLAPSED": its likelihood means nothing)
+        Fits that are not sound are in its table, with their status, and not chosen: those that ended with another
+        status than CONVERGED and MAX_ITER, or, without a `regularization`, with a component on few rows or on rows
+        that share a value, whose likelihood only reg_covar bounds ("COLLAPSED")
 
     Raises
     ------
@@ -443,14 +443,12 @@ def attempt(model: GaussianMixture, source: Source, start: Params | None = None)
 
 
 def collapsed(model: GaussianMixture, stats: Stats) -> bool:
-    """Whether, without a remedy, a component is a spike: few rows, or a variance that is little but `reg_covar`.
+    """Whether, without a remedy, a component is a spike: in a direction its variance is little but `reg_covar`.
 
-    The latter in a direction in which all rows are spread much more; rows that share a value make such components.
+    That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
     """
     if model.regularization is not None:
         return False
-    if any(event.what == "lost" for event in model.fit_report_.events):
-        return True
     family, covariances = model._family(), model.params_.covariances
     whole = family.estimate(pooled(stats), 0.0)[2][0]
     values, spread = covariances[:, 0], whole[0]

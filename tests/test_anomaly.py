@@ -68,6 +68,8 @@ def test_lowest():
     assert [lowest(density, None, share) for share in (0.1, 0.25, 0.5)] == [-np.inf, 1.0, 2.0]
     assert lowest(density, np.array([1.0, 0.0, 1.0, 1.0]), 1 / 3) == 2.0
     assert lowest(np.zeros(3), None, 0.5) == 0.0
+    assert 0.29 * 100 < 29
+    assert lowest(np.arange(100.0), None, 0.29) == 29.0
     assert lowest(density, np.array([0.0, 1.0, 0.0, 0.0]), 0.5) == -np.inf  # one row: it is no anomaly
 
 

@@ -240,7 +240,7 @@ def test_starts_are_found_on_a_sample_of_many_rows():
 
 
 def test_where_no_fit_to_the_sample_is_sound_all_rows_have_their_own_start(monkeypatch):
-    X = make_mixture(12_000, 2, 2, seed=4).X
+    X = make_mixture(12_000, 2, 2, spacing=2.0, seed=4).X
     module = sys.modules["fastem.select"]
     sample_fit = module.winner(fastem.GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
     want = fastem.GaussianMixture(2, random_state=0).fit(X)
