@@ -6,8 +6,8 @@ import itertools
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path, PurePath
-from queue import SimpleQueue
-from typing import Any, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from fastem.validate import (
     check_weight_values,
     feature_names,
 )
+
+T = TypeVar("T")
 
 
 class Totals(NamedTuple):
@@ -171,7 +173,7 @@ def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
     wanted.put(True)
     try:
         while True:
-            item, error = ready.get()
+            item, error = _get(ready)
             if error is not None:
                 raise error
             if item is END:
@@ -181,6 +183,17 @@ def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
     finally:
         wanted.put(False)
         thread.join(timeout=0.1)
+
+
+def _get(queue: SimpleQueue[T]) -> T:
+    """The next of a queue. Waiting without a timeout, the main thread may not notice Ctrl-C: the signal can reach
+    another thread, and on Windows none ends the wait.
+    """
+    while True:
+        try:
+            return queue.get(timeout=0.1)
+        except Empty:
+            pass
 
 
 def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int] | None = None) -> Source:

@@ -6,6 +6,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,22 @@ INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 class NotFittedError(ValueError, AttributeError):
-    """A method that needs a fit was called before one (scikit-learn's class of this name, where it is imported)."""
+    """A method that needs a fit was called before one; scikit-learn's class as well, where that is imported."""
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit did not converge (scikit-learn's class of this name, where it is imported)."""
+    """A fit did not converge; scikit-learn's class as well, where that is imported."""
 
 
 def exception(own: type) -> Any:
-    """scikit-learn's exception of the same name if scikit-learn is loaded, so that users' handlers match."""
-    return getattr(sys.modules.get("sklearn.exceptions"), own.__name__, own)
+    """`own`, which is scikit-learn's of the same name too if scikit-learn is loaded, so that users' handlers match."""
+    theirs = getattr(sys.modules.get("sklearn.exceptions"), own.__name__, None)
+    return own if theirs is None else _both(own, theirs)
+
+
+@cache
+def _both(own: type, theirs: type) -> type:
+    return type(own.__name__, (own, theirs), {"__reduce__": lambda self: (own, self.args)})
 
 
 def check_fitted(estimator: Any, attribute: str = "weights_") -> None:

@@ -132,7 +132,7 @@ ROWS = {
     "a number": (lambda: 3.0, ValueError, "Expected 2D array, got scalar"),
     "a dict": (lambda: {"a": [1.0]}, TypeError, "not 'dict'"),
     "a set": (lambda: {1.0, 2.0}, TypeError, "not 'set'"),
-    "a generator": (lambda: (row for row in X), TypeError, "an iterator is used up by one pass"),
+    "a generator": (lambda: (row for row in X), TypeError, "one pass would use up the rows: pass the function"),
     "a class": (lambda: GaussianMixture, TypeError, "not 'type'"),
     "a file's name": (lambda: "rows.csv", ValueError, "strings"),
     "one axis": (lambda: X[:, 0], ValueError, "Expected 2D array, got 1D"),

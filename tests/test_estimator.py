@@ -839,3 +839,10 @@ def test_without_scikit_learn(tmp_path):
     want = GaussianMixture(2, random_state=0).fit(np.load(tmp_path / "X.npy"))
     assert got[:3] == ["NotFittedError", "ConvergenceWarning", True]
     assert got[3] == want.score(np.load(tmp_path / "X.npy"))
+
+
+def test_exceptions_are_both_libraries():
+    with pytest.raises(fastem.NotFittedError) as caught:
+        GaussianMixture().predict(np.zeros((2, 2)))
+    assert isinstance(caught.value, sklearn.exceptions.NotFittedError)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

@@ -188,7 +188,7 @@ def test_every_status_has_advice():
     for status in Status:
         assert status.advice.endswith(".")
         assert len(status.advice) > 20
-    assert len({status.advice for status in Status}) == len(Status) == 5
+    assert len({status.advice for status in Status}) == len(Status)
 
 
 @pytest.mark.parametrize("status", Status)
