@@ -141,7 +141,8 @@ class AnomalyDetector(Estimator):
         -2.8
         """
         check_constructor(self)
-        validate.check_fitted(self, "estimator_")
+        if not hasattr(self, "estimator_"):
+            validate.check_fitted(self)
         source = self.estimator_._source(X, sample_weight)
         self._adopt(self.estimator_, self._found_threshold(self.estimator_, source))
         return self
@@ -166,7 +167,7 @@ class AnomalyDetector(Estimator):
 
     def score_samples(self, X: Any) -> Array:
         """Log density of each row of X (N, D): (N,) float64; -inf where it underflows."""
-        validate.check_fitted(self, "threshold_")
+        validate.check_fitted(self)
         return self.estimator_._scores(self.estimator_._source(X), density=True).density
 
     def decision_function(self, X: Any) -> Array:

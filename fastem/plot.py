@@ -125,52 +125,6 @@ def plot_fit(
     return figure
 
 
-def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
-    """Draw the mean log-likelihood of the fit against the iteration.
-
-    Parameters
-    ----------
-    model : GaussianMixture
-        A model with ``lower_bounds_`` of one iteration or more.
-    ax : matplotlib Axes, optional
-        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
-
-    Returns
-    -------
-    Axes
-        The one given or made.
-
-    Raises
-    ------
-    ImportError
-        matplotlib is not installed.
-    ValueError
-        The model has not been through any iteration.
-
-    Examples
-    --------
-    >>> import fastem
-    >>> from fastem.datasets import load_faithful
-    >>> from fastem.plot import plot_history
-    >>> model = fastem.GaussianMixture(2, random_state=0).fit(load_faithful()[0])
-    >>> plot_history(model).get_xlabel()
-    'iteration'
-    """
-    require_matplotlib()
-    from matplotlib.ticker import MaxNLocator
-
-    bounds = getattr(model, "lower_bounds_", [])
-    if not len(bounds):
-        raise ValueError("the model has no iterations to draw: expected one that was fitted with max_iter >= 1")
-    if ax is None:
-        ax = _new_figure((6.0, 4.0)).subplots()
-    ax.plot(np.arange(1, len(bounds) + 1), bounds, color=_PALETTE[0], marker="o", markersize=3.5, linewidth=1.2)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="iteration", ylabel="mean log-likelihood")
-    _open_frame(ax)
-    return ax
-
-
 def plot_selection(selection: Any, *, ax: "Axes | None" = None) -> "Axes":
     """Draw what `fastem.select` found: its criterion against the number of components, a line per covariance type.
 
@@ -235,13 +189,50 @@ def plot_selection(selection: Any, *, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def _worthwhile(values: list[float], above: list[float]) -> tuple[float, float]:
-    """Return limits of an axis that hold the better candidates, the first the best, and what is `above` them."""
-    away = np.asarray(values) - values[0]
-    reach = float(min(np.abs(away).max(), 3.0 * np.median(np.abs(away)))) or max(1e-3 * abs(values[0]), 1e-6)
-    low, high = (values[0] - reach, max([values[0], *above])) if above else (values[0], values[0] + reach)
-    margin = 0.06 * (high - low)
-    return low - margin, high + margin
+def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the mean log-likelihood of the fit against the iteration.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        A model with ``lower_bounds_`` of one iteration or more.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        The model has not been through any iteration.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_history
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(load_faithful()[0])
+    >>> plot_history(model).get_xlabel()
+    'iteration'
+    """
+    require_matplotlib()
+    from matplotlib.ticker import MaxNLocator
+
+    bounds = getattr(model, "lower_bounds_", [])
+    if not len(bounds):
+        raise ValueError("the model has no iterations to draw: expected one that was fitted with max_iter >= 1")
+    if ax is None:
+        ax = _new_figure((6.0, 4.0)).subplots()
+    ax.plot(np.arange(1, len(bounds) + 1), bounds, color=_PALETTE[0], marker="o", markersize=3.5, linewidth=1.2)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="iteration", ylabel="mean log-likelihood")
+    _open_frame(ax)
+    return ax
 
 
 # What to draw
@@ -438,6 +429,15 @@ def _draw_legend(ax: "Axes", scene: _Scene, **place: Any) -> None:
         handles.append(Line2D([], [], color="black", label="mixture"))
     if handles:
         ax.legend(handles=handles, frameon=False, fontsize="small", handlelength=1.0, **place)
+
+
+def _worthwhile(values: list[float], above: list[float]) -> tuple[float, float]:
+    """Return limits of an axis that hold the better candidates, the first the best, and what is `above` them."""
+    away = np.asarray(values) - values[0]
+    reach = float(min(np.abs(away).max(), 3.0 * np.median(np.abs(away)))) or max(1e-3 * abs(values[0]), 1e-6)
+    low, high = (values[0] - reach, max([values[0], *above])) if above else (values[0], values[0] + reach)
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
 
 
 def _limits(x: Array) -> tuple[float, float]:

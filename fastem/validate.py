@@ -50,9 +50,9 @@ def _both(own: type, theirs: type) -> type:
     return type(own.__name__, (own, theirs), {"__reduce__": lambda self: (own, self.args)})
 
 
-def check_fitted(estimator: Any, attribute: str = "weights_") -> None:
-    """NotFittedError unless the estimator has an attribute that fitting sets."""
-    if not hasattr(estimator, attribute):
+def check_fitted(estimator: Any) -> None:
+    """NotFittedError unless the estimator has parameters."""
+    if not estimator.__sklearn_is_fitted__():
         raise exception(NotFittedError)(
             f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
             "before using this estimator."
