@@ -2,14 +2,17 @@
 
 from fastem import embed, plot
 from fastem.anomaly import AnomalyDetector
+from fastem.bounds import Bound, elbo
 from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
+from fastem.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.many import ManyMixtures, fit_many
 from fastem.model import Params, Result, Stats, Status
 from fastem.outputs import write_scores
+from fastem.parametrization import Parametrization
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
 from fastem.select import Selection, SelectionInterrupted, select
 from fastem.sources import SourceError
@@ -22,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyDetector",
+    "Bound",
     "ConvergenceWarning",
     "EigenvalueFloor",
     "EigenvalueRatio",
@@ -30,6 +34,7 @@ __all__ = [
     "InverseWishart",
     "ManyMixtures",
     "NotFittedError",
+    "Parametrization",
     "Params",
     "Result",
     "Ridge",
@@ -42,12 +47,15 @@ __all__ = [
     "Stepwise",
     "accumulate",
     "as_source",
+    "elbo",
     "em",
     "embed",
     "fit_many",
+    "lbfgs",
     "load",
     "load_faithful",
     "log_density",
+    "log_likelihood_and_gradient",
     "m_step",
     "make_params",
     "moments",

@@ -17,9 +17,10 @@ from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
 from fastem.em import Callback, bind_to, collapsed, mean_density, score
 from fastem.estep import Scores
+from fastem.fitted import Fitted
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
-from fastem.protocol import Estimator
+from fastem.montecarlo import draw
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -36,7 +37,7 @@ NOISE = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
 
 
-class GaussianMixture(Estimator):
+class GaussianMixture(Fitted):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters
@@ -81,6 +82,10 @@ class GaussianMixture(Estimator):
         what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
         components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
         or the largest change of a parameter, in standard deviations (see `fastem.stopping`)
+    solver : {"em", "lbfgs"}, default "em"
+        "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
+        much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
+        `regularization` and checkpoints are not for it. `lower_bound_` is that of the fitted parameters, score(X)
     noise : bool, default False
         one more component, of constant density over the smallest box that holds the data: for outliers, which belong
         to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
@@ -149,6 +154,7 @@ class GaussianMixture(Estimator):
         regularization: str | Remedy | None = None,
         on_collapse: str = "reseed",
         criterion: str = "change",
+        solver: str = "em",
         noise: bool = False,
     ) -> None:
         self.n_components = n_components
@@ -169,6 +175,7 @@ class GaussianMixture(Estimator):
         self.regularization = regularization
         self.on_collapse = on_collapse
         self.criterion = criterion
+        self.solver = solver
         self.noise = noise
 
     @classmethod
@@ -327,6 +334,8 @@ class GaussianMixture(Estimator):
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Source:
         validate.check_constructor(self)
+        if checkpoint is not None and self.solver != "em":
+            raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
         source = find_source(X, sample_weight, min_rows=2)
         validate.check_extent(source, self.n_components)
         noise = Noise(NOISE_START, validate.box_of(source)) if self.noise else None
@@ -342,7 +351,8 @@ class GaussianMixture(Estimator):
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
-        if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
+        ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+        if best.n_iter and ends_on_m_step:
             try:
                 params = m_step(best.stats, best.params)
             except SingularCovarianceError as error:
@@ -558,20 +568,8 @@ class GaussianMixture(Estimator):
         validate.check_fitted(self)
         validate.check_n_samples(n_samples)
         rng = validate.check_random_state(self.random_state)
-        params = self.params_
-        K, D = params.means.shape
-        weights = params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
-        counts = rng.multinomial(n_samples, weights / weights.sum())
-        rows = np.empty((n_samples, D))
-        y = np.repeat(np.arange(K) if params.noise is None else [*range(K), NOISE], counts)
-        for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
-            if len(covariance) > 1:
-                rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
-            else:
-                rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
-        if params.noise is not None:
-            low, high = params.noise.box
-            rows[y == NOISE] = rng.uniform(low, high, (int(counts[K]), D))
+        rows, y = draw(self.params_, n_samples, rng)
+        y[y == len(self.means_)] = NOISE
         return rows, y
 
     # --- the order of components ----------------------------------------------------------------------------------

@@ -235,6 +235,62 @@ def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes
     return ax
 
 
+def plot_points(X: Any, resp: npt.ArrayLike | None = None, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw rows of two features in the colours of the components that may have produced them.
+
+    Parameters
+    ----------
+    X : array-like of shape (N, 2)
+        The data.
+    resp : array-like of shape (N, K) or (N,), optional
+        Responsibilities, by which the components' colours are mixed, or components; -1, noise, is grey. Default: all
+        rows are grey.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        X has other than two columns, or resp another number of rows.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, figure 9.5.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_points
+    >>> X, names = load_faithful()
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+    >>> len(plot_points(X, model.predict_proba(X)).collections[0].get_offsets())
+    272
+    """
+    require_matplotlib()
+    X = np.asarray(X, dtype=np.float64)
+    if X.ndim != 2 or X.shape[1] != 2:
+        raise ValueError(f"plot_points draws rows of two features, but X has shape {X.shape}")
+    shares = np.full(len(X), -1) if resp is None else np.asarray(resp)
+    if shares.ndim not in (1, 2) or len(shares) != len(X):
+        raise ValueError(f"resp should have the shape (N,) or (N, K) with N = {len(X)}, but got {shares.shape}")
+    if shares.ndim == 1:
+        colors = np.vstack([_colors(int(shares.max(initial=0)) + 1), _NOISE_COLOR])[shares]
+    else:
+        colors = np.clip(shares @ _colors(shares.shape[1]), 0.0, 1.0)
+    if ax is None:
+        ax = _new_figure((6.0, 5.0)).subplots()
+    _draw_points(ax, X, colors, np.ones(len(X)))
+    return ax
+
+
 # What to draw
 
 
@@ -369,22 +425,26 @@ def _draw_marginal(ax: "Axes", scene: _Scene, j: int) -> None:
 def _draw_pair(ax: "Axes", scene: _Scene, i: int, j: int) -> None:
     """Draw feature j against feature i: the rows, the centres, and ellipses at one and two sigma."""
     pair = [i, j]
-    n = len(scene.points)
-    fade = min(1.0, (_OPAQUE_POINTS / max(n, 1)) ** 0.4)
-    ax.scatter(
-        scene.points[:, i],
-        scene.points[:, j],
-        s=20.0 * fade * scene.sample_weight,
-        c=scene.colors[scene.labels],  # label -1, noise, has the last
-        alpha=0.2 + 0.5 * fade,
-        linewidths=0,
-        rasterized=True,  # twenty thousand discs make a slow PDF
-    )
+    # label -1, noise, has the last colour
+    _draw_points(ax, scene.points[:, pair], scene.colors[scene.labels], scene.sample_weight)
     covariances = scene.covariances[:, pair][:, :, pair]
     for mean, covariance, color in zip(scene.means[:, pair], covariances, scene.colors, strict=False):
         _draw_ellipses(ax, mean, covariance, color)
     _draw_centres(ax, scene, pair)
-    ax.set(xlim=_limits(scene.points[:, i]), ylim=_limits(scene.points[:, j]))
+
+
+def _draw_points(ax: "Axes", points: Array, colors: Array, sample_weight: Array) -> None:
+    """Draw rows (n, 2) as discs, smaller and paler the more there are, and frame them."""
+    fade = min(1.0, (_OPAQUE_POINTS / max(len(points), 1)) ** 0.4)
+    ax.scatter(
+        *points.T,
+        s=20.0 * fade * sample_weight,
+        c=colors,
+        alpha=0.2 + 0.5 * fade,
+        linewidths=0,
+        rasterized=True,  # twenty thousand discs make a slow PDF
+    )
+    ax.set(xlim=_limits(points[:, 0]), ylim=_limits(points[:, 1]))
     _open_frame(ax)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastem.checkpoint import Checkpoint, describe
 from fastem.em import Callback, FitInterrupted, evaluate, run
+from fastem.gradient import after_one_step, ascend
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
 from fastem.regularize import MStep
@@ -56,19 +57,24 @@ def fits(
             else:
                 keep(results, None)
                 params = before[0] if before else start(source, K, m_step, model.init_params, rng, given)
+                if model.solver != "em" and not before and given.precisions is None:
+                    params = after_one_step(source, params, m_step)
             if model.max_iter == 0:
                 return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-            result = run(
+            em = partial(
+                run,
+                previous=before[1] if before else -np.inf,
+                on_collapse=model.on_collapse,
+                resume=current,
+                keep=partial(keep, results),
+            )
+            result = (em if model.solver == "em" else ascend)(
                 source,
                 params,
                 m_step,
                 stop=Stop(model.criterion, model.tol),
                 max_iter=model.max_iter,
                 callback=printer,
-                previous=before[1] if before else -np.inf,
-                on_collapse=model.on_collapse,
-                resume=current,
-                keep=partial(keep, results),
             )
             printer.end(result)
             results, current = [*results, result], None

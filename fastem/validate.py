@@ -28,6 +28,7 @@ from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
+SOLVERS = ("em", "lbfgs")
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
@@ -262,14 +263,45 @@ def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[ND
     return array.astype(np.int64, copy=False), K
 
 
-def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+def check_resp(resp: Any, n_rows: int, n_components: int | None, name: str = "resp") -> tuple[NDArray[Any], int]:
     """Responsibilities as (N, K) float64, and K."""
-    array, K = _numbers("resp", resp), _given_components(n_components)
+    array, K = _numbers(name, resp), _given_components(n_components)
     if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (K or max(array.shape[1], 1)):
-        raise ValueError(f"resp must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
+        raise ValueError(f"{name} must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError("resp must be finite and not negative")
+        raise ValueError(f"{name} must be finite and not negative")
     return array, array.shape[1]
+
+
+def check_distributions(q: Any, n_rows: int, K: int) -> Array:
+    """Distributions over components as (N, K) float64 whose rows sum to 1, here to the last digit."""
+    array, _ = check_resp(q, n_rows, K, name="q")
+    sums = array.sum(axis=1, keepdims=True)
+    if (off := np.abs(sums - 1) > 1e-5).any():  # the sums of float32 are that far off for many components
+        row = int(np.argmax(off))
+        raise ValueError(f"q must hold distributions: row {row} sums to {float(sums[row, 0]):.7g}, not 1")
+    return np.asarray(array / sums)
+
+
+def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
+    """At least one and at most so many of D features, by position or by name, all distinct, as (V,) positions."""
+    known = {} if names is None else {name: position for position, name in enumerate(names)}
+    given = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
+    if unknown := [name for name in given if isinstance(name, str) and name not in known]:
+        what = f"the model has {', '.join(map(repr, known))}" if known else "it was fitted without feature names"
+        raise ValueError(f"features: no feature {', '.join(map(repr, unknown))}; {what}")
+    positions = [known[name] if isinstance(name, str) else name for name in given]
+    sound = all(isinstance(p, (int, np.integer)) and not isinstance(p, bool) and 0 <= p < D for p in positions)
+    if not sound or len(set(positions)) < len(positions):
+        raise ValueError(f"features must be distinct positions in 0..{D - 1}, or names; got {features!r:.60}")
+    if not 0 < len(positions) <= most:
+        raise ValueError(f"features: expected 1 to {most} of the {D} features, got {len(positions)}")
+    return np.array(positions, dtype=np.intp)
+
+
+def check_values(values: ArrayLike, n: int) -> Array:
+    """Finite values of n features, (n,)."""
+    return _of_shape("values", np.ravel(_numbers("The parameter 'values'", values)), (n,))
 
 
 def _given_components(n_components: Any) -> int | None:
@@ -349,11 +381,14 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
         _demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value)
-    for name, choices in (("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS)):
+    strings = ("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS), ("solver", SOLVERS)
+    for name, choices in strings:
         value = getattr(estimator, name)
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
+    if estimator.solver != "em" and estimator.regularization is not None:
+        raise ValueError(f"solver={estimator.solver!r} works with reg_covar alone: leave regularization at None")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
@@ -449,13 +484,12 @@ def check_random_state(seed: Any) -> np.random.RandomState:
     return seed  # type: ignore[no-any-return]
 
 
-def check_n_samples(n_samples: Any) -> None:
-    """A positive integer."""
+def check_n_samples(n_samples: Any, least: int = 1) -> None:
+    """A positive integer, of at least 1 or 2."""
     is_int = isinstance(n_samples, numbers.Integral)
-    if not is_int or not 1 <= n_samples <= np.iinfo(np.intp).max:
-        raise ValueError(
-            f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample, an int."
-        )
+    if not is_int or not least <= n_samples <= np.iinfo(np.intp).max:
+        needs = "at least one sample" if least == 1 else "at least two samples"
+        raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires {needs}, an int.")
 
 
 def check_representable(params: Params, dtype: np.dtype[Any]) -> None:

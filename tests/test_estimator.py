@@ -52,7 +52,14 @@ def _frozen(model):
 
 
 # Keyword-only parameters that scikit-learn does not have, and their defaults.
-OURS = {"n_threads": None, "regularization": None, "on_collapse": "reseed", "criterion": "change", "noise": False}
+OURS = {
+    "n_threads": None,
+    "regularization": None,
+    "on_collapse": "reseed",
+    "criterion": "change",
+    "solver": "em",
+    "noise": False,
+}
 
 
 def test_signature():
