@@ -233,7 +233,7 @@ def select(
     >>> X, _ = fastem.load_faithful()
     >>> found = fastem.select(X, range(1, 7), ("full", "tied"), regularization="map", tol=1e-6, random_state=0)
     >>> found.best_params_, round(found.best_.bic(X), 1)
-    ({'covariance_type': 'tied', 'n_components': 3}, 2314.4)
+    ({'covariance_type': 'tied', 'n_components': 3}, 2314.5)
     """
     names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
     sizes = sorted(set(n_components)) if isinstance(n_components, Iterable) else [n_components]
