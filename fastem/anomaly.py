@@ -54,6 +54,8 @@ class AnomalyDetector(Estimator):
     (array([0, 1, 2, 3, 4]), array([ 1, -1]))
     """
 
+    kind, fitted, weighted = "outlier_detector", "threshold_", ("fit",)
+
     def __init__(
         self,
         estimator: GaussianMixture | None = None,
@@ -189,11 +191,11 @@ class AnomalyDetector(Estimator):
     # --- scikit-learn ---------------------------------------------------------------------------------------------
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "threshold_")
+        return hasattr(self, self.fitted)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.estimator_type = "outlier_detector"
+        tags.estimator_type = self.kind
         return tags
 
 
