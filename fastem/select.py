@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,23 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import plot, validate
 from fastem._jit import threads
-from fastem.covariance import COVARIANCES, SingularCovarianceError, factorise
-from fastem.em import climb, evaluate, mean_density, moments
+from fastem.best import SOUND, Fit, best_fit
+from fastem.covariance import COVARIANCES
+from fastem.em import mean_density
 from fastem.estimator import GaussianMixture
-from fastem.model import Array, Params, Stats, Status
-from fastem.regularize import InverseWishart, Remedy, bind, find_remedy, pooled
-from fastem.reseed import principal_axes, split
-from fastem.sources import ArraySource, Block, BlockSource, Source, cumulated, extent, rows_at_once
-from fastem.stopping import Stop
+from fastem.folds import Rows, deal
+from fastem.model import Status
 from fastem.streams import find_source
-
-SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
-COLLAPSED = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` bounds
-NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
-
-SAMPLE_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
-MAX_SPLITS = 10  # components that are tried
-SPLIT_STEPS = 5  # iterations, by which their halves are compared
 
 
 class Candidate(NamedTuple):
@@ -163,7 +150,7 @@ def select(
     *,
     criterion: str = "bic",
     cv: int | ArrayLike = 5,
-    labels: Mapping[int, ArrayLike] | None = None,
+    partitions: Mapping[int, ArrayLike] | None = None,
     sample_weight: ArrayLike | None = None,
     random_state: Any = None,
     stop: str = "change",
@@ -190,7 +177,7 @@ def select(
         for "cv": the number of folds, which rows are dealt out to at random, or the fold of each row. A fold's fits
         see nothing of its rows: they do not start from the fit to all rows. Rows in memory are copied, one fold's at
         a time, others are read as often as without folds, with weights 0
-    labels : mapping from the number of components to (N,) array-like of int in 0..K-1, optional
+    partitions : mapping from the number of components, K, to (N,) array-like of int in 0..K-1, optional
         fits start from these partitions of the rows, as mclust's from hierarchical clustering, and from nothing else
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
     random_state : int, RandomState or None, default None
@@ -245,10 +232,12 @@ def select(
     ]
     _check(criterion, models)
     source = find_source(X, sample_weight, min_rows=2)
-    rows = Rows(source, None if labels is None else _partitions(labels, sizes, source.n_rows))
+    if getattr(source, "labelled", False):
+        raise ValueError("select takes no rows of known components: their number would be known as well")
+    rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
     parts = [Part(rows)]
     if criterion == "cv":
-        number = _folds(cv, source.n_rows, seed)
+        number = deal(cv, source.n_rows, seed)
         parts += [Part(rows, number != fold) for fold in np.unique(number)]
     selection = Selection(criterion)
     try:
@@ -264,80 +253,6 @@ def select(
     return selection
 
 
-class Fit(NamedTuple):
-    """A mixture fitted to rows.
-
-    Attributes
-    ----------
-    model : GaussianMixture, without parameters if there was no start
-    stats : Stats, of the rows under it, or None
-    status : str, as in `Candidate`
-    """
-
-    model: GaussianMixture
-    stats: Stats | None
-    status: str
-
-    @property
-    def rank(self) -> tuple[bool, int, float]:
-        """Order of fits to the same rows, as that of restarts: sound ones first, by the bound."""
-        if self.stats is None:
-            return False, 0, -np.inf
-        return self.status in SOUND, len(self.stats.s0), self.model.lower_bound_
-
-
-class Rows(NamedTuple):
-    """A source, and partitions of its rows to start from, by the number of components."""
-
-    source: Source
-    labels: dict[int, NDArray[Any]] | None
-
-    def part(self, keep: NDArray[np.bool_]) -> Rows:
-        """Those of its rows that are to be kept: a copy if they are in memory, else all, with weight 0 for others."""
-        source, labels = self
-        if isinstance(source, ArraySource) and not isinstance(source.X, np.memmap):
-            weight = None if source.weight is None else source.weight[keep]
-            own = labels and {K: label[keep] for K, label in labels.items()}
-            return Rows(ArraySource(source.X[keep], weight, source.columns), own)
-        if not isinstance(source, BlockSource):
-            raise ValueError(f"criterion='cv' needs rows that come block by block; got a {type(source).__name__}")
-        return Rows(Masked(source, keep), labels)
-
-
-class Masked(BlockSource):
-    """A source with weight 0 for the rows that are not to be kept."""
-
-    def __init__(self, source: BlockSource, keep: NDArray[np.bool_]) -> None:
-        self.source, self.keep, self.n_features = source, keep, source.n_features
-        self.dtype, self.columns = source.dtype, source.columns
-        self._sum_w: float | None = None
-
-    @property
-    def n_rows(self) -> int:
-        """See Source."""
-        return self.source.n_rows
-
-    @property
-    def sum_w(self) -> float:
-        """See BlockSource."""
-        if self._sum_w is None:
-            self._sum_w = 0.0
-            for block in self.blocks(rows_at_once(self.n_features)):
-                self._sum_w = float(cumulated(self._sum_w, np.asarray(block.weight))[-1])
-        return self._sum_w
-
-    def at_once(self, rows: int, grain: int) -> int:
-        """See BlockSource."""
-        return self.source.at_once(rows, grain)
-
-    def blocks(self, rows: int) -> Generator[Block, None, None]:
-        """See BlockSource."""
-        with closing(self.source.blocks(rows)) as blocks:
-            for block in blocks:
-                kept = self.keep[block.start : block.start + len(block.X)].astype(np.float64)
-                yield block._replace(weight=kept if block.weight is None else kept * block.weight)
-
-
 @dataclass
 class Part:
     """Rows to fit to, all or all but a fold, and the last fit to them of each covariance type."""
@@ -348,9 +263,9 @@ class Part:
 
     def fit(self, model: GaussianMixture) -> tuple[Fit, float]:
         """The best fit, and the mean log-likelihood of the rows that are held out."""
-        rows = self.rows if self.keep is None else self.rows.part(self.keep)
-        fit = best_fit(model, rows, self.before.get(model.covariance_type))
-        self.before[model.covariance_type] = fit
+        rows, name = self.rows if self.keep is None else self.rows.part(self.keep), model.covariance_type
+        partition = None if rows.partitions is None else rows.partitions[model.n_components]
+        fit = self.before[name] = best_fit(model, rows.source, partition, self.before.get(name))
         if self.keep is None or fit.status not in SOUND:
             return fit, np.nan
         return fit, mean_density(self.rows.part(~self.keep).source, fit.model.params_)[0]
@@ -388,113 +303,6 @@ def criteria(fit: Fit) -> dict[str, Any]:
     )
 
 
-def best_fit(model: GaussianMixture, rows: Rows, before: Fit | None) -> Fit:
-    """The fit from the best start; `before` is that with a component less.
-
-    With labels it is the one that they make. Else, if there are more than max(SAMPLE_ROWS, 50 K) rows, fits to a sample
-    of as many compete, and the winner goes on with all.
-    """
-    (source, labels), K = rows, model.n_components
-    few = max(SAMPLE_ROWS, 50 * K)
-    if extent(source).n_present < K:
-        return Fit(model, None, Status.TOO_FEW_ROWS.name)
-    if labels is not None:
-        try:
-            return attempt(model, source, of_labels(model, source, labels[K]))
-        except SingularCovarianceError:
-            return Fit(model, None, Status.DEGENERATE.name)
-    if source.n_rows <= few:
-        return winner(model, source, before)
-    sample = ArraySource(*source.sample(few, np.random.RandomState(model.random_state)))
-    fit = winner(model, sample, before)
-    return attempt(model, source, fit.model.params_ if fit.status in SOUND else None)
-
-
-def winner(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
-    """The better of the fits from the model's own start and from a split of one with a component less."""
-    own = attempt(model, source)
-    if before is None or before.stats is None or len(before.stats.s0) != model.n_components - 1:
-        return own
-    start = best_split(before, source)
-    return own if start is None else max(own, attempt(model, source, start), key=lambda fit: fit.rank)
-
-
-def attempt(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:
-    """A copy of a model, fitted, from its own start or the one given."""
-    own = model.get_params()
-    fitted = GaussianMixture(**own)
-    if start is not None:
-        inverse = start.factor.swapaxes(-1, -2) @ start.factor if model._family().matrices else start.factor**2
-        fitted.set_params(
-            n_init=1,
-            weights_init=start.weights / start.weights.sum(),
-            means_init=start.means,
-            precisions_init=inverse.reshape(model._family().natural_shape(*start.means.shape)),
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted.fit(source)
-    except SingularCovarianceError:
-        return Fit(model, None, Status.DEGENERATE.name)
-    fitted.set_params(**own)
-    stats = evaluate(source, fitted.params_)
-    return Fit(fitted, stats, COLLAPSED if collapsed(fitted, stats) else getattr(fitted.status_, "name", ""))
-
-
-def collapsed(model: GaussianMixture, stats: Stats) -> bool:
-    """Whether, without a remedy, a component is a spike: in a direction its variance is little but `reg_covar`.
-
-    That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
-    """
-    if model.regularization is not None:
-        return False
-    family, covariances = model._family(), model.params_.covariances
-    whole = family.estimate(pooled(stats), 0.0)[2][0]
-    values, spread = covariances[:, 0], whole[0]
-    if family.matrices:
-        values, vectors = np.linalg.eigh(covariances)
-        spread = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
-    return bool(((values <= 2 * model.reg_covar) & (values <= NARROW * spread)).any())
-
-
-def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
-    """The start that a partition of the rows makes."""
-    stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
-    return bind(model._family(), _remedy(model), lambda: pooled(stats))(stats)
-
-
-def best_split(fit: Fit, source: Source) -> Params | None:
-    """A fit's mixture with a component split in two: the best of several, by short fits."""
-    model, params, stats = fit.model, fit.model.params_, fit.stats
-    assert stats is not None
-    family, remedy = model._family(), _remedy(model)
-    m_step = replace(bind(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
-    axes = principal_axes(m_step, params)
-    donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
-    results = []
-    for donor in donors:
-        with contextlib.suppress(SingularCovarianceError):
-            start = m_step.feasible(halved(params, int(donor), axes[donor], family.shared))
-            results.append(climb(source, start, m_step, stop=Stop("change", 0.0), max_iter=SPLIT_STEPS))
-    sound = [result for result in results if result.status is not Status.DEGENERATE]
-    return max(sound, key=lambda result: result.history[-1]).params if sound else None
-
-
-def halved(params: Params, donor: int, axis: Array, shared: bool) -> Params:
-    """The mixture with a component more, the last: half of the donor, cut across `axis` (D,)."""
-    every = [*range(len(params.means)), donor]
-    weights, covariances = params.weights[every], params.covariances if shared else params.covariances[every]
-    weights[-1] = 0.0  # until it has half of the donor's
-    grown = Params(weights, params.means[every], covariances, covariances, params.noise)
-    parts = split(grown, donor, len(every) - 1, axis)
-    return parts._replace(factor=factorise(parts.covariances))
-
-
-def _remedy(model: GaussianMixture) -> Remedy:
-    return find_remedy(model.regularization, model.reg_covar if model.regularization is None else 0.0)
-
-
 # --- arguments ----------------------------------------------------------------------------------------------------
 
 
@@ -513,22 +321,9 @@ def _seed(random_state: Any) -> int:
     return int(random_state) if isinstance(random_state, (int, np.integer)) else int(rng.randint(2**31))
 
 
-def _folds(cv: Any, N: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each row, (N,)."""
-    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and 2 <= cv <= N:
-        return np.random.RandomState(seed).permutation(N) % int(cv)
-    folds = np.asarray(cv)
-    if folds.dtype.kind not in "iu" or folds.shape != (N,) or len(np.unique(folds)) < 2:
-        raise ValueError(
-            f"cv must be an int in [2, {N}], or the fold of each of the {N} rows, integers of two values or more; got "
-            f"{cv!r:.60}"
-        )
-    return folds
-
-
-def _partitions(labels: Mapping[int, ArrayLike], sizes: Sequence[int], N: int) -> dict[int, NDArray[Any]]:
-    """Checked labels, (N,), of each number of components."""
-    missing = [K for K in sizes if K not in labels]
+def _checked(partitions: Mapping[int, ArrayLike], sizes: Sequence[int]) -> dict[int, NDArray[Any]]:
+    """The partitions as arrays, (N,) each (`moments` checks what is in them)."""
+    missing = [K for K in sizes if K not in partitions]
     if missing:
-        raise ValueError(f"labels must have an entry for each number of components; there is none for {missing[0]}")
-    return {K: validate.check_labels(labels[K], N, K)[0] for K in sizes}
+        raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")
+    return {K: np.asarray(partitions[K]) for K in sizes}

@@ -50,6 +50,8 @@ ORDER = [
     "files",
     "outputs",
     "plot",
+    "best",
+    "folds",
     "select",
     "anomaly",
     "__init__",

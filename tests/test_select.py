@@ -11,8 +11,11 @@ import sklearn.mixture
 from helpers import GOLDEN, make_mixture
 
 import fastem
+from fastem import best
+from fastem.best import SOUND, Fit
 from fastem.covariance import COVARIANCES
-from fastem.select import SOUND, Candidate, Fit, Part, Rows
+from fastem.folds import Rows
+from fastem.select import Candidate, Part
 from fastem.sources import ArraySource
 
 MCLUST = {
@@ -47,7 +50,7 @@ def test_from_mclusts_starts_its_table_and_order(name):
     X = np.loadtxt(GOLDEN / "data" / f"{name}.csv", delimiter=",", skiprows=1)
     want, starts = _golden(name)
     types = list(dict.fromkeys(covariance for covariance, _ in want))
-    found = fastem.select(X, range(1, 7), types, labels=starts, reg_covar=0.0, tol=1e-11, max_iter=10_000)
+    found = fastem.select(X, range(1, 7), types, partitions=starts, reg_covar=0.0, tol=1e-11, max_iter=10_000)
     for candidate in found.candidates:
         bic = want[candidate.covariance_type, candidate.n_components]
         assert (candidate.status in SOUND) == (bic is not None), candidate
@@ -96,8 +99,8 @@ def test_each_criterion_chooses_by_its_own(faithful):
     options = dict(regularization="map", random_state=0, tol=1e-6, max_iter=1000)
     table = {name: fastem.select(faithful, range(1, 6), criterion=name, **options) for name in ("bic", "aic", "icl")}
     for name, found in table.items():
-        best = min(found.candidates, key=lambda one, name=name: getattr(one, name))
-        assert found.best_params_ == {"covariance_type": best.covariance_type, "n_components": best.n_components}
+        least = min(found.candidates, key=lambda one, name=name: getattr(one, name))
+        assert found.best_params_ == {"covariance_type": least.covariance_type, "n_components": least.n_components}
     assert len({str(found.best_params_) for found in table.values()}) == 3  # each another one, on these data
 
 
@@ -241,11 +244,10 @@ def test_starts_are_found_on_a_sample_of_many_rows():
 
 def test_where_no_fit_to_the_sample_is_sound_all_rows_have_their_own_start(monkeypatch):
     X = make_mixture(12_000, 2, 2, spacing=2.0, seed=4).X
-    module = sys.modules["fastem.select"]
-    sample_fit = module.winner(fastem.GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
+    sample_fit = best.winner(fastem.GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
     want = fastem.GaussianMixture(2, random_state=0).fit(X)
     for lost in (Fit(want, None, "DEGENERATE"), sample_fit._replace(status="COLLAPSED")):
-        monkeypatch.setattr(module, "winner", lambda *args, lost=lost: lost)
+        monkeypatch.setattr(best, "winner", lambda *args, lost=lost: lost)
         found = fastem.select(X, 2, "full", random_state=0)
         np.testing.assert_array_equal(found.best_.means_, want.means_)
 
@@ -266,14 +268,14 @@ def test_the_split_start_is_not_an_option_of_the_fit(faithful):
         assert model.n_init == 2
 
 
-def test_labels(faithful):
+def test_partitions(faithful):
     labels = (faithful[:, 0] > 3).astype(int)
-    found = fastem.select(faithful, 2, "full", labels={2: labels}, tol=1e-8)
+    found = fastem.select(faithful, 2, "full", partitions={2: labels}, tol=1e-8)
     start = fastem.m_step(fastem.moments(faithful, labels=labels), reg_covar=1e-6)
     want = fastem.em(faithful, start, reg_covar=1e-6, tol=1e-8)
     assert found.models["full", 2].lower_bound_ == pytest.approx(want.history[-1], rel=1e-12)
     assert found.models["full", 2].means_init is None
-    folded = fastem.select(faithful, 2, "full", labels={2: labels}, tol=1e-8, criterion="cv", cv=2)
+    folded = fastem.select(faithful, 2, "full", partitions={2: labels}, tol=1e-8, criterion="cv", cv=2)
     assert np.isfinite(folded.candidates[0].test)
 
 
@@ -293,10 +295,10 @@ def test_a_spike_is_not_chosen(reg_covar, status):
     means = np.array([[0.5, 0.5], [0.0, 0.0]])
     labels = {1: np.zeros(300, int), 2: np.argmin(((X[:, None] - means) ** 2).sum(-1) - [[1e-9, 0.0]], axis=1)}
     labels[2][:] = np.arange(300) >= 40
-    found = fastem.select(X, [1, 2], "full", labels=labels, reg_covar=reg_covar)
+    found = fastem.select(X, [1, 2], "full", partitions=labels, reg_covar=reg_covar)
     assert [one.status for one in found.candidates] == ["CONVERGED", status]
     assert found.best_params_["n_components"] == 1
-    mapped = fastem.select(X, [1, 2], "full", labels=labels, regularization="map")
+    mapped = fastem.select(X, [1, 2], "full", partitions=labels, regularization="map")
     assert [one.status for one in mapped.candidates] == ["CONVERGED"] * 2
 
 
@@ -400,8 +402,8 @@ def test_random_states(faithful):
         (dict(criterion="cv", cv=True), r"cv must be an int in \[2, 272\]"),
         (dict(criterion="cv", cv=np.zeros(272, int)), r"cv must be an int in \[2, 272\]"),
         (dict(criterion="cv", cv=np.zeros(272)), r"cv must be an int in \[2, 272\]"),
-        (dict(labels={2: np.zeros(272, int)}), "there is none for 1"),
-        (dict(labels={1: np.zeros(5, int), 2: np.zeros(272, int)}), "labels must be 272 integers"),
+        (dict(partitions={2: np.zeros(272, int)}), "there is none for 1"),
+        (dict(partitions={1: np.zeros(5, int), 2: np.zeros(272, int)}), "labels must be 272 integers"),
         (dict(stop="never"), "'criterion' parameter of GaussianMixture"),
         (dict(random_state=-1), "random_state"),
         (dict(sample_weight=np.zeros(272)), "weight"),
@@ -410,6 +412,13 @@ def test_random_states(faithful):
 def test_refused(faithful, change, message):
     with pytest.raises(ValueError, match=message):
         fastem.select(faithful, **(dict(n_components=[1, 2]) | change))
+
+
+def test_rows_of_known_components_are_refused(faithful):
+    source = fastem.as_source(faithful)
+    source.labelled = True
+    with pytest.raises(ValueError, match="no rows of known components"):
+        fastem.select(source, [1, 2])
 
 
 def test_unknown_options_are_refused(faithful):
