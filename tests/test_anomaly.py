@@ -148,6 +148,9 @@ def test_the_estimator_given_stays_as_it_is(X):
     model = GaussianMixture(2, random_state=0)
     AnomalyDetector(model).fit(X)
     assert not hasattr(model, "weights_")
+    rng = np.random.RandomState(0)
+    AnomalyDetector(GaussianMixture(2, random_state=rng)).fit(X)
+    assert rng.uniform() == np.random.RandomState(0).uniform()
 
 
 def test_names(X):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.mixture
-from helpers import GOLDEN, make_mixture
+from helpers import GOLDEN, from_params, make_mixture
 
 import fastem
-from fastem import best
+from fastem import GaussianMixture, best
 from fastem.best import SOUND, Fit
 from fastem.covariance import COVARIANCES
+from fastem.em import bind_to
 from fastem.folds import Rows
 from fastem.select import Candidate, Part
 from fastem.sources import ArraySource
@@ -115,7 +116,7 @@ def test_weights_are_repetitions(faithful):
 
 def test_best_is_a_fit(faithful):
     found = fastem.select(faithful, [2], "tied", random_state=3, tol=1e-5)
-    want = fastem.GaussianMixture(2, covariance_type="tied", random_state=3, tol=1e-5)
+    want = GaussianMixture(2, covariance_type="tied", random_state=3, tol=1e-5)
     assert found.best_.get_params() == want.get_params()
     np.testing.assert_array_equal(found.best_.means_, want.fit(faithful).means_)
 
@@ -163,7 +164,7 @@ def test_a_fold_sees_nothing_of_its_rows(faithful):
     fits = []
     for X in (faithful, other):
         part = Part(Rows(ArraySource(X), None), keep)
-        fits.append([part.fit(fastem.GaussianMixture(K, random_state=0))[0].model for K in (1, 2, 3)])
+        fits.append([part.fit(GaussianMixture(K, random_state=0))[0].model for K in (1, 2, 3)])
     for one, same in zip(*fits, strict=True):
         np.testing.assert_array_equal(one.means_, same.means_)
 
@@ -222,7 +223,7 @@ def test_a_split_of_the_fit_before_competes(covariance):
     X = make_mixture(2000, 2, 8, spacing=6.0, seed=4).X
     options = dict(covariance_type=covariance, random_state=0, init_params="random_from_data")
     found = fastem.select(X, range(1, 9), covariance, random_state=0, init_params="random_from_data")
-    own = np.array([fastem.GaussianMixture(K, **options).fit(X).score(X) for K in range(1, 9)])
+    own = np.array([GaussianMixture(K, **options).fit(X).score(X) for K in range(1, 9)])
     gain = np.array([one.log_likelihood for one in found.candidates]) - own
     assert gain[0] == pytest.approx(0.0, abs=1e-12)
     assert gain.min() > -2e-3  # the bounds that are compared are those before the last M-step
@@ -244,8 +245,8 @@ def test_starts_are_found_on_a_sample_of_many_rows():
 
 def test_where_no_fit_to_the_sample_is_sound_all_rows_have_their_own_start(monkeypatch):
     X = make_mixture(12_000, 2, 2, spacing=2.0, seed=4).X
-    sample_fit = best.winner(fastem.GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
-    want = fastem.GaussianMixture(2, random_state=0).fit(X)
+    sample_fit = best.winner(GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
+    want = GaussianMixture(2, random_state=0).fit(X)
     for lost in (Fit(want, None, "DEGENERATE"), sample_fit._replace(status="COLLAPSED")):
         monkeypatch.setattr(best, "winner", lambda *args, lost=lost: lost)
         found = fastem.select(X, 2, "full", random_state=0)
@@ -268,6 +269,42 @@ def test_the_split_start_is_not_an_option_of_the_fit(faithful):
         assert model.n_init == 2
 
 
+def test_not_only_the_widest_component_is_split():
+    """The best split is that of two clusters which share a component, next to a wide one that is whole."""
+    rng = np.random.default_rng(0)
+    clusters = ([0, 60], 15), ([-4, 0], 1), ([4, 0], 1)
+    X = np.vstack([rng.normal(mean, scale, (300, 2)) for mean, scale in clusters])
+    start = best.of_labels(GaussianMixture(2), ArraySource(X), np.minimum(np.arange(900) // 300, 1))
+    fit = best.attempt(GaussianMixture(2, random_state=0), ArraySource(X), start)
+    found = best.best_split(fit, ArraySource(X))
+    np.testing.assert_allclose(sorted(found.means[:, 0][found.means[:, 1] < 9]), [-4, 4], atol=0.3)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_halves(two, covariance):
+    """They have the donor's weight, mean and, but for tied covariances, the variance along the cut."""
+    model = GaussianMixture(2, covariance_type=covariance, random_state=0).fit(two.X)
+    params, axis = model.params_, np.array([1.0, 0.5, 0.0]) * 0.1
+    shared = COVARIANCES[covariance].shared
+    halves = best.halved(params, 1, axis, shared)
+    np.testing.assert_allclose(halves.weights, params.weights[[0, 1, 1]] * [1, 0.5, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(halves.means[1:].mean(axis=0), params.means[1], rtol=1e-12)
+    whole = np.cov(halves.means[1:].T, bias=True) + from_params(halves).covariances[1]
+    if not shared:
+        assert np.trace(whole) == pytest.approx(np.trace(from_params(params).covariances[1]), rel=1e-12)
+    root = np.linalg.inv(np.linalg.cholesky(from_params(halves).covariances))
+    found = halves.factor if halves.factor.shape[1] > 1 else halves.factor * np.eye(3)
+    np.testing.assert_allclose(np.broadcast_to(found, (3, 3, 3)), root, atol=1e-9)
+
+
+def test_splits_obey_the_remedy(two):
+    """From a start beyond a constraint the first step would lower the objective."""
+    model = GaussianMixture(2, regularization=fastem.EigenvalueRatio(1.0), random_state=0)
+    params = best.best_split(best.attempt(model, ArraySource(two.X)), ArraySource(two.X))
+    m_step = bind_to(ArraySource(two.X), "full", model.regularization)
+    np.testing.assert_allclose(m_step.feasible(params).covariances, params.covariances, rtol=1e-9)
+
+
 def test_partitions(faithful):
     labels = (faithful[:, 0] > 3).astype(int)
     found = fastem.select(faithful, 2, "full", partitions={2: labels}, tol=1e-8)
@@ -275,6 +312,8 @@ def test_partitions(faithful):
     want = fastem.em(faithful, start, reg_covar=1e-6, tol=1e-8)
     assert found.models["full", 2].lower_bound_ == pytest.approx(want.history[-1], rel=1e-12)
     assert found.models["full", 2].means_init is None
+    again = fastem.select(faithful, 2, "full", partitions={2: labels}, n_init=5)
+    assert len(again.best_.fit_report_.starts) == 1
     folded = fastem.select(faithful, 2, "full", partitions={2: labels}, tol=1e-8, criterion="cv", cv=2)
     assert np.isfinite(folded.candidates[0].test)
 
