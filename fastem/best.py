@@ -139,7 +139,7 @@ def best_split(fit: Fit, source: Source) -> Params | None:
     results = []
     for donor in donors:
         with contextlib.suppress(SingularCovarianceError):
-            start = m_step.feasible(halved(params, int(donor), axes[donor], family.shared))
+            start = halved(params, int(donor), axes[donor], family.shared)
             results.append(climb(source, start, m_step, stop=Stop("change", 0.0), max_iter=SPLIT_STEPS))
     sound = [result for result in results if result.status is not Status.DEGENERATE]
     return max(sound, key=lambda result: result.history[-1]).params if sound else None

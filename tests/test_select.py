@@ -14,7 +14,6 @@ import fastem
 from fastem import GaussianMixture, best
 from fastem.best import SOUND, Fit
 from fastem.covariance import COVARIANCES
-from fastem.em import bind_to
 from fastem.folds import Rows
 from fastem.select import Candidate, Part
 from fastem.sources import ArraySource
@@ -295,14 +294,6 @@ def test_halves(two, covariance):
     root = np.linalg.inv(np.linalg.cholesky(from_params(halves).covariances))
     found = halves.factor if halves.factor.shape[1] > 1 else halves.factor * np.eye(3)
     np.testing.assert_allclose(np.broadcast_to(found, (3, 3, 3)), root, atol=1e-9)
-
-
-def test_splits_obey_the_remedy(two):
-    """From a start beyond a constraint the first step would lower the objective."""
-    model = GaussianMixture(2, regularization=fastem.EigenvalueRatio(1.0), random_state=0)
-    params = best.best_split(best.attempt(model, ArraySource(two.X)), ArraySource(two.X))
-    m_step = bind_to(ArraySource(two.X), "full", model.regularization)
-    np.testing.assert_allclose(m_step.feasible(params).covariances, params.covariances, rtol=1e-9)
 
 
 def test_partitions(faithful):
