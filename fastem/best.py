@@ -25,7 +25,7 @@ NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_c
 
 SAMPLE_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
 MAX_SPLITS = 10  # components that are tried
-SPLIT_STEPS = 5  # iterations, by which their halves are compared
+SPLIT_STEPS = 3  # iterations, by which their halves are compared
 
 
 class Fit(NamedTuple):

@@ -113,6 +113,15 @@ def test_weights_are_repetitions(faithful):
         np.testing.assert_allclose(a[2:7], b[2:7], rtol=1e-9)
 
 
+def test_names_of_columns(faithful):
+    import pandas
+
+    frame = pandas.DataFrame(np.tile(faithful, (40, 1)), columns=["eruptions", "waiting"])
+    for X in (frame[:272], frame):  # as they are, and through a sample
+        found = fastem.select(X, 2, "diag", random_state=0, criterion="cv", cv=2)
+        assert list(found.best_.feature_names_in_) == ["eruptions", "waiting"]
+
+
 def test_best_is_a_fit(faithful):
     found = fastem.select(faithful, [2], "tied", random_state=3, tol=1e-5)
     want = GaussianMixture(2, covariance_type="tied", random_state=3, tol=1e-5)
