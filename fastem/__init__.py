@@ -1,6 +1,7 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
 from fastem import embed, plot
+from fastem.anomaly import AnomalyDetector
 from fastem.bounds import Bound, elbo
 from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
@@ -16,6 +17,7 @@ from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
 from fastem.parametrization import Parametrization
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
+from fastem.select import Selection, SelectionInterrupted, select
 from fastem.sources import SourceError
 from fastem.stepwise import Stepwise
 from fastem.streams import as_source
@@ -25,6 +27,7 @@ from fastem.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnomalyDetector",
     "Bound",
     "ConvergenceWarning",
     "EigenvalueFloor",
@@ -42,6 +45,8 @@ __all__ = [
     "RankError",
     "Result",
     "Ridge",
+    "Selection",
+    "SelectionInterrupted",
     "SingularCovarianceError",
     "SourceError",
     "Stats",
@@ -63,6 +68,7 @@ __all__ = [
     "moments",
     "plot",
     "save",
+    "select",
     "warmup",
     "write_scores",
 ]

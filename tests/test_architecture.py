@@ -55,6 +55,10 @@ ORDER = [
     "files",
     "outputs",
     "plot",
+    "best",
+    "folds",
+    "select",
+    "anomaly",
     "__init__",
     "__main__",
 ]
