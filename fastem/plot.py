@@ -27,6 +27,7 @@ MAX_NAMED = 7  # components that get a colour of their own, a number and a place
 # yellow, too pale for lines on white, is darkened.
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C7A00")
 _ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 4}  # covers no data
+_ALARM = "#C1121F"
 _NOISE_COLOR = (0.45, 0.45, 0.45, 1.0)
 _OPAQUE_POINTS = 300  # points in scatter plots of more become smaller and more transparent
 
@@ -288,6 +289,59 @@ def plot_points(X: Any, resp: npt.ArrayLike | None = None, *, ax: "Axes | None" 
     if ax is None:
         ax = _new_figure((6.0, 5.0)).subplots()
     _draw_points(ax, X, colors, np.ones(len(X)))
+    return ax
+
+
+def plot_anomalies(detector: Any, X: Any, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw rows of two features, those that a detector flags in red, and lines of equal density.
+
+    Parameters
+    ----------
+    detector : AnomalyDetector
+        A fitted detector of two features.
+    X : array-like of shape (N, 2)
+        The data.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made. The threshold's line is dashed; between two others the density changes by a factor of e.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        X or the detector has other than two features.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_anomalies
+    >>> X, names = load_faithful()
+    >>> detector = fastem.AnomalyDetector(fastem.GaussianMixture(2, random_state=0), contamination=0.02).fit(X)
+    >>> plot_anomalies(detector, X).get_legend().get_texts()[0].get_text()
+    '5 of 272 rows'
+    """
+    require_matplotlib()
+    from matplotlib.lines import Line2D
+
+    flagged = detector.is_anomaly(X)
+    ax = plot_points(X, ax=ax)
+    points = np.asarray(X, dtype=np.float64)
+    sides = [np.linspace(*limits, 200) for limits in (ax.get_xlim(), ax.get_ylim())]
+    grid = np.stack(np.meshgrid(*sides), axis=-1)
+    density = detector.score_samples(grid.reshape(-1, 2)).reshape(200, 200)
+    levels = np.arange(density.max(), detector.threshold_, -1.0)[:0:-1]
+    ax.contour(*sides, density, levels, colors="0.75", linewidths=0.7, linestyles="solid", zorder=0)
+    ax.contour(*sides, density, [detector.threshold_], colors=_ALARM, linewidths=1.2, linestyles="dashed")
+    ax.scatter(points[flagged, 0], points[flagged, 1], s=28.0, color=_ALARM, zorder=3)
+    dot = Line2D([], [], linestyle="none", marker="o", color=_ALARM, label=f"{flagged.sum()} of {len(points)} rows")
+    line = Line2D([], [], color=_ALARM, linestyle="dashed", label=f"log density {detector.threshold_:.2f}")
+    ax.legend(handles=[dot, line], frameon=False, fontsize="small", **_ABOVE)
     return ax
 
 

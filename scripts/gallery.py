@@ -284,6 +284,197 @@ def photograph() -> Figure:
     return figure
 
 
+@drawn
+def kmeans_and_em() -> Figure:
+    """k-means against EM
+
+    k-means gives each row to the nearest centre: it finds round clusters of equal size, and cuts others up (middle).
+    EM fits a covariance and a weight to each component as well, and so finds clusters that are stretched (above),
+    that have different variances (in the middle row), or different sizes (below). The percentages are rows given to
+    the right cluster.
+    """
+    figure = new_figure(10.0, 9.6)
+    axes = figure.subplots(3, 3)
+    for row, (X, truth) in zip(axes, (stretched(), unequal(), uneven()), strict=True):
+        kmeans = fastem.KMeans(3, n_init=10, random_state=0).fit(X)
+        model = GaussianMixture(3, init_params="auto", random_state=0).fit(X)
+        found = {"k-means": kmeans.labels_, "EM": model.predict(X)}
+        plot.plot_points(X, truth, ax=row[0]).set_title("as drawn", fontsize="medium", fontweight="bold")
+        for ax, (name, labels) in zip(row[1:], found.items(), strict=True):
+            labels = matched(labels, truth)
+            title = f"{name}: {np.mean(labels == truth):.0%}"
+            plot.plot_points(X, labels, ax=ax).set_title(title, fontsize="medium", fontweight="bold")
+        row[1].plot(*kmeans.cluster_centers_.T, "+", color="black", markersize=10, markeredgewidth=2)
+        row[2].plot(*model.means_.T, "+", color="black", markersize=10, markeredgewidth=2)
+    return figure
+
+
+def matched(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Labels numbered so that they agree with the truth as often as they can."""
+    from scipy.optimize import linear_sum_assignment
+
+    together = np.zeros((labels.max() + 1, truth.max() + 1))
+    np.add.at(together, (labels, truth), 1)
+    rows, columns = linear_sum_assignment(-together)
+    number = np.arange(together.shape[0])
+    number[rows] = columns
+    return number[labels]
+
+
+@drawn
+def lower_bound() -> Figure:
+    """The bound that EM climbs
+
+    For any distributions q over the components of each row, the log-likelihood is the sum of a lower bound (ELBO) and
+    the divergence KL of q from the posterior. An E-step sets q to the posterior: the divergence becomes 0, and the
+    bound meets the log-likelihood. An M-step raises the bound by moving the parameters, which opens the gap again, so
+    that the log-likelihood rises by more than the bound did.
+    """
+    X, _ = fastem.load_faithful()
+    params = fastem.make_params([0.5, 0.5], [[2.6, 88.0], [4.4, 52.0]], [np.diag(X.var(axis=0))] * 2)
+    q = np.full((len(X), 2), 0.5)
+    found = [fastem.elbo(X, params, q)]
+    for _ in range(9):
+        q = mixture(params).predict_proba(X)
+        found.append(fastem.elbo(X, params, q))
+        params = fastem.m_step(fastem.moments(X, resp=q))
+        found.append(fastem.elbo(X, params, q))
+    bounds, logliks = np.array([[one.elbo, one.loglik] for one in found]).T / len(X)
+    steps_done = np.arange(len(found)) / 2
+    figure = new_figure(9.0, 5.0)
+    ax = figure.subplots()
+    ax.fill_between(steps_done, bounds, logliks, color="#E69F00", alpha=0.35, linewidth=0, label="KL(q || posterior)")
+    ax.plot(steps_done, logliks, color="black", label="log-likelihood")
+    ax.plot(steps_done, bounds, color="#0072B2", linewidth=1.0)
+    ax.plot(steps_done[1::2], bounds[1::2], "o", color="#0072B2", label="ELBO after an E-step")
+    ax.plot(steps_done[2::2], bounds[2::2], "s", color="#0072B2", markerfacecolor="white", label="ELBO after an M-step")
+    ax.set(xlabel="iteration", ylabel="per row", xticks=range(10), ylim=(-5.45, -4.1))
+    ax.legend(frameon=False, loc="lower right")
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@drawn
+def how_many() -> Figure:
+    """How many components?
+
+    With every component the likelihood of the rows fitted to rises, that of rows held out only as long as the
+    component is one of the data's own: cross-validation sees a mixture learn its rows by heart (left). The Bayesian
+    information criterion charges for parameters instead, and needs one fit where cross-validation needs five (right;
+    smaller is better). Both are `fastem.select`, which starts each fit from the one before, a component split in two,
+    as well as from k-means.
+    """
+    rng = np.random.default_rng(11)
+    component = rng.choice(4, size=300, p=[0.3, 0.3, 0.2, 0.2])
+    centres = np.array([[-3.0, -1.0], [0.0, 2.5], [3.0, -0.5], [0.3, -2.5]])
+    roots = np.array(
+        [[[1.0, 0.0], [0.8, 0.5]], [[1.3, 0.0], [0.0, 0.5]], [[0.5, 0.0], [-0.3, 1.0]], [[0.6, 0.0], [0.0, 0.6]]]
+    )
+    X = centres[component] + np.einsum("nij,nj->ni", roots[component], rng.normal(size=(300, 2)))
+    figure = new_figure(10.0, 4.4)
+    left, right = figure.subplots(1, 2)
+    options: dict[str, Any] = {"random_state": 0, "tol": 1e-5, "max_iter": 500}
+    fastem.select(X, range(1, 11), "full", criterion="cv", **options).plot(ax=left)
+    fastem.select(X, range(1, 11), ("full", "tied", "diag", "spherical"), **options).plot(ax=right)
+    return figure
+
+
+@drawn
+def anomalies() -> Figure:
+    """Rows where the density is low
+
+    A mixture is a density, and rows where it is below a threshold are anomalies (red): long eruptions after short
+    waits, and those between the two kinds. The threshold is a log density, or the share of the rows that one is ready
+    to look at, here 3 %. Between two neighbouring lines the density changes by a factor of e.
+    """
+    X, names = fastem.load_faithful()
+    detector = fastem.AnomalyDetector(GaussianMixture(2, random_state=0), contamination=0.03).fit(X)
+    figure = new_figure(7.0, 5.2)
+    plot.plot_anomalies(detector, X, ax=figure.subplots()).set(xlabel=names[0], ylabel=names[1])
+    return figure
+
+
+@drawn
+def labels() -> Figure:
+    """A few labels
+
+    Two long clusters side by side. Without labels EM starts from k-means, which cuts them across, and stays there:
+    it is a local maximum (left). With the labels of three rows of each (large dots) it starts from those, keeps to
+    them, and finds the clusters (right).
+    """
+    rng = np.random.default_rng(2)
+    truth = np.repeat([0, 1], 200)
+    X = np.column_stack([rng.normal(0.0, 3.0, 400), np.where(truth == 0, 0.9, -0.9) + rng.normal(0.0, 0.42, 400)])
+    known = np.full(400, -1)
+    known[[10, 80, 150, 210, 280, 350]] = [0, 0, 0, 1, 1, 1]
+    figure = new_figure(10.0, 3.9)
+    for part, given in zip(panels(figure, 1, 2, ["no labels", "six labels"]), (None, known), strict=True):
+        model = GaussianMixture(2, random_state=0, tol=1e-6, max_iter=500).fit(X, labels=given)
+        plot.plot_fit(model, X, figure=part)
+        if given is not None:
+            shown = given >= 0
+            colours = np.array(["#0072B2", "#E69F00"])[given[shown]]
+            part.axes[0].scatter(*X[shown].T, s=70, c=colours, edgecolors="black", zorder=4)
+    return figure
+
+
+@drawn
+def regression() -> Figure:
+    """Regression by conditioning
+
+    A mixture fitted to two features jointly (left) answers for either given the other. The mean of y for each x, with
+    two standard deviations, follows the curve although nobody said what curve (middle). The other way round there is
+    no function: given y = 0 the conditional mixture of x has three humps, and its mean would be a poor answer (right).
+    """
+    rng = np.random.default_rng(4)
+    x = rng.uniform(-4.5, 4.5, 1500)
+    X = np.column_stack([x, np.sin(x * 1.05) * 2 + rng.normal(0.0, 0.15 + 0.05 * (x + 4.5), 1500)])
+    model = GaussianMixture(8, init_params="auto", random_state=0, tol=1e-6, max_iter=1000).fit(X)
+    figure = new_figure(11.0, 3.9)
+    parts = panels(figure, 1, 3, ["the joint density", "y given x", "x given y = 0"])
+    plot.plot_fit(model, X, figure=parts[0], feature_names=["x", "y"])
+    grid = np.linspace(-4.5, 4.5, 300)[:, None]
+    mean, spread = model.conditional_mean(grid, 0)[:, 0], np.sqrt(model.conditional_variance(grid, 0)[:, 0])
+    ax = plot.plot_points(X, ax=parts[1].subplots())
+    ax.fill_between(grid[:, 0], mean - 2 * spread, mean + 2 * spread, color="#0072B2", alpha=0.2, linewidth=0)
+    ax.plot(grid[:, 0], mean, color="#0072B2", linewidth=2)
+    ax.set(xlabel="x", ylabel="y")
+    ax = parts[2].subplots()
+    density = np.exp(model.condition(1, 0.0).score_samples(grid))
+    ax.fill_between(grid[:, 0], density, color="#D55E00", alpha=0.2, linewidth=0)
+    ax.plot(grid[:, 0], density, color="#D55E00", linewidth=2)
+    ax.set(xlabel="x", ylabel="density", ylim=(0.0, None))
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@drawn
+def merging() -> Figure:
+    """Clusters that are not Gaussian
+
+    The density of a cross and two clusters needs four components, and BIC finds as many (left). To count clusters
+    rather than components, `merge` joins what overlaps, step by step, so that the entropy of the assignment falls as
+    far as it can (right): it falls steeply while one cluster's components are joined, and hardly afterwards. At the
+    elbow the cross is one cluster (middle).
+    """
+    rng = np.random.default_rng(8)
+    arms = [rng.normal(size=(300, 2)) * [2.4, 0.25], rng.normal(size=(300, 2)) * [0.25, 2.4]]
+    others = [[7.0, 2.5] + rng.normal(size=(200, 2)) * 0.8, [6.5, -3.0] + rng.normal(size=(200, 2)) * [1.1, 0.5]]
+    X = np.vstack([*arms, *others])
+    model = fastem.select(X, range(1, 8), "full", random_state=0, n_init=3, tol=1e-5, max_iter=500).best_
+    merged = model.merge(X)
+    figure = new_figure(11.0, 3.9)
+    titles = [f"{model.n_components} components, by BIC", "three clusters", "entropy"]
+    parts = panels(figure, 1, 3, titles)
+    plot.plot_fit(model, X, figure=parts[0])
+    plot.plot_points(X, merged.predict(X, 3), ax=parts[1].subplots()).set(xlabel="x0", ylabel="x1")
+    ax = parts[2].subplots()
+    ax.plot(np.arange(1, len(merged.entropies) + 1), merged.entropies, "o-", color="#0072B2")
+    ax.set(xlabel="number of clusters", ylabel="nats", xticks=range(1, len(merged.entropies) + 1))
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 # ---- the page --------------------------------------------------------------------------------------------------------
 
 
