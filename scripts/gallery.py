@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ import numpy as np
 _common.add_root_to_path()
 
 from matplotlib.figure import Figure  # noqa: E402
+from PIL import Image  # noqa: E402
 
 import fastem  # noqa: E402
 from fastem import GaussianMixture, plot  # noqa: E402
@@ -177,7 +179,10 @@ def families() -> Figure:
     constraint has fewer parameters than `full`, and what its ellipses cannot follow. `tied` shares one matrix,
     `diag` has axes along the features, `spherical` has circles.
     """
-    X, _ = stretched()
+    rng = np.random.default_rng(3)
+    roots = [[[1.3, 0.0], [1.0, 0.5]], [[0.5, 0.0], [-0.2, 1.2]], [[0.9, 0.0], [0.0, 0.5]]]
+    means = [[-3.0, 1.2], [2.6, 1.2], [0.2, -2.6]]
+    X = np.vstack([m + rng.normal(size=(250, 2)) @ np.transpose(r) for m, r in zip(means, roots, strict=True)])
     figure = new_figure(10.0, 6.4)
     fits = {name: GaussianMixture(3, covariance_type=name, random_state=0).fit(X) for name in COVARIANCES}
     titles = [f"{name}: BIC {model.bic(X):.0f}" for name, model in fits.items()]
@@ -332,23 +337,22 @@ def lower_bound() -> Figure:
     """
     X, _ = fastem.load_faithful()
     params = fastem.make_params([0.5, 0.5], [[2.6, 88.0], [4.4, 52.0]], [np.diag(X.var(axis=0))] * 2)
-    q = np.full((len(X), 2), 0.5)
-    found = [fastem.elbo(X, params, q)]
-    for _ in range(9):
+    found = []
+    for _ in range(10):
         q = mixture(params).predict_proba(X)
         found.append(fastem.elbo(X, params, q))
         params = fastem.m_step(fastem.moments(X, resp=q))
         found.append(fastem.elbo(X, params, q))
-    bounds, logliks = np.array([[one.elbo, one.loglik] for one in found]).T / len(X)
-    steps_done = np.arange(len(found)) / 2
+    bounds, logliks = np.array([[one.elbo, one.loglik] for one in found[2:]]).T / len(X)  # the first step is too large
+    steps_done = 1 + np.arange(1, len(bounds) + 1) / 2
     figure = new_figure(9.0, 5.0)
     ax = figure.subplots()
     ax.fill_between(steps_done, bounds, logliks, color="#E69F00", alpha=0.35, linewidth=0, label="KL(q || posterior)")
     ax.plot(steps_done, logliks, color="black", label="log-likelihood")
     ax.plot(steps_done, bounds, color="#0072B2", linewidth=1.0)
-    ax.plot(steps_done[1::2], bounds[1::2], "o", color="#0072B2", label="ELBO after an E-step")
-    ax.plot(steps_done[2::2], bounds[2::2], "s", color="#0072B2", markerfacecolor="white", label="ELBO after an M-step")
-    ax.set(xlabel="iteration", ylabel="per row", xticks=range(10), ylim=(-5.45, -4.1))
+    ax.plot(steps_done[::2], bounds[::2], "o", color="#0072B2", label="ELBO after an E-step")
+    ax.plot(steps_done[1::2], bounds[1::2], "s", color="#0072B2", markerfacecolor="white", label="ELBO after an M-step")
+    ax.set(xlabel="iteration", ylabel="per row", xticks=range(2, 11))
     ax.legend(frameon=False, loc="lower right")
     ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -383,9 +387,9 @@ def how_many() -> Figure:
 def anomalies() -> Figure:
     """Rows where the density is low
 
-    A mixture is a density, and rows where it is below a threshold are anomalies (red): long eruptions after short
-    waits, and those between the two kinds. The threshold is a log density, or the share of the rows that one is ready
-    to look at, here 3 %. Between two neighbouring lines the density changes by a factor of e.
+    A mixture is a density, and rows where it is below a threshold are anomalies (red): eruptions between the two
+    kinds, and waits that do not go with the eruption's length. The threshold is a log density, or the share of the
+    rows that one is ready to look at, here 3 %. Between two neighbouring lines the density changes by a factor of e.
     """
     X, names = fastem.load_faithful()
     detector = fastem.AnomalyDetector(GaussianMixture(2, random_state=0), contamination=0.03).fit(X)
@@ -402,9 +406,9 @@ def labels() -> Figure:
     it is a local maximum (left). With the labels of three rows of each (large dots) it starts from those, keeps to
     them, and finds the clusters (right).
     """
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(0)
     truth = np.repeat([0, 1], 200)
-    X = np.column_stack([rng.normal(0.0, 3.0, 400), np.where(truth == 0, 0.9, -0.9) + rng.normal(0.0, 0.42, 400)])
+    X = np.column_stack([rng.uniform(-3.6, 3.6, 400), np.where(truth == 0, 0.7, -0.7) + rng.normal(0.0, 0.42, 400)])
     known = np.full(400, -1)
     known[[10, 80, 150, 210, 280, 350]] = [0, 0, 0, 1, 1, 1]
     figure = new_figure(10.0, 3.9)
@@ -467,6 +471,7 @@ def merging() -> Figure:
     titles = [f"{model.n_components} components, by BIC", "three clusters", "entropy"]
     parts = panels(figure, 1, 3, titles)
     plot.plot_fit(model, X, figure=parts[0])
+    parts[0].axes[0].get_legend().remove()
     plot.plot_points(X, merged.predict(X, 3), ax=parts[1].subplots()).set(xlabel="x0", ylabel="x1")
     ax = parts[2].subplots()
     ax.plot(np.arange(1, len(merged.entropies) + 1), merged.entropies, "o-", color="#0072B2")
@@ -487,6 +492,13 @@ def page(names: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG of 256 colours, a third of the size."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = Path(__file__).resolve().parent / "gallery"
@@ -496,7 +508,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     for name in args.only or FIGURES:
         since = time.perf_counter()
-        FIGURES[name]().savefig(args.output / f"{name}.png")
+        save(FIGURES[name](), args.output / f"{name}.png")
         print(f"{args.output / name}.png ({time.perf_counter() - since:.1f} s)")
     if not args.only:
         (args.output / "README.md").write_text(page(list(FIGURES)))
