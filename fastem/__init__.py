@@ -1,16 +1,23 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
 from fastem import embed, plot
+from fastem.anomaly import AnomalyDetector
+from fastem.bounds import Bound, elbo
 from fastem.covariance import SingularCovarianceError
 from fastem.datasets import load_faithful
 from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
+from fastem.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.kmeans import KMeans
 from fastem.many import ManyMixtures, fit_many
+from fastem.merging import Merging
 from fastem.model import Params, Result, Stats, Status
+from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
+from fastem.parametrization import Parametrization
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
+from fastem.select import Selection, SelectionInterrupted, select
 from fastem.sources import SourceError
 from fastem.stepwise import Stepwise
 from fastem.streams import as_source
@@ -20,6 +27,8 @@ from fastem.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnomalyDetector",
+    "Bound",
     "ConvergenceWarning",
     "EigenvalueFloor",
     "EigenvalueRatio",
@@ -27,11 +36,17 @@ __all__ = [
     "GaussianMixture",
     "InverseWishart",
     "KMeans",
+    "MPISource",
     "ManyMixtures",
+    "Merging",
     "NotFittedError",
+    "Parametrization",
     "Params",
+    "RankError",
     "Result",
     "Ridge",
+    "Selection",
+    "SelectionInterrupted",
     "SingularCovarianceError",
     "SourceError",
     "Stats",
@@ -39,17 +54,21 @@ __all__ = [
     "Stepwise",
     "accumulate",
     "as_source",
+    "elbo",
     "em",
     "embed",
     "fit_many",
+    "lbfgs",
     "load",
     "load_faithful",
     "log_density",
+    "log_likelihood_and_gradient",
     "m_step",
     "make_params",
     "moments",
     "plot",
     "save",
+    "select",
     "warmup",
     "write_scores",
 ]

@@ -1,8 +1,8 @@
-"""The command line: ``fastem fit``, ``predict``, ``score``, ``sample``, ``info`` and ``warmup``.
+"""The command line, ``fastem COMMAND``: fit, select, predict, score, anomalies, sample, info and warmup.
 
 Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
 1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C (an interrupted
-``fit`` still writes the model of its last complete iteration).
+``fit`` still writes the model of its last complete iteration, ``select`` the best that it has found).
 """
 
 import sys
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,13 @@ except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
 from fastem import __version__, archive, datasets, files, outputs, plot, tables
-from fastem.covariance import variances
+from fastem.anomaly import AnomalyDetector, rows_at
+from fastem.covariance import COVARIANCES, variances
 from fastem.em import FitInterrupted
 from fastem.estimator import GaussianMixture
 from fastem.model import Params, Result, Status
-from fastem.sources import Block, Source, SourceError
+from fastem.select import Selection, SelectionInterrupted, select
+from fastem.sources import Block, Sample, Source, SourceError, is_labelled
 from fastem.streams import as_source
 from fastem.warmup import warmup
 
@@ -40,6 +42,32 @@ Array = npt.NDArray[Any]
 PLOT_ENDINGS = (".png", ".pdf", ".svg")
 PLOTTED_ROWS = 20_000
 PIPE_WIDTH = 120  # of the table of components where there is no terminal to ask
+
+
+class Column(NamedTuple):
+    """A column of the table that ``select`` prints: a field of its candidates, and how it is written."""
+
+    name: str
+    title: str
+    form: str = ""
+
+
+MIXTURE = Column("covariance_type", "covariance"), Column("n_components", "components")
+ENDING = Column("status", "status"), Column("n_iter", "iterations"), Column("seconds", "seconds", ".3g")
+COLUMNS_OF_CRITERIA = (
+    *MIXTURE,
+    Column("log_likelihood", "mean log-likelihood", ".6f"),
+    Column("n_parameters", "parameters", ".0f"),
+    *(Column(name, name.upper(), ".2f") for name in ("bic", "aic", "icl")),
+    *ENDING,
+)
+COLUMNS_OF_FOLDS = (
+    *MIXTURE,
+    *(Column(name, title, ".5f") for name, title in (("test", "held out"), ("test_error", "+-"))),
+    *(Column(name, title, ".5f") for name, title in (("train", "fitted to"), ("train_error", "+-"))),
+    Column("bic", "BIC", ".2f"),
+    *ENDING,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +87,25 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads at most (default: NUMBA_NUM_THREADS, or the cores).")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv, .npy or .parquet.")]
+ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")]
+Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")]
+Init = Annotated[
+    Literal["auto", "kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
+]
+Starts = Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")]
+MaxIter = Annotated[int, typer.Option(min=0, help="Iterations at most.")]
+Tol = Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")]
+RegCovar = Annotated[float, typer.Option(min=0.0, help="Added to the variances.")]
+Regularization = Annotated[
+    Literal["ridge", "map", "floor", "ratio"] | None,
+    typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
+]
+Noise = Annotated[
+    bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
+]
+StopAt = Literal["change", "aitken", "parameters"]
+STOP_HELP = "What --tol bounds: change, estimated remaining gain, or largest change of a parameter."
 
 
 def _version(wanted: bool) -> None:
@@ -88,32 +135,26 @@ def fit(
         Literal["soft", "hard"], typer.Option(help="EM, or classification EM: each row whole to one component.")
     ] = "soft",
     columns: Columns = None,
-    weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")] = None,
-    init: Annotated[
-        Literal["auto", "kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
-    ] = "kmeans",
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
-    n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
-    max_iter: Annotated[int, typer.Option(min=0, help="Iterations at most.")] = 100,
-    tol: Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")] = 1e-3,
-    reg_covar: Annotated[float, typer.Option(min=0.0, help="Added to the variances.")] = 1e-6,
-    regularization: Annotated[
-        Literal["ridge", "map", "floor", "ratio"] | None,
-        typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
+    weights: Weights = None,
+    known: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of known components, from 0 on; -1: unknown."),
     ] = None,
+    init: Init = "kmeans",
+    seed: Seed = None,
+    n_init: Starts = 1,
+    max_iter: MaxIter = 100,
+    tol: Tol = 1e-3,
+    reg_covar: RegCovar = 1e-6,
+    regularization: Regularization = None,
     on_collapse: Annotated[
         Literal["reseed", "drop"],
         typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
     ] = "reseed",
-    criterion: Annotated[
-        Literal["change", "aitken", "parameters"],
-        typer.Option(help="What --tol bounds: change, estimated remaining gain, or largest change of a parameter."),
-    ] = "change",
+    criterion: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
     verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
-    noise: Annotated[
-        bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
-    ] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")] = None,
+    noise: Noise = False,
+    output: ModelOutput = None,
     labels: Annotated[
         Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
     ] = None,
@@ -132,7 +173,7 @@ def fit(
         _check(checkpoint, archive.ENDINGS)
         if picture is not None:
             plot.require_matplotlib()
-        source, names = _open(file, _split(columns), weights)
+        source, names = _open(file, _split(columns), weights, known)
         model = GaussianMixture(
             components,
             covariance_type=covariance,
@@ -165,11 +206,78 @@ def fit(
         if labels is not None:
             outputs.write_scores(model, source, labels)
         if picture is not None:
-            X, sample_weight = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
+            X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
             figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
             figure.savefig(picture)
         _print_components(model, names)
         _print_pairs(_quality(model, source) + _ending(model))
+
+
+@app.command("select")
+def choose(
+    file: DataFile,
+    components: Annotated[
+        str, typer.Option("--components", "-k", metavar="A-B,C,...", help="Numbers of components.")
+    ] = "1-10",
+    covariance: Annotated[
+        str | None, typer.Option(metavar="TYPE,...", help=f"Of {', '.join(COVARIANCES)} (default: all).")
+    ] = None,
+    criterion: Annotated[
+        Literal["bic", "aic", "icl", "cv"],
+        typer.Option(help="What to choose by: an information criterion, or the likelihood of rows held out."),
+    ] = "bic",
+    folds: Annotated[int, typer.Option("--cv", min=2, help="With --criterion cv: folds.")] = 5,
+    columns: Columns = None,
+    weights: Weights = None,
+    init: Init = "kmeans",
+    seed: Seed = None,
+    n_init: Starts = 1,
+    max_iter: MaxIter = 100,
+    tol: Tol = 1e-3,
+    reg_covar: RegCovar = 1e-6,
+    regularization: Regularization = None,
+    stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
+    noise: Noise = False,
+    output: ModelOutput = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the criterion here, .png, .pdf or .svg.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Fit mixtures of many sizes and covariance types, and choose one. After Ctrl-C, of those that are done."""
+    with _reporting():
+        _check(output, archive.ENDINGS)
+        _check(picture, PLOT_ENDINGS)
+        if picture is not None:
+            plot.require_matplotlib()
+        rows, names = _open(file, _split(columns), weights)
+        interrupted = False
+        try:
+            with _bar(TextColumn("candidate"), MofNCompleteColumn(), BarColumn()) as update:
+                found = select(
+                    rows.source,
+                    _sizes(components),
+                    tuple(COVARIANCES) if covariance is None else [name.strip() for name in covariance.split(",")],
+                    criterion=criterion,
+                    cv=folds,
+                    random_state=seed,
+                    stop=stop,
+                    callback=update and (lambda done, total, _: update(completed=done, total=total)),
+                    init_params=init,
+                    n_init=n_init,
+                    max_iter=max_iter,
+                    tol=tol,
+                    reg_covar=reg_covar,
+                    regularization=regularization,
+                    noise=noise,
+                    n_threads=threads,
+                )
+        except SelectionInterrupted as end:
+            found, interrupted = end.selection, True
+            typer.echo(f"fastem: interrupted after {len(found.candidates)} candidates", err=True)
+        _print_candidates(found)
+        if found.ranked() or not interrupted:
+            _print_choice(found, names, output, picture)
+        if interrupted:
+            raise typer.Exit(130)
 
 
 @app.command()
@@ -210,10 +318,37 @@ def score(
 
 
 @app.command()
+def anomalies(
+    model_file: ModelFile,
+    file: DataFile,
+    share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share of the rows that are anomalies.")] = 0.01,
+    threshold: Annotated[
+        float | None, typer.Option(help="Instead of --share: rows whose log-likelihood is below this.")
+    ] = None,
+    output: Output = None,
+    columns: Columns = None,
+    threads: Threads = None,
+) -> None:
+    """Print or write the rows of lowest density: their number, from 0, log-likelihood and columns."""
+    with _reporting():
+        _check(output, tables.OUTPUT_ENDINGS)
+        model, rows = _open_for_model(model_file, file, columns)
+        names = _load(model_file)[1] or [f"x{j}" for j in range(rows.n_features)]
+        model.set_params(n_threads=threads)
+        detector = AnomalyDetector.from_mixture(model).set_params(contamination=share, threshold=threshold)
+        detector.calibrate(rows.source)
+        density = detector.score_samples(rows.source)
+        flagged = np.flatnonzero(density < detector.threshold_)
+        _print_rows(rows.source, flagged, density[flagged], names, output)
+        below = f"a log-likelihood below {detector.threshold_:.10g}"
+        typer.echo(f"fastem: {len(flagged)} of {len(density)} rows have {below}", err=True)
+
+
+@app.command()
 def sample(
     model_file: ModelFile,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Rows to draw.")] = 1,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
+    seed: Seed = None,
     output: Output = None,
 ) -> None:
     """Draw rows from a model."""
@@ -285,6 +420,7 @@ class _Rows:
 
     def __init__(self, source: Source) -> None:
         self.source, self.n_features, self.dtype = source, source.n_features, source.dtype
+        self.labelled = is_labelled(source)
         self.count: Callable[[int], None] = lambda n: None
 
     @property
@@ -309,18 +445,20 @@ class _Rows:
 
         self.source.for_each(counted, rows, grain)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         return self.source.sample(n, rng)
 
 
-def _open(file: Path, wanted: list[str] | None, weights: str | None = None) -> tuple[_Rows, list[str] | None]:
-    """Find the rows of a table and the features' names; the column of weights is no feature.
+def _open(
+    file: Path, wanted: list[str] | None, weights: str | None = None, labels: str | None = None
+) -> tuple[_Rows, list[str] | None]:
+    """Find the rows of a table and the features' names; the columns of weights and labels are no features.
 
     A csv file is read into memory; others are mapped, or read again on each pass.
     """
     path = _find(file)
     names, n_columns = tables.layout(path)
-    last = [] if weights is None else tables.choose_columns(path, [weights], names, n_columns)
+    last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
     features = tables.choose_columns(path, wanted, names, n_columns)
     if wanted is None:
         features = [j for j in features if j not in last]
@@ -328,13 +466,16 @@ def _open(file: Path, wanted: list[str] | None, weights: str | None = None) -> t
     ending = path.suffix.lower() if path.is_file() else ""
     if ending == ".csv":
         X, _ = tables.read_table(path, chosen)
-        source = as_source(X[:, : len(features)], X[:, -1] if last else None)
+        D = len(features)
+        source = as_source(X[:, :D], X[:, D] if weights else None, X[:, -1] if labels else None)
     elif ending == ".npy":
         X = tables.map_npy(path)
-        whole = features == list(range(n_columns))
-        source = as_source(X, X[:, last[0]] if last else None, columns=None if whole else features)
+        beside = X[:, last[0]] if weights else None, X[:, last[-1]] if labels else None
+        source = as_source(X, *beside, columns=None if features == list(range(n_columns)) else features)
     else:
-        source = as_source(path, names[last[0]] if last and names else None, columns=features)
+        assert names is not None
+        weight, label = names[last[0]] if weights else None, names[last[-1]] if labels else None
+        source = as_source(path, weight, label, columns=features)
     return _Rows(source), names and [names[j] for j in features]
 
 
@@ -380,7 +521,53 @@ def _rescue(
     return f"after {result.n_iter} iterations: their model is in {output}"
 
 
+def _sizes(text: str) -> list[int]:
+    """Numbers of components: 1-4,6 is 1, 2, 3, 4 and 6."""
+    sizes: list[int] = []
+    for part in text.split(","):
+        ends = [end.strip() for end in part.split("-")]
+        numbers = [int(end) for end in ends if end.isdecimal()]
+        if len(numbers) != len(ends) or len(ends) > 2 or numbers[0] > numbers[-1]:
+            raise ValueError(f"--components takes numbers and ranges, such as 1-4,6; got {text!r}")
+        sizes += range(numbers[0], numbers[-1] + 1)
+    return sizes
+
+
 # What is printed
+
+
+def _print_candidates(found: Selection) -> None:
+    """Print the table of a selection, the best first and last the fits that are not sound."""
+    ranked = found.ranked()
+    rest = [one for one in found.candidates if one not in ranked]
+    columns = COLUMNS_OF_FOLDS if found.criterion == "cv" else COLUMNS_OF_CRITERIA
+    table = Table(*(column.title for column in columns))
+    for candidate in [*ranked, *rest]:
+        table.add_row(*(format(getattr(candidate, column.name), column.form) for column in columns))
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def _print_rows(source: Source, index: Array, density: Array, names: list[str], output: Path | None) -> None:
+    """Print or write rows with their numbers and log-likelihoods."""
+    header, values = ["row", "log_likelihood", *names], np.column_stack([index, density, rows_at(source, index)])
+    if output is None or output.suffix.lower() != ".npy":
+        values = values.astype(object)
+        values[:, 0] = index.tolist()  # 7, not 7.0
+    if output is None:
+        tables.csv_writer(sys.stdout, header)(values)
+    else:
+        tables.write_table(output, values, header)
+
+
+def _print_choice(found: Selection, names: list[str] | None, output: Path | None, picture: Path | None) -> None:
+    """Describe the best of a selection, and write what is asked for."""
+    model = found.best_
+    if output is not None:
+        files.save(model, output, feature_names=names)
+    if picture is not None:
+        found.plot().figure.savefig(picture)
+    _print_components(model, names)
+    _print_pairs(_ending(model))
 
 
 def _print_components(model: GaussianMixture, names: Sequence[str] | None) -> None:

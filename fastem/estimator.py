@@ -15,11 +15,14 @@ from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
+from fastem.dask_source import lazy_on_dask
 from fastem.em import Callback, bind_to, collapsed, hold, mean_density, score
 from fastem.estep import Scores
+from fastem.fitted import Fitted
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
-from fastem.protocol import Estimator
+from fastem.montecarlo import draw
+from fastem.parts import agreed, together
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -36,7 +39,7 @@ NOISE = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
 
 
-class GaussianMixture(Estimator):
+class GaussianMixture(Fitted):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters
@@ -82,6 +85,11 @@ class GaussianMixture(Estimator):
         what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
         components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
         or the largest change of a parameter, in standard deviations (see `fastem.stopping`)
+    solver : {"em", "lbfgs"}, default "em"
+        "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
+        much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
+        `regularization`, `assignment`, `fixed` and checkpoints are EM's alone. `lower_bound_` is that of the fitted
+        parameters, score(X)
     noise : bool, default False
         one more component, of constant density over the smallest box that holds the data: for outliers, which belong
         to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
@@ -162,6 +170,7 @@ class GaussianMixture(Estimator):
         regularization: str | Remedy | None = None,
         on_collapse: str = "reseed",
         criterion: str = "change",
+        solver: str = "em",
         noise: bool = False,
         assignment: str = "soft",
         fixed: tuple[str, ...] = (),
@@ -184,6 +193,7 @@ class GaussianMixture(Estimator):
         self.regularization = regularization
         self.on_collapse = on_collapse
         self.criterion = criterion
+        self.solver = solver
         self.noise = noise
         self.assignment = assignment
         self.fixed = fixed
@@ -233,6 +243,7 @@ class GaussianMixture(Estimator):
         y: Any = None,
         sample_weight: ArrayLike | None = None,
         *,
+        labels: Any = None,
         callback: Callback | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
@@ -243,10 +254,17 @@ class GaussianMixture(Estimator):
         X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
             float64 and float32 arrays of any layout are read in place; all else is converted to float64. Rows that are
             not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block by block, anew
-            on each pass; the fit has the same bits
-        y : ignored
+            on each pass; the fit has the same bits. Those of Dask collections stay on the workers
+        y : ignored, as in scikit-learn, where pipelines and searches pass what they have; labels are `labels`
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
             weight 2 is the row twice, weight 0 the row absent
+        labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
+            the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
+            one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
+            fit is one M-step and n_iter_ is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
+            one, by maximum likelihood (divisors N_k and N). Else it is EM, which starts from the rows with labels,
+            whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), the sum over the
+            components of each row. With `noise`, a row may be noise if it may belong to any component
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
         checkpoint : path-like ending in ``.npz``, optional
@@ -263,16 +281,31 @@ class GaussianMixture(Estimator):
         Raises
         ------
         ValueError
-            for parameters or data that cannot be used, a singular start, a checkpoint that is damaged or of another
-            fit. The estimator is then unchanged
+            for parameters or data that cannot be used, labels that leave a component without a row, a singular start,
+            a checkpoint that is damaged or of another fit. The estimator is then unchanged
         FitInterrupted
             (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better start before, as
             ``.result``
         SourceError
             (an OSError) if rows that are read anew on each pass cannot be, with the same
 
+        References
+        ----------
+        Labels: Nigam, McCallum, Thrun & Mitchell (2000), Mach. Learn. 39, 103-134, eqs. 5-7; several allowed: Ambroise
+        & Govaert (2000), in: Data Analysis, Classification, and Related Methods, 161-166.
+
         Examples
         --------
+        Two labels of 272 decide which component is which:
+
+        >>> import numpy as np, fastem
+        >>> X, _ = fastem.load_faithful()
+        >>> labels = np.full(len(X), -1)
+        >>> labels[0], labels[1] = 1, 0  # a long eruption, a short one
+        >>> fastem.GaussianMixture(2).fit(X, labels=labels).means_.round(1)
+        array([[ 2. , 54.5],
+               [ 4.3, 80. ]])
+
         A fit that is stopped, by a callback here, and goes on in what might be another process:
 
         >>> import os, tempfile
@@ -289,12 +322,13 @@ class GaussianMixture(Estimator):
         >>> resumed.lower_bounds_ == make().fit(X).lower_bounds_
         True
         """
-        self._fit(X, sample_weight, callback, checkpoint)
+        self._fit(X, sample_weight, callback, checkpoint, labels)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        return self._scores(self._fit(X, sample_weight), label=True).label
+        source = self._fit(X, sample_weight)
+        return self.predict(source)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
@@ -347,27 +381,32 @@ class GaussianMixture(Estimator):
         sample_weight: ArrayLike | None,
         callback: Callback | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        labels: Any = None,
     ) -> Source:
         validate.check_constructor(self)
-        source = find_source(X, sample_weight, min_rows=2)
+        if checkpoint is not None and self.solver != "em":
+            raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
+        source = find_source(X, sample_weight, labels, min_rows=2)
         validate.check_extent(source, self.n_components)
+        validate.check_kept(source, self.on_collapse)
         noise = Noise(NOISE_START, validate.box_of(source)) if self.noise else None
-        given = self._given(source.n_features, noise)
+        given = self._given(source.n_features, noise)._replace(known=validate.check_known(source, self.n_components))
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         before = (self.params_, self.lower_bound_) if warm else None
-        with threads(self.n_threads):
+        with together(source), threads(self.n_threads):
             held = hold(tuple(self.fixed), given.weights, given.means, given.precisions)
             m_step = bind_to(source, self.covariance_type, remedy, held, self.assignment)
             results = fits(self, source, m_step, given, before, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
-        if best.n_iter and best.status not in (Status.DEGENERATE, Status.DECREASED):
+        ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+        if best.n_iter and ends_on_m_step:
             try:
-                params = m_step(best.stats, best.params)
+                params = agreed(source, lambda: m_step(best.stats, best.params))
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
         self._adopt(params, results, kept, source.dtype)
@@ -486,14 +525,16 @@ class GaussianMixture(Estimator):
                 index[index == len(params.means)] = NOISE
         return scores
 
+    @lazy_on_dask
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
 
         X may be what `fastem.as_source` takes; `fastem.write_scores` writes the labels of more rows than fit into
-        memory to a file. So it is with all scores.
+        memory to a file; labels of a Dask collection are a lazy collection. So it is with all scores.
         """
         return self._scores(self._source(X), label=True).label
 
+    @lazy_on_dask
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1.
 
@@ -536,6 +577,7 @@ class GaussianMixture(Estimator):
         scores = self._scores(source, top=top)
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
+    @lazy_on_dask
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)
@@ -582,20 +624,8 @@ class GaussianMixture(Estimator):
         validate.check_fitted(self)
         validate.check_n_samples(n_samples)
         rng = validate.check_random_state(self.random_state)
-        params = self.params_
-        K, D = params.means.shape
-        weights = params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
-        counts = rng.multinomial(n_samples, weights / weights.sum())
-        rows = np.empty((n_samples, D))
-        y = np.repeat(np.arange(K) if params.noise is None else [*range(K), NOISE], counts)
-        for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
-            if len(covariance) > 1:
-                rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
-            else:
-                rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
-        if params.noise is not None:
-            low, high = params.noise.box
-            rows[y == NOISE] = rng.uniform(low, high, (int(counts[K]), D))
+        rows, y = draw(self.params_, n_samples, rng)
+        y[y == len(self.means_)] = NOISE
         return rows, y
 
     # --- the order of components ----------------------------------------------------------------------------------

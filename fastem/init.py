@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,28 @@ from scipy.linalg import lapack
 
 from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, tolerance
 from fastem.em import FitInterrupted, at, climb, e_step, evaluate, moments, overall, score
-from fastem.estep import HARD, RESP, SOFT, Accumulator, Sums
-from fastem.lloyd import any_rows, distinct_sample, lloyd, seeds, small, weights_of
+from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Sums
+from fastem.lloyd import (
+    SAMPLE_ROWS,
+    any_rows,
+    distinct_sample,
+    draw,
+    lloyd,
+    seeds,
+    small,
+    squared_distances,
+    weights_of,
+)
 from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
+from fastem.parts import PartedSource, agreed, reduce_to
 from fastem.regularize import MStep
-from fastem.sources import ArraySource, Block, Source
+from fastem.reseed import rows_needed
+from fastem.sources import ArraySource, Block, Known, Source
 from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
 
 MAX_LLOYD, TOL = 300, 1e-4  # of k-means
+LABELLED_LLOYD = 10  # steps of k-means among rows whose labels it keeps to
 CLUTTER_ROWS, NEIGHBOURS = 5000, 10
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
@@ -45,12 +58,19 @@ class Given(NamedTuple):
     means : (K, D) or None
     precisions : (covariances, factor), canonical shapes, or None
     noise : its component at the start, or None if there is none to be
+    known : what labels of rows tell, or None if there are none
     """
 
     weights: Array | None = None
     means: Array | None = None
     precisions: tuple[Array, Array] | None = None
     noise: Noise | None = None
+    known: Known | None = None
+
+    @property
+    def all_known(self) -> bool:
+        """Whether labels leave nothing to EM: the fit is one M-step."""
+        return self.known is not None and not self.known.n_unknown and self.noise is None
 
 
 def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
@@ -63,12 +83,15 @@ def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.Rando
     """
     if given.noise is None:
         return clusters(source, K, m_step, init, rng, given)
-    params = clusters(without_clutter(source, rng), K, m_step, init, rng, given)
+    rows = source if given.known else without_clutter(source, rng)
+    params = clusters(rows, K, m_step, init, rng, given)
     return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
 
 
 def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """`start` without noise."""
+    if given.all_known:
+        given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
     if m_step.held.means is not None:  # clusters of other means would say nothing about the components of these
@@ -125,7 +148,7 @@ def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     """
     sample = distinct_sample(source, K, rng)
     centres = lloyd(sample, seeds(sample, K, rng), small(sample, TOL), MAX_LLOYD).centres
-    centres = centres[np.lexsort(centres.T[::-1])]
+    centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
     return evaluate(source, at(centres), m_step.family.shape(K, source.n_features), HARD, distances=True)
 
 
@@ -143,16 +166,76 @@ def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
     origin, shape = at(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
+    # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
+    seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
         present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
-        drawn = rng.uniform(size=(np.count_nonzero(present), K))
+        generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
+        drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
         resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
-        return Accumulator(origin, shape, RESP, resp).sums(block._replace(start=0))
+        return Accumulator(origin, shape, RESP).sums(block._replace(labels=resp))
 
     grain = Accumulator(origin, shape, RESP).block_rows
-    return source.reduce(add, max(1024, 2**20 // K), grain).stats()  # 8 MiB of uniforms at a time
+    return reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain)  # 8 MiB of uniforms at a time
+
+
+def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+    """Statistics of the rows whose component is known, if each has enough; else k-means that keeps to them.
+
+    Components with such rows have a centre at their mean; others get theirs by k-means++ and a few steps of k-means
+    on a sample; then all rows are assigned, where their labels hold. Basu, Banerjee & Mooney (2002), Semi-supervised
+    clustering by seeding, ICML (their constrained k-means).
+    """
+    shape = m_step.family.shape(K, source.n_features)
+    first = source.sample(1, np.random.RandomState(0)).X
+    rough = evaluate(source, at(np.repeat(first[:1], K, axis=0)), (0, 0, 0), LABELS)
+    seeded = rough.s0 > 0
+    centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
+    stats = evaluate(source, at(centres), shape, LABELS)
+    row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
+    if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
+        return stats
+    if not seeded.all():
+        found = unlabelled_centres(source, centres, seeded, rng)
+        centres = agreed(source, lambda: found)
+    return evaluate(source, at(centres), shape, HARD, distances=True)
+
+
+def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_], rng: np.random.RandomState) -> Array:
+    """The centres (K, D), those that are not `seeded` by k-means beside the others, within what labels allow."""
+    X, weight, labels = labelled_sample(source, len(centres), rng)
+    may_be = np.equal.outer(labels, np.arange(len(centres))) | (labels < 0)[:, None] if labels.ndim == 1 else labels
+    centres, nearest = centres.copy(), np.full(len(X), np.inf)
+    if seeded.any():
+        nearest = squared_distances(ArraySource(X), centres[seeded]).min(axis=1)
+    for k in np.flatnonzero(~seeded):
+        mass = weight * may_be[:, k]
+        far = mass * nearest if np.isfinite(nearest[0]) else mass
+        if not mass.any():
+            continue  # no row may belong to it
+        candidates = draw(far if far.any() else mass, 2 + int(np.log(len(centres))), rng)
+        distances = np.minimum(nearest[:, None], squared_distances(ArraySource(X), X[candidates]))
+        best = np.argmin(weight @ distances)
+        centres[k], nearest = X[candidates[best]], distances[:, best]
+    sample = ArraySource(X, weight, labels=labels)
+    for _ in range(LABELLED_LLOYD):
+        stats = evaluate(sample, at(centres), (0, 0, 0), HARD, distances=True)
+        moving = ~seeded & (stats.s0 > 0)
+        centres[moving] += stats.s1[moving] / stats.s0[moving, None]
+    if labels.ndim == 1:  # those without a label are alike: numbered by their first coordinate
+        free = centres[~seeded]
+        centres[~seeded] = free[np.lexsort(free.T[::-1])]
+    return centres
+
+
+def labelled_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array, NDArray[Any]]:
+    """Rows in lexicographic order, their weights and labels."""
+    X, weight, labels = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
+    assert labels is not None
+    order = np.lexsort(np.column_stack([X, labels]).T[::-1])
+    return X[order], weight[order], labels[order]
 
 
 def one_row_each(rows: Array, m_step: MStep) -> Stats:
@@ -323,4 +406,5 @@ INITIALISERS: dict[str, Initialiser] = {
     "k-means++": from_seeds,
     "random": from_noise,
     "random_from_data": from_rows,
+    "labels": from_labels,  # for rows that have labels, whatever init_params
 }

@@ -14,6 +14,7 @@ from fastem._jit import threads
 from fastem.em import at, score
 from fastem.lloyd import Clustering, any_rows, assign, distinct_sample, inertia, lloyd, seeds, small, squared_distances
 from fastem.model import Array
+from fastem.parts import PartedSource
 from fastem.protocol import Estimator
 from fastem.sources import ArraySource, Source
 from fastem.streams import find_source
@@ -141,6 +142,11 @@ class KMeans(Estimator):
         """
         validate.check_kmeans(self)
         source = find_source(X, sample_weight, who=type(self).__name__)
+        if isinstance(source, PartedSource):
+            raise TypeError(
+                "KMeans works in one process; on Dask collections and MPI ranks GaussianMixture(n_clusters, "
+                "covariance_type='tied_spherical', assignment='hard', fixed=('weights',)) is k-means"
+            )
         validate.check_clusters(source, self.n_clusters)
         with threads(self.n_threads):
             best = self._best(source)

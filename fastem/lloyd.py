@@ -69,7 +69,7 @@ def lloyd(
 
 def assign(source: Source, centres: Array) -> Stats:
     """The first moments of each centre's rows, those that are nearest to it, about it."""
-    return evaluate(source, at(centres), (0, 0, 0), HARD, distances=True)
+    return evaluate(source, at(centres), (0, 0, 0), HARD, None, distances=True)
 
 
 def inertia(stats: Stats) -> float:
@@ -174,7 +174,7 @@ def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: in
     So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
     drawn from it.
     """
-    X, weight = source.sample(max(rows, 50 * K), rng)
+    X, weight, _ = source.sample(max(rows, 50 * K), rng)
     order = np.lexsort(X.T[::-1])
     X, weight = X[order], weight[order]
     first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))

@@ -91,7 +91,10 @@ def coded(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
             shifted = values.astype(np.int64) - low
             present = np.bincount(shifted, minlength=high - low + 1) > 0
             return (np.flatnonzero(present) + low).astype(values.dtype), (np.cumsum(present) - 1)[shifted]
-    labels, codes = np.unique(values, return_inverse=True)
+    try:
+        labels, codes = np.unique(values, return_inverse=True)
+    except TypeError:  # of objects, such as None or NaN among strings
+        raise ValueError("groups must all be integers or all strings: some are missing or of another type") from None
     return labels, codes
 
 

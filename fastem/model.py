@@ -95,8 +95,8 @@ class Stats:
 
     Attributes
     ----------
-    loglik : float, sum_n w_n log p(x_n); NaN if the responsibilities were given, and `class_loglik` if each row was
-        given to one component
+    loglik : float, sum_n w_n log p(x_n), where labels restrict a row's components the sum over these; NaN if the
+        responsibilities were given, and `class_loglik` if each row was given to one component
     class_loglik : float, sum_n w_n max_k log(weight_k p_k(x_n)); NaN likewise
     entropy : float, of the responsibilities, -sum_n w_n sum_k r_nk log r_nk; NaN likewise
     s0 : (K,) sum_n w_n r_nk

@@ -27,6 +27,7 @@ MAX_NAMED = 7  # components that get a colour of their own, a number and a place
 # yellow, too pale for lines on white, is darkened.
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C7A00")
 _ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 4}  # covers no data
+_ALARM = "#C1121F"
 _NOISE_COLOR = (0.45, 0.45, 0.45, 1.0)
 _OPAQUE_POINTS = 300  # points in scatter plots of more become smaller and more transparent
 
@@ -125,6 +126,70 @@ def plot_fit(
     return figure
 
 
+def plot_selection(selection: Any, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw what `fastem.select` found: its criterion against the number of components, a line per covariance type.
+
+    Of a selection by cross-validation, the mean log-likelihood of the rows held out, for the best covariance type with
+    its standard error, and dashed that of the rows fitted to: where the two part, the mixture learns its rows by heart.
+    A ring marks the best. The axis is cut where candidates are much worse than most.
+
+    Parameters
+    ----------
+    selection : Selection
+        What `fastem.select` returned.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        None of the selection's fits is sound.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> X, _ = fastem.load_faithful()
+    >>> fastem.select(X, range(1, 5), random_state=0).plot().get_ylabel()
+    'BIC'
+    """
+    require_matplotlib()
+    from matplotlib.ticker import MaxNLocator
+
+    ranked, held_out = selection.ranked(), selection.criterion == "cv"
+    if not ranked:
+        raise ValueError("none of the candidates has a sound fit: there is nothing to draw")
+    best, column = ranked[0], "test" if held_out else selection.criterion
+    if ax is None:
+        ax = _new_figure((6.0, 4.4)).subplots()
+    names = list(dict.fromkeys(candidate.covariance_type for candidate in selection.candidates))
+    for name, color in zip(names, _colors(len(names)), strict=True):
+        mine = sorted((one for one in ranked if one.covariance_type == name), key=lambda one: one.n_components)
+        sizes, values = [one.n_components for one in mine], [getattr(one, column) for one in mine]
+        ax.plot(sizes, values, color=color, marker="o", markersize=3.5, linewidth=1.2, label=name)
+        if held_out:
+            ax.plot(sizes, [one.train for one in mine], color=color, linestyle="--", linewidth=1.0)
+        if held_out and name == best.covariance_type:
+            errors = [one.test_error for one in mine]
+            ax.errorbar(sizes, values, errors, color=color, linestyle="none", linewidth=1.0, capsize=2.0)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgecolor": "black"}
+    ax.plot([best.n_components], [getattr(best, column)], linestyle="none", label="best", **ring)
+    if held_out:
+        ax.plot([], [], color="0.4", linestyle="--", linewidth=1.0, label="rows fitted to")
+    ax.set_ylim(*_worthwhile([getattr(one, column) for one in ranked], [one.train for one in ranked if held_out]))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="number of components", ylabel="mean log-likelihood" if held_out else column.upper())
+    ax.legend(frameon=False, fontsize="small", handlelength=1.6, **_ABOVE)
+    _open_frame(ax)
+    return ax
+
+
 def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
     """Draw the mean log-likelihood of the fit against the iteration.
 
@@ -168,6 +233,115 @@ def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="iteration", ylabel="mean log-likelihood")
     _open_frame(ax)
+    return ax
+
+
+def plot_points(X: Any, resp: npt.ArrayLike | None = None, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw rows of two features in the colours of the components that may have produced them.
+
+    Parameters
+    ----------
+    X : array-like of shape (N, 2)
+        The data.
+    resp : array-like of shape (N, K) or (N,), optional
+        Responsibilities, by which the components' colours are mixed, or components; -1, noise, is grey. Default: all
+        rows are grey.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        X has other than two columns, or resp another number of rows.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, figure 9.5.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_points
+    >>> X, names = load_faithful()
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+    >>> len(plot_points(X, model.predict_proba(X)).collections[0].get_offsets())
+    272
+    """
+    require_matplotlib()
+    X = np.asarray(X, dtype=np.float64)
+    if X.ndim != 2 or X.shape[1] != 2:
+        raise ValueError(f"plot_points draws rows of two features, but X has shape {X.shape}")
+    shares = np.full(len(X), -1) if resp is None else np.asarray(resp)
+    if shares.ndim not in (1, 2) or len(shares) != len(X):
+        raise ValueError(f"resp should have the shape (N,) or (N, K) with N = {len(X)}, but got {shares.shape}")
+    if shares.ndim == 1:
+        colors = np.vstack([_colors(int(shares.max(initial=0)) + 1), _NOISE_COLOR])[shares]
+    else:
+        colors = np.clip(shares @ _colors(shares.shape[1]), 0.0, 1.0)
+    if ax is None:
+        ax = _new_figure((6.0, 5.0)).subplots()
+    _draw_points(ax, X, colors, np.ones(len(X)))
+    return ax
+
+
+def plot_anomalies(detector: Any, X: Any, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw rows of two features, those that a detector flags in red, and lines of equal density.
+
+    Parameters
+    ----------
+    detector : AnomalyDetector
+        A fitted detector of two features.
+    X : array-like of shape (N, 2)
+        The data.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: the only axes of a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    Axes
+        The one given or made. The threshold's line is dashed; between two others the density changes by a factor of e.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        X or the detector has other than two features.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import load_faithful
+    >>> from fastem.plot import plot_anomalies
+    >>> X, names = load_faithful()
+    >>> detector = fastem.AnomalyDetector(fastem.GaussianMixture(2, random_state=0), contamination=0.02).fit(X)
+    >>> plot_anomalies(detector, X).get_legend().get_texts()[0].get_text()
+    '5 of 272 rows'
+    """
+    require_matplotlib()
+    from matplotlib.lines import Line2D
+
+    flagged = detector.is_anomaly(X)
+    ax = plot_points(X, ax=ax)
+    points = np.asarray(X, dtype=np.float64)
+    sides = [np.linspace(*limits, 200) for limits in (ax.get_xlim(), ax.get_ylim())]
+    grid = np.stack(np.meshgrid(*sides), axis=-1)
+    density = detector.score_samples(grid.reshape(-1, 2)).reshape(200, 200)
+    levels = np.arange(density.max(), detector.threshold_, -1.0)[:0:-1]
+    ax.contour(*sides, density, levels, colors="0.75", linewidths=0.7, linestyles="solid", zorder=0)
+    ax.contour(*sides, density, [detector.threshold_], colors=_ALARM, linewidths=1.2, linestyles="dashed")
+    ax.scatter(points[flagged, 0], points[flagged, 1], s=28.0, color=_ALARM, zorder=3)
+    dot = Line2D([], [], linestyle="none", marker="o", color=_ALARM, label=f"{flagged.sum()} of {len(points)} rows")
+    line = Line2D([], [], color=_ALARM, linestyle="dashed", label=f"log density {detector.threshold_:.2f}")
+    ax.legend(handles=[dot, line], frameon=False, fontsize="small", **_ABOVE)
     return ax
 
 
@@ -305,22 +479,27 @@ def _draw_marginal(ax: "Axes", scene: _Scene, j: int) -> None:
 def _draw_pair(ax: "Axes", scene: _Scene, i: int, j: int) -> None:
     """Draw feature j against feature i: the rows, the centres, and ellipses at one and two sigma."""
     pair = [i, j]
-    n = len(scene.points)
-    fade = min(1.0, (_OPAQUE_POINTS / max(n, 1)) ** 0.4)
-    ax.scatter(
-        scene.points[:, i],
-        scene.points[:, j],
-        s=20.0 * fade * scene.sample_weight,
-        c=scene.colors[scene.labels],  # label -1, noise, has the last
-        alpha=0.2 + 0.5 * fade,
-        linewidths=0,
-        rasterized=True,  # twenty thousand discs make a slow PDF
-    )
+    # label -1, noise, has the last colour
+    _draw_points(ax, scene.points[:, pair], scene.colors[scene.labels], scene.sample_weight)
     covariances = scene.covariances[:, pair][:, :, pair]
     for mean, covariance, color in zip(scene.means[:, pair], covariances, scene.colors, strict=False):
         _draw_ellipses(ax, mean, covariance, color)
     _draw_centres(ax, scene, pair)
-    ax.set(xlim=_limits(scene.points[:, i]), ylim=_limits(scene.points[:, j]))
+
+
+def _draw_points(ax: "Axes", points: Array, colors: Array, sample_weight: Array) -> None:
+    """Draw rows (n, 2) as discs, smaller and paler the more there are, and frame them."""
+    fade = min(1.0, (_OPAQUE_POINTS / max(len(points), 1)) ** 0.4)
+    ax.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=20.0 * fade * sample_weight,
+        c=colors,
+        alpha=0.2 + 0.5 * fade,
+        linewidths=0,
+        rasterized=True,  # twenty thousand discs make a slow PDF
+    )
+    ax.set(xlim=_limits(points[:, 0]), ylim=_limits(points[:, 1]))
     _open_frame(ax)
 
 
@@ -365,6 +544,15 @@ def _draw_legend(ax: "Axes", scene: _Scene, **place: Any) -> None:
         handles.append(Line2D([], [], color="black", label="mixture"))
     if handles:
         ax.legend(handles=handles, frameon=False, fontsize="small", handlelength=1.0, **place)
+
+
+def _worthwhile(values: list[float], above: list[float]) -> tuple[float, float]:
+    """Return limits of an axis that hold the better candidates, the first the best, and what is `above` them."""
+    away = np.asarray(values) - values[0]
+    reach = float(min(np.abs(away).max(), 3.0 * np.median(np.abs(away)))) or max(1e-3 * abs(values[0]), 1e-6)
+    low, high = (values[0] - reach, max([values[0], *above])) if above else (values[0], values[0] + reach)
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
 
 
 def _limits(x: Array) -> tuple[float, float]:

@@ -68,15 +68,20 @@ class Proposal(NamedTuple):
 
 def find_lost(m_step: MStep, stats: Stats) -> Lost:
     """The components without enough rows, or (under a remedy) with rows in a subspace of what all rows span."""
-    family, D = m_step.family, stats.s1.shape[1]
-    rank, given = m_step.units.rank if m_step.remedy.monotone else D, m_step.held.precisions is not None
-    needed = 1 if family.shared or given or rank == 0 else rank + 1 if family.matrices else 2
+    rank, needed = rows_needed(m_step, stats.s1.shape[1])
     row = min(1.0, stats.sum_w / max(stats.n_rows, 1))  # weights that sum to 1 are no counts
     lost = Lost(np.empty(0, dtype=np.intp), stats.s0 / row, needed)
     gone = lost.short
-    if m_step.remedy.monotone and not family.shared and not given and rank:
+    if m_step.remedy.monotone and not m_step.family.shared and m_step.held.precisions is None and rank:
         gone |= flat(m_step, stats)
     return lost._replace(components=np.flatnonzero(gone))
+
+
+def rows_needed(m_step: MStep, D: int) -> tuple[int, int]:
+    """The rank that covariances can have, and how many rows one of that rank needs."""
+    family, given = m_step.family, m_step.held.precisions is not None
+    rank = m_step.units.rank if m_step.remedy.monotone else D
+    return rank, 1 if family.shared or given or rank == 0 else rank + 1 if family.matrices else 2
 
 
 @np.errstate(all="ignore")

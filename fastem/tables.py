@@ -360,7 +360,7 @@ def _writing_parquet(stream: IO[bytes], names: Sequence[str], n_rows: int) -> It
         writers: list[Any] = []
 
         def write(values: Array) -> None:
-            columns = values.reshape(len(values), -1).T
+            columns = _two_dimensional(values).T
             table = pa.table([pa.array(np.ascontiguousarray(column)) for column in columns], names=list(names))
             if not writers:
                 writers.append(stack.enter_context(parquet.ParquetWriter(stream, table.schema)))
@@ -372,13 +372,17 @@ def _writing_parquet(stream: IO[bytes], names: Sequence[str], n_rows: int) -> It
 _WRITERS = {".csv": _writing_csv, ".npy": _writing_npy, ".parquet": _writing_parquet}
 
 
+def _two_dimensional(values: Array) -> Array:
+    return values[:, None] if values.ndim == 1 else values
+
+
 def csv_writer(stream: IO[str], names: Sequence[str]) -> Write:
     """Write a csv header to an open stream, and return a function that writes rows after it; as `write_table`."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
 
     def write(values: Array) -> None:
-        table = values.reshape(len(values), -1)
+        table = _two_dimensional(values)
         for start in range(0, len(table), _CHUNK_ROWS):
             writer.writerows(table[start : start + _CHUNK_ROWS].tolist())
 

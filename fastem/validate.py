@@ -23,7 +23,7 @@ from fastem.covariance import (
 )
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
-from fastem.sources import Source, extent
+from fastem.sources import Known, Source, extent, is_labelled, known
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
@@ -31,6 +31,7 @@ ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
 KMEANS_INIT = ("k-means++", "random")
 ASSIGNMENTS = ("soft", "hard")
 FIXABLE = ("weights", "means", "covariances")
+SOLVERS = ("em", "lbfgs")
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
@@ -114,6 +115,8 @@ def check_n_features(got: int, n_features: int | None, who: str = NAME) -> None:
 
 def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
+    if not len(X):
+        return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -227,7 +230,8 @@ def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
         raise ValueError("Input sample_weight contains NaN or infinity.")
     if (weight < 0).any():
         raise ValueError("Negative values in data passed to `sample_weight`.")
-    check_weight_scale(float(weight.max()))
+    if n_rows:
+        check_weight_scale(float(weight.max()))
     return weight
 
 
@@ -252,11 +256,61 @@ def check_weight_values(weight: Array, first: int) -> None:
         )
 
 
-def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
-    """Labels as (N,) int64, and K."""
+def check_labels(labels: Any, n_rows: int) -> NDArray[Any] | None:
+    """Labels as those of a Block: (N,) int64 or (N, K) bool; or None."""
+    if labels is None:
+        return None
+    _refuse_masked("labels", labels)
     array = np.asarray(labels)
-    if array.shape != (n_rows,) or array.dtype.kind not in "iu":
-        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
+    check_label_kind(array.shape, array.dtype, n_rows)
+    check_label_values(array, 0)
+    return array if array.ndim == 2 else array.astype(np.int64, copy=False)
+
+
+def check_label_kind(shape: tuple[int, ...], dtype: Any, n_rows: int) -> None:
+    """Refuse what is neither (N,) numbers nor (N, K) bool."""
+    kinds = {1: "iuf", 2: "b"}.get(len(shape), "")
+    if not shape or shape[0] != n_rows or np.dtype(dtype).kind not in kinds:
+        raise ValueError(
+            f"labels must be {n_rows} integers, one per row, or booleans of shape ({n_rows}, K); got shape "
+            f"{tuple(shape)}, dtype {dtype}"
+        )
+
+
+def check_label_values(labels: NDArray[Any], first: int) -> None:
+    """Refuse labels that are no integers, or below -1, and rows without any; `first` is the index of the first row."""
+    if labels.ndim == 2:
+        sound, what = labels.any(axis=1), "may belong to no component"
+    else:
+        sound = (labels >= -1) & (labels < 2**53) & (labels == np.floor(labels))
+        what = "has label {}, expected an integer from 0 on, or -1 for unknown"
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise ValueError(f"labels: row {first + row} {what.format(labels[row])}")
+
+
+def check_known(source: Source, n_components: int) -> Known | None:
+    """What is known of the rows' components, None without labels; refuses a component that can have no row."""
+    if not is_labelled(source):
+        return None
+    found = known(source, n_components)
+    empty = np.flatnonzero(found.mass == 0)
+    if len(empty) and not found.n_unknown:
+        raise ValueError(f"labels: all rows have one, but none (of positive weight) has label {empty[0]}")
+    return found
+
+
+def check_kept(source: Source, on_collapse: str) -> None:
+    """Components that labels name keep their numbers."""
+    if on_collapse == "drop" and is_labelled(source):
+        raise ValueError("on_collapse='drop' renumbers components: with labels it must be 'reseed'")
+
+
+def check_all_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+    """Labels of which none is unknown, as (N,) int64, and K."""
+    array = check_labels(labels, n_rows)
+    if array is None or array.ndim == 2:
+        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {np.shape(labels)}")
     K = _given_components(n_components) or int(array.max()) + 1
     if n_components is None and n_rows < K:  # identifiers rather than 0, 1, ...: memory for K components may not exist
         raise ValueError(f"labels go up to {K - 1} for {n_rows} rows: pass n_components={K} if that is meant")
@@ -265,14 +319,45 @@ def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[ND
     return array.astype(np.int64, copy=False), K
 
 
-def check_resp(resp: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+def check_resp(resp: Any, n_rows: int, n_components: int | None, name: str = "resp") -> tuple[NDArray[Any], int]:
     """Responsibilities as (N, K) float64, and K."""
-    array, K = _numbers("resp", resp), _given_components(n_components)
+    array, K = _numbers(name, resp), _given_components(n_components)
     if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (K or max(array.shape[1], 1)):
-        raise ValueError(f"resp must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
+        raise ValueError(f"{name} must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError("resp must be finite and not negative")
+        raise ValueError(f"{name} must be finite and not negative")
     return array, array.shape[1]
+
+
+def check_distributions(q: Any, n_rows: int, K: int) -> Array:
+    """Distributions over components as (N, K) float64 whose rows sum to 1, here to the last digit."""
+    array, _ = check_resp(q, n_rows, K, name="q")
+    sums = array.sum(axis=1, keepdims=True)
+    if (off := np.abs(sums - 1) > 1e-5).any():  # the sums of float32 are that far off for many components
+        row = int(np.argmax(off))
+        raise ValueError(f"q must hold distributions: row {row} sums to {float(sums[row, 0]):.7g}, not 1")
+    return np.asarray(array / sums)
+
+
+def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
+    """At least one and at most so many of D features, by position or by name, all distinct, as (V,) positions."""
+    known = {} if names is None else {name: position for position, name in enumerate(names)}
+    given = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
+    if unknown := [name for name in given if isinstance(name, str) and name not in known]:
+        what = f"the model has {', '.join(map(repr, known))}" if known else "it was fitted without feature names"
+        raise ValueError(f"features: no feature {', '.join(map(repr, unknown))}; {what}")
+    positions = [known[name] if isinstance(name, str) else name for name in given]
+    sound = all(isinstance(p, (int, np.integer)) and not isinstance(p, bool) and 0 <= p < D for p in positions)
+    if not sound or len(set(positions)) < len(positions):
+        raise ValueError(f"features must be distinct positions in 0..{D - 1}, or names; got {features!r:.60}")
+    if not 0 < len(positions) <= most:
+        raise ValueError(f"features: expected 1 to {most} of the {D} features, got {len(positions)}")
+    return np.array(positions, dtype=np.intp)
+
+
+def check_values(values: ArrayLike, n: int) -> Array:
+    """Finite values of n features, (n,)."""
+    return _of_shape("values", np.ravel(_numbers("The parameter 'values'", values)), (n,))
 
 
 def _given_components(n_components: Any) -> int | None:
@@ -352,7 +437,8 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
         _demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value)
-    for name, choices in (("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS)):
+    strings = ("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS), ("solver", SOLVERS)
+    for name, choices in strings:
         value = getattr(estimator, name)
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
@@ -361,6 +447,10 @@ def check_constructor(estimator: Any) -> None:
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
+    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
+    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
+        if estimator.solver != "em" and value != plain:
+            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
@@ -513,13 +603,12 @@ def check_random_state(seed: Any) -> np.random.RandomState:
     return seed  # type: ignore[no-any-return]
 
 
-def check_n_samples(n_samples: Any) -> None:
-    """A positive integer."""
+def check_n_samples(n_samples: Any, least: int = 1) -> None:
+    """A positive integer, of at least 1 or 2."""
     is_int = isinstance(n_samples, numbers.Integral)
-    if not is_int or not 1 <= n_samples <= np.iinfo(np.intp).max:
-        raise ValueError(
-            f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample, an int."
-        )
+    if not is_int or not least <= n_samples <= np.iinfo(np.intp).max:
+        needs = "at least one sample" if least == 1 else "at least two samples"
+        raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires {needs}, an int.")
 
 
 def check_representable(params: Params, dtype: np.dtype[Any]) -> None:

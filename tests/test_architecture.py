@@ -16,6 +16,7 @@ ORDER = [
     "model",
     "sources",
     "covariance",
+    "parametrization",
     "regularize",
     "reseed",
     "stopping",
@@ -28,8 +29,13 @@ ORDER = [
     "validate",
     "warmup",
     "readers",
+    "parts",
+    "dask_source",
     "streams",
+    "mpi",
     "em",
+    "bounds",
+    "gradient",
     "embed",
     "stepwise",
     "lloyd",
@@ -39,12 +45,20 @@ ORDER = [
     "datasets",
     "restarts",
     "protocol",
+    "marginals",
+    "montecarlo",
+    "merging",
+    "fitted",
     "estimator",
     "kmeans",
     "many",
     "files",
     "outputs",
     "plot",
+    "best",
+    "folds",
+    "select",
+    "anomaly",
     "__init__",
     "__main__",
 ]
@@ -77,7 +91,7 @@ def test_imports_point_backwards(path):
 def test_import_is_light():
     code = (
         "import sys, fastem; heavy = {'sklearn', 'matplotlib', 'pandas', 'polars', 'pyarrow', 'typer', 'rich', 'h5py',"
-        "         'zarr', 'scipy.optimize', 'scipy.spatial'};"
+        "         'zarr', 'scipy.optimize', 'scipy.spatial', 'dask', 'mpi4py'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

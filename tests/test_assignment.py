@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, Status, reference
-from fastem.init import INITIALISERS
+from fastem.validate import INIT_PARAMS
 
 REMEDIES = (None, "ridge", "map", "floor", "ratio")
 
@@ -77,7 +77,7 @@ def test_the_end_is_a_fixed_point():
     assert_allclose(again.covariances[1], np.cov(mixture.X[labels == 1].T, bias=True), rtol=1e-9)
 
 
-@pytest.mark.parametrize("init", INITIALISERS)
+@pytest.mark.parametrize("init", INIT_PARAMS)
 def test_the_class(two, init):
     """The bound is the mean classification log-likelihood of its own labels."""
     options = dict(random_state=0, init_params=init, tol=1e-9, reg_covar=1e-2, max_iter=300, n_init=2)

@@ -558,3 +558,92 @@ def test_noise():
     proba, names = read_table(Path("proba.csv"))
     assert names == ["p0", "p_noise"]
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-9)
+
+
+# --- select
+
+
+def test_select_prints_the_table_and_the_best():
+    options = ["--regularization", "map", "--tol", 1e-6, "--max-iter", 1000, "--seed", 0]
+    out, err = run("select", "faithful", "-k", "1-3,5", *options, "-o", "best.npz", "--plot", "bic.png")
+    X, _ = fastem.load_faithful()
+    found = fastem.select(X, [1, 2, 3, 5], regularization="map", tol=1e-6, max_iter=1000, random_state=0)
+    assert err == ""
+    rows = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")][: len(found.candidates)]
+    want = [(one.covariance_type, str(one.n_components), f"{one.bic:.2f}") for one in found.ranked()]
+    assert [(row[0].strip(), row[1].strip(), row[4].strip()) for row in rows] == want
+    assert "tied covariance: mean" in out
+    assert field(out, "converged") == "yes"
+    assert cli._load(Path("best.npz"))[0].bic(X) == pytest.approx(found.best_.bic(X), rel=1e-12)
+    assert list(fastem.load("best.npz").feature_names_in_) == ["eruptions", "waiting"]
+    assert Path("bic.png").stat().st_size > 10_000
+
+
+def test_select_by_rows_held_out():
+    out, _ = run(
+        "select", "faithful", "-k", 2, "--covariance", "full, tied", "--criterion", "cv", "--cv", 3, "--seed", 0
+    )
+    X, _ = fastem.load_faithful()
+    best = fastem.select(X, 2, ["full", "tied"], criterion="cv", cv=3, random_state=0).ranked()[0]
+    (first, *_) = [line for line in out.splitlines() if line.startswith("│")]
+    assert first.split("│")[1].strip() == best.covariance_type
+    assert f"{best.test:.5f}" in first
+    assert "held out" in out
+
+
+def test_select_reports_what_is_wrong():
+    for numbers in ("two", "2-", "4-2", "1-2-3", "1,,2"):
+        assert "takes numbers and ranges" in fails("select", "faithful", "-k", numbers)
+    assert "'covariance_type' parameter" in fails("select", "faithful", "--covariance", "round")
+    assert "does not exist" in fails("select", "faithful", "-o", "nowhere/model.npz")
+    np.save("few.npy", np.eye(4))
+    out, err = run("select", "few.npy", "-k", 9, code=1)
+    assert "TOO_FEW_ROWS" in out
+    assert "has a sound fit" in err
+
+
+def test_select_after_an_interrupt(monkeypatch):
+    def interrupted(X, *args, **options):
+        found = fastem.select(X, [1, 2], "tied", random_state=0)
+        raise fastem.SelectionInterrupted(found)
+
+    monkeypatch.setattr(cli, "select", interrupted)
+    out, err = run("select", "faithful", "-o", "model.npz", code=130)
+    assert "interrupted after 2 candidates" in err
+    assert "tied covariance" in out
+    assert len(fastem.load("model.npz").weights_) == 2
+
+
+# --- anomalies
+
+
+def test_anomalies(model_file):
+    out, err = run("anomalies", model_file, "faithful", "--share", 0.02)
+    X, _ = fastem.load_faithful()
+    density = cli._load(model_file)[0].score_samples(X)
+    header, *lines = out.splitlines()
+    assert header == "row,log_likelihood,eruptions,waiting"
+    found = [line.split(",") for line in lines]
+    assert [int(row[0]) for row in found] == sorted(np.argsort(density)[:5])
+    for row in found:
+        assert [float(value) for value in row[1:]] == [density[int(row[0])], *X[int(row[0])]]
+    assert err.startswith("fastem: 5 of 272 rows have a log-likelihood below -")
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
+def test_anomalies_to_a_file(model_file, ending):
+    out, err = run("anomalies", model_file, "faithful", "--threshold", -7, "-o", f"found.{ending}")
+    X, _ = fastem.load_faithful()
+    density = cli._load(model_file)[0].score_samples(X)
+    values, _ = read_table(Path(f"found.{ending}"))
+    rows = np.flatnonzero(density < -7)
+    np.testing.assert_array_equal(values, np.column_stack([rows, density[rows], X[rows]]))
+    assert out == ""
+    assert err == f"fastem: {len(rows)} of 272 rows have a log-likelihood below -7\n"
+
+
+def test_no_anomalies(model_file):
+    out, err = run("anomalies", model_file, "faithful", "--threshold", -1000)
+    assert out == "row,log_likelihood,eruptions,waiting\n"
+    assert err.startswith("fastem: 0 of 272 rows")
+    assert "contamination must be" in fails("anomalies", model_file, "faithful", "--share", 0)

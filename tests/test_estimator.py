@@ -52,8 +52,16 @@ def _frozen(model):
 
 
 # Keyword-only parameters that scikit-learn does not have, and their defaults.
-OURS = {"n_threads": None, "regularization": None, "on_collapse": "reseed", "criterion": "change", "noise": False}
-OURS |= {"assignment": "soft", "fixed": ()}
+OURS = {
+    "n_threads": None,
+    "regularization": None,
+    "on_collapse": "reseed",
+    "criterion": "change",
+    "solver": "em",
+    "noise": False,
+    "assignment": "soft",
+    "fixed": (),
+}
 
 
 def test_signature():

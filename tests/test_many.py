@@ -333,6 +333,7 @@ def test_refusals():
         (dict(groups=groups, sizes=[60, 90]), "not both"),
         (dict(groups=groups[:-1]), "groups must be 150 integers or strings, one per row"),
         (dict(groups=groups + 0.5), "groups must be 150 integers or strings"),
+        (dict(groups=np.array(["a", None] * 75, dtype=object)), "some are missing or of another type"),
         (dict(groups=None, sizes=[60, 91]), "whose sum is the number of rows, 150"),
         (dict(groups=None, sizes=[-60, 210]), "sizes must be integers from 0 on"),
         (dict(groups=groups, n_components=0), "The 'n_components' parameter of GaussianMixture must be an int"),

@@ -9,7 +9,7 @@ from helpers import child_env
 
 import fastem
 from fastem import plot
-from fastem.plot import plot_fit, plot_history
+from fastem.plot import plot_fit, plot_history, plot_points
 
 pytest.importorskip("matplotlib")
 
@@ -208,6 +208,29 @@ def test_history(X):
     assert plot_history(model).figure is not axes.figure
     with pytest.raises(ValueError, match="no iterations to draw"):
         plot_history(mixture())
+
+
+def test_points_mix_the_colours_of_their_components(X):
+    model = mixture()
+    resp = model.predict_proba(X)
+    colors = plot_points(X, resp).collections[0].get_facecolor()[:, :3]
+    pure = plot_points(X, resp.argmax(axis=1)).collections[0].get_facecolor()[:, :3]
+    sure = resp.max(axis=1) > 1 - 1e-12
+    assert sure.any()
+    np.testing.assert_allclose(colors[sure], pure[sure], atol=1e-9)
+    blue, orange = pure[resp.argmax(axis=1) == 0][0], pure[resp.argmax(axis=1) == 1][0]
+    np.testing.assert_allclose(colors, resp[:, :1] * blue + resp[:, 1:] * orange, atol=1e-9)
+    labels = np.where(np.arange(200) < 50, -1, 1)
+    found = plot_points(X, labels).collections[0].get_facecolor()[:, :3]
+    grey = plot_points(X).collections[0].get_facecolor()[0, :3]
+    assert (found[:50] == grey).all()
+    assert (found[50:] == orange).all()
+
+
+@pytest.mark.parametrize(("rows", "resp"), [(np.zeros((3, 3)), None), (np.zeros((3, 2)), np.zeros(4)), ([1.0], None)])
+def test_points_of_the_wrong_shape_are_refused(rows, resp):
+    with pytest.raises(ValueError, match="shape"):
+        plot_points(rows, resp)
 
 
 def test_nothing_global_changes():

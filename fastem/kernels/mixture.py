@@ -131,6 +131,41 @@ def best(lp, n, top, label):
 
 
 @njit(**HELPER)
+def may_be(labels, allowed, row, k):
+    """Whether a row may belong to component k: by its label, -1 for unknown, or else by `allowed` (N, K)."""
+    if labels.size > 0:
+        return labels[row] < 0 or labels[row] == k
+    return bool(allowed[row, k])
+
+
+@njit(**HELPER)
+def restrict(labels, allowed, first, n, own, lp):
+    """lp[k, b] = -inf where row first + b may not belong to component k; own (n) scratch, so that lanes are points."""
+    nothing = lp.dtype.type(-np.inf)
+    if labels.size > 0:
+        for b in range(n):
+            own[b] = labels[first + b]
+        for k in range(lp.shape[0]):
+            one = lp.dtype.type(k)
+            for b in range(n):
+                lp[k, b] = lp[k, b] if (own[b] < 0.0) | (own[b] == one) else nothing
+    else:
+        for b in range(n):
+            for k in range(lp.shape[0]):
+                if not allowed[first + b, k]:
+                    lp[k, b] = nothing
+
+
+@njit(**HELPER)
+def first_of(labels, allowed, row, K):
+    """The first component that a row may belong to: where it goes if its density underflows under all of them."""
+    k = 0
+    while k < K - 1 and not may_be(labels, allowed, row, k):
+        k += 1
+    return k
+
+
+@njit(**HELPER)
 def choose(xt, lognorm, means, factor, n, z, lp, top, label):
     """The most probable component of each point, and its joint log density."""
     if factor.size == 1 and factor[0, 0, 0] == 1.0:
@@ -282,7 +317,7 @@ def carve(scratch, D, K):
 
 @njit(**HELPER)
 def accumulate_rows(
-    X, start, stop, weight, labels, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
+    X, start, stop, weight, labels, allowed, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
 ):
     """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker."""
     K, D = means.shape
@@ -291,6 +326,7 @@ def accumulate_rows(
     together = white.size > 0
     own = FIRST if together else form
     n_rows = rows_of_moments(own, D)
+    restricted = labels.size > 0 or allowed.size > 0
     fill(w, 1.0)
     s0 = out[N_SCALARS : N_SCALARS + K]
     moments = out[N_SCALARS + K :].reshape((-1, ROWS))
@@ -304,7 +340,13 @@ def accumulate_rows(
         fill(w[n:], 0.0)
         if mode == SOFT:
             joint(xt, lognorm, means, factor, n, z, lp)
+            if restricted:
+                restrict(labels, allowed, first, n, label, lp)
             log_sum_exp(lp, n, top, total, spread, label)
+            for b in range(n if restricted else 0):
+                if top[b] == -np.inf:
+                    lp[0, b] = 0.0
+                    lp[first_of(labels, allowed, first + b, K), b] = 1.0
             for b in range(n):
                 label[b] *= w[b]
             fill(label[n:], 0.0)
@@ -313,7 +355,15 @@ def accumulate_rows(
             out[1] += weighted_sum(w, top, n)
             out[2] += weighted_sum(w, spread, n)
         elif mode == HARD:
-            choose(xt, lognorm, means, factor, n, z, lp, top, label)
+            if restricted:
+                joint(xt, lognorm, means, factor, n, z, lp)
+                restrict(labels, allowed, first, n, label, lp)
+                best(lp, n, top, label)
+            else:
+                choose(xt, lognorm, means, factor, n, z, lp, top, label)
+            for b in range(n if restricted else 0):
+                if top[b] == -np.inf:
+                    label[b] = first_of(labels, allowed, first + b, K)
             out[1] += weighted_sum(w, top, n)
         elif mode == LABELS:
             for b in range(n):
@@ -338,6 +388,7 @@ def accumulate_worker(
     X,
     weight,
     labels,
+    allowed,
     resp,
     lognorm,
     means,
@@ -352,7 +403,10 @@ def accumulate_worker(
 ):
     """Blocks task, task + n_tasks, ... of the fused pass.
 
-    X (N, D) IN; weight (N) or (0) IN: none means 1; labels (N) IN for LABELS; resp (N, K) IN for RESP;
+    X (N, D) IN; weight (N) or (0) IN: none means 1;
+    labels (N) or (0) IN: the rows' components; for SOFT and HARD -1 is unknown, and none means all are;
+    allowed (N, K) or (0, 0) bool IN: the components that rows may belong to, for SOFT and HARD without labels;
+    resp (N, K) IN for RESP;
     lognorm (K), means (K, D), factor IN: the mixture (LABELS, RESP: means alone, as origin);
     centre (D), white (D, D) or (0, 0) IN: whiten rows first (SOFT, FULL only);
     block: rows per block; out (n_blocks, N_SCALARS + K + 4 * rows of moments) OUT: a block's statistics. The moments
@@ -368,6 +422,7 @@ def accumulate_worker(
             stop,
             weight,
             labels,
+            allowed,
             resp,
             lognorm,
             means,
@@ -485,7 +540,23 @@ def score_worker(
 
 
 def accumulate_launcher(
-    worker, n_tasks, X, weight, labels, resp, lognorm, means, factor, centre, white, mode, form, block, out, scratch
+    worker,
+    n_tasks,
+    X,
+    weight,
+    labels,
+    allowed,
+    resp,
+    lognorm,
+    means,
+    factor,
+    centre,
+    white,
+    mode,
+    form,
+    block,
+    out,
+    scratch,
 ):
     for task in prange(n_tasks):
         worker(
@@ -494,6 +565,7 @@ def accumulate_launcher(
             X,
             weight,
             labels,
+            allowed,
             resp,
             lognorm,
             means,
@@ -558,7 +630,8 @@ def _mixture(real):
 
 
 def _accumulate_types(real):
-    given = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A"), read_only(types.float64, 2, "A")
+    rows = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A")
+    given = *rows, read_only(types.boolean, 2, "A"), read_only(types.float64, 2, "A")
     return *given, *_mixture(real), types.intp, types.intp, types.intp, types.float64[:, ::1], real[:, ::1]
 
 
