@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import child_env, quiet_fit
+from helpers import FAMILIES, child_env, quiet_fit
 
 import fastem
 from fastem import estimator, outputs
@@ -95,12 +95,19 @@ def test_every_option_reaches_the_estimator(monkeypatch):
     monkeypatch.setattr(cli, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
     options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
-    options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken"}
+    options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken", "--assignment": "hard"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
     expected |= {"reg_covar": 0.25, "init_params": "random_from_data", "n_components": 2}
-    expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken"}
+    expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken", "assignment": "hard"}
     assert {name: seen[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("covariance", FAMILIES)
+def test_every_family_is_known(covariance):
+    run("fit", "faithful", "-k", 2, "--seed", 0, "--covariance", covariance, "-o", "m.npz")
+    out, _ = run("info", "m.npz")
+    assert f"{covariance} covariance" in out
 
 
 def test_fit_writes_model_labels_and_picture():
