@@ -9,8 +9,11 @@ from fastem.em import FitInterrupted, accumulate, em, log_density, moments
 from fastem.estimator import GaussianMixture
 from fastem.files import load, save
 from fastem.gradient import lbfgs, log_likelihood_and_gradient
+from fastem.kmeans import KMeans
 from fastem.many import ManyMixtures, fit_many
+from fastem.merging import Merging
 from fastem.model import Params, Result, Stats, Status
+from fastem.mpi import MPISource, RankError
 from fastem.outputs import write_scores
 from fastem.parametrization import Parametrization
 from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
@@ -32,10 +35,14 @@ __all__ = [
     "FitInterrupted",
     "GaussianMixture",
     "InverseWishart",
+    "KMeans",
+    "MPISource",
     "ManyMixtures",
+    "Merging",
     "NotFittedError",
     "Parametrization",
     "Params",
+    "RankError",
     "Result",
     "Ridge",
     "Selection",

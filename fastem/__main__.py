@@ -33,7 +33,7 @@ from fastem.em import FitInterrupted
 from fastem.estimator import GaussianMixture
 from fastem.model import Params, Result, Status
 from fastem.select import Selection, SelectionInterrupted, select
-from fastem.sources import Block, Source, SourceError
+from fastem.sources import Block, Sample, Source, SourceError, is_labelled
 from fastem.streams import as_source
 from fastem.warmup import warmup
 
@@ -127,9 +127,19 @@ def options(
 def fit(
     file: DataFile,
     components: Annotated[int, typer.Option("--components", "-k", min=1, help="Number of components.")] = 1,
-    covariance: Annotated[Literal["full", "tied", "diag", "spherical"], typer.Option(help="Covariance type.")] = "full",
+    covariance: Annotated[
+        Literal["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"],
+        typer.Option(help="Covariance type."),
+    ] = "full",
+    assignment: Annotated[
+        Literal["soft", "hard"], typer.Option(help="EM, or classification EM: each row whole to one component.")
+    ] = "soft",
     columns: Columns = None,
     weights: Weights = None,
+    known: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of known components, from 0 on; -1: unknown."),
+    ] = None,
     init: Init = "kmeans",
     seed: Seed = None,
     n_init: Starts = 1,
@@ -163,10 +173,11 @@ def fit(
         _check(checkpoint, archive.ENDINGS)
         if picture is not None:
             plot.require_matplotlib()
-        source, names = _open(file, _split(columns), weights)
+        source, names = _open(file, _split(columns), weights, known)
         model = GaussianMixture(
             components,
             covariance_type=covariance,
+            assignment=assignment,
             tol=tol,
             reg_covar=reg_covar,
             max_iter=max_iter,
@@ -195,7 +206,7 @@ def fit(
         if labels is not None:
             outputs.write_scores(model, source, labels)
         if picture is not None:
-            X, sample_weight = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
+            X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
             figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
             figure.savefig(picture)
         _print_components(model, names)
@@ -409,6 +420,7 @@ class _Rows:
 
     def __init__(self, source: Source) -> None:
         self.source, self.n_features, self.dtype = source, source.n_features, source.dtype
+        self.labelled = is_labelled(source)
         self.count: Callable[[int], None] = lambda n: None
 
     @property
@@ -433,18 +445,20 @@ class _Rows:
 
         self.source.for_each(counted, rows, grain)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         return self.source.sample(n, rng)
 
 
-def _open(file: Path, wanted: list[str] | None, weights: str | None = None) -> tuple[_Rows, list[str] | None]:
-    """Find the rows of a table and the features' names; the column of weights is no feature.
+def _open(
+    file: Path, wanted: list[str] | None, weights: str | None = None, labels: str | None = None
+) -> tuple[_Rows, list[str] | None]:
+    """Find the rows of a table and the features' names; the columns of weights and labels are no features.
 
     A csv file is read into memory; others are mapped, or read again on each pass.
     """
     path = _find(file)
     names, n_columns = tables.layout(path)
-    last = [] if weights is None else tables.choose_columns(path, [weights], names, n_columns)
+    last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
     features = tables.choose_columns(path, wanted, names, n_columns)
     if wanted is None:
         features = [j for j in features if j not in last]
@@ -452,13 +466,16 @@ def _open(file: Path, wanted: list[str] | None, weights: str | None = None) -> t
     ending = path.suffix.lower() if path.is_file() else ""
     if ending == ".csv":
         X, _ = tables.read_table(path, chosen)
-        source = as_source(X[:, : len(features)], X[:, -1] if last else None)
+        D = len(features)
+        source = as_source(X[:, :D], X[:, D] if weights else None, X[:, -1] if labels else None)
     elif ending == ".npy":
         X = tables.map_npy(path)
-        whole = features == list(range(n_columns))
-        source = as_source(X, X[:, last[0]] if last else None, columns=None if whole else features)
+        beside = X[:, last[0]] if weights else None, X[:, last[-1]] if labels else None
+        source = as_source(X, *beside, columns=None if features == list(range(n_columns)) else features)
     else:
-        source = as_source(path, names[last[0]] if last and names else None, columns=features)
+        assert names is not None
+        weight, label = names[last[0]] if weights else None, names[last[-1]] if labels else None
+        source = as_source(path, weight, label, columns=features)
     return _Rows(source), names and [names[j] for j in features]
 
 

@@ -59,7 +59,7 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     References
     ----------
     Neal & Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and other variants, in: Jordan
-    (ed.), Learning in Graphical Models, 355-368, eqs. 2 and 4.
+    (ed.), Learning in Graphical Models, 355-368, section 2.
 
     Examples
     --------

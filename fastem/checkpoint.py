@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from fastem.archive import ENDINGS, Layout, ModelFileError, floats, read, scalar, status, text, write
 from fastem.covariance import find
 from fastem.model import Event, Params, Result, Status
-from fastem.sources import Source
+from fastem.sources import Known, Source
 from fastem.tables import check_output
 from fastem.validate import check_noise, check_params
 
@@ -172,27 +172,38 @@ class Checkpoint:
             raise ValueError(f"a run of {result.n_iter} iterations that is {result.status.name}")
 
 
-def describe(parameters: dict[str, Any], source: Source, warm: tuple[Params, float] | None) -> dict[str, Any]:
+def describe(
+    parameters: dict[str, Any], source: Source, warm: tuple[Params, float] | None, known: Known | None = None
+) -> dict[str, Any]:
     """What a fit is: the parameters, the start that warm_start continues from and a fingerprint of the rows.
 
-    The fingerprint takes a sample of 4096 rows, whatever the array's layout: it is no proof that all rows agree.
+    The fingerprint takes a sample of 4096 rows, whatever the array's layout: it is no proof that all rows agree. Of
+    labels, `known` and those of the sample are in it.
     """
-    rows, weight = source.sample(SAMPLE_ROWS, np.random.RandomState(0))
+    rows, weight, labels = source.sample(SAMPLE_ROWS, np.random.RandomState(0))
     return {
-        **{name: _plain(value) for name, value in parameters.items() if name not in _NO_FIT},
+        **plain(parameters),
         "start": None if warm is None else _digest(*warm[0], warm[1]),
         "rows": source.n_rows,
         "features": source.n_features,
         "dtype": str(source.dtype),
         "sum of weights": source.sum_w,
         "checksum of rows": _digest(rows, weight),
+        "labels": None if known is None else _digest(known.mass, known.n_unknown, labels),
     }
+
+
+def plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a fit depends on, as JSON has them."""
+    return {name: _plain(value) for name, value in parameters.items() if name not in _NO_FIT}
 
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON has it."""
     if isinstance(value, np.random.RandomState):
         return "RandomState"  # its state is the checkpoint's
+    if isinstance(value, tuple | list | set | frozenset) and all(isinstance(one, str) for one in value):
+        return sorted(value)
     if np.ndim(value):
         return _digest(value)
     value = value.item() if isinstance(value, np.generic) else value

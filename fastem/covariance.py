@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class Covariance:
 
     Parameters
     ----------
-    name : scikit-learn's covariance_type
+    name : covariance_type, as scikit-learn calls it
     shared : one covariance for all components
     form : "full", "diag" or "spherical"
     """
@@ -70,7 +70,7 @@ class Covariance:
         return 1 if self.shared else K, D if self.matrices else 1, 1 if self.form == "spherical" else D
 
     def natural_shape(self, K: int, D: int) -> tuple[int, ...]:
-        """scikit-learn's shape: (K, D, D), (D, D), (K, D) or (K,)."""
+        """The estimator's shape: (K, D, D), (K, D) or (K,), and without K if it is shared."""
         matrix = {"full": (D, D), "diag": (D,), "spherical": ()}[self.form]
         return matrix if self.shared else (K, *matrix)
 
@@ -78,12 +78,16 @@ class Covariance:
         """Free parameters of its covariances."""
         return (1 if self.shared else K) * {"full": D * (D + 1) // 2, "diag": D, "spherical": 1}[self.form]
 
-    def estimate(self, stats: Stats, reg_covar: float) -> tuple[Array, Array, Array]:
+    def estimate(self, stats: Stats, reg_covar: float, means: Array | None = None) -> tuple[Array, Array, Array]:
         """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
+
+        With `means` (K, D) these are held, and the covariances are about them.
 
         With scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
         about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
         """
+        if means is not None:  # the rows' moments about means that do not move
+            stats = replace(stats.shifted(means), s1=np.zeros_like(stats.s1))
         s0, s1, s2 = stats.s0, stats.s1, stats.s2
         nk = s0 + nothing(stats)
         weights = nk / (nk.sum(axis=-1, keepdims=True) + (stats.noise.weight if stats.noise else 0.0))
@@ -222,5 +226,7 @@ COVARIANCES = {
         Covariance("tied", shared=True, form="full"),
         Covariance("diag", shared=False, form="diag"),
         Covariance("spherical", shared=False, form="spherical"),
+        Covariance("tied_diag", shared=True, form="diag"),
+        Covariance("tied_spherical", shared=True, form="spherical"),
     )
 }

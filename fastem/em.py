@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,20 @@ from numpy.typing import ArrayLike
 
 from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, find
-from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores
+from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores, Sums
 from fastem.model import Array, Event, Params, Result, Stats, Status
-from fastem.regularize import MStep, Remedy, bind, find_remedy
+from fastem.parts import agreed, here, reduce_to, together
+from fastem.regularize import FREE, Held, MStep, Remedy, bind, find_remedy
 from fastem.reseed import ON_COLLAPSE, find_lost
-from fastem.sources import Block, Source, SourceError, rows_at_once
+from fastem.sources import Block, Source, SourceError, is_labelled, rows_at_once
 from fastem.stopping import LOOKBACK, Course, Stop
 from fastem.streams import find_source
 from fastem.validate import (
+    check_all_labels,
     check_choices,
     check_em,
-    check_labels,
+    check_fixed,
+    check_kept,
     check_means,
     check_n_threads,
     check_params,
@@ -30,6 +35,7 @@ from fastem.validate import (
 Callback = Callable[[int, float, Params], Any]
 
 PATIENCE = 2  # reseeds in a row that may fail
+OWN = "own"  # labels of rows: those of their source
 
 
 class FitInterrupted(KeyboardInterrupt):
@@ -54,12 +60,27 @@ def evaluate(
     params: Params,
     shape: tuple[int, ...] | None = None,
     mode: int = SOFT,
-    given: Any = None,
+    given: Any = OWN,
     distances: bool = False,
 ) -> Stats:
-    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`."""
-    accumulator = Accumulator(params, shape, mode, given, distances)
-    return source.reduce(accumulator.sums, accumulator.slice_rows, accumulator.block_rows).stats()
+    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
+
+    `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
+    """
+    accumulator = Accumulator(params, shape, mode, distances)
+
+    def relabelled(block: Block) -> Sums:
+        labels = None if given is None else given[block.start : block.start + len(block.X)]
+        return accumulator.sums(block._replace(labels=labels))
+
+    own = isinstance(given, str) or (given is None and not is_labelled(source))
+    function = accumulator.sums if own else relabelled
+    return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+
+
+def e_step(source: Source, params: Params, m_step: MStep) -> Stats:
+    """The pass that comes before this M-step."""
+    return evaluate(source, params, mode=HARD if m_step.hard else SOFT)
 
 
 def climb(
@@ -91,12 +112,13 @@ def climb(
         while True:
             if result is not None:
                 try:
-                    params = m_step(result.stats, result.params)
+                    params = agreed(source, partial(m_step, result.stats, result.params))
                 except SingularCovarianceError as error:
                     return collapsed(result, error, done)
-            stats = evaluate(source, params)
-            bound = m_step.objective(params, stats)
-            if result is not None and m_step.fell(history[-1], bound, params, eps):
+            stats = e_step(source, params, m_step)
+            last = None if result is None else history[-1]
+            bound, fell = agreed(source, partial(judged, m_step, params, stats, last, eps))
+            if result is not None and fell:
                 events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
                 if m_step.remedy.monotone:
                     return result._replace(status=Status.DECREASED)
@@ -104,12 +126,12 @@ def climb(
             recent = [*recent[1 - LOOKBACK :], bound]
             before = result
             result = Result(params, stats, stats.loglik, history, len(history), Status.INTERRUPTED, events)
-            if callback is not None and callback(done + len(history), bound, params):
+            if callback is not None and agreed(source, partial(ends, callback, done + len(history), bound, params)):
                 return result
-            if stop(Course(recent, source.sum_w, params, None if before is None else before.params)):
-                return result._replace(status=Status.CONVERGED)
-            if len(history) >= max_iter:
-                return result._replace(status=Status.MAX_ITER)
+            course = Course(recent, source.sum_w, params, None if before is None else before.params)
+            status = agreed(source, partial(verdict, stop, course, len(history) >= max_iter))
+            if status is not None:
+                return result._replace(status=status)
             if keep is not None:
                 keep(result)
     except (KeyboardInterrupt, SourceError) as error:
@@ -119,6 +141,22 @@ def climb(
             error.result = result
             raise
         raise FitInterrupted(result) from error
+
+
+def judged(m_step: MStep, params: Params, stats: Stats, before: float | None, eps: float) -> tuple[float, bool]:
+    """The objective per row, and whether it fell from that `before`."""
+    bound = m_step.objective(params, stats)
+    return bound, before is not None and m_step.fell(before, bound, params, eps)
+
+
+def verdict(stop: Stop, course: Course, last: bool) -> Status | None:
+    """How a fit ends after a pass, the last that is allowed or not; None if it goes on."""
+    return Status.CONVERGED if stop(course) else Status.MAX_ITER if last else None
+
+
+def ends(callback: Callback, iteration: int, bound: float, params: Params) -> bool:
+    """Whether a callback ends the fit."""
+    return bool(callback(iteration, bound, params))
 
 
 def collapsed(result: Result, error: SingularCovarianceError, done: int = 0) -> Result:
@@ -147,7 +185,7 @@ def run(
     after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
     `keep` are those of the first `climb`: what comes after it is done again.
     """
-    params = m_step.feasible(params)
+    params = agreed(source, partial(m_step.feasible, params))
     best = climb(
         source,
         params,
@@ -159,10 +197,10 @@ def run(
         resume=resume,
         keep=keep,
     )
-    lost = find_lost(m_step, best.stats)
+    lost = agreed(source, partial(find_lost, m_step, best.stats))
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
-        proposal = ON_COLLAPSE[on_collapse](m_step, best.params, lost, failed)
+        proposal = agreed(source, partial(ON_COLLAPSE[on_collapse], m_step, best.params, lost, failed))
         if proposal is None:
             break
         begun = best._replace(events=[*best.events, proposal.event(passes)])
@@ -174,7 +212,7 @@ def run(
             raise
         passes += trial.n_iter
         best = better(begun, trial, proposal.final)
-        before, lost = lost, find_lost(m_step, best.stats)
+        before, lost = lost, agreed(source, partial(find_lost, m_step, best.stats))
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
@@ -202,9 +240,12 @@ def em(
     params: Params,
     *,
     covariance: str = "full",
+    assignment: str = "soft",
+    fixed: Iterable[str] = (),
     reg_covar: float = 0.0,
     regularization: str | Remedy | None = None,
     sample_weight: ArrayLike | None = None,
+    labels: Any = None,
     tol: float = 1e-3,
     criterion: str = "change",
     max_iter: int = 100,
@@ -222,7 +263,11 @@ def em(
     X : (N, D) array-like, or what `fastem.as_source` takes
         float32 and float64 arrays are read in place, all else is converted to float64
     params : Params, the start, for instance of `fastem.make_params`
-    covariance : "full", "tied", "diag" or "spherical"
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    assignment : "soft", or "hard": classification EM, which gives each row, whole, to its most probable component, and
+        maximises the classification log-likelihood sum_n w_n max_k log(weight_k p_k(x_n)); `Result.loglik` is that
+    fixed : names among "weights", "means" and "covariances"
+        parameters that stay what they are in `params` (with noise, weights in their proportions)
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
@@ -230,6 +275,8 @@ def em(
         never falls; the history holds that objective
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
         weight 2 is the row twice, weight 0 the row absent
+    labels : components of rows that are known, as `GaussianMixture.fit` takes them
+        on_collapse must be "reseed" then
     tol : stop when what the criterion measures is less
     criterion : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
         the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations
@@ -250,7 +297,7 @@ def em(
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match
+        for rows, weights, labels or parameters that are not finite or do not match
     FitInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
     SourceError
@@ -258,7 +305,8 @@ def em(
 
     References
     ----------
-    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38.
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38; classification EM: Celeux & Govaert (1992), Comput.
+    Stat. Data Anal. 14, 315-332.
 
     Examples
     --------
@@ -271,28 +319,42 @@ def em(
     """
     check_em(params, covariance, reg_covar, tol, max_iter)
     check_choices("em", criterion, on_collapse, regularization)
+    held = hold(check_fixed("em", assignment, fixed, on_collapse), params.weights, params.means, params[2:4])
     remedy = find_remedy(regularization, reg_covar)
-    source = find_source(X, sample_weight, n_features=params.means.shape[1])
-    with threads(check_n_threads(n_threads)):
-        m_step = bind_to(source, covariance, remedy)
+    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
+    check_kept(source, on_collapse)
+    with together(source), threads(check_n_threads(n_threads)):
+        m_step = bind_to(source, covariance, remedy, held, assignment)
         stop = Stop(criterion, tol)
         return run(source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse)
 
 
-def bind_to(source: Source, covariance: str, remedy: Remedy) -> MStep:
+def hold(
+    fixed: tuple[str, ...], weights: Array | None, means: Array | None, precisions: tuple[Array, Array] | None
+) -> Held:
+    """What is held of a start."""
+    return Held(
+        weights / weights.sum() if weights is not None and "weights" in fixed else None,
+        means if "means" in fixed else None,
+        precisions if "covariances" in fixed else None,
+    )
+
+
+def bind_to(source: Source, covariance: str, remedy: Remedy, held: Held = FREE, assignment: str = "soft") -> MStep:
     """The M-step of a family under a remedy, for the rows of a source."""
     family = find(covariance)
-    return bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    m_step = bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    return replace(m_step, held=held, hard=assignment == "hard")
 
 
 def overall(source: Source, shape: tuple[int, ...]) -> Stats:
     """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first, _ = source.sample(1, np.random.RandomState(0))
-    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, distances=True)
-    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, distances=True)
+    first = source.sample(1, np.random.RandomState(0)).X
+    rough = evaluate(source, at(first[:1]), (0, 0, 0), HARD, None, distances=True)
+    return evaluate(source, at(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, None, distances=True)
 
 
-def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -> Stats:
+def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, labels: Any = None) -> Stats:
     """The E-step fused with the sums that the M-step needs, in one pass over the rows.
 
     With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
@@ -306,6 +368,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    labels : components of rows that are known, as `GaussianMixture.fit` takes them
 
     Returns
     -------
@@ -315,7 +378,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match
+        for rows, weights, labels or parameters that are not finite or do not match
 
     References
     ----------
@@ -341,7 +404,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None) -
     ((2,), 1000)
     """
     check_params(params)
-    return evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
+    return evaluate(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
 
 
 def moments(
@@ -385,21 +448,21 @@ def moments(
     if labels is None:
         mode, (given, K) = RESP, check_resp(resp, source.n_rows, n_components)
     else:
-        mode, (given, K) = LABELS, check_labels(labels, source.n_rows, n_components)
+        mode, (given, K) = LABELS, check_all_labels(labels, source.n_rows, n_components)
     D = source.n_features
     shape = find(covariance).shape(K, D)
 
     if origin is not None:
         return evaluate(source, at(check_means(origin, K, D)), shape, mode, given)
-    first, _ = source.sample(1, np.random.RandomState(0))
+    first = source.sample(1, np.random.RandomState(0)).X
     rough = evaluate(source, at(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
     mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
     return evaluate(source, at(rough.origin + rough.s1 / mass), shape, mode, given)
 
 
 def at(means: Array) -> Params:
-    """Spherical components of variance 1 and weight 1 at `means`: those of k-means, and carriers of an origin."""
-    ones = np.ones((len(means), 1, 1))
+    """Spheres of variance 1 and weight 1 at `means`: the components of k-means, and carriers of an origin."""
+    ones = np.ones((1, 1, 1))
     return Params(np.ones(len(means)), means, ones, ones)
 
 
@@ -429,7 +492,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
 
 def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
     """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
-    K = len(params.means) + (params.noise is not None and not distances)
+    source, K = here(source), len(params.means) + (params.noise is not None and not distances)
     scores = Scores.empty(source.n_rows, K, **wanted)
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows, scorer.block_rows)

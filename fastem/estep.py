@@ -17,7 +17,7 @@ from fastem.kernels.lanes import aligned
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model import Array, Noise, Params, Stats, outer
-from fastem.sources import Block
+from fastem.sources import Block, certain, check_range
 
 __all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores", "Sums"]
 
@@ -30,6 +30,7 @@ SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ct
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+NO_MASK: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
 NO_ROWS: Array = np.empty((0, 0))
 NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
 
@@ -40,14 +41,14 @@ def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
     return min(most, max(64, 2**20 // itemsize // max(K, 4 * D) // 64 * 64))
 
 
-def row_flops(K: int, D: int) -> int:
-    """Work per row, with full covariances."""
-    return K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
+def row_flops(K: int, D: int, form: int = FULL) -> int:
+    """Work per row, with full covariances; of k-means, if only first moments are wanted."""
+    return K * (3 * D + 10) if form == FIRST else K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
 
 
-def block_rows(K: int, D: int) -> int:
+def block_rows(K: int, D: int, form: int = FULL) -> int:
     """Rows per block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
-    rows, flops = 1024, row_flops(K, D)
+    rows, flops = 1024, row_flops(K, D, form)
     while rows < 16384 and rows * flops < BLOCK_FLOPS[0]:
         rows *= 2
     while rows > 128 and rows * flops > BLOCK_FLOPS[1]:
@@ -55,9 +56,9 @@ def block_rows(K: int, D: int) -> int:
     return rows
 
 
-def slice_blocks(K: int, D: int, n_values: int) -> int:
+def slice_blocks(K: int, D: int, n_values: int, form: int = FULL) -> int:
     """Blocks per kernel call: a power of two, at least 2."""
-    flops = block_rows(K, D) * row_flops(K, D)
+    flops = block_rows(K, D, form) * row_flops(K, D, form)
     most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
     return 1 << max(1, int(math.log2(most)))
 
@@ -191,8 +192,9 @@ class Accumulator:
     ----------
     params : Params; for LABELS and RESP only the means count, as origin
     shape : canonical shape of the second moments wanted, default that of the covariances; (0, 0, 0) for none
-    mode : SOFT (EM), HARD (each row to its most probable component), LABELS or RESP (as given)
-    given : (N,) int64 labels or (N, K) responsibilities, for LABELS and RESP
+    mode : SOFT (EM), HARD (each row to its most probable component), both within what a block's labels allow;
+        LABELS (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
+        responsibilities)
     distances : leave the components' weights and normalising constants out: k-means' assignment
     """
 
@@ -201,17 +203,17 @@ class Accumulator:
         params: Params,
         shape: tuple[int, ...] | None = None,
         mode: int = SOFT,
-        given: NDArray[Any] | None = None,
         distances: bool = False,
     ) -> None:
         if mode in (LABELS, RESP) or distances:
             params = params._replace(noise=None)
-        self.params, self.mode, self.given, self.distances = params, mode, given, distances
+        self.params, self.mode, self.distances = params, mode, distances
         self.shape = params.covariances.shape if shape is None else shape
         self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
         K, D = params.means.shape
-        self.block_rows = block_rows(K, D)
-        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False))
+        work = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
+        self.block_rows = block_rows(K, D, work)
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False), work)
         self._layouts: dict[np.dtype[Any], Layout] = {}
 
     def layout(self, dtype: np.dtype[Any]) -> Layout:
@@ -236,15 +238,13 @@ class Accumulator:
 
     def sums(self, block: Block) -> Sums:
         """The same as a part of a sum; but for the last, blocks are multiples of `block_rows` rows."""
-        layout, rows = self.layout(block.X.dtype), slice(block.start, block.start + len(block.X))
+        layout = self.layout(block.X.dtype)
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
         kernel.accumulate(
             n_blocks,
             block.X,
-            NO_WEIGHT if block.weight is None else block.weight,
-            NO_LABELS if self.mode != LABELS or self.given is None else self.given[rows],
-            NO_ROWS if self.mode != RESP or self.given is None else self.given[rows],
+            *self._given(block),
             *layout.arguments,
             self.mode,
             self.form,
@@ -253,6 +253,26 @@ class Accumulator:
             layout.scratch(n_blocks),
         )
         return Sums(self, layout, len(block.X), out)
+
+    def _given(self, block: Block) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_], Array]:
+        """The kernel's arguments weight, labels, allowed and resp."""
+        weight, given = NO_WEIGHT if block.weight is None else block.weight, block.labels
+        if given is None and self.mode in (SOFT, HARD):
+            return weight, NO_LABELS, NO_MASK, NO_ROWS
+        if given is None:
+            raise ValueError("rows without labels have no statistics of their labels")
+        if self.mode == RESP:
+            return weight, NO_LABELS, NO_MASK, given
+        check_range(given, len(self.params.means), block.start)
+        if self.mode == LABELS:
+            given = certain(given)
+            weight = np.where(given >= 0, 1.0 if block.weight is None else block.weight, 0.0)
+            return weight, np.maximum(given, 0), NO_MASK, NO_ROWS
+        if given.ndim == 1:
+            return weight, given, NO_MASK, NO_ROWS
+        if self.params.noise:  # a row may be noise if nothing is known of it
+            given = np.column_stack([given, given.all(axis=1)])
+        return weight, NO_LABELS, given, NO_ROWS
 
     def stats(self, layout: Layout, total: Array, n_rows: int) -> Stats:
         """The statistics that a pass under `layout` has summed up in `total` (n_values)."""

@@ -15,12 +15,14 @@ from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
-from fastem.em import Callback, bind_to, collapsed, mean_density, score
+from fastem.dask_source import lazy_on_dask
+from fastem.em import Callback, bind_to, collapsed, hold, mean_density, score
 from fastem.estep import Scores
 from fastem.fitted import Fitted
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.montecarlo import draw
+from fastem.parts import agreed, together
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -43,7 +45,8 @@ class GaussianMixture(Fitted):
     Parameters
     ----------
     n_components : int, default 1
-    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
+        the last two, which scikit-learn does not have, are one variance per feature and one of all, for all components
     tol : float, default 1e-3
         a fit has converged when what the criterion measures is less
     reg_covar : float, default 1e-6
@@ -85,19 +88,29 @@ class GaussianMixture(Fitted):
     solver : {"em", "lbfgs"}, default "em"
         "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
         much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
-        `regularization` and checkpoints are not for it. `lower_bound_` is that of the fitted parameters, score(X)
+        `regularization`, `assignment`, `fixed` and checkpoints are EM's alone. `lower_bound_` is that of the fitted
+        parameters, score(X)
     noise : bool, default False
         one more component, of constant density over the smallest box that holds the data: for outliers, which belong
         to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
         `predict_proba` a last column. The density is that constant outside of the box too
+    assignment : {"soft", "hard"}, default "soft"
+        "hard" is classification EM: each row belongs, whole, to its most probable component, and the bound is the mean
+        classification log-likelihood. It takes fewer iterations and finds the clusters that are most separate, at the
+        price of biased parameters where clusters overlap. With covariance_type "tied_spherical" and fixed weights it
+        is k-means
+    fixed : tuple of names among "weights", "means", "covariances", default ()
+        parameters that are held at their given start, weights_init, means_init or precisions_init; "weights" without
+        weights_init are equal, 1/K (with `noise`: of what that leaves). The others are estimated given these: the
+        covariances, for instance, about means that are held. `bic` and `aic` count free parameters only
 
     Attributes
     ----------
     weights_ : (K,), with `noise` their sum is 1 - noise_weight_
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
-        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical; precision = U U' with U = precisions_cholesky_.
-        All parameters are float32 if X was, else float64
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, () tied_spherical; precision = U U'
+        with U = precisions_cholesky_. All parameters are float32 if X was, else float64
     converged_ : bool, True for one reason only: status_ is Status.CONVERGED
     status_ : Status, why the fit ended; None if the parameters were given
     fit_report_ : Report, what happened at which iteration, for every start; to be printed
@@ -121,7 +134,8 @@ class GaussianMixture(Fitted):
     References
     ----------
     Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38; McLachlan & Peel (2000), Finite Mixture Models; noise:
-    Banfield & Raftery (1993), Biometrics 49, 803-821, section 4.
+    Banfield & Raftery (1993), Biometrics 49, 803-821, section 4; classification EM: Celeux & Govaert (1992), Comput.
+    Stat. Data Anal. 14, 315-332.
 
     Examples
     --------
@@ -132,6 +146,8 @@ class GaussianMixture(Fitted):
     array([[ 2.04, 54.48],
            [ 4.29, 79.97]])
     """
+
+    kind, fitted, weighted = "density_estimator", "weights_", ("fit", "partial_fit", "score")
 
     def __init__(
         self,
@@ -156,6 +172,8 @@ class GaussianMixture(Fitted):
         criterion: str = "change",
         solver: str = "em",
         noise: bool = False,
+        assignment: str = "soft",
+        fixed: tuple[str, ...] = (),
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -177,6 +195,8 @@ class GaussianMixture(Fitted):
         self.criterion = criterion
         self.solver = solver
         self.noise = noise
+        self.assignment = assignment
+        self.fixed = fixed
 
     @classmethod
     def from_parameters(
@@ -193,7 +213,7 @@ class GaussianMixture(Fitted):
         ----------
         weights : (K,) array-like, sum 1, with that of noise if there is any
         means : (K, D) array-like
-        covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+        covariances : array-like, in the shape of `covariances_`
         covariance_type : str
         noise : weight and box (2, D) of a component of constant density, optional
 
@@ -223,6 +243,7 @@ class GaussianMixture(Fitted):
         y: Any = None,
         sample_weight: ArrayLike | None = None,
         *,
+        labels: Any = None,
         callback: Callback | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
@@ -233,10 +254,17 @@ class GaussianMixture(Fitted):
         X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
             float64 and float32 arrays of any layout are read in place; all else is converted to float64. Rows that are
             not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block by block, anew
-            on each pass; the fit has the same bits
-        y : ignored
+            on each pass; the fit has the same bits. Those of Dask collections stay on the workers
+        y : ignored, as in scikit-learn, where pipelines and searches pass what they have; labels are `labels`
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
             weight 2 is the row twice, weight 0 the row absent
+        labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
+            the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
+            one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
+            fit is one M-step and n_iter_ is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
+            one, by maximum likelihood (divisors N_k and N). Else it is EM, which starts from the rows with labels,
+            whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), the sum over the
+            components of each row. With `noise`, a row may be noise if it may belong to any component
         callback : called as ``callback(iteration, lower_bound, params)`` after each pass
             True ends the fit with Status.INTERRUPTED
         checkpoint : path-like ending in ``.npz``, optional
@@ -253,16 +281,31 @@ class GaussianMixture(Fitted):
         Raises
         ------
         ValueError
-            for parameters or data that cannot be used, a singular start, a checkpoint that is damaged or of another
-            fit. The estimator is then unchanged
+            for parameters or data that cannot be used, labels that leave a component without a row, a singular start,
+            a checkpoint that is damaged or of another fit. The estimator is then unchanged
         FitInterrupted
             (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better start before, as
             ``.result``
         SourceError
             (an OSError) if rows that are read anew on each pass cannot be, with the same
 
+        References
+        ----------
+        Labels: Nigam, McCallum, Thrun & Mitchell (2000), Mach. Learn. 39, 103-134, eqs. 5-7; several allowed: Ambroise
+        & Govaert (2000), in: Data Analysis, Classification, and Related Methods, 161-166.
+
         Examples
         --------
+        Two labels of 272 decide which component is which:
+
+        >>> import numpy as np, fastem
+        >>> X, _ = fastem.load_faithful()
+        >>> labels = np.full(len(X), -1)
+        >>> labels[0], labels[1] = 1, 0  # a long eruption, a short one
+        >>> fastem.GaussianMixture(2).fit(X, labels=labels).means_.round(1)
+        array([[ 2. , 54.5],
+               [ 4.3, 80. ]])
+
         A fit that is stopped, by a callback here, and goes on in what might be another process:
 
         >>> import os, tempfile
@@ -279,12 +322,13 @@ class GaussianMixture(Fitted):
         >>> resumed.lower_bounds_ == make().fit(X).lower_bounds_
         True
         """
-        self._fit(X, sample_weight, callback, checkpoint)
+        self._fit(X, sample_weight, callback, checkpoint, labels)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        return self._scores(self._fit(X, sample_weight), label=True).label
+        source = self._fit(X, sample_weight)
+        return self.predict(source)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
@@ -309,8 +353,13 @@ class GaussianMixture(Fitted):
             for data that cannot be used, a `regularization` other than reg_covar, or a component that collapses. The
             estimator is then as it was before this block
         """
-        if self.regularization is not None:
-            raise ValueError(f"partial_fit works with reg_covar alone; got regularization={self.regularization!r}")
+        for name, value in (
+            ("regularization", self.regularization),
+            ("assignment", None if self.assignment == "soft" else self.assignment),
+            ("fixed", self.fixed or None),
+        ):
+            if value is not None:
+                raise ValueError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
         if not hasattr(self, "weights_"):
             self._fit(X, sample_weight)
         source = self._source(X, sample_weight)
@@ -332,21 +381,24 @@ class GaussianMixture(Fitted):
         sample_weight: ArrayLike | None,
         callback: Callback | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        labels: Any = None,
     ) -> Source:
         validate.check_constructor(self)
         if checkpoint is not None and self.solver != "em":
             raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
-        source = find_source(X, sample_weight, min_rows=2)
+        source = find_source(X, sample_weight, labels, min_rows=2)
         validate.check_extent(source, self.n_components)
+        validate.check_kept(source, self.on_collapse)
         noise = Noise(NOISE_START, validate.box_of(source)) if self.noise else None
-        given = self._given(source.n_features, noise)
+        given = self._given(source.n_features, noise)._replace(known=validate.check_known(source, self.n_components))
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
         remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         before = (self.params_, self.lower_bound_) if warm else None
-        with threads(self.n_threads):
-            m_step = bind_to(source, self.covariance_type, remedy)
+        with together(source), threads(self.n_threads):
+            held = hold(tuple(self.fixed), given.weights, given.means, given.precisions)
+            m_step = bind_to(source, self.covariance_type, remedy, held, self.assignment)
             results = fits(self, source, m_step, given, before, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
@@ -354,7 +406,7 @@ class GaussianMixture(Fitted):
         ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
         if best.n_iter and ends_on_m_step:
             try:
-                params = m_step(best.stats, best.params)
+                params = agreed(source, lambda: m_step(best.stats, best.params))
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
         self._adopt(params, results, kept, source.dtype)
@@ -369,8 +421,9 @@ class GaussianMixture(Fitted):
 
     def _given(self, D: int, noise: Noise | None) -> Given:
         K, covariance = self.n_components, self.covariance_type
+        weights = np.full(K, 1 / K) if self.weights_init is None and "weights" in self.fixed else self.weights_init
         return Given(
-            None if self.weights_init is None else validate.check_weights(self.weights_init, K),
+            None if weights is None else validate.check_weights(weights, K),
             None if self.means_init is None else validate.check_means(self.means_init, K, D),
             None if self.precisions_init is None else validate.check_precisions(self.precisions_init, covariance, K, D),
             noise,
@@ -413,7 +466,7 @@ class GaussianMixture(Fitted):
         upper = params.factor.swapaxes(-1, -2) if params.factor.shape[-2] > 1 else params.factor
         self._set_parameters(
             tuple(
-                np.ascontiguousarray(array, dtype=dtype)
+                np.asarray(array, dtype=dtype, order="C")
                 for array in (
                     params.weights,
                     params.means,
@@ -472,14 +525,16 @@ class GaussianMixture(Fitted):
                 index[index == len(params.means)] = NOISE
         return scores
 
+    @lazy_on_dask
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
 
         X may be what `fastem.as_source` takes; `fastem.write_scores` writes the labels of more rows than fit into
-        memory to a file. So it is with all scores.
+        memory to a file; labels of a Dask collection are a lazy collection. So it is with all scores.
         """
         return self._scores(self._source(X), label=True).label
 
+    @lazy_on_dask
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1.
 
@@ -522,6 +577,7 @@ class GaussianMixture(Fitted):
         scores = self._scores(source, top=top)
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
+    @lazy_on_dask
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
         source = self._source(X)
@@ -658,7 +714,9 @@ class GaussianMixture(Fitted):
     def _n_parameters(self) -> int:
         """Free parameters of the mixture."""
         K, D = np.shape(self.means_)
-        return int(self._family().n_parameters(K, D) + K * D + K - 1) + hasattr(self, "noise_weight_")
+        sizes = {"weights": K - 1, "means": K * D, "covariances": self._family().n_parameters(K, D)}
+        free = sum(size for name, size in sizes.items() if name not in self.fixed)
+        return int(free) + hasattr(self, "noise_weight_")
 
     def _get_parameters(self) -> tuple[NDArray[Any], ...]:
         return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
@@ -667,11 +725,15 @@ class GaussianMixture(Fitted):
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         U = self.precisions_cholesky_
         with np.errstate(all="ignore"):
-            self.precisions_ = U @ U.swapaxes(-1, -2) if self._family().matrices else U**2
+            self.precisions_ = U @ U.swapaxes(-1, -2) if self._family().matrices else np.square(U, out=np.empty_like(U))
 
     def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
         """log weight + log density of each component, (N, K)."""
         return self._scores(self._source(X), joint=True).joint
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
+        return self._request("partial_fit", sample_weight)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -7,10 +7,11 @@ array                shape, dtype        content
 ===================  ==================  ======================================================
 ``format``           (), str             ``"fastem.GaussianMixture"``
 ``version``          (), int             1
-``covariance_type``  (), str             ``"full"``, ``"tied"``, ``"diag"`` or ``"spherical"``
+``covariance_type``  (), str             ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``
+                                         or ``"tied_spherical"``
 ``weights``          (K,), float         float32 or float64, like the next two
 ``means``            (K, D), float
-``covariances``      by family, float    (K, D, D), (D, D), (K, D) or (K,)
+``covariances``      by family, float    (K, D, D), (D, D), (K, D), (K,), (D,) or ()
 ``noise_weight``     (), float           of the noise component; 0 if there is none
 ``noise_box``        (2, D) or (0, 0)    its box, float64
 ``feature_names``    (D,) or (0,), str   empty if the model was fitted without names
@@ -160,11 +161,11 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
 
 
 def plain_parameters(model: GaussianMixture) -> dict[str, Any]:
-    """Return the constructor's parameters that are numbers, strings or None."""
+    """Return the constructor's parameters that are numbers, strings, tuples of strings or None."""
     plain, known = {}, GaussianMixture().get_params()  # a subclass may have more, which `load` could not set
     for name, value in model.get_params().items():
         value = value.item() if isinstance(value, np.generic) else value
-        if name in known and name not in _NOT_STORED and isinstance(value, bool | int | float | str | None):
+        if name in known and name not in _NOT_STORED and _is_plain(value):
             plain[name] = value
     return plain
 
@@ -178,9 +179,15 @@ def _parse_parameters(text: str) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise ValueError("'parameters' should be a JSON object")
     for name, value in parameters.items():
-        if name in _NOT_STORED or not isinstance(value, bool | int | float | str | None):
+        if name in _NOT_STORED or not _is_plain(value):
             raise ValueError(f"'parameters' should not contain '{name}': {value!r:.40}")
-    return parameters
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(isinstance(one, str) for one in value)
+    return isinstance(value, bool | int | float | str | None)
 
 
 def _restore_names(path: Path, arrays: dict[str, Array], model: GaussianMixture) -> None:

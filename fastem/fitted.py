@@ -16,6 +16,7 @@ from fastem.marginals import Conditional, marginal
 from fastem.merging import Merging, hierarchy, row_entropy
 from fastem.model import Array, Params, Status
 from fastem.montecarlo import Estimate, kl_divergence
+from fastem.parts import here
 from fastem.protocol import Estimator
 from fastem.sources import Block, Source, rows_at_once
 from fastem.streams import find_source
@@ -183,7 +184,7 @@ class Fitted(Estimator):
 
     def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
         chosen, names = self._features(features, some_left=True)
-        source = find_source(X, n_features=len(chosen))
+        source = here(find_source(X, n_features=len(chosen)))
         validate.check_names(source.columns, None if names is None else names[chosen])
         model = Conditional.on(self.params_, chosen)
         K, U = model.means.shape
@@ -282,7 +283,7 @@ class Fitted(Estimator):
         References
         ----------
         Baudry, Raftery, Celeux, Lo & Gottardo (2010), Combining mixture components for clustering, J. Comput. Graph.
-        Stat. 19, 332-353, section 2.2.
+        Stat. 19, 332-353, section 3.
 
         Examples
         --------
@@ -373,10 +374,11 @@ class Fitted(Estimator):
         True
         """
         from sklearn.mixture import GaussianMixture as Theirs
+        from sklearn.utils.validation import check_is_fitted
 
         if not isinstance(estimator, Theirs):
             raise TypeError(f"expected a sklearn.mixture.GaussianMixture, got a {type(estimator).__name__}")
-        validate.check_fitted(estimator)
+        check_is_fitted(estimator)
         arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
         model = cls.from_parameters(*arrays, estimator.covariance_type)
         model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import ArrayLike
 
 from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, nothing
-from fastem.em import Callback, FitInterrupted, bind_to, collapsed, evaluate
+from fastem.em import Callback, FitInterrupted, bind_to, collapsed, ends, evaluate
 from fastem.model import Array, Event, Params, Result, Stats, Status
 from fastem.parametrization import Parametrization
+from fastem.parts import agreed, together
 from fastem.regularize import FLAT, MStep, find_remedy
 from fastem.sources import Source, SourceError
 from fastem.stopping import LOOKBACK, Course, Stop
@@ -84,7 +86,7 @@ def lbfgs(
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params, the start, for instance of `fastem.make_params`; weights are positive
-    covariance : "full", "tied", "diag" or "spherical"
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     reg_covar : the variances' lower bound: covariances are reg_covar I plus a matrix that is positive definite. (In
         `em` it is added to variances in each M-step, which maximises nothing; so the two differ, by about reg_covar)
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
@@ -114,7 +116,7 @@ def lbfgs(
     References
     ----------
     Byrd, Lu, Nocedal & Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208; for mixtures: Redner & Walker (1984), SIAM Rev.
-    26, 195-239, section 5; Salakhutdinov, Roweis & Ghahramani (2003), ICML, 672-679 (when it is faster than EM).
+    26, 195-239; Salakhutdinov, Roweis & Ghahramani (2003), ICML, 672-679 (when it is faster than EM).
 
     Examples
     --------
@@ -128,7 +130,7 @@ def lbfgs(
     check_em(params, covariance, reg_covar, tol, max_iter)
     check_choices("lbfgs", criterion, "reseed", None)
     source = find_source(X, sample_weight, n_features=params.means.shape[1])
-    with threads(check_n_threads(n_threads)):
+    with together(source), threads(check_n_threads(n_threads)):
         m_step = bind_to(source, covariance, find_remedy(None, reg_covar))
         return ascend(source, params, m_step, stop=Stop(criterion, tol), max_iter=max_iter, callback=callback)
 
@@ -136,7 +138,7 @@ def lbfgs(
 def after_one_step(source: Source, params: Params, m_step: MStep) -> Params:
     """A start after an iteration of EM: seeds have no spread, and so no scale for L-BFGS to begin with."""
     try:
-        return m_step(evaluate(source, params), params)
+        return agreed(source, partial(m_step, evaluate(source, params), params))
     except SingularCovarianceError:  # `ascend` will say so
         return params
 
@@ -161,7 +163,7 @@ def ascend(
     options = dict(maxcor=MEMORY, maxiter=ROUND, maxfun=100 * ROUND, ftol=0.0, gtol=0.0)
     try:
         ascent.accept(ascent.origin)
-        for _ in range(0, max_iter, ROUND):
+        while not ascent.ended:
             outcome = minimize(
                 ascent, ascent.origin, jac=True, method="L-BFGS-B", callback=ascent.accept, options=options
             )
@@ -217,7 +219,6 @@ class Ascent:
         self.max_iter, self.callback = max_iter, callback
         self.space = Parametrization.around(params, getattr(m_step.remedy, "reg_covar", 0.0))
         self.origin = np.zeros(self.space.unit.size)
-        self.history: list[float] = []
         self.n_passes, self.n_steps = 0, -1  # steps in these coordinates; the first turn is the start's
         self.latest: Point | None = None  # the last that was evaluated
         self.accepted: Point | None = None
@@ -232,7 +233,7 @@ class Ascent:
     def point(self, theta: Array) -> Point:
         """A pass over the data, unless it is where the last one was."""
         if self.latest is None or not np.array_equal(theta, self.latest.theta):
-            params = self.space.unpack(theta)
+            params = agreed(self.source, partial(self.space.unpack, theta))
             self.latest = self._point(theta, params, evaluate(self.source, params))
             self.n_passes += 1
         return self.latest
@@ -252,20 +253,25 @@ class Ascent:
         """The end of an iteration; StopIteration at the end of the fit."""
         before, self.accepted = self.accepted, self.point(theta)
         _, params, stats, bound, _ = self.accepted
-        self.history.append(bound)
+        history = [*(self.result.history if self.result else ()), bound]
+        n_iter = len(history)
+        self.result = Result(params, stats, stats.loglik, history, n_iter, Status.INTERRUPTED)
         self.n_steps += 1
-        n_iter = len(self.history)
-        self.result = Result(params, stats, stats.loglik, self.history, n_iter, Status.INTERRUPTED)
-        if self.callback is not None and self.callback(n_iter, bound, params):
+        if self.callback is not None and agreed(self.source, partial(ends, self.callback, n_iter, bound, params)):
             self.halt(Status.INTERRUPTED)
-        if self.m_step.strict and (components := collapsing(self.m_step, self.result)):
+        if self.m_step.strict and (components := agreed(self.source, partial(collapsing, self.m_step, self.result))):
             self.result = collapsed(self.result, SingularCovarianceError(components))
             self.halt(Status.DEGENERATE)
-        course = Course(self.history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
-        if self.n_steps > 1 and self.stop(course):  # the first step goes along the gradient, and may be short
-            self.halt(Status.CONVERGED)
-        if n_iter >= self.max_iter:
-            self.halt(Status.MAX_ITER)
+        course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
+        status = agreed(self.source, partial(self.verdict, course, n_iter))
+        if status is not None:
+            self.halt(status)
+
+    def verdict(self, course: Course, n_iter: int) -> Status | None:
+        """How the fit ends here; None if it goes on. The first step goes along the gradient, and may be short."""
+        if self.n_steps > 1 and self.stop(course):
+            return Status.CONVERGED
+        return Status.MAX_ITER if n_iter >= self.max_iter else None
 
     def halt(self, status: Status) -> NoReturn:
         """End the fit."""
@@ -274,7 +280,7 @@ class Ascent:
         raise StopIteration
 
     def end(self) -> Result:
-        """The result; where the line search found nothing higher, the gradient says whether there was nothing."""
+        """The result; where a line search found nothing higher, the gradient says whether there was nothing."""
         assert self.result is not None
         assert self.accepted is not None
         result = self.result

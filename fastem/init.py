@@ -7,23 +7,36 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, tolerance
-from fastem.em import FitInterrupted, at, climb, evaluate, moments, overall, score
-from fastem.estep import HARD, RESP, Accumulator, Sums
+from fastem.em import FitInterrupted, at, climb, e_step, evaluate, moments, overall, score
+from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Sums
+from fastem.lloyd import (
+    SAMPLE_ROWS,
+    any_rows,
+    distinct_sample,
+    draw,
+    lloyd,
+    seeds,
+    small,
+    squared_distances,
+    weights_of,
+)
 from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
+from fastem.parts import PartedSource, agreed, reduce_to
 from fastem.regularize import MStep
-from fastem.sources import ArraySource, Block, Source
+from fastem.reseed import rows_needed
+from fastem.sources import ArraySource, Block, Known, Source
 from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
 
-SAMPLE_ROWS = 50_000  # k-means and seeds look at max(SAMPLE_ROWS, 50 K) rows at most
-MAX_LLOYD = 300
+MAX_LLOYD, TOL = 300, 1e-4  # of k-means
+LABELLED_LLOYD = 10  # steps of k-means among rows whose labels it keeps to
 CLUTTER_ROWS, NEIGHBOURS = 5000, 10
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
@@ -45,12 +58,19 @@ class Given(NamedTuple):
     means : (K, D) or None
     precisions : (covariances, factor), canonical shapes, or None
     noise : its component at the start, or None if there is none to be
+    known : what labels of rows tell, or None if there are none
     """
 
     weights: Array | None = None
     means: Array | None = None
     precisions: tuple[Array, Array] | None = None
     noise: Noise | None = None
+    known: Known | None = None
+
+    @property
+    def all_known(self) -> bool:
+        """Whether labels leave nothing to EM: the fit is one M-step."""
+        return self.known is not None and not self.known.n_unknown and self.noise is None
 
 
 def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
@@ -63,15 +83,22 @@ def start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.Rando
     """
     if given.noise is None:
         return clusters(source, K, m_step, init, rng, given)
-    params = clusters(without_clutter(source, rng), K, m_step, init, rng, given)
+    rows = source if given.known else without_clutter(source, rng)
+    params = clusters(rows, K, m_step, init, rng, given)
     return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
 
 
 def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
     """`start` without noise."""
+    if given.all_known:
+        given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    stats = INITIALISERS[init](source, K, m_step, rng)
+    if m_step.held.means is not None:  # clusters of other means would say nothing about the components of these
+        shape = m_step.family.shape(K, source.n_features)
+        stats = evaluate(source, at(m_step.held.means), shape, HARD, distances=True)
+    else:
+        stats = INITIALISERS[init](source, K, m_step, rng)
     weights, means, covariances = m_step.estimate(stats)
     try:
         precisions = given.precisions or (covariances, m_step.factorise(covariances))
@@ -119,61 +146,102 @@ def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
 
     Components are numbered by their centres' first coordinate (then the second, ...), not by the seed's luck.
     """
-    X, weight = distinct_sample(source, K, rng)
-    centres = lloyd(X, weight, seeds(X, weight, K, rng))
-    centres = centres[np.lexsort(centres.T[::-1])]
+    sample = distinct_sample(source, K, rng)
+    centres = lloyd(sample, seeds(sample, K, rng), small(sample, TOL), MAX_LLOYD).centres
+    centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
     return evaluate(source, at(centres), m_step.family.shape(K, source.n_features), HARD, distances=True)
 
 
 def from_seeds(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """One row, chosen by k-means++, in each component."""
-    return one_row_each(seeds(*distinct_sample(source, K, rng), K, rng), m_step)
+    return one_row_each(seeds(distinct_sample(source, K, rng), K, rng), m_step)
 
 
 def from_rows(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """One row, drawn at random, in each component; no row twice, if there are enough."""
-    X, weight = distinct_sample(source, K, rng)
-    chosen: list[int] = []
-    left = weight.copy()
-    for _ in range(K):
-        chosen.append(int(draw(left if left.any() else weight, 1, rng)[0]))
-        left[chosen[-1]] = 0.0
-    return one_row_each(X[chosen], m_step)
+    return one_row_each(any_rows(distinct_sample(source, K, rng), K, rng), m_step)
 
 
 def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
     origin, shape = at(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
+    # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
+    seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
         present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
-        drawn = rng.uniform(size=(np.count_nonzero(present), K))
+        generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
+        drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
         resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
-        return Accumulator(origin, shape, RESP, resp).sums(block._replace(start=0))
+        return Accumulator(origin, shape, RESP).sums(block._replace(labels=resp))
 
     grain = Accumulator(origin, shape, RESP).block_rows
-    return source.reduce(add, max(1024, 2**20 // K), grain).stats()  # 8 MiB of uniforms at a time
+    return reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain)  # 8 MiB of uniforms at a time
+
+
+def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+    """Statistics of the rows whose component is known, if each has enough; else k-means that keeps to them.
+
+    Components with such rows have a centre at their mean; others get theirs by k-means++ and a few steps of k-means
+    on a sample; then all rows are assigned, where their labels hold. Basu, Banerjee & Mooney (2002), Semi-supervised
+    clustering by seeding, ICML (their constrained k-means).
+    """
+    shape = m_step.family.shape(K, source.n_features)
+    first = source.sample(1, np.random.RandomState(0)).X
+    rough = evaluate(source, at(np.repeat(first[:1], K, axis=0)), (0, 0, 0), LABELS)
+    seeded = rough.s0 > 0
+    centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
+    stats = evaluate(source, at(centres), shape, LABELS)
+    row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
+    if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
+        return stats
+    if not seeded.all():
+        found = unlabelled_centres(source, centres, seeded, rng)
+        centres = agreed(source, lambda: found)
+    return evaluate(source, at(centres), shape, HARD, distances=True)
+
+
+def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_], rng: np.random.RandomState) -> Array:
+    """The centres (K, D), those that are not `seeded` by k-means beside the others, within what labels allow."""
+    X, weight, labels = labelled_sample(source, len(centres), rng)
+    may_be = np.equal.outer(labels, np.arange(len(centres))) | (labels < 0)[:, None] if labels.ndim == 1 else labels
+    centres, nearest = centres.copy(), np.full(len(X), np.inf)
+    if seeded.any():
+        nearest = squared_distances(ArraySource(X), centres[seeded]).min(axis=1)
+    for k in np.flatnonzero(~seeded):
+        mass = weight * may_be[:, k]
+        far = mass * nearest if np.isfinite(nearest[0]) else mass
+        if not mass.any():
+            continue  # no row may belong to it
+        candidates = draw(far if far.any() else mass, 2 + int(np.log(len(centres))), rng)
+        distances = np.minimum(nearest[:, None], squared_distances(ArraySource(X), X[candidates]))
+        best = np.argmin(weight @ distances)
+        centres[k], nearest = X[candidates[best]], distances[:, best]
+    sample = ArraySource(X, weight, labels=labels)
+    for _ in range(LABELLED_LLOYD):
+        stats = evaluate(sample, at(centres), (0, 0, 0), HARD, distances=True)
+        moving = ~seeded & (stats.s0 > 0)
+        centres[moving] += stats.s1[moving] / stats.s0[moving, None]
+    if labels.ndim == 1:  # those without a label are alike: numbered by their first coordinate
+        free = centres[~seeded]
+        centres[~seeded] = free[np.lexsort(free.T[::-1])]
+    return centres
+
+
+def labelled_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array, NDArray[Any]]:
+    """Rows in lexicographic order, their weights and labels."""
+    X, weight, labels = source.sample(max(SAMPLE_ROWS, 50 * K), rng)
+    assert labels is not None
+    order = np.lexsort(np.column_stack([X, labels]).T[::-1])
+    return X[order], weight[order], labels[order]
 
 
 def one_row_each(rows: Array, m_step: MStep) -> Stats:
     """Statistics of K components that hold one row each: weights 1/K, covariances 0 (+ reg_covar)."""
     s2 = np.zeros(m_step.family.shape(*rows.shape))
     return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), s2, rows, len(rows))
-
-
-def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SAMPLE_ROWS) -> tuple[Array, Array]:
-    """A sample's distinct rows in lexicographic order and their weights.
-
-    So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
-    drawn from it.
-    """
-    X, weight = source.sample(max(rows, 50 * K), rng)
-    order = np.lexsort(X.T[::-1])
-    X, weight = X[order], weight[order]
-    first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))
-    return X[first], np.add.reduceat(weight, first)
 
 
 def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
@@ -186,7 +254,8 @@ def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
     from scipy.spatial import cKDTree  # a quarter of fastem's own import time
     from scipy.special import expit
 
-    X, weight = distinct_sample(source, 1, rng, CLUTTER_ROWS)
+    sample = distinct_sample(source, 1, rng, CLUTTER_ROWS)
+    X, weight = sample.X, weights_of(sample)
     low, high = X.min(axis=0), X.max(axis=0)
     scaled = (X - low) / (high - low)
     k = min(NEIGHBOURS, len(X) - 1)
@@ -202,59 +271,6 @@ def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
         log_odds = np.log(dense.sum() / sparse.sum()) + k * np.log(rates[0] / rates[1])
         clean = expit(log_odds - (rates[0] - rates[1]) * volume)
     return ArraySource(X, weight * clean)
-
-
-def draw(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
-    """n indices with probability proportional to `mass`, by the inverse of the cumulated mass."""
-    cumulated = np.cumsum(mass)
-    target = np.minimum(rng.uniform(size=n) * cumulated[-1], np.nextafter(cumulated[-1], 0))
-    return np.asarray(np.searchsorted(cumulated, target, side="right"))
-
-
-def squared_distances(X: Array, centres: Array) -> Array:
-    """(N, K)"""
-    return -2.0 * score(ArraySource(X), at(centres), joint=True, distances=True).joint
-
-
-def seeds(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> Array:
-    """Greedy k-means++ (Arthur & Vassilvitskii 2007): of 2 + log K candidates, the one that helps most; (K, D).
-
-    If there are fewer distinct rows than K, rows repeat.
-    """
-    n_candidates = 2 + int(np.log(K))
-    chosen = draw(weight, 1, rng)
-    nearest = squared_distances(X, X[chosen])[:, 0]
-    for _ in range(1, K):
-        mass = weight * nearest
-        candidates = draw(mass if mass.any() else weight, n_candidates, rng)
-        distances = np.minimum(nearest[:, None], squared_distances(X, X[candidates]))
-        best = np.argmin(weight @ distances)
-        nearest = distances[:, best]
-        chosen = np.append(chosen, candidates[best])
-    return np.asarray(X[chosen])
-
-
-def lloyd(X: Array, weight: Array, centres: Array, tol: float = 1e-4, max_iter: int = MAX_LLOYD) -> Array:
-    """Lloyd's k-means until the centres' squared shift is below tol times the mean variance; (K, D).
-
-    Each turn is the fused pass in its hard mode without second moments. As in scikit-learn, an empty cluster takes
-    the row that is farthest from its centre.
-    """
-    source = ArraySource(X, weight)
-    total = overall(source, (1, 1, X.shape[1]))
-    enough = tol * float(np.mean(total.s2)) / total.sum_w
-    for _ in range(max_iter):
-        stats = evaluate(source, at(centres), (0, 0, 0), HARD, distances=True)
-        empty = np.flatnonzero(stats.s0 == 0)
-        moved = centres + stats.s1 / np.where(stats.s0 > 0, stats.s0, 1.0)[:, None]
-        if len(empty):
-            distances = squared_distances(X, centres).min(axis=1)
-            moved[empty] = X[np.argsort(-distances, kind="stable")[: len(empty)]] if len(X) >= len(empty) else X[0]
-        shift = float(((moved - centres) ** 2).sum())
-        centres = moved
-        if shift <= enough:
-            break
-    return centres
 
 
 def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
@@ -276,11 +292,10 @@ def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> S
 
 def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
     """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
-    X, weight = distinct_sample(source, K, rng, RACE_ROWS)
-    sample = ArraySource(X, weight)
-    total = overall(sample, (1, X.shape[1], X.shape[1]))
+    sample = distinct_sample(source, K, rng, RACE_ROWS)
+    total = overall(sample, (1, sample.n_features, sample.n_features))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    entrants = list(itertools.product(partitions(X, weight, K, rng), first_steps(m_step)))
+    entrants = list(itertools.product(partitions(sample, K, rng), first_steps(m_step)))
     runners: Iterable[Params] = contenders(sample, entrants, K, m_step)
     stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
@@ -295,17 +310,20 @@ def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) ->
     if not results:
         return None
     best = results[0].params
-    order = np.lexsort(best.means.T[::-1])
-    return evaluate(sample, permuted(best, order))
+    if not m_step.held.anything:  # components of which something is held are told apart by that
+        best = permuted(best, np.lexsort(best.means.T[::-1]))
+    return e_step(sample, best, m_step)
 
 
-def partitions(X: Array, weight: Array, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
     """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
     found: dict[bytes, NDArray[np.int64]] = {}
-    for rows in coordinates(X, weight):
+    for X in coordinates(sample.X, weights_of(sample)):
+        rows = ArraySource(X, sample.weight)
+        enough = small(rows, TOL)
         for _ in range(RACE_STARTS):
-            centres = lloyd(rows, weight, seeds(rows, weight, K, rng), max_iter=RACE_LLOYD)
-            label = score(ArraySource(rows), at(centres), label=True, distances=True).label
+            centres = lloyd(rows, seeds(rows, K, rng), enough, RACE_LLOYD).centres
+            label = score(rows, at(centres), label=True, distances=True).label
             _, first, label = np.unique(label, return_index=True, return_inverse=True)
             label = first.argsort().argsort()[label]  # numbered as they appear
             found.setdefault(label.tobytes(), label)
@@ -320,7 +338,7 @@ def first_steps(m_step: MStep) -> list[MStep]:
     Under a remedy, whose objective sees through that noise, fits that have their own from the start compete as well.
     """
     tied = replace(m_step, family=COVARIANCES["tied"])
-    if tied.family.form != m_step.family.form or m_step.family.shared:
+    if tied.family.form != m_step.family.form or m_step.family.shared or m_step.held.precisions is not None:
         return [m_step]
     return [tied, m_step] if m_step.remedy.monotone else [tied]
 
@@ -338,7 +356,8 @@ def contenders(
             params = first(stats)
             if first.family != family:
                 shared = climb(sample, params, first, stop=Stop("change", RACE_TOL), max_iter=RACE_TIED).params
-                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape)))
+                mode = HARD if m_step.hard else SOFT
+                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape), mode))
             yield params
 
 
@@ -387,4 +406,5 @@ INITIALISERS: dict[str, Initialiser] = {
     "k-means++": from_seeds,
     "random": from_noise,
     "random_from_data": from_rows,
+    "labels": from_labels,  # for rows that have labels, whatever init_params
 }

@@ -163,7 +163,7 @@ class ManyMixtures:
 
     @property
     def covariances(self) -> Array:
-        """(G, K, D, D) full, (G, D, D) tied, (G, K, D) diag, (G, K) spherical; float64"""
+        """(G, K, D, D) full, (G, D, D) tied, (G, K, D) diag, (G, K) spherical, ...; float64"""
         G, K, D = self.means.shape
         return self.params.covariances.reshape(G, *COVARIANCES[self.covariance_type].natural_shape(K, D))
 

@@ -67,7 +67,7 @@ class Conditional(NamedTuple):
         return cls(marginal(params, features), params.means[:, rest], slopes, covariances, factor, box)
 
     def at(self, values: Array) -> Params:
-        """The mixture of the other features at these values (V,): Bishop (2006), eqs. 2.81 and 2.96."""
+        """The mixture of the other features at these values (V,): Bishop (2006), eqs. 2.96 and 2.97."""
         K = len(self.means)
         shares = self.responsibilities(values[None])[0]
         noise = None if self.box is None else Noise(float(shares[K]), self.box)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastem.covariance import TINY
 from fastem.estep import Scorer, Scores
 from fastem.model import Array, Params
+from fastem.parts import here
 from fastem.sources import Block, Source, rows_at_once
 
 
@@ -99,7 +100,8 @@ def entropy_and_falls(
 ) -> tuple[float, Array]:
     """The entropy of the clusters that components belong to, `first`, and its falls if those of a pair were joined.
 
-    Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: Baudry et al. (2010), eq. 2. Both by one pass.
+    Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: the criterion of Baudry et al. (2010),
+    section 3. Both by one pass.
     """
     K = len(first)
     scorer = Scorer(params)
@@ -121,7 +123,8 @@ def entropy_and_falls(
 
 def row_entropy(source: Source, params: Params) -> Array:
     """The entropy of each row's responsibilities, (N,)."""
-    K, scorer, out = len(params.means) + (params.noise is not None), Scorer(params), np.empty(source.n_rows)
+    source, K = here(source), len(params.means) + (params.noise is not None)
+    scorer, out = Scorer(params), np.empty(source.n_rows)
 
     def add(block: Block) -> None:
         scores = Scores.empty(len(block.X), K, resp=True)

@@ -4,7 +4,8 @@ Matrices that belong to components have one canonical shape everywhere below the
 with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
 two its form::
 
-    full (K, D, D)   tied (1, D, D)   diag (K, 1, D)   spherical (K, 1, 1)
+    full (K, D, D)   diag (K, 1, D)        spherical (K, 1, 1)
+    tied (1, D, D)   tied_diag (1, 1, D)   tied_spherical (1, 1, 1)
 
 so that the shape alone says how to compute, by broadcasting, and no other code asks for a covariance type.
 (Where shapes coincide, at D = 1 or K = 1, so do the models.)
@@ -94,7 +95,8 @@ class Stats:
 
     Attributes
     ----------
-    loglik : float, sum_n w_n log p(x_n); NaN if the responsibilities were given
+    loglik : float, sum_n w_n log p(x_n), where labels restrict a row's components the sum over these; NaN if the
+        responsibilities were given, and `class_loglik` if each row was given to one component
     class_loglik : float, sum_n w_n max_k log(weight_k p_k(x_n)); NaN likewise
     entropy : float, of the responsibilities, -sum_n w_n sum_k r_nk log r_nk; NaN likewise
     s0 : (K,) sum_n w_n r_nk
@@ -282,7 +284,7 @@ class Result(NamedTuple):
     ----------
     params : Params
     stats : Stats, of the last pass, made under `params`
-    loglik : float, total log-likelihood under `params`
+    loglik : float, total log-likelihood under `params`; of classification EM that of the classification
     history : list of float, what EM maximises per row, pass by pass: the mean log-likelihood, under a remedy of
         `fastem.regularize` with its log prior (up to a constant)
     n_iter : int, passes done, without those of attempts that were given up

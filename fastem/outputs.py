@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastem._jit import threads
 from fastem.estep import Scorer, Scores
 from fastem.estimator import NOISE, GaussianMixture
+from fastem.parts import here
 from fastem.sources import Block, Source, rows_at_once
 from fastem.tables import writing
 from fastem.validate import check_n_threads
@@ -68,7 +69,7 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     array([0, 1, 1])
     """
     names = column_names(model, what)
-    source = model._source(X)
+    source = here(model._source(X))
     with writing(path, names, source.n_rows) as write:
         score_blocks(model, source, what, write)
 

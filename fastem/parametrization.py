@@ -36,7 +36,7 @@ class Parametrization:
     and so, times the diagonal of L_k, for its logarithms (shared: with N and S2 of all components).
 
     ``Parametrization.around(params, reg_covar)`` is the same in coordinates for an optimiser that begins at `params`.
-    There 0 is that mixture, and theta / unit the vector of logits log weight_k + a_k, of means
+    There 0 is that mixture, and theta * unit the vector of logits log weight_k + a_k, of means
     mean_k + chol(cov_k) b_k, and of covariances reg_covar I + L_k L_k' with L_k = root_k C_k, of which c is the lower
     triangle as above. The units, one over the root of the Fisher information, are such that for components that do
     not overlap the Hessian of the mean log-likelihood at 0 is -I (on the logits' simplex).
@@ -54,7 +54,7 @@ class Parametrization:
     References
     ----------
     Pinheiro & Bates (1996), Unconstrained parametrizations for variance-covariance matrices, Stat. Comput. 6, 289-296,
-    section 2.2 (log-Cholesky); McLachlan & Krishnan (2008), The EM Algorithm and Extensions, eq. 3.42 (the identity).
+    section 2.2 (log-Cholesky); Louis (1982), J. R. Stat. Soc. B 44, 226-233, section 3 (the identity).
 
     Examples
     --------
@@ -87,26 +87,24 @@ class Parametrization:
     @classmethod
     def around(cls, params: Params, reg_covar: float = 0.0) -> Parametrization:
         """Coordinates about a mixture. Where a variance is reg_covar or less, 0 is a mixture with a little more."""
-        root = _root(params.covariances - reg_covar * _identity(params.covariances.shape), LIFT * reg_covar)
-        return cls._about(params, root, reg_covar)
+        return cls._about(params, _logarithms(_shares(params)), _root(params, reg_covar, LIFT * reg_covar), reg_covar)
 
     def about(self, theta: ArrayLike) -> Parametrization:
         """Coordinates about the mixture of a vector."""
-        _, _, triangles = self._parts(theta)
-        return self._about(self.unpack(theta), _times(self.root, triangles), self.reg_covar)
+        a, _, triangles = self._parts(theta)
+        return self._about(self.unpack(theta), self.logits + a, _times(self.root, triangles), self.reg_covar)
 
     @classmethod
-    def _about(cls, params: Params, root: Array, reg_covar: float) -> Parametrization:
+    def _about(cls, params: Params, logits: Array, root: Array, reg_covar: float) -> Parametrization:
         shape, (K, D) = params.covariances.shape, params.means.shape
-        shares = _shares(params)
-        mass = np.maximum(shares, LEAST_SHARE / K)
+        mass = np.maximum(_shares(params), LEAST_SHARE / K)
         own = mass[:K] if shape[0] == K else np.ones(1)
         curvature = np.ones(_n_roots(shape))
         curvature[_diagonal(shape)] = 2 * (D // shape[-1])
         information = np.concatenate([mass, np.repeat(mass[:K], D), np.outer(own, curvature).ravel()])
         spread, box = _inverse(params.factor), params.noise and params.noise.box
         unit = 1 / np.sqrt(information)
-        return cls(_logarithms(shares), params.means, spread, root, unit, shape, box, reg_covar)
+        return cls(logits, params.means, spread, root, unit, shape, box, reg_covar)
 
     def pack(self, params: Params) -> Array:
         """The vector of a mixture, (P,).
@@ -119,7 +117,7 @@ class Parametrization:
         box = params.noise and params.noise.box
         if params.covariances.shape != self.shape or (box is None) != (self.box is None):
             raise ValueError(f"the vectors are those of mixtures with covariances of shape {self.shape}")
-        triangles = _times(_inverse(self.root), _root(params.covariances - self.reg_covar * _identity(self.shape)))
+        triangles = _times(_inverse(self.root), _root(params, self.reg_covar))
         variances(triangles)[...] = np.log(variances(triangles))
         a = _logarithms(_shares(params)) - self.logits
         b = _applied(_inverse(self.spread), params.means - self.means)
@@ -156,14 +154,13 @@ class Parametrization:
         return self._joined(counts - _shares(params) * stats.sum_w, b, roots) * self.unit
 
     def _cholesky(self, lower: Array) -> Array:
-        """The Cholesky factor of reg_covar I + L L', by orthogonal transformations: squares would lose digits."""
+        """The Cholesky factor of reg_covar I + L L'."""
         if self.shape[-2] == 1:
             return np.sqrt(lower**2 + self.reg_covar)
         if self.reg_covar == 0:
             return lower
         ridge = np.broadcast_to(np.sqrt(self.reg_covar) * _identity(self.shape), lower.shape)
-        upper: Array = np.linalg.qr(np.concatenate([ridge, _transposed(lower)], axis=-2), mode="r")  # type: ignore
-        return _transposed(upper * np.sign(variances(upper))[..., None])
+        return _triangle(np.concatenate([ridge, _transposed(lower)], axis=-2))
 
     def _parts(self, theta: ArrayLike) -> tuple[Array, Array, Array]:
         """a, b and the triangles C, (K|1, D|1, D|1), of a vector."""
@@ -190,15 +187,21 @@ def _logarithms(shares: Array) -> Array:
     return np.log(shares)
 
 
-def _root(covariances: Array, least: float = 0.0) -> Array:
-    """L with L L' = covariances, lower triangular; eigenvalues below `least` are raised to it."""
-    if covariances.shape[-2] == 1:
-        return np.sqrt(np.maximum(covariances, least))
-    if least > 0:
-        values, vectors = np.linalg.eigh(covariances)
-        if (values < least).any():
-            covariances = (vectors * np.maximum(values, least)[..., None, :]) @ _transposed(vectors)
-    return np.asarray(np.linalg.cholesky(covariances))
+def _root(params: Params, reg_covar: float, least: float = 0.0) -> Array:
+    """L, lower triangular, with L L' = covariances - reg_covar I, whose eigenvalues are raised to `least`."""
+    if reg_covar == 0:
+        return _inverse(params.factor)
+    free = params.covariances - reg_covar * _identity(params.covariances.shape)
+    if free.shape[-2] == 1:
+        return np.sqrt(np.maximum(free, least))
+    values, vectors = np.linalg.eigh(free)
+    return _triangle(np.sqrt(np.maximum(values, least))[..., None] * _transposed(vectors))
+
+
+def _triangle(half: Array) -> Array:
+    """L, lower triangular, with L L' = half' half, by orthogonal transformations: that product would lose digits."""
+    upper = np.asarray(np.linalg.qr(half, mode="r"))
+    return _transposed(upper * np.sign(variances(upper))[..., None])
 
 
 # Matrices (..., D, D), or diagonals (..., 1, D|1), by what multiplies: (1, 1, 1) is the number 1.

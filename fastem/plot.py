@@ -437,7 +437,8 @@ def _draw_points(ax: "Axes", points: Array, colors: Array, sample_weight: Array)
     """Draw rows (n, 2) as discs, smaller and paler the more there are, and frame them."""
     fade = min(1.0, (_OPAQUE_POINTS / max(len(points), 1)) ** 0.4)
     ax.scatter(
-        *points.T,
+        points[:, 0],
+        points[:, 1],
         s=20.0 * fade * sample_weight,
         c=colors,
         alpha=0.2 + 0.5 * fade,

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 class Estimator:
-    """What scikit-learn's BaseEstimator and DensityMixin give: parameters, repr, tags, metadata routing.
+    """What scikit-learn's BaseEstimator and mixins give: parameters, repr, tags, metadata routing.
 
-    A subclass sets its constructor's parameters as attributes of the same names, and `weights_` when it is fitted.
+    A subclass sets its constructor's parameters as attributes of the same names.
+
+    Attributes
+    ----------
+    kind : str, scikit-learn's estimator_type
+    fitted : str, the attribute that it has when it is fitted
+    weighted : tuple of str, the methods that take a sample_weight
     """
+
+    kind: ClassVar[str]
+    fitted: ClassVar[str]
+    weighted: ClassVar[tuple[str, ...]]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's parameters."""
@@ -35,12 +45,17 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "weights_")
+        return hasattr(self, self.fitted)
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
-        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=InputTags())
+        return Tags(
+            estimator_type=self.kind,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(["float64", "float32"]) if hasattr(self, "transform") else None,
+            input_tags=InputTags(),
+        )
 
     def get_metadata_routing(self) -> Any:
         """scikit-learn's metadata request: which methods ask for sample_weight."""
@@ -49,17 +64,13 @@ class Estimator:
         if hasattr(self, "_metadata_request"):
             return self._metadata_request
         request = MetadataRequest(owner=self)
-        for method in ("fit", "partial_fit", "score"):
+        for method in self.weighted:
             getattr(request, method).add_request(param="sample_weight", alias=None)
         return request
 
     def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Whether `fit` asks scikit-learn's metadata routing for sample_weight."""
         return self._request("fit", sample_weight)
-
-    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
-        """Whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
-        return self._request("partial_fit", sample_weight)
 
     def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Whether `score` asks scikit-learn's metadata routing for sample_weight."""

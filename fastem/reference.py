@@ -6,6 +6,7 @@ It materialises everything, (N, K, D) and more, and takes canonical parameters (
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastem.covariance import log_norm
 from fastem.model import Array, Params, Stats, outer
@@ -26,8 +27,12 @@ def joint_log_density(X: Array, params: Params) -> Array:
 
 
 def log_density(X: Array, params: Params) -> Array:
-    """log p(x_n), (N,), by log-sum-exp over the components."""
-    joint = joint_log_density(X, params)
+    """log p(x_n), (N,)."""
+    return log_sum_exp(joint_log_density(X, params))
+
+
+def log_sum_exp(joint: Array) -> Array:
+    """log sum_k exp(joint_nk), (N,)."""
     top = joint.max(axis=1)
     return np.asarray(top + np.log(np.exp(joint - top[:, None]).sum(axis=1)))
 
@@ -35,6 +40,12 @@ def log_density(X: Array, params: Params) -> Array:
 def responsibilities(X: Array, params: Params) -> Array:
     """The E-step: posterior probability of each component, (N, K)."""
     return np.asarray(np.exp(joint_log_density(X, params) - log_density(X, params)[:, None]))
+
+
+def assignment(X: Array, params: Params) -> Array:
+    """The E-step of classification EM: 1 for each row's most probable component, the first of equals, (N, K)."""
+    joint = joint_log_density(X, params)
+    return np.asarray(np.eye(joint.shape[1])[joint.argmax(axis=1)])
 
 
 def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[int, ...]) -> Stats:
@@ -45,10 +56,14 @@ def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[in
     return Stats(np.nan, np.nan, np.nan, r.sum(axis=0), (r[:, :, None] * z).sum(axis=0), np.asarray(s2), origin, len(X))
 
 
-def accumulate(X: Array, params: Params, weight: Array) -> Stats:
-    """E-step and sufficient statistics: what the fused pass computes."""
-    joint, resp, total = joint_log_density(X, params), responsibilities(X, params), log_density(X, params)
+def accumulate(X: Array, params: Params, weight: Array, allowed: NDArray[np.bool_] | None = None) -> Stats:
+    """E-step and sufficient statistics: what the fused pass computes; `allowed` (N, K): components of the rows."""
+    joint = joint_log_density(X, params)
+    if allowed is not None:
+        joint = np.where(allowed, joint, -np.inf)
+    total = log_sum_exp(joint)
     log_resp = joint - total[:, None]
+    resp = np.exp(log_resp)
     K = len(params.means)
     given = moments(X, resp[:, :K], weight, params.means, params.covariances.shape)
     return Stats(

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,9 +128,9 @@ class Remedy:
 
     monotone: ClassVar[bool] = True
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
-        """The M-step: weights, means and covariances."""
-        weights, means, relative, mass = _strict(family, stats, units)
+    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
+        """The M-step: weights, means and covariances; with `held` (K, D), about means that are not estimated."""
+        weights, means, relative, mass = _strict(family, stats, units, held)
         return weights, means, units.absolute(_constrained(self, relative, mass, units))
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
@@ -152,9 +152,9 @@ class RegCovar(Remedy):
     reg_covar: float = 0.0
     monotone: ClassVar[bool] = False
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
+    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
         """See Remedy."""
-        return family.estimate(stats, self.reg_covar)
+        return family.estimate(stats, self.reg_covar, held)
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ class Ridge(Remedy):
     def __post_init__(self) -> None:
         _demand(0 < self.strength < np.inf, "Ridge's strength must be in (0, inf)", self.strength)
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
+    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
         """See Remedy."""
-        weights, means, relative, mass = _strict(family, stats, units)
+        weights, means, relative, mass = _strict(family, stats, units, held)
         own, prior = mass[..., None, None] * relative, self.strength * _identity(relative, units)
         return weights, means, units.absolute((own + prior) / (mass + self.strength)[..., None, None])
 
@@ -230,18 +230,19 @@ class InverseWishart(Remedy):
     def __post_init__(self) -> None:
         _demand(0 <= self.shrinkage < np.inf, "InverseWishart's shrinkage must be in [0, inf)", self.shrinkage)
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units) -> Estimate:
+    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
         """See Remedy."""
-        weights, means, relative, mass = _strict(family, stats, units)
+        weights, means, relative, mass = _strict(family, stats, units, held)
         K, D = means.shape[-2:]
         repeats = D // stats.s2.shape[-1]
         nk = (stats.s0 + nothing(stats))[..., None]
-        away = means - units.mean
-        pull = units.relative(outer(self.shrinkage * nk / (nk + self.shrinkage) * away, away, stats.s2.shape))
+        away, data = means - units.mean, nk / (nk + self.shrinkage)
+        pull = self.shrinkage * (data if held is None else 1.0)  # a mean that is held is not where it would be best
+        pull = units.relative(outer(pull * away, away, stats.s2.shape))
         scatter = mass[..., None, None] * repeats * relative + pull
         divisor = self._power(family, D) + repeats * (mass + (K if family.shared else 1))
         covariances = units.absolute((K ** (-2 / D) * _identity(relative, units) + scatter) / divisor[..., None, None])
-        return weights, units.mean + nk / (nk + self.shrinkage) * away, covariances
+        return weights, units.mean + data * away, covariances
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
         """See Remedy."""
@@ -353,9 +354,9 @@ def truncation(eigenvalues: Array, mass: Array, ratio: float) -> float:
     return float(np.interp(0.0, slope, points))
 
 
-def _strict(family: Covariance, stats: Stats, units: Units) -> tuple[Array, Array, Array, Array]:
+def _strict(family: Covariance, stats: Stats, units: Units, held: Array | None) -> tuple[Array, Array, Array, Array]:
     """Weights, means and covariances without a remedy, the last in `units`; and the weight of their rows, (K|1,)."""
-    weights, means, covariances = family.estimate(stats, 0.0)
+    weights, means, covariances = family.estimate(stats, 0.0, held)
     mass = stats.s0 + nothing(stats)
     return weights, means, units.relative(covariances), mass.sum(keepdims=True) if family.shared else mass
 
@@ -380,13 +381,53 @@ def _demand(holds: bool, message: str, value: Any) -> None:
 # --- the M-step ---------------------------------------------------------------------------------------------------
 
 
+class Held(NamedTuple):
+    """Parameters that are not estimated, but held at their start (None: estimated).
+
+    Attributes
+    ----------
+    weights : (K,), sum 1: the components' shares of what is not noise, or None
+    means : (K, D) or None
+    precisions : (covariances, factor), canonical shapes, or None
+    """
+
+    weights: Array | None = None
+    means: Array | None = None
+    precisions: tuple[Array, Array] | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Whether any parameter is held."""
+        return any(part is not None for part in self)
+
+    def instead(self, weights: Array, means: Array, covariances: Array, noise: float) -> Estimate:
+        """An estimate with what is held in its place, beside noise of this share."""
+        return (
+            weights if self.weights is None else (1 - noise) * self.weights,
+            means if self.means is None else self.means,
+            covariances if self.precisions is None else self.precisions[0],
+        )
+
+
+FREE = Held()
+
+
 @dataclass(frozen=True)
 class MStep:
-    """The M-step of a family under a remedy, for rows whose moments are known."""
+    """The M-step of a family under a remedy, for rows whose moments are known.
+
+    Attributes
+    ----------
+    held : parameters that it leaves as they are
+    hard : bool, whether the E-step before it gives each row to one component, whole. The statistics' `loglik` is then
+        the classification log-likelihood, which takes the log-likelihood's place in the objective
+    """
 
     family: Covariance
     remedy: Remedy
     units: Units
+    held: Held = FREE
+    hard: bool = False
 
     @cached_property
     def strict(self) -> bool:
@@ -396,13 +437,14 @@ class MStep:
     @np.errstate(all="ignore")
     def estimate(self, stats: Stats) -> Estimate:
         """Weights, means and covariances, which may be singular."""
-        return self.remedy.estimate(self.family, stats, self.units)
+        estimate = self.remedy.estimate(self.family, stats, self.units, self.held.means)
+        return self.held.instead(*estimate, stats.noise.weight / stats.sum_w if stats.noise else 0.0)
 
     @np.errstate(all="ignore")
     def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
         """The parameters; the arguments are those of `m_step`."""
-        weights, means, covariances = self.remedy.estimate(self.family, stats, self.units)
-        if previous is not None and self.strict and not self.family.shared:
+        weights, means, covariances = self.estimate(stats)
+        if previous is not None and self.strict and not self.family.shared and self.held.precisions is None:
             empty = stats.s0 <= nothing(stats)
             covariances[empty] = previous.covariances[empty]
         noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
@@ -410,17 +452,22 @@ class MStep:
 
     def factorise(self, covariances: Array) -> Array:
         """Their precision factor; a pivot that is rounding counts as zero in a strict fit alone."""
+        if self.held.precisions is not None:
+            return self.held.precisions[1]
         return factorise(covariances, tolerance(covariances.shape[-1], 0.0 if self.strict else 1.0))
 
     @np.errstate(all="ignore")
     def feasible(self, params: Params) -> Params:
-        """A start within the remedy's constraint: from any other, the first M-step may lower the objective."""
-        if not self.remedy.monotone:
-            return params
-        mass = np.ones(1) if self.family.shared else params.weights
-        relative = _constrained(self.remedy, self.units.relative(params.covariances), mass, self.units)
-        covariances = self.units.absolute(relative)
-        return params._replace(covariances=covariances, factor=self.factorise(covariances))
+        """A start with what is held, within the remedy's constraint: from any other the objective may fall."""
+        noise = params.noise.weight if params.noise else 0.0
+        weights, means, covariances = self.held.instead(*params[:3], noise)
+        if self.held.precisions is None and not self.remedy.monotone:
+            return params._replace(weights=weights, means=means)
+        if self.held.precisions is None:
+            mass = np.ones(1) if self.family.shared else weights
+            relative = _constrained(self.remedy, self.units.relative(covariances), mass, self.units)
+            covariances = self.units.absolute(relative)
+        return Params(weights, means, covariances, self.factorise(covariances), params.noise)
 
     def condition(self, params: Params) -> float:
         """Largest condition number of the covariances, scaled to unit diagonal or in `units`: what rounding costs."""
@@ -459,7 +506,7 @@ def m_step(
     Parameters
     ----------
     stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
-    covariance : "full", "tied", "diag" or "spherical"
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     reg_covar : added to every variance
     previous : Params, optional
         with ``reg_covar=0``, where a component without rows takes its covariance from (it has none of its own)

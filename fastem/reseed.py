@@ -68,15 +68,20 @@ class Proposal(NamedTuple):
 
 def find_lost(m_step: MStep, stats: Stats) -> Lost:
     """The components without enough rows, or (under a remedy) with rows in a subspace of what all rows span."""
-    family, D = m_step.family, stats.s1.shape[1]
-    rank = m_step.units.rank if m_step.remedy.monotone else D
-    needed = 1 if family.shared or rank == 0 else rank + 1 if family.matrices else 2
+    rank, needed = rows_needed(m_step, stats.s1.shape[1])
     row = min(1.0, stats.sum_w / max(stats.n_rows, 1))  # weights that sum to 1 are no counts
     lost = Lost(np.empty(0, dtype=np.intp), stats.s0 / row, needed)
     gone = lost.short
-    if m_step.remedy.monotone and not family.shared and rank:
+    if m_step.remedy.monotone and not m_step.family.shared and m_step.held.precisions is None and rank:
         gone |= flat(m_step, stats)
     return lost._replace(components=np.flatnonzero(gone))
+
+
+def rows_needed(m_step: MStep, D: int) -> tuple[int, int]:
+    """The rank that covariances can have, and how many rows one of that rank needs."""
+    family, given = m_step.family, m_step.held.precisions is not None
+    rank = m_step.units.rank if m_step.remedy.monotone else D
+    return rank, 1 if family.shared or given or rank == 0 else rank + 1 if family.matrices else 2
 
 
 @np.errstate(all="ignore")
@@ -89,7 +94,12 @@ def flat(m_step: MStep, stats: Stats) -> NDArray[np.bool_]:
 
 
 def reseed(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal | None:
-    """Each lost component in place of half of another; the first `failed` choices of that have been tried."""
+    """Each lost component in place of half of another; the first `failed` choices of that have been tried.
+
+    None if there is no other, or if the means are held.
+    """
+    if m_step.held.means is not None:
+        return None
     axes = principal_axes(m_step, params)
     extent = lost.rows * (m_step.units.lengths(axes) ** 2)
     extent[lost.rows < 2 * lost.needed] = 0.0  # too light to be cut
@@ -121,7 +131,7 @@ def principal_axes(m_step: MStep, params: Params) -> Array:
     if params.covariances.shape[-1] == D:
         axes, each = np.zeros((K, D)), np.arange(K)
         widest = np.flatnonzero(units.spread)[relative[:, 0].argmax(axis=-1)]
-        axes[each, widest] = np.sqrt(params.covariances[each, 0, widest])
+        axes[each, widest] = np.sqrt(np.broadcast_to(params.covariances, (K, 1, D))[each, 0, widest])
         return axes
     away = params.means - units.mean
     length = np.sqrt((away**2).sum(axis=1, keepdims=True))

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fastem.checkpoint import Checkpoint, describe
-from fastem.em import Callback, FitInterrupted, evaluate, run
+from fastem.checkpoint import Checkpoint, describe, plain
+from fastem.em import Callback, FitInterrupted, e_step, run
 from fastem.gradient import after_one_step, ascend
 from fastem.init import Given, start
 from fastem.model import Params, Result, Status
+from fastem.parts import agreed, check_alike, leads
 from fastem.regularize import MStep
 from fastem.sources import Source, SourceError
 from fastem.stopping import Stop
@@ -45,35 +46,45 @@ def fits(
         with the best result so far
     """
     rng, K = check_random_state(model.random_state), model.n_components
-    printer = Printer(model.verbose, model.verbose_interval, callback)
-    fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before)
-    keep = Checkpoint(checkpoint, fit, rng)
-    results, current = revived(source, *keep.load())
+    printer = Printer(model.verbose if leads(source) else 0, model.verbose_interval, callback)
+    init, stop, max_iter = model.init_params, Stop(model.criterion, model.tol), model.max_iter
+    n_starts, bound = (1, before[1]) if before else (model.n_init, -np.inf)
+    solver = model.solver
+    if given.known is not None:
+        init = "labels"
+    if given.all_known:  # one M-step, after which any change is small enough
+        before, n_starts, bound, stop, max_iter = None, 1, 0.0, Stop("change", np.inf), min(max_iter, 1)
+        solver = "em"
+    check_alike(source, "parameters", plain(model.get_params(deep=False)) | {"random_state": None})
+    fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
+    keep = Checkpoint(checkpoint if leads(source) else None, fit, rng)
+    rng, loaded = agreed(source, lambda: (rng, keep.load()))
+    results, current = revived(source, m_step, *loaded)
     try:
-        for number in range(len(results), 1 if before else model.n_init):
+        for number in range(len(results), n_starts):
             printer.begin(number)
             if current is not None:
                 params = current.params
             else:
                 keep(results, None)
-                params = before[0] if before else start(source, K, m_step, model.init_params, rng, given)
-                if model.solver != "em" and not before and given.precisions is None:
+                params = before[0] if before else start(source, K, m_step, init, rng, given)
+                if solver != "em" and not before and given.precisions is None:
                     params = after_one_step(source, params, m_step)
-            if model.max_iter == 0:
+            if max_iter == 0:
                 return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
             em = partial(
                 run,
-                previous=before[1] if before else -np.inf,
+                previous=bound,
                 on_collapse=model.on_collapse,
                 resume=current,
                 keep=partial(keep, results),
             )
-            result = (em if model.solver == "em" else ascend)(
+            result = (em if solver == "em" else ascend)(
                 source,
                 params,
                 m_step,
-                stop=Stop(model.criterion, model.tol),
-                max_iter=model.max_iter,
+                stop=stop,
+                max_iter=max_iter,
                 callback=printer,
             )
             printer.end(result)
@@ -105,11 +116,13 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def revived(source: Source, results: list[Result], current: Result | None) -> tuple[list[Result], Result | None]:
+def revived(
+    source: Source, m_step: MStep, results: list[Result], current: Result | None
+) -> tuple[list[Result], Result | None]:
     """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
 
     def evaluated(result: Result) -> Result:
-        return result._replace(stats=evaluate(source, result.params))
+        return result._replace(stats=e_step(source, result.params, m_step))
 
     best = max(results, key=rank, default=None)
     return [evaluated(one) if one is best else one for one in results], current and evaluated(current)

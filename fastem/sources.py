@@ -31,15 +31,35 @@ class Block(NamedTuple):
     start : int, the first row's index in the source
     X : (n, D) float64 or float32, any layout
     weight : (n,) float64, or None: every weight is 1
+    labels : the component of each row, (n,) int64, -1 for unknown; or those that it may belong to, (n, K) bool;
+        or None: all are unknown
     """
 
     start: int
     X: NDArray[Any]
     weight: Array | None
+    labels: NDArray[Any] | None = None
+
+
+class Sample(NamedTuple):
+    """Rows drawn from a source.
+
+    Attributes
+    ----------
+    X : (n, D) float64
+    weight : (n,) float64
+    labels : as those of a Block, or None
+    """
+
+    X: Array
+    weight: Array
+    labels: NDArray[Any] | None
 
 
 class Source(Protocol):
     """What the driver asks of data; the functions are passed in, so that a source may run them where the rows are.
+
+    One whose blocks have labels says so, by an attribute ``labelled`` that is True.
 
     Attributes
     ----------
@@ -70,8 +90,8 @@ class Source(Protocol):
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
         """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
-        """About n rows as (n, D) float64 and their weights (n,); all rows of positive weight if there are no more."""
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+        """About n rows; all rows of positive weight if there are no more."""
 
 
 class SourceError(OSError):
@@ -100,6 +120,7 @@ class BlockSource(ABC):
     n_features: int
     dtype: np.dtype[Any]
     columns: NDArray[Any] | None
+    labelled: bool
 
     @property
     @abstractmethod
@@ -133,13 +154,14 @@ class BlockSource(ABC):
             for block in blocks:
                 function(block)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> tuple[Array, Array]:
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
-        if self.n_rows <= n:
-            return self._present()
-        total, rows, done, sum_w = self.sum_w, np.empty((n, self.n_features)), 0, 0.0
-        depth = (np.arange(n) + rng.uniform(size=n)) / n
-        places = np.minimum(depth * total, np.nextafter(total, 0.0))
+        return self.present() if self.n_rows <= n else self.drawn(strata(n, self.sum_w, rng))
+
+    def drawn(self, places: Array) -> Sample:
+        """The rows at `places`, sums of weights in ascending order, with the weight 1 for each, and their labels."""
+        n, done, sum_w = len(places), 0, 0.0
+        rows, labels = np.empty((n, self.n_features)), []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 if block.weight is None:
@@ -151,28 +173,38 @@ class BlockSource(ABC):
                     stop = int(np.searchsorted(places, sum_w))
                     chosen = np.searchsorted(weights, places[done:stop], side="right")
                 rows[done:stop] = block.X[chosen]
+                if block.labels is not None:
+                    labels.append(block.labels[chosen])
                 done = stop
                 if done == n:
                     break
-        return rows, np.ones(n)
+        return Sample(rows, np.ones(n), np.concatenate(labels) if labels else None)
 
-    def _present(self) -> tuple[Array, Array]:
-        """All rows of positive weight, and the weights."""
-        rows, weights = [], []
+    def present(self) -> Sample:
+        """All rows of positive weight."""
+        rows, weights, labels = [], [], []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 weight = np.ones(len(block.X)) if block.weight is None else block.weight
                 rows.append(block.X[weight > 0].astype(np.float64))
                 weights.append(weight[weight > 0])
-        return np.concatenate(rows), np.concatenate(weights)
+                if block.labels is not None:
+                    labels.append(block.labels[weight > 0])
+        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
 
 
 class ArraySource(BlockSource):
     """Rows of an array, in memory or memory-mapped; blocks are views."""
 
-    def __init__(self, X: NDArray[Any], weight: Array | None = None, columns: NDArray[Any] | None = None) -> None:
-        self.X, self.weight, self.columns = X, weight, columns
-        self.n_features, self.dtype = X.shape[1], X.dtype
+    def __init__(
+        self,
+        X: NDArray[Any],
+        weight: Array | None = None,
+        columns: NDArray[Any] | None = None,
+        labels: NDArray[Any] | None = None,
+    ) -> None:
+        self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
+        self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
         self._sum_w = float(len(X))
         if weight is not None:
             self._sum_w, rows = 0.0, rows_at_once(1)
@@ -193,12 +225,19 @@ class ArraySource(BlockSource):
         """See BlockSource."""
         for start in range(0, self.n_rows, rows):
             part = slice(start, start + rows)
-            yield Block(start, self.X[part], None if self.weight is None else self.weight[part])
+            weight, labels = (None if array is None else array[part] for array in (self.weight, self.labels))
+            yield Block(start, self.X[part], weight, labels)
 
 
 def cumulated(before: float, weight: Array) -> Array:
     """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
     return np.cumsum(np.concatenate([[before], weight]))[1:]
+
+
+def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
+    """A place drawn in each of n equal parts of [0, total), in ascending order."""
+    depth = (np.arange(n) + rng.uniform(size=n)) / n
+    return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))
 
 
 def rows_at_once(n_features: int) -> int:
@@ -239,5 +278,72 @@ def extent(source: Source, axis: int | None = None, present: bool = False) -> Ex
         n_present = len(X) if block.weight is None else np.count_nonzero(block.weight)
         low = X.min(axis=axis, initial=np.inf).astype(np.float64)
         return Extent(int(n_present), low, X.max(axis=axis, initial=-np.inf).astype(np.float64))
+
+    return source.reduce(look, rows_at_once(source.n_features))
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def is_labelled(source: Source) -> bool:
+    """Whether the blocks of a source have labels; one that says nothing of them has none."""
+    return bool(getattr(source, "labelled", False))
+
+
+def certain(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """The component of each row that may belong to one alone, else -1, (n,); labels as those of a Block."""
+    if labels.ndim == 1:
+        return labels
+    return np.where(np.count_nonzero(labels, axis=1) == 1, labels.argmax(axis=1), -1)
+
+
+def check_range(labels: NDArray[Any], K: int, first: int) -> None:
+    """Refuse labels, as those of a Block, of other components than 0 to K - 1; `first` is the index of the first row.
+
+    A pass does so for each block: a kernel would write beyond its arrays.
+    """
+    if labels.ndim == 2:
+        if labels.shape[1] != K:
+            raise ValueError(f"labels with {labels.shape[1]} columns, for {K} components")
+        return
+    outside = labels >= K
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise ValueError(
+            f"labels must lie in -1..{K - 1}, for {K} components; found {labels[row]} in row {first + row}"
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the labels of rows that have a weight tell; additive.
+
+    Attributes
+    ----------
+    mass : (K,) weight of the rows that are known to be of each component
+    n_unknown : int, rows that may belong to more than one
+    """
+
+    mass: Array
+    n_unknown: int
+
+    def __add__(self, other: Known) -> Known:
+        return Known(self.mass + other.mass, self.n_unknown + other.n_unknown)
+
+    def __radd__(self, other: object) -> Known:
+        return self if other == 0 else NotImplemented  # sum() starts from 0
+
+
+def known(source: Source, K: int) -> Known:
+    """In one pass; ValueError for a label that is beyond K."""
+
+    def look(block: Block) -> Known:
+        assert block.labels is not None
+        check_range(block.labels, K, block.start)
+        labels = certain(block.labels)
+        weight = np.ones(len(labels)) if block.weight is None else block.weight
+        one = labels >= 0
+        mass = np.bincount(labels[one], weight[one], K).astype(np.float64)  # without any row it has integers
+        return Known(mass, int(np.count_nonzero(weight[~one])))
 
     return source.reduce(look, rows_at_once(source.n_features))

@@ -28,7 +28,7 @@ class Stepwise:
     Parameters
     ----------
     params : Params, the start: of a fit of some first rows, say
-    covariance : "full", "tied", "diag" or "spherical"; the family of `params`
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"; the family of `params`
     reg_covar : float, default 1e-6, added to every variance in each M-step
     exponent : float, default 0.6, above 1/2 and at most 1
         how fast rows are forgotten. 1 never forgets: what the first blocks contributed under poor parameters stays in

@@ -12,11 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.readers import FunctionReader, ParquetReader, Reader, SlicedReader
+from fastem.dask_source import DaskSource, is_dask
+from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedReader
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
 from fastem.tables import map_npy
 from fastem.validate import (
+    NAME,
     check_finite,
+    check_label_values,
+    check_labels,
     check_n_features,
     check_rows,
     check_weight,
@@ -54,6 +58,7 @@ class StreamSource(BlockSource):
             raise ValueError("Found array with 0 feature(s) while a minimum of 1 is required.")
         self.reader, self.passes = reader, 0
         self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
+        self.labelled = reader.label_shape is not None
         self._totals: Totals | None = None
         self._spare: list[list[Block]] = []  # buffers of passes before; a pass has its own, in whatever thread it runs
 
@@ -91,8 +96,8 @@ class StreamSource(BlockSource):
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
-        for X, weight in self._pieces(number):
-            after, taken = self._added(totals, len(X), weight), 0
+        for X, weight, labels in self._pieces(number):
+            after, taken = self._added(totals, len(X), weight, labels), 0
             while taken < len(X):
                 n = min(rows - filled, len(X) - taken)
                 with np.errstate(over="ignore"):  # a long double becomes infinity
@@ -101,6 +106,8 @@ class StreamSource(BlockSource):
                     check_finite(block.X[filled : filled + n], totals.n_rows + taken, self.reader.where)
                 if block.weight is not None and weight is not None:
                     block.weight[filled : filled + n] = weight[taken : taken + n]
+                if block.labels is not None and labels is not None:
+                    block.labels[filled : filled + n] = labels[taken : taken + n]
                 filled, taken = filled + n, taken + n
                 if filled == rows:
                     yield block._replace(start=totals.n_rows + taken - rows)
@@ -111,21 +118,29 @@ class StreamSource(BlockSource):
         self._end(totals, number)
 
     def _buffer(self, rows: int) -> Block:
-        return Block(0, np.empty((rows, self.n_features), self.dtype), np.empty(rows) if self.reader.weighted else None)
+        shape = self.reader.label_shape
+        return Block(
+            0,
+            np.empty((rows, self.n_features), self.dtype),
+            np.empty(rows) if self.reader.weighted else None,
+            None if shape is None else np.empty((rows, *shape), np.bool_ if shape else np.int64),
+        )
 
-    def _pieces(self, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
+    def _pieces(self, number: int) -> Iterator[Piece]:
         """The reader's pieces that have rows; SourceError for one that cannot be read."""
         try:
-            for X, weight in self.reader.pieces():
-                if len(X):
-                    yield X, weight
+            for piece in self.reader.pieces():
+                if len(piece[0]):
+                    yield piece
         except Exception as error:
             cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
             where = self.reader.where
             raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
 
-    def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None) -> Totals:
-        """The totals after n more rows, whose weights the first pass looks at."""
+    def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None) -> Totals:
+        """The totals after n more rows, whose weights and labels the first pass looks at."""
+        if labels is not None and self._totals is None:
+            check_label_values(labels, totals.n_rows)
         if weight is None or self._totals is not None:
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
@@ -146,7 +161,8 @@ class StreamSource(BlockSource):
 
 
 def _first_rows(block: Block, n: int) -> Block:
-    return block._replace(X=block.X[:n], weight=None if block.weight is None else block.weight[:n])
+    weight, labels = (None if array is None else array[:n] for array in (block.weight, block.labels))
+    return Block(block.start, block.X[:n], weight, labels)
 
 
 END = object()
@@ -196,13 +212,15 @@ def _get(queue: SimpleQueue[T]) -> T:
             pass
 
 
-def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int] | None = None) -> Source:
+def as_source(
+    X: Any, sample_weight: Any = None, labels: Any = None, *, columns: Sequence[str | int] | None = None
+) -> Source:
     """Rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
 
-    All of these take what this function takes, but for a str; it is there to choose columns and weights, and to keep
-    what a first pass found out. Whatever rows come from and whatever pieces they are stored in, results are the same
-    to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned: labels
-    of N rows are N integers).
+    All of these take what this function takes, but for a str; it is there to choose columns, weights and labels, and
+    to keep what a first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
+    the same to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned:
+    labels of N rows are N integers).
 
     Parameters
     ----------
@@ -213,10 +231,15 @@ def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int]
         a path: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
         read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
-        tuples of one and its weights (n,). It runs in a thread of its own;
+        tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
+        own;
+        a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
+        `fastem.dask_source.DaskSource`;
         a source already: it is returned
     sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
-    columns : names (Parquet) or positions of the columns wanted, default all but that of the weights
+    labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
+        that; of Parquet the name of a column of integers
+    columns : names (Parquet) or positions of the columns wanted, default all but those of the weights and labels
 
     Returns
     -------
@@ -225,8 +248,8 @@ def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int]
     Raises
     ------
     ValueError, TypeError
-        for what is no table of numbers. Values are looked at in the first pass over the rows: NaN, infinity and
-        negative weights end it with a ValueError that names the row
+        for what is no table of numbers. Values are looked at in the first pass over the rows: NaN, infinity,
+        negative weights and labels that are none end it with a ValueError that names the row
     ImportError
         if a package is missing; the message names the extra to install
     SourceError
@@ -245,46 +268,55 @@ def as_source(X: Any, sample_weight: Any = None, *, columns: Sequence[str | int]
     >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
     array([0.5, 0.5])
     """
-    return find_source(Path(X) if isinstance(X, str) else X, sample_weight, columns=columns)
+    return find_source(Path(X) if isinstance(X, str) else X, sample_weight, labels, columns=columns)
 
 
 def find_source(
     X: Any,
     sample_weight: Any = None,
+    labels: Any = None,
     *,
     columns: Sequence[str | int] | None = None,
     n_features: int | None = None,
     min_rows: int = 1,
+    who: str = NAME,
 ) -> Source:
     """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
-        if sample_weight is not None or columns is not None:
-            raise ValueError("a source has its own weights and columns: pass them to as_source, with the rows")
+        if sample_weight is not None or labels is not None or columns is not None:
+            raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
         check_n_features(X.n_features, n_features)
         return X  # type: ignore[no-any-return]
     if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
         X = map_npy(Path(X))
-    reader = find_reader(X, sample_weight, columns)
+    if is_dask(X):
+        source = DaskSource(X, sample_weight, labels, columns)
+        check_n_features(source.n_features, n_features)
+        return source
+    reader = find_reader(X, sample_weight, columns, labels)
     if reader is not None:
         check_n_features(reader.n_features, n_features)
         return StreamSource(reader)
-    rows = check_rows(X, n_features=n_features, min_rows=min_rows)
-    return ArraySource(rows, check_weight(sample_weight, len(rows)), feature_names(X))
+    rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
+    weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
+    return ArraySource(rows, weight, feature_names(X), known)
 
 
-def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None) -> Reader | None:
+def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:
     """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
     if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
-        return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns)
+        return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels)
     # A memory map of other numbers would be converted whole.
     mapped = isinstance(X, np.memmap) and X.ndim == 2 and X.dtype not in (np.float32, np.float64)
     if slices(X) or mapped or columns is not None:
         rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
-        weight = sample_weight if sample_weight is None or slices(sample_weight) else np.asarray(sample_weight)
-        return SlicedReader(rows, weight, columns)
+        weight, known = (
+            array if array is None or slices(array) else np.asarray(array) for array in (sample_weight, labels)
+        )
+        return SlicedReader(rows, weight, columns, known)
     if callable(X) and not isinstance(X, type):
-        if sample_weight is not None:
-            raise ValueError("a function yields its weights with the rows, as tuples (X, weight)")
+        if sample_weight is not None or labels is not None:
+            raise ValueError("a function yields its weights with the rows, as tuples (X, weight[, labels])")
         return FunctionReader(X)
     if isinstance(X, Iterator):
         kind = type(X).__name__

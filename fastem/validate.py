@@ -23,11 +23,14 @@ from fastem.covariance import (
 )
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
-from fastem.sources import Source, extent
+from fastem.sources import Known, Source, extent, is_labelled, known
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
+KMEANS_INIT = ("k-means++", "random")
+ASSIGNMENTS = ("soft", "hard")
+FIXABLE = ("weights", "means", "covariances")
 SOLVERS = ("em", "lbfgs")
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
@@ -63,7 +66,7 @@ def check_fitted(estimator: Any) -> None:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
     """X as a 2-D float64 or float32 array: itself where it is one (any layout), else a float64 copy.
 
     Raises
@@ -73,12 +76,12 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> N
     ValueError
         for NaN, infinity, masked or complex entries, and for wrong shapes
     """
-    array = cast_rows(X, n_features=n_features, min_rows=min_rows)
+    array = cast_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     check_finite(array)
     return array
 
 
-def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> NDArray[Any]:
+def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
     """`check_rows` but for the look at the values."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
@@ -92,26 +95,28 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1) -> ND
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
-    for count, what, least, who in (
-        (len(array), "sample", min_rows, f" by {NAME}"),
+    for count, what, least, by in (
+        (len(array), "sample", min_rows, f" by {who}"),
         (array.shape[1], "feature", 1, ""),
     ):
         if count < least:
             raise ValueError(
-                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{who}."
+                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {least} is required{by}."
             )
-    check_n_features(array.shape[1], n_features)
+    check_n_features(array.shape[1], n_features, who)
     return array
 
 
-def check_n_features(got: int, n_features: int | None) -> None:
+def check_n_features(got: int, n_features: int | None, who: str = NAME) -> None:
     """ValueError for other than `n_features` columns."""
     if n_features is not None and got != n_features:
-        raise ValueError(f"X has {got} features, but {NAME} is expecting {n_features} features as input.")
+        raise ValueError(f"X has {got} features, but {who} is expecting {n_features} features as input.")
 
 
 def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
+    if not len(X):
+        return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -121,7 +126,7 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     place = f"The first is in row {first + start + row}, column {column}{where and f' ({where})'}."
     if np.isnan(low):
         raise ValueError(
-            f"Input X contains NaN.\n{NAME} does not accept missing values: remove or impute those rows. {place}"
+            f"Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. {place}"
         )
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 
@@ -225,7 +230,8 @@ def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
         raise ValueError("Input sample_weight contains NaN or infinity.")
     if (weight < 0).any():
         raise ValueError("Negative values in data passed to `sample_weight`.")
-    check_weight_scale(float(weight.max()))
+    if n_rows:
+        check_weight_scale(float(weight.max()))
     return weight
 
 
@@ -250,11 +256,61 @@ def check_weight_values(weight: Array, first: int) -> None:
         )
 
 
-def check_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
-    """Labels as (N,) int64, and K."""
+def check_labels(labels: Any, n_rows: int) -> NDArray[Any] | None:
+    """Labels as those of a Block: (N,) int64 or (N, K) bool; or None."""
+    if labels is None:
+        return None
+    _refuse_masked("labels", labels)
     array = np.asarray(labels)
-    if array.shape != (n_rows,) or array.dtype.kind not in "iu":
-        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {array.shape}, dtype {array.dtype}")
+    check_label_kind(array.shape, array.dtype, n_rows)
+    check_label_values(array, 0)
+    return array if array.ndim == 2 else array.astype(np.int64, copy=False)
+
+
+def check_label_kind(shape: tuple[int, ...], dtype: Any, n_rows: int) -> None:
+    """Refuse what is neither (N,) numbers nor (N, K) bool."""
+    kinds = {1: "iuf", 2: "b"}.get(len(shape), "")
+    if not shape or shape[0] != n_rows or np.dtype(dtype).kind not in kinds:
+        raise ValueError(
+            f"labels must be {n_rows} integers, one per row, or booleans of shape ({n_rows}, K); got shape "
+            f"{tuple(shape)}, dtype {dtype}"
+        )
+
+
+def check_label_values(labels: NDArray[Any], first: int) -> None:
+    """Refuse labels that are no integers, or below -1, and rows without any; `first` is the index of the first row."""
+    if labels.ndim == 2:
+        sound, what = labels.any(axis=1), "may belong to no component"
+    else:
+        sound = (labels >= -1) & (labels < 2**53) & (labels == np.floor(labels))
+        what = "has label {}, expected an integer from 0 on, or -1 for unknown"
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise ValueError(f"labels: row {first + row} {what.format(labels[row])}")
+
+
+def check_known(source: Source, n_components: int) -> Known | None:
+    """What is known of the rows' components, None without labels; refuses a component that can have no row."""
+    if not is_labelled(source):
+        return None
+    found = known(source, n_components)
+    empty = np.flatnonzero(found.mass == 0)
+    if len(empty) and not found.n_unknown:
+        raise ValueError(f"labels: all rows have one, but none (of positive weight) has label {empty[0]}")
+    return found
+
+
+def check_kept(source: Source, on_collapse: str) -> None:
+    """Components that labels name keep their numbers."""
+    if on_collapse == "drop" and is_labelled(source):
+        raise ValueError("on_collapse='drop' renumbers components: with labels it must be 'reseed'")
+
+
+def check_all_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
+    """Labels of which none is unknown, as (N,) int64, and K."""
+    array = check_labels(labels, n_rows)
+    if array is None or array.ndim == 2:
+        raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {np.shape(labels)}")
     K = _given_components(n_components) or int(array.max()) + 1
     if n_components is None and n_rows < K:  # identifiers rather than 0, 1, ...: memory for K components may not exist
         raise ValueError(f"labels go up to {K - 1} for {n_rows} rows: pass n_components={K} if that is meant")
@@ -345,14 +401,14 @@ def feature_names(X: Any) -> NDArray[Any] | None:
     return names if len(names) and all(strings) else None
 
 
-def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None) -> None:
+def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None, who: str = NAME) -> None:
     """Compare the column names of X with those seen in fit."""
     if names is None and fitted is None:
         return
     if fitted is None:
-        warnings.warn(f"X has feature names, but {NAME} was fitted without feature names", stacklevel=4)
+        warnings.warn(f"X has feature names, but {who} was fitted without feature names", stacklevel=4)
     elif names is None:
-        warnings.warn(f"X does not have valid feature names, but {NAME} was fitted with feature names", stacklevel=4)
+        warnings.warn(f"X does not have valid feature names, but {who} was fitted with feature names", stacklevel=4)
     elif len(names) != len(fitted) or (names != fitted).any():
         unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
         message = "The feature names should match those that were passed during fit.\n"
@@ -387,12 +443,56 @@ def check_constructor(estimator: Any) -> None:
         among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
-    if estimator.solver != "em" and estimator.regularization is not None:
-        raise ValueError(f"solver={estimator.solver!r} works with reg_covar alone: leave regularization at None")
+    fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
+    for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
+        if name in fixed and getattr(estimator, start) is None:
+            raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
+    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
+    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
+        if estimator.solver != "em" and value != plain:
+            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
     value = estimator.warm_start
     _demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     _demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
     check_n_threads(estimator.n_threads)
+
+
+def check_kmeans(estimator: Any) -> None:
+    """Check the constructor parameters of `KMeans`, in scikit-learn's words."""
+    name = type(estimator).__name__
+    for parameter, least in (("n_clusters", 1), ("max_iter", 1), ("verbose", 0)):
+        value = getattr(estimator, parameter)
+        is_int = isinstance(value, numbers.Integral) and (parameter == "verbose" or not isinstance(value, bool))
+        _demand(is_int and value >= least, parameter, f"an int in the range [{least}, inf)", value, name)
+    init, n_init, tol = estimator.init, estimator.n_init, estimator.tol
+    named = init in KMEANS_INIT if isinstance(init, str) else callable(init) or np.ndim(init) > 0
+    among = "{" + ", ".join(map(repr, sorted(KMEANS_INIT))) + "}"
+    _demand(named, "init", f"a str among {among}, a callable or an array-like", init, name)
+    auto, is_int = isinstance(n_init, str), isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool)
+    sound = n_init == "auto" if auto else is_int and n_init >= 1
+    _demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
+    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
+    _demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    check_n_threads(estimator.n_threads)
+
+
+def check_clusters(source: Source, n_clusters: int) -> None:
+    """Refuse fewer rows than clusters, and values whose weighted sum of squares would overflow."""
+    n_present = check_spread(source)
+    if n_present < n_clusters:
+        raise ValueError(f"n_samples={n_present} should be >= n_clusters={n_clusters}.")
+
+
+def check_centres(centres: Any, K: int, D: int) -> Array:
+    """Given centres as (K, D) float64."""
+    array = _numbers("init", centres)
+    if array.ndim != 2 or len(array) != K:
+        raise ValueError(f"The shape of the initial centers {array.shape} does not match the number of clusters {K}.")
+    if array.shape[1] != D:
+        raise ValueError(
+            f"The shape of the initial centers {array.shape} does not match the number of features of the data {D}."
+        )
+    return check_means(array, K, D)
 
 
 def check_params(params: Params) -> Params:
@@ -462,6 +562,25 @@ def check_choices(caller: str, criterion: Any, on_collapse: Any, regularization:
         _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value, caller)
     if on_collapse == "drop" and regularization is None:
         raise ValueError("on_collapse='drop' needs a regularization: reg_covar alone follows scikit-learn")
+
+
+def check_fixed(caller: str, assignment: Any, fixed: Any, on_collapse: Any) -> tuple[str, ...]:
+    """Check how rows are assigned, and the names of parameters that are held; returns the latter."""
+    among = "{" + ", ".join(map(repr, sorted(ASSIGNMENTS))) + "}"
+    known = isinstance(assignment, str) and assignment in ASSIGNMENTS
+    _demand(known, "assignment", f"a str among {among}", assignment, caller)
+    listed = isinstance(fixed, (tuple, list, set, frozenset))
+    among = "{" + ", ".join(map(repr, FIXABLE)) + "}"
+    _demand(
+        listed and all(isinstance(name, str) and name in FIXABLE for name in fixed),
+        "fixed",
+        f"a tuple of names among {among}",
+        fixed,
+        caller,
+    )
+    if fixed and on_collapse == "drop":
+        raise ValueError("on_collapse='drop' changes the number of components: nothing can be fixed then")
+    return tuple(fixed)
 
 
 def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
@@ -612,8 +731,9 @@ def make_params(
     ----------
     weights : (K,) array-like, sum 1, with that of noise if there is any
     means : (K, D) array-like
-    covariances : array-like: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
-    covariance : "full", "tied", "diag" or "spherical"
+    covariances : array-like
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, a number tied_spherical
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     noise : weight and box (2, D) of a component of constant density, optional
 
     Returns

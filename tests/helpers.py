@@ -13,7 +13,8 @@ from typing import NamedTuple
 import mpmath
 import numpy as np
 
-TYPES = ("full", "tied", "diag", "spherical")
+TYPES = ("full", "tied", "diag", "spherical")  # scikit-learn's
+FAMILIES = (*TYPES, "tied_diag", "tied_spherical")
 GOLDEN = Path(__file__).parent / "golden"
 COLLAPSED = "Fitting the mixture model failed because some components have ill-defined empirical covariance"
 
@@ -67,9 +68,11 @@ def make_mixture(n, d, k, *, spacing=8.0, seed=0):
 
 
 def natural(covariances, covariance_type, weights=None):
-    """Turn K full covariances (K, D, D) into scikit-learn's shape for the covariance type."""
+    """Turn K full covariances (K, D, D) into the estimator's shape for the covariance type."""
     diagonals = np.diagonal(covariances, axis1=1, axis2=2)
     return {
+        "tied_diag": lambda: np.average(diagonals, axis=0, weights=weights),
+        "tied_spherical": lambda: np.average(diagonals.mean(axis=1), weights=weights),
         "full": lambda: covariances.copy(),
         "tied": lambda: np.average(covariances, axis=0, weights=weights),
         "diag": lambda: diagonals.copy(),
@@ -78,9 +81,11 @@ def natural(covariances, covariance_type, weights=None):
 
 
 def expand(covariances, covariance_type, k, d):
-    """Turn scikit-learn's shape into K full matrices (K, D, D)."""
+    """Turn the estimator's shape into K full matrices (K, D, D)."""
     eye = np.eye(d)
     return {
+        "tied_diag": lambda: np.tile(np.asarray(covariances) * eye, (k, 1, 1)),
+        "tied_spherical": lambda: np.tile(np.asarray(covariances) * eye, (k, 1, 1)),
         "full": lambda: np.array(covariances),
         "tied": lambda: np.tile(covariances, (k, 1, 1)),
         "diag": lambda: np.asarray(covariances)[:, :, None] * eye,
@@ -89,7 +94,7 @@ def expand(covariances, covariance_type, k, d):
 
 
 def invert(covariances, covariance_type):
-    """Invert covariances of scikit-learn's shape."""
+    """Invert covariances of the estimator's shape."""
     if covariance_type in ("full", "tied"):
         inverse = np.linalg.inv(covariances)
         return (inverse + np.swapaxes(inverse, -1, -2)) / 2
@@ -284,6 +289,10 @@ def exact_m_step(X, resp, covariance_type, reg_covar=0.0):
                 value = mpmath.fsum(s[i][j] for s in scatter) / total
             elif i != j:
                 return 0.0
+            elif covariance_type == "tied_diag":
+                value = mpmath.fsum(s[i][i] for s in scatter) / total
+            elif covariance_type == "tied_spherical":
+                value = mpmath.fsum(s[a][a] for s in scatter for a in range(d)) / total / d
             elif covariance_type == "diag":
                 value = scatter[m][i][i] / mass[m]
             else:

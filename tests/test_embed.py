@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from helpers import TYPES, exact_score, expand, make_mixture, natural, run_child
+from helpers import FAMILIES, exact_score, expand, make_mixture, natural, run_child
 from numba import njit, prange
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -79,7 +79,7 @@ def assert_stats(got, want, rtol):
 
 
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize(("D", "K"), [(1, 1), (2, 3), (5, 4)])
 def test_density_and_responsibilities(covariance_type, dtype, D, K):
     X, params = make_case(covariance_type, dtype, D, K)
@@ -128,7 +128,7 @@ def test_points_as_tuples_and_views():
 
 
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_far_points(covariance_type, dtype):
     """As the estimator: -inf and the first component, never NaN, where the density underflows."""
     _, params = make_case(covariance_type, dtype)
@@ -162,7 +162,7 @@ def test_component_of_weight_0(first):
 
 @pytest.mark.parametrize("noise", [False, True])
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize(("D", "K"), [(1, 1), (3, 4), (5, 2)])
 def test_statistics(covariance_type, dtype, D, K, noise):
     X, params = make_case(covariance_type, dtype, D, K, noise)

@@ -59,6 +59,8 @@ OURS = {
     "criterion": "change",
     "solver": "em",
     "noise": False,
+    "assignment": "soft",
+    "fixed": (),
 }
 
 

@@ -6,13 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import FAMILIES
 
 import fastem
 from fastem import tables
 from fastem.files import ModelFileError
 from fastem.tables import read_table, write_table
-
-COVARIANCES = ("full", "tied", "diag", "spherical")
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def fitted(rng, covariance="full", dtype=np.float64, **options):
 # --- models: round trip
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_loaded_model_is_the_saved_one(tmp_path, rng, covariance, dtype):
     model, X = fitted(rng, covariance, dtype, tol=1e-4, max_iter=50)

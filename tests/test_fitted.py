@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal
 
 import fastem
 from fastem import GaussianMixture
+from fastem.covariance import COVARIANCES, find
 
 K, D = 3, 4
 
@@ -25,7 +26,7 @@ def data():
 def model_of(mixture, covariance_type="full", noise=None):
     """The mixture as a model, with a start's parameters."""
     params = start_params(make_start(mixture, covariance_type), covariance_type)
-    family = fastem.covariance.find(covariance_type)
+    family = find(covariance_type)
     covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
     weights = params.weights * (1 - (noise[0] if noise else 0))
     return GaussianMixture.from_parameters(weights, params.means, covariances, covariance_type, noise)
@@ -34,13 +35,14 @@ def model_of(mixture, covariance_type="full", noise=None):
 def density(model, X):
     """By scipy."""
     w, means, covariances = fitted(model)
-    return sum(w[k] * multivariate_normal(means[k], covariances[k]).pdf(X) for k in range(len(w)))
+    total = sum(w[k] * multivariate_normal(means[k], covariances[k]).pdf(X) for k in range(len(w)))
+    return total + (model.noise_weight_ / np.prod(np.diff(model.noise_box_, axis=0)) if model.noise else 0)
 
 
 # ---- marginal and conditional mixtures ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 @pytest.mark.parametrize("features", [[0], [2, 0], [3, 1, 0], [0, 1, 2, 3]])
 def test_marginal(data, covariance_type, features):
     model = model_of(data, covariance_type)
@@ -71,11 +73,13 @@ def test_marginal_of_draws(data):
         assert (np.abs(error) < 5 * np.sqrt(2 / (y == k).sum()) * alone[z == k].std(axis=0)).all()
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 @pytest.mark.parametrize("features", [[1], [3, 0], [2, 0, 1]])
-def test_condition_is_a_ratio_of_densities(data, covariance_type, features):
+@pytest.mark.parametrize("noise", [False, True])
+def test_condition_is_a_ratio_of_densities(data, covariance_type, features, noise):
     """p(u | v) = p(u, v) / p(v), by scipy."""
-    model = model_of(data, covariance_type)
+    box = [data.X.min(axis=0), data.X.max(axis=0)]
+    model = model_of(data, covariance_type, (0.2, box) if noise else None)
     rest = [i for i in range(D) if i not in features]
     values = data.X[7, features]
     given = model.condition(features, values)
@@ -86,7 +90,7 @@ def test_condition_is_a_ratio_of_densities(data, covariance_type, features):
     np.testing.assert_allclose(np.exp(given.score_samples(U)), want, rtol=1e-9)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_condition_is_the_schur_complement(data, covariance_type):
     model, values = model_of(data, covariance_type), np.array([0.5, -1.0])
     given = fitted(model.condition([2, 0], values))
@@ -116,7 +120,7 @@ def test_condition_without_cancellation():
     assert given.covariances_[0, 0, 0] == pytest.approx(rest, rel=1e-3)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 @pytest.mark.parametrize("noise", [False, True])
 def test_regression_is_the_mean_of_the_condition(data, covariance_type, noise):
     box = [data.X.min(axis=0), data.X.max(axis=0)]
@@ -196,6 +200,13 @@ def test_what_are_no_features(data, features, match):
         model.condition(features, np.zeros(len(features)))
     with pytest.raises(ValueError, match=match):
         model.conditional_mean(np.zeros((2, 1)), features)
+
+
+def test_weights_of_single_precision(data):
+    """Their sum may be off by more than what `from_parameters` takes."""
+    model = GaussianMixture(K, random_state=0).fit(data.X.astype("f4"))
+    model.weights_ = (1 + 2e-5) * model.weights_
+    assert model.marginal(0).weights_.sum() == pytest.approx(1, rel=1e-12)
 
 
 def test_what_are_no_values(data):
@@ -382,6 +393,16 @@ def test_their_fit_here(data, covariance_type):
     assert list(ours.feature_names_in_) == list(frame.columns)
     theirs.means_ += 1  # a copy
     assert not np.array_equal(ours.means_, theirs.means_)
+
+
+@pytest.mark.parametrize("covariance_type", [name for name in COVARIANCES if name not in TYPES])
+def test_variances_that_are_shared(data, covariance_type):
+    """scikit-learn has no such type: each component gets them."""
+    ours = GaussianMixture(K, covariance_type=covariance_type, random_state=0).fit(data.X)
+    theirs = ours.to_sklearn()
+    assert theirs.covariance_type == find(covariance_type).form
+    np.testing.assert_allclose(theirs.score_samples(data.X), ours.score_samples(data.X), rtol=1e-12)
+    np.testing.assert_array_equal(GaussianMixture.from_sklearn(theirs).predict(data.X), ours.predict(data.X))
 
 
 def test_what_does_not_convert(data):

@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from helpers import GOLDEN, Fitted, assert_close, from_params
+from helpers import GOLDEN, Fitted, assert_close, from_params, natural
 
 import fastem
+from fastem.covariance import COVARIANCES
 from fastem.em import bind_to
 from fastem.sources import ArraySource
 
 FAMILY = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
+FAMILY |= {"EEI": "tied_diag", "EII": "tied_spherical"}
 STEPS = 12
 
 
@@ -43,7 +45,7 @@ def _start(entry):
 
 
 def test_everything_is_here():
-    assert (len(FITTED), len(SINGULAR), len(COLLAPSING)) == (69, 2, 1)
+    assert (len(FITTED), len(SINGULAR), len(COLLAPSING)) == (105, 2, 1)
     assert {(e["dataset"], e["model"]) for e in FITTED} == {
         (d, m) for d in ("faithful", "iris", "diabetes") for m in FAMILY
     }
@@ -104,8 +106,7 @@ def test_the_recommended_fit_is_as_good(entry):
     """
     X, family, _ = _start(entry)
     sigma = np.array(entry["sigma"], float)
-    covariances = {"full": sigma, "tied": sigma[0], "diag": np.diagonal(sigma, 0, 1, 2), "spherical": sigma[:, 0, 0]}
-    params = fastem.make_params(entry["pro"], entry["mean"], covariances[family], family)
+    params = fastem.make_params(entry["pro"], entry["mean"], natural(sigma, family, entry["pro"]), family)
     m_step = bind_to(ArraySource(X), family, fastem.InverseWishart())
     model = fastem.GaussianMixture(
         entry["G"], covariance_type=family, init_params="auto", regularization="map", n_init=10, random_state=0,
@@ -115,8 +116,8 @@ def test_the_recommended_fit_is_as_good(entry):
 
 
 def _natural(params, family):
-    c = params.covariances
-    return {"full": c, "tied": c[0], "diag": c[:, 0, :], "spherical": c[:, 0, 0]}[family]
+    k, d = params.means.shape
+    return params.covariances.reshape(COVARIANCES[family].natural_shape(k, d))
 
 
 @pytest.mark.parametrize("entry", SINGULAR, ids=_ids)

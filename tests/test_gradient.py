@@ -1,15 +1,17 @@
 """The gradient against finite differences and exact arithmetic, and L-BFGS against EM."""
 
+import dataclasses
+
 import mpmath
 import numpy as np
 import pytest
 from helpers import (
-    TYPES,
     assert_close,
     expand,
     from_params,
     make_mixture,
     make_start,
+    natural,
     outcome,
     quiet_fit,
     start_params,
@@ -17,6 +19,7 @@ from helpers import (
 
 import fastem
 from fastem import GaussianMixture, Parametrization, Status
+from fastem.covariance import COVARIANCES, find
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def differences(f, theta, step=1e-5):
 # ---- the parametrization -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 @pytest.mark.parametrize("noise", [False, True])
 def test_round_trip(data, covariance_type, noise):
     mixture, _ = data
@@ -46,7 +49,7 @@ def test_round_trip(data, covariance_type, noise):
     K, D = params.means.shape
     for space in (Parametrization.of(params), Parametrization.around(params), Parametrization.around(params, 0.05)):
         theta = space.pack(params)
-        roots = {"full": K * 6, "tied": 6, "diag": K * D, "spherical": K}[covariance_type]
+        roots = find(covariance_type).n_parameters(K, D)
         assert theta.shape == (K + noise + K * D + roots,)
         back = space.unpack(theta)
         assert_close(from_params(back), from_params(params), 1e-13)
@@ -70,7 +73,7 @@ def test_every_vector_is_a_mixture():
                 assert (np.diagonal(found.factor, axis1=1, axis2=2) > 0).all()
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_the_origin_is_the_mixture(data, covariance_type):
     """Where components do not overlap the Hessian of the mean log-likelihood there is -I, but for the logits."""
     mixture = make_mixture(20000, 2, 3, spacing=40.0, seed=5)
@@ -94,7 +97,7 @@ def test_what_has_no_vector():
 # ---- the gradient ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 @pytest.mark.parametrize("noise", [False, True])
 def test_gradient_against_finite_differences(data, covariance_type, noise):
     mixture, weight = data
@@ -147,7 +150,7 @@ def test_gradient_against_exact_arithmetic():
             assert got == pytest.approx(want, rel=1e-12, abs=1e-13)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_gradient_is_zero_where_em_ends(data, covariance_type):
     mixture, weight = data
     params = start_params(make_start(mixture, covariance_type), covariance_type)
@@ -172,7 +175,7 @@ def test_gradient_far_from_zero(data):
 # ---- L-BFGS ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_lbfgs_ends_where_em_does(data, covariance_type):
     mixture, weight = data
     params = start_params(make_start(mixture, covariance_type), covariance_type)
@@ -206,7 +209,7 @@ def test_lbfgs_needs_fewer_passes_where_components_overlap():
 
 
 @pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data", "auto"])
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_every_start(covariance_type, init):
     """Seeds without a spread too: L-BFGS alone does not leave them."""
     mixture = make_mixture(400, 2, 2, spacing=6.0, seed=8)
@@ -231,19 +234,17 @@ def test_units_do_not_matter(data):
     np.testing.assert_allclose(np.array(b.history) + np.log(scale).sum(), a.history, rtol=1e-7)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_reg_covar_is_a_bound(covariance_type):
     """A component on two equal rows: its variances are reg_covar, and the likelihood has a maximum."""
     X = np.vstack([make_mixture(200, 2, 1, seed=3).X, [[30.0, 30.0]] * 3])
-    means, precisions = [[0.0, 0.0], [30.0, 30.0]], {"full": [np.eye(2)] * 2, "tied": np.eye(2)}
-    precisions |= {"diag": np.ones((2, 2)), "spherical": np.ones(2)}
     model = quiet_fit(
         GaussianMixture(
             2,
             covariance_type=covariance_type,
             weights_init=[0.98, 0.02],
-            means_init=means,
-            precisions_init=precisions[covariance_type],
+            means_init=[[0.0, 0.0], [30.0, 30.0]],
+            precisions_init=natural(np.array([np.eye(2)] * 2), covariance_type),
             solver="lbfgs",
             reg_covar=1e-3,
             tol=1e-9,
@@ -255,10 +256,69 @@ def test_reg_covar_is_a_bound(covariance_type):
     least = np.linalg.eigvalsh(full).min(axis=1)
     assert model.converged_
     assert (least >= 1e-3 * (1 - 1e-9)).all()
-    if covariance_type != "tied":
+    if not find(covariance_type).shared:
         assert least[1] == pytest.approx(1e-3, rel=0.01)
     assert (np.diff(model.lower_bounds_) > 0).all()
     assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
+def test_start_at_the_bound(data, covariance_type):
+    """Where every variance is reg_covar there would be no gradient along them: the start has a little more."""
+    mixture, _ = data
+    start = start_params(make_start(mixture, covariance_type), covariance_type)
+    scale = 0.3 * (np.eye(3) if start.covariances.shape[-2] > 1 else 1)
+    tight = start._replace(covariances=0 * start.covariances + scale, factor=0 * start.factor + scale / 0.3**1.5)
+    options = dict(covariance=covariance_type, tol=1e-9, max_iter=1000)
+    a = fastem.lbfgs(mixture.X, tight, reg_covar=0.3, **options)
+    b = fastem.lbfgs(mixture.X, start, reg_covar=0.3, **options)
+    assert a.status is Status.CONVERGED
+    assert a.loglik == pytest.approx(b.loglik, abs=1e-3)
+
+
+def test_nothing_is_squared():
+    """Where reg_covar is below the rounding of the largest variance, products L L' would have lost the small ones."""
+    params = fastem.make_params([1.0], [[0.0, 0.0]], [np.eye(2)])
+    space = dataclasses.replace(Parametrization.of(params), reg_covar=1e-7)
+    a, b, c = 1e6, 1e6, 1e-6  # L = [[a, 0], [b, c]]
+    factor = space.unpack([0.0, 0.0, 0.0, np.log(a), b, np.log(c)]).factor[0]
+    pivot = 1e-7 + c**2 + b**2 * 1e-7 / (a**2 + 1e-7)
+    assert factor[1, 1] == pytest.approx(pivot**-0.5, rel=1e-5)
+    for angle in np.random.default_rng(0).uniform(0, np.pi, 50):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        params = fastem.make_params([1.0], [[0.0, 0.0]], [(turn * [1e8, 1.1e-7]) @ turn.T])
+        at = Parametrization.around(params, 1e-7).unpack(np.zeros(6))
+        assert np.linalg.slogdet(at.factor[0])[1] == pytest.approx(-0.5 * np.log(1e8 * 1e-7), abs=1.0)
+
+
+def test_a_gradient_that_is_wrong_is_noticed(data, monkeypatch):
+    """As rounding can make it: the line search finds nothing, and the result does not say that it converged."""
+    mixture, _ = data
+    start = start_params(make_start(mixture, "full"), "full")
+    right = Parametrization.gradient
+    monkeypatch.setattr(Parametrization, "gradient", lambda self, theta, stats: -right(self, theta, stats))
+    result = fastem.lbfgs(mixture.X, start)
+    assert result.status is Status.DECREASED
+    assert result.n_iter == 1
+
+
+def test_component_without_rows(data):
+    """It has nothing to shrink on: its weight goes to 0, and that is no collapse."""
+    mixture, _ = data
+    start = fastem.make_params([0.5, 0.5], [mixture.X.mean(axis=0), [1e6] * 3], [np.eye(3)] * 2)
+    result = fastem.lbfgs(mixture.X, start, tol=1e-9)
+    one = fastem.m_step(fastem.moments(mixture.X, labels=np.zeros(500, dtype=int)))
+    assert result.status is Status.CONVERGED
+    assert result.params.weights[1] < 1e-6
+    assert result.loglik == pytest.approx(fastem.accumulate(mixture.X, one).loglik, abs=1e-3)
+
+
+def test_given_start_is_the_start(data):
+    mixture, _ = data
+    start = make_start(mixture, "full")
+    model = GaussianMixture(3, solver="lbfgs", **start).fit(mixture.X)
+    first = fastem.accumulate(mixture.X, start_params(start, "full")).loglik / 500
+    assert model.lower_bounds_[0] == pytest.approx(first, rel=1e-12)
 
 
 def test_collapse_without_reg_covar():
@@ -352,18 +412,38 @@ def test_warm_start_goes_on(data):
     model = GaussianMixture(3, solver="lbfgs", random_state=0, warm_start=True, tol=1e-10, max_iter=5)
     bounds = []
     for _ in range(20):
-        bounds += quiet_fit(model, mixture.X).lower_bounds_
+        again = quiet_fit(model, mixture.X).lower_bounds_
+        assert not bounds or again[0] == pytest.approx(bounds[-1], rel=1e-13)  # where it was
+        bounds += again
     assert model.converged_
     assert (np.diff(bounds) > -1e-9).all()
     whole = GaussianMixture(3, random_state=0, tol=1e-10, max_iter=1000).fit(mixture.X)
     assert bounds[-1] == pytest.approx(whole.lower_bound_, abs=1e-5)
 
 
+def test_the_best_of_starts_and_what_is_printed(data, capsys):
+    mixture, _ = data
+    model = GaussianMixture(
+        3, solver="lbfgs", n_init=3, init_params="random", random_state=0, verbose=1, verbose_interval=1
+    )
+    quiet_fit(model, mixture.X)
+    report = model.fit_report_
+    assert len(report.starts) == 3
+    assert model.lower_bound_ == max(start.bound for start in report.starts)
+    assert model.n_iter_ == report.starts[report.kept].n_iter == len(model.lower_bounds_)
+    assert f"over the data in {model.n_iter_} iterations" in str(report)
+    out = capsys.readouterr().out
+    assert out.count("Initialization converged") == 3
+    assert "  Iteration 2\n" in out
+
+
 def test_what_lbfgs_is_not_for(data, tmp_path):
     mixture, _ = data
     for options, match in (
         (dict(solver="newton"), r"'solver' parameter .* must be a str among \{'em', 'lbfgs'\}. Got 'newton'"),
-        (dict(solver="lbfgs", regularization="map"), "reg_covar alone"),
+        (dict(solver="lbfgs", regularization="map"), "does not work with regularization='map'"),
+        (dict(solver="lbfgs", assignment="hard"), "does not work with assignment='hard'"),
+        (dict(solver="lbfgs", fixed=["weights"]), r"does not work with fixed=\('weights',\)"),
     ):
         with pytest.raises(ValueError, match=match):
             GaussianMixture(2, **options).fit(mixture.X)

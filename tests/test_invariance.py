@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TYPES, assert_close, from_params, make_mixture, quiet_fit, state_bytes
+from helpers import FAMILIES, assert_close, from_params, make_mixture, quiet_fit, state_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ def problems(draw):
 def each(test):
     """Run a test of a property for each family and remedy (None: maximum likelihood)."""
     test = pytest.mark.parametrize("remedy", [None, *REMEDIES])(SETTINGS(given(problems(), st.data())(test)))
-    return pytest.mark.parametrize("covariance", TYPES)(test)
+    return pytest.mark.parametrize("covariance", FAMILIES)(test)
 
 
 def permutation(draw, n):
@@ -86,7 +86,7 @@ def test_affine_maps(covariance, remedy, problem, data):
         "full": lambda: (rotation * rng.uniform(0.5, 2.0, d)) @ np.linalg.qr(rng.normal(size=(d, d)))[0] * units,
         "diag": lambda: np.diag(units),
         "spherical": lambda: rotation * units[0],
-    }[covariance if covariance != "tied" else "full"]()
+    }["full" if covariance == "tied" else covariance.removeprefix("tied_")]()
     shift = X.std(axis=0) @ matrix * rng.uniform(-10, 10, d)
     got, want = fit(X @ matrix + shift, labels, covariance, remedy), fit(X, labels, covariance, remedy)
     back = from_params(got.params)

@@ -6,6 +6,7 @@ import mpmath
 import numba
 import numpy as np
 import pytest
+from helpers import natural
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -30,9 +31,11 @@ def mixture(N: int, D: int, K: int, covariance: str, seed: int = 0) -> tuple[np.
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(K, D, D)) / np.sqrt(D) + 0.5 * np.eye(D)
     C = A @ A.swapaxes(1, 2)
-    natural = {"full": C, "tied": C[0], "diag": np.diagonal(C, axis1=1, axis2=2), "spherical": C[:, 0, 0]}[covariance]
+    first = C[:1] if covariance.startswith("tied") else C
     weights = rng.dirichlet(np.ones(K) * 5)
-    params = fastem.make_params(weights / weights.sum(), 2 * rng.normal(size=(K, D)), natural, covariance)
+    params = fastem.make_params(
+        weights / weights.sum(), 2 * rng.normal(size=(K, D)), natural(first, covariance), covariance
+    )
     weight = rng.uniform(0, 2, size=N)
     weight[::7] = 0.0
     weight[0] = 1.5
@@ -63,7 +66,7 @@ def test_other_modes_equal_their_twin(N, D, K, covariance, mode):
     labels = joint.argmax(axis=1)
     resp = reference.responsibilities(X, params) if mode == RESP else np.eye(K)[labels]
     given = {HARD: None, LABELS: labels, RESP: resp}[mode]
-    found = Accumulator(params, shape, mode, given)(estep.Block(0, X, weight))
+    found = Accumulator(params, shape, mode)(estep.Block(0, X, weight, given))
     expected = reference.moments(X, resp, weight, params.means, shape)
     if mode == HARD:
         best = float(weight @ joint.max(axis=1))
@@ -71,6 +74,63 @@ def test_other_modes_equal_their_twin(N, D, K, covariance, mode):
             best, best, 0.0, *(getattr(expected, f) for f in ("s0", "s1", "s2", "origin", "n_rows"))
         )
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(("N", "D", "K"), [(1, 1, 1), (3, 1, 2), (193, 3, 5), (1025, 4, 2), (300, 5, 3), (65, 9, 17)])
+@pytest.mark.parametrize("kind", ["labels", "mask"])
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_pass_within_labels_equals_its_twin(N, D, K, covariance, kind, dtype):
+    X, params, weight = mixture(N, D, K, covariance)
+    rng = np.random.default_rng(1)
+    labels = given = rng.integers(-1, K, N)
+    allowed = (labels[:, None] == np.arange(K)) | (labels[:, None] < 0)
+    if kind == "mask":
+        given = allowed = rng.uniform(size=(N, K)) < 0.5
+        allowed[np.arange(N), rng.integers(0, K, N)] = True
+    X = X.astype(dtype)
+    params = params._replace(means=params.means.astype(dtype).astype("f8"))
+    found = Accumulator(params)(estep.Block(0, X, weight, given))
+    want = reference.accumulate(X.astype("f8"), params, weight, allowed)
+    assert_same(found, want, rtol=1e-12 if dtype == "f8" else 1e-5)
+
+
+@pytest.mark.parametrize("mode", [HARD, LABELS])
+def test_other_modes_keep_to_labels(mode):
+    """HARD chooses among what is allowed; LABELS leaves out the rows that may belong to more than one component."""
+    X, params, weight = mixture(300, 3, 4, "diag")
+    allowed = np.random.default_rng(1).uniform(size=(300, 4)) < 0.4
+    allowed[np.arange(300), np.arange(300) % 4] = True
+    joint = np.where(allowed, reference.joint_log_density(X, params), -np.inf)
+    resp = np.eye(4)[joint.argmax(axis=1)]
+    if mode == LABELS:
+        resp[allowed.sum(axis=1) > 1] = 0.0
+    found = Accumulator(params, None, mode)(estep.Block(0, X, weight, allowed))
+    want = reference.moments(X, resp, weight, params.means, params.covariances.shape)
+    for field in ("s0", "s1", "s2"):
+        assert_allclose(getattr(found, field), getattr(want, field), rtol=1e-11, atol=1e-11, err_msg=field)
+    if mode == HARD:
+        assert_allclose(found.loglik, weight @ joint.max(axis=1), rtol=1e-12)
+
+
+@np.errstate(all="ignore")
+@pytest.mark.parametrize(("mode", "dtype"), [(SOFT, "f8"), (SOFT, "f4"), (HARD, "f8")])
+def test_a_row_at_infinity_keeps_to_its_label(mode, dtype):
+    """Its density underflows under every component."""
+    X, params, _ = mixture(4, 3, 3, "full")
+    X = X.astype(dtype)
+    X[:3] = 1e30 if dtype == "f4" else 1e200
+    for labels in (np.array([2, 1, -1, 0]), np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 0, 0]], dtype=bool)):
+        stats = Accumulator(params, (0, 0, 0), mode)(estep.Block(0, X, None, labels))
+        assert_array_equal(stats.s0, [2, 1, 1])
+        assert stats.loglik == -np.inf
+
+
+def test_modes_that_need_labels():
+    X, params, _ = mixture(4, 3, 3, "full")
+    for mode in (LABELS, RESP):
+        with pytest.raises(ValueError, match="rows without labels"):
+            Accumulator(params, None, mode)(estep.Block(0, X, None))
 
 
 def test_moments_of_another_shape_than_the_factor():
@@ -141,8 +201,7 @@ def at_float32_means(X: np.ndarray, params: Params, weight: np.ndarray) -> Stats
 @pytest.mark.parametrize("mode", [HARD, LABELS, RESP])
 def test_float32_arithmetic_is_for_em_alone(mode):
     _, params, _ = mixture(50, 2, 2, "full")
-    given = {HARD: None, LABELS: np.zeros(50, dtype=np.int64), RESP: np.ones((50, 2))}[mode]
-    assert Accumulator(params, None, mode, given).layout(np.dtype("f4")).dtype == np.float64
+    assert Accumulator(params, None, mode).layout(np.dtype("f4")).dtype == np.float64
 
 
 @pytest.mark.parametrize("how", ["narrow", "correlated", "far"])

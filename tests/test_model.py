@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import natural
 from numpy.testing import assert_allclose
 
 import fastem
@@ -34,6 +35,8 @@ def test_m_step_on_labels_equals_numpy(covariance):
         "tied": pooled[None],
         "diag": np.array([np.diag(s) for s in scatters])[:, None, :],
         "spherical": np.array([np.trace(s) / 3 for s in scatters])[:, None, None],
+        "tied_diag": np.diag(pooled)[None, None],
+        "tied_spherical": np.trace(pooled)[None, None, None] / 3,
     }[covariance]
     assert_allclose(params.weights, [len(g) / len(X) for g in groups], rtol=1e-13)
     assert_allclose(params.means, [g.mean(axis=0) for g in groups], rtol=1e-13)
@@ -74,6 +77,8 @@ def test_factor_and_precisions(covariance, K, D):
         "tied": C[:1],
         "diag": np.diagonal(C, axis1=1, axis2=2)[:, None, :],
         "spherical": C[:, :1, :1],
+        "tied_diag": np.diagonal(C[0])[None, None],
+        "tied_spherical": C[:1, :1, :1],
     }[covariance]
     assert covariances.shape == family.shape(K, D)
     factor = factorise(covariances)
@@ -152,9 +157,9 @@ def test_em_ends_on_an_e_step():
 def some_stats(covariance="full", noise=None, K=3, D=2, seed=0):
     """Statistics of 100 rows under a mixture that depends on all arguments but the seed."""
     means = 1e6 + np.random.default_rng(1).normal(size=(K, D))
-    covariances = {"full": [np.eye(D)] * K, "tied": np.eye(D), "diag": np.ones((K, D)), "spherical": np.ones(K)}
+    covariances = natural(np.array([np.eye(D)] * K), covariance)
     weights = np.full(K, (1 - (noise[0] if noise else 0)) / K)
-    params = fastem.make_params(weights, means, covariances[covariance], covariance, noise)
+    params = fastem.make_params(weights, means, covariances, covariance, noise)
     return fastem.accumulate(1e6 + np.random.default_rng(seed).normal(size=(100, D)), params)
 
 

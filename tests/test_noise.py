@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import TYPES, make_mixture, natural, quiet_fit, state_bytes
+from helpers import FAMILIES, make_mixture, natural, quiet_fit, state_bytes
 from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -41,7 +41,7 @@ def _params(covariance_type, D=3, K=3, weight=0.2):
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_against_the_reference(covariance_type, dtype):
     X, params = _params(covariance_type)
     weight = np.random.default_rng(0).uniform(size=len(X))
@@ -75,7 +75,7 @@ def test_blocks_add_up():
             _ = whole + fastem.accumulate(X, params._replace(noise=other))
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_em_step(covariance_type):
     """The M-step of the weights, and the likelihood rises."""
     X, params = _params(covariance_type)
@@ -107,7 +107,7 @@ def test_weights_and_noise_sum_to_1():
 # ---- the estimator -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_outliers_do_not_spoil_the_clusters(spoiled, covariance_type):
     X, labels, clean = spoiled
     model = GaussianMixture(2, covariance_type=covariance_type, noise=True, tol=1e-8, max_iter=500, random_state=0)

@@ -50,6 +50,7 @@ def test_rewrite_section(tmp_path):
     ("name", "options", "found"),
     [
         ("embedding", ["--quick"], ["seconds_per_call", "accepted", "means_moved"]),
+        ("kmeans_speed", ["--quick", "--rounds=1"], ["2e4 x 3, K = 16"]),
         ("many_fits", ["--quick", "--rounds=1"], ["the same start", "k-means, each its own"]),
         ("select_speed", ["--quick", "--rounds=1"], ["fastem.select", "GridSearchCV", "GridSearchCV(n_jobs=-1)"]),
     ],

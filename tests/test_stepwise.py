@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import TYPES, make_mixture, make_start, natural, start_params, state_bytes
+from helpers import FAMILIES, make_mixture, make_start, natural, start_params, state_bytes
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -48,7 +48,7 @@ def test_ten_million_rows():
     assert (below < 0.01).all(), below
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_recursion(covariance_type):
     """The definition, written with parameters of the statistics: averages of (1, x, x x')."""
     mixture = make_mixture(3000, 3, 2, spacing=3.0)
@@ -171,7 +171,7 @@ def test_partial_fit_is_fit_and_steps():
     assert_array_equal(model.partial_fit(blocks[0]).means_, Stepwise(first.params_).partial_fit(blocks[0]).params.means)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_partial_fit_of_each_kind(covariance_type):
     X = draw(4000)[0].astype(np.float32)
     model = GaussianMixture(5, covariance_type=covariance_type, noise=True, random_state=0, tol=1e-2)

@@ -124,7 +124,7 @@ def test_what_is_no_criterion(bad):
 class Broken(InverseWishart):
     """A remedy whose M-step is wrong: it shrinks the covariances."""
 
-    def estimate(self, family, stats, units):
+    def estimate(self, family, stats, units, held=None):
         weights, means, covariances = super().estimate(family, stats, units)
         return weights, means, covariances * stats.s0.sum() / 1e3
 

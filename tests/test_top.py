@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import TYPES, make_mixture, natural
+from helpers import FAMILIES, make_mixture, natural
 
 from fastem import GaussianMixture
 
@@ -20,7 +20,7 @@ def _largest(proba, m):
     return order, np.take_along_axis(proba, order, axis=1)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (7, 3, 3), (2100, 5, 2), (1300, 40, 40), (900, 257, 7)])
 def test_those_of_predict_proba(covariance_type, n, k, m):
     """Bit by bit, in order, from the middle of the mixture to where most responsibilities are exactly 0."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import (
-    TYPES,
+    FAMILIES,
     assert_close,
     exact_m_step,
     fitted,
@@ -29,7 +29,7 @@ def data():
     return mixture, weight, np.repeat(mixture.X, weight.astype(int), axis=0)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_weight_is_repetition(data, covariance_type):
     """From a given start: parameters, bounds, scores and criteria of the repeated rows."""
     mixture, weight, repeated = data
@@ -61,7 +61,7 @@ def test_weight_is_repetition_from_any_start(data, init, covariance_type):
     assert_close(fitted(a), fitted(b), 1e-8)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("init", INITS)
 def test_weight_0_is_absence(data, init, covariance_type):
     mixture, weight, _ = data
@@ -134,7 +134,7 @@ def test_criteria_are_weighted_sums(data):
     assert model.aic(mixture.X, sample_weight=weight) == pytest.approx(-2 * weight @ rows + 2 * p, rel=1e-12)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_functions(data, covariance_type):
     """accumulate, moments (labels and responsibilities) and em."""
     mixture, weight, repeated = data

@@ -2,7 +2,7 @@
 
 A group's rows and its mixture stay in the caches from the first pass to the last, and nothing leaves the kernel
 before the fit has ended. The passes are those of `mixture`; the M-step is that of `Covariance.estimate` and
-`factorise`, for one mixture, and k-means that of `fastem.init`: the tests hold each to the other.
+`factorise`, for one mixture, and k-means that of `fastem.lloyd`: the tests hold each to the other.
 
 Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The tile is as wide as the group's own rows ask
 for, so that its bits do not depend on the other groups.
@@ -138,7 +138,7 @@ def draw(weight, nearest, start, stop, u):
 
 @njit(**HELPER)
 def seeds(X, weight, start, stop, uniforms, nearest, centres):
-    """Greedy k-means++, as `fastem.init.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
+    """Greedy k-means++, as `fastem.lloyd.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
     K, used = centres.shape[0], 1
     n_candidates = (uniforms.size - 1) // max(1, K - 1)
     fill(nearest[start:stop], 1.0)
@@ -394,6 +394,7 @@ def fit_group(
             weight,
             none,
             empty.reshape((0, 0)),
+            empty.reshape((0, 0)),
             lognorm,
             origin,
             precision,
@@ -519,6 +520,7 @@ def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, 
             stop,
             weight,
             bounds[:0],
+            none.reshape((0, 0)),
             none.reshape((0, 0)),
             lognorm[g],
             means[g],

@@ -127,6 +127,11 @@ class Array:
         """A pointer to row i (the first element, if there is one axis)."""
         return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])
 
+    def place(self, i):
+        """A pointer to row i, whatever the stride of rows."""
+        data = self.builder.bitcast(self.data, ir.IntType(8).as_pointer())
+        return self.builder.bitcast(self.builder.gep(data, [_ir(self.strides[0] * i)]), self.data.type)
+
 
 class Vector:
     """`width` numbers in a register; operators emit instructions. Comparisons are false for NaN."""
@@ -226,7 +231,7 @@ class Lanes:
     def splat(self, scalar):
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, _INT(0))
-        return Vector(self, self._shuffle(first, undefined, [0] * self.width))
+        return Vector(self, self.shuffle(first, undefined, [0] * self.width))
 
     def constant(self, number):
         return Vector(self, ir.Constant(self.vector, [float(number)] * self.width))
@@ -280,7 +285,7 @@ class Lanes:
             count = len(group)
             sums = self._sums(group + [self.constant(0.0)] * (self.width - count))
             kind = ir.VectorType(ir.DoubleType(), count)
-            term = self._shuffle(sums, sums, list(range(count)))
+            term = self.shuffle(sums, sums, list(range(count)))
             term = term if self.double else self.builder.fpext(term, kind)
             place = self.builder.bitcast(self.at(pointer, first), kind.as_pointer())
             self.builder.store(self.builder.fadd(self.builder.load(place, align=8), term), place, align=8)
@@ -297,10 +302,10 @@ class Lanes:
     def _merge(self, a, b, half):
         """In each run of 2 half lanes: sums of the halves of a's run, then sums of the halves of b's run."""
         first = [i if i % (2 * half) < half else self.width + i - half for i in range(self.width)]
-        low, high = (self._shuffle(a, b, [i + shift for i in first]) for shift in (0, half))
+        low, high = (self.shuffle(a, b, [i + shift for i in first]) for shift in (0, half))
         return Vector(self, self.builder.fadd(low, high))
 
-    def _shuffle(self, a, b, mask):
+    def shuffle(self, a, b, mask):
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, len(mask)), mask))
 
 

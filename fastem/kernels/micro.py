@@ -42,8 +42,9 @@ from math import exp, factorial
 import numba
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 
-from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, micro_kernel
+from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector, micro_kernel
 
 ROWS = 4  # features that are worked on together
 # exp: r = x - n log 2 with log 2 in two parts (Cody & Waite), the Taylor series in r, |r| <= log(2) / 2, times 2**n.
@@ -192,6 +193,53 @@ def log_joint_diag(lanes, xt, lognorm, means, factor, n, lp):
                 totals[v].add_product(y, y)
         for v in V:
             _store_log_joint(lanes, lanes.spread(lognorm.row(), k), totals[v].value, lp.row(k), b, v * lanes.width)
+
+
+# --- the nearest mean -----------------------------------------------------------------------------------------------
+
+
+def nearest_plain(xt, lognorm, means, n, top, label):
+    """label[b] = the k with the largest lognorm_k - |x_b - mean_k|^2 / 2, the first of equals; top[b] = that.
+
+    The same numbers as from `log_joint_diag` with unit factors, which need not be stored and read again: half the time.
+    """
+    for b in range(n):
+        top[b] = -np.inf
+        label[b] = 0
+        for k in range(means.shape[0]):
+            q = 0.0
+            for d in range(means.shape[1]):
+                y = xt[d, b] - means[k, d]
+                q += y * y
+            q = lognorm[k] - 0.5 * q
+            if q > top[b]:
+                top[b] = q
+                label[b] = k
+
+
+@micro_kernel
+def nearest(lanes, xt, lognorm, means, n, top, label):
+    (K, D), V = means.shape, range(VECTORS)
+    with lanes.loop(0, n, lanes.step) as b:
+        best = [lanes.accumulator(lanes.constant(-np.inf)) for _ in V]
+        index, number = [lanes.accumulator() for _ in V], lanes.accumulator()
+        with lanes.loop(0, K) as k:
+            mean, totals = means.row(k), [lanes.accumulator() for _ in V]
+            with lanes.loop(0, D) as d:
+                m = lanes.spread(mean, d)
+                for v in V:
+                    y = lanes.load(xt.row(d), b, v * lanes.width) - m
+                    totals[v].add_product(y, y)
+            c = lanes.spread(lognorm.row(), k)
+            for v in V:
+                value = totals[v].value.fma(lanes.constant(-0.5), c)
+                better, current = value > best[v].value, number.value
+                best[v].value = lanes.select(better, value, best[v].value)
+                index[v].value = lanes.select(better, current, index[v].value)
+            number.add(lanes.constant(1.0))
+        for v in V:
+            lanes.store(best[v].value, top.row(), b, v * lanes.width)
+            lanes.store(index[v].value, label.row(), b, v * lanes.width)
 
 
 # --- responsibilities ----------------------------------------------------------------------------------------------
@@ -405,6 +453,108 @@ def moments_full(lanes, xt, r, mean, n, z, zr, sums):
         blocks(whole, n_rows, last=True)
 
 
+# --- rows, features in the lanes: of X, whose rows are contiguous ----------------------------------------------------
+
+
+def transpose_plain(xt, X, start, n):
+    """xt[:D, :n] = X[start:start+n].T, for a multiple n of the lanes' number; zeros up to ROWS features."""
+    for b in range(n):
+        for d in range(X.shape[1]):
+            xt[d, b] = X[start + b, d]
+
+
+def add_rows_plain(sums, X, start, n, w, label, means):
+    """sums[k, :D] += w_b (x_b - mean_k) with k = label[b], for rows start to start + n of X."""
+    for b in range(n):
+        k = int(label[b])
+        for d in range(means.shape[1]):
+            sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
+
+
+def _four(lanes, pointer, mask, real):
+    """Four numbers in memory as a vector of the type `real`; with a mask zeros where it is false, which is not read."""
+    builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, ROWS)
+    place = builder.bitcast(pointer, kind.as_pointer())
+    if mask is None:
+        value = builder.load(place, align=1)
+    else:
+        name = f"llvm.masked.load.v{ROWS}f{64 if isinstance(kind.element, ir.DoubleType) else 32}.p0"
+        wanted = ir.FunctionType(kind, [place.type, ir.IntType(32), mask.type, kind])
+        function = cgutils.get_or_insert_function(builder.module, wanted, name)
+        value = builder.call(function, [place, ir.IntType(32)(1), mask, ir.Constant(kind, [0.0] * ROWS)])
+    if kind.element == real:
+        return value
+    return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, ROWS))
+
+
+def _last_features(lanes, D):
+    """The first of the last 1 to ROWS features, and a mask of ROWS that says which there are."""
+    builder, whole = lanes.builder, (D - 1) & -ROWS
+    kind = ir.VectorType(ir.IntType(64), ROWS)
+    count = builder.insert_element(ir.Constant(kind, ir.Undefined), (D - whole).value, ir.IntType(32)(0))
+    count = lanes.shuffle(count, count, [0] * ROWS)
+    return whole, builder.icmp_signed("<", ir.Constant(kind, list(range(ROWS))), count)
+
+
+@micro_kernel
+def transpose(lanes, xt, X, start, n):
+    width, real = lanes.width, lanes.vector.element
+    if width % ROWS:
+        return  # vectors of two: there is nothing to gain, and `load` does not ask
+
+    def block(b, i, mask):
+        rows = [_four(lanes, lanes.at(X.place(start + b + r), i), mask, real) for r in range(width)]
+        quarters = []  # vector r has rows r, r + 4, r + 8, ..., one after the other
+        for r in range(ROWS):
+            part, size = rows[r::ROWS], ROWS
+            while len(part) > 1:
+                size *= 2
+                part = [lanes.shuffle(x, y, list(range(size))) for x, y in zip(part[::2], part[1::2], strict=True)]
+            quarters.append(part[0])
+        groups = range(0, width, ROWS)
+        for odd in range(2):
+            # Features `odd` and `odd` + 2 of rows 0 and 1, and of rows 2 and 3; then each of these of all four rows.
+            pairs = [place for g in groups for f in (odd, odd + 2) for place in (g + f, width + g + f)]
+            low, high = (lanes.shuffle(*quarters[r : r + 2], pairs) for r in (0, 2))
+            for second in range(2):
+                places = [g + 2 * second + place for g in groups for place in (0, 1, width, width + 1)]
+                column = Vector(lanes, lanes.shuffle(low, high, places))
+                lanes.store(column, xt.row(i + (odd + 2 * second)), b)
+
+    whole, mask = _last_features(lanes, X.shape[1])
+    with lanes.loop(0, n, width) as b:
+        with lanes.loop(0, whole, ROWS) as i:
+            block(b, i, None)
+        block(b, whole, mask)
+
+
+@micro_kernel
+def add_rows(lanes, sums, X, start, n, w, label, means):
+    builder, real = lanes.builder, lanes.vector.element
+    kind = ir.VectorType(real, ROWS)
+
+    def number(array, b):
+        value = builder.load(lanes.at(array.row(), b))
+        return value if value.type == real else builder.fpext(value, real)
+
+    whole, mask = _last_features(lanes, means.shape[1])
+    with lanes.loop(0, n) as b:
+        k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
+        total, mean, x = sums.row(k), means.row(k), X.place(start + b)
+        weight = builder.insert_element(ir.Constant(kind, ir.Undefined), number(w, b), ir.IntType(32)(0))
+        weight = lanes.shuffle(weight, weight, [0] * ROWS)
+
+        def add(i, mask, total=total, mean=mean, x=x, weight=weight):
+            z = builder.fsub(*(_four(lanes, lanes.at(place, i), mask, real) for place in (x, mean)))
+            place = builder.bitcast(lanes.at(total, i), kind.as_pointer())
+            after = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
+            builder.store(after, place, align=8)
+
+        with lanes.loop(0, whole, ROWS) as i:
+            add(i, None)
+        add(whole, mask)
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
@@ -423,4 +573,4 @@ def prefetch(lanes, X, start, stop):
 if numba.config.DISABLE_JIT:  # the interpreter has no lanes
     log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
     exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
-    prefetch = prefetch_plain
+    prefetch, nearest, transpose, add_rows = prefetch_plain, nearest_plain, transpose_plain, add_rows_plain

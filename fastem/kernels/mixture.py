@@ -23,20 +23,23 @@ import numpy as np
 from numba import njit, prange, types
 
 from fastem._jit import EXACT, HELPER, Kernel
-from fastem.kernels.lanes import STEP
+from fastem.kernels.lanes import BYTES, STEP
 from fastem.kernels.micro import (
     DIAG,
     FIRST,
     FULL,
     ROWS,
+    add_rows,
     exponentials,
     log_joint_diag,
     log_joint_full,
     moments_diag,
     moments_full,
     moments_rows,
+    nearest,
     padded,
     prefetch,
+    transpose,
     whiten,
 )
 
@@ -71,7 +74,11 @@ def log(x):
 @njit(**HELPER)
 def load(X, start, n, xt):
     """xt[:D, :n] = X[start:start+n].T, in the tile's precision."""
-    for b in range(n):
+    width, whole = BYTES // xt.itemsize, 0
+    if width % ROWS == 0 and X.strides[1] == X.itemsize:
+        whole = n // width * width
+        transpose(xt, X, start, whole)
+    for b in range(whole, n):
         for d in range(X.shape[1]):
             xt[d, b] = X[start + b, d]
 
@@ -93,11 +100,10 @@ def fill(row, value):
 @njit(**HELPER)
 def fetch(X, start, n, centre, white, z, buffer, xt):
     """Load a tile, and whiten it if there is a `white` factor; ask for the next tile's rows."""
-    if white.size > 0:
-        load(X, start, n, buffer)
+    together = white.size > 0
+    load(X, start, n, buffer if together else xt)
+    if together:
         whiten(buffer, centre, white, n, z, xt)
-    else:
-        load(X, start, n, xt)
     prefetch(X, start + n, min(start + 2 * n, X.shape[0]))
 
 
@@ -122,6 +128,51 @@ def best(lp, n, top, label):
             better = lp[k, b] > top[b]
             top[b] = lp[k, b] if better else top[b]
             label[b] = k if better else label[b]
+
+
+@njit(**HELPER)
+def may_be(labels, allowed, row, k):
+    """Whether a row may belong to component k: by its label, -1 for unknown, or else by `allowed` (N, K)."""
+    if labels.size > 0:
+        return labels[row] < 0 or labels[row] == k
+    return bool(allowed[row, k])
+
+
+@njit(**HELPER)
+def restrict(labels, allowed, first, n, own, lp):
+    """lp[k, b] = -inf where row first + b may not belong to component k; own (n) scratch, so that lanes are points."""
+    nothing = lp.dtype.type(-np.inf)
+    if labels.size > 0:
+        for b in range(n):
+            own[b] = labels[first + b]
+        for k in range(lp.shape[0]):
+            one = lp.dtype.type(k)
+            for b in range(n):
+                lp[k, b] = lp[k, b] if (own[b] < 0.0) | (own[b] == one) else nothing
+    else:
+        for b in range(n):
+            for k in range(lp.shape[0]):
+                if not allowed[first + b, k]:
+                    lp[k, b] = nothing
+
+
+@njit(**HELPER)
+def first_of(labels, allowed, row, K):
+    """The first component that a row may belong to: where it goes if its density underflows under all of them."""
+    k = 0
+    while k < K - 1 and not may_be(labels, allowed, row, k):
+        k += 1
+    return k
+
+
+@njit(**HELPER)
+def choose(xt, lognorm, means, factor, n, z, lp, top, label):
+    """The most probable component of each point, and its joint log density."""
+    if factor.size == 1 and factor[0, 0, 0] == 1.0:
+        nearest(xt, lognorm, means, n, top, label)
+    else:
+        joint(xt, lognorm, means, factor, n, z, lp)
+        best(lp, n, top, label)
 
 
 @njit(**HELPER)
@@ -193,9 +244,20 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
 
 
 @njit(**HELPER)
-def add_hard(xt, label, w, means, form, n, z, s0, sums):
+def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
     """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
-    D = means.shape[1]
+    K, D = means.shape
+    if form == FIRST:  # without z, whose way through memory costs more than the sums
+        first = sums.reshape((K, sums.shape[1] * ROWS))
+        for b in range(n):
+            s0[np.intp(label[b])] += w[b]
+        if X.strides[1] == X.itemsize:
+            add_rows(first, X, start, n, w, label, means)
+        else:
+            rows = buffer.reshape((buffer.shape[1], buffer.shape[0]))
+            store(xt[:D], 0, n, rows)
+            add_rows(first, rows, 0, n, w, label, means)
+        return
     fill(z, 0.0)  # features beyond D
     for b in range(n):
         k = np.intp(label[b])
@@ -255,7 +317,7 @@ def carve(scratch, D, K):
 
 @njit(**HELPER)
 def accumulate_rows(
-    X, start, stop, weight, labels, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
+    X, start, stop, weight, labels, allowed, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
 ):
     """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker."""
     K, D = means.shape
@@ -264,6 +326,7 @@ def accumulate_rows(
     together = white.size > 0
     own = FIRST if together else form
     n_rows = rows_of_moments(own, D)
+    restricted = labels.size > 0 or allowed.size > 0
     fill(w, 1.0)
     s0 = out[N_SCALARS : N_SCALARS + K]
     moments = out[N_SCALARS + K :].reshape((-1, ROWS))
@@ -275,10 +338,15 @@ def accumulate_rows(
             for b in range(n):
                 w[b] = weight[first + b]
         fill(w[n:], 0.0)
-        if mode in (SOFT, HARD):
-            joint(xt, lognorm, means, factor, n, z, lp)
         if mode == SOFT:
+            joint(xt, lognorm, means, factor, n, z, lp)
+            if restricted:
+                restrict(labels, allowed, first, n, label, lp)
             log_sum_exp(lp, n, top, total, spread, label)
+            for b in range(n if restricted else 0):
+                if top[b] == -np.inf:
+                    lp[0, b] = 0.0
+                    lp[first_of(labels, allowed, first + b, K), b] = 1.0
             for b in range(n):
                 label[b] *= w[b]
             fill(label[n:], 0.0)
@@ -287,7 +355,15 @@ def accumulate_rows(
             out[1] += weighted_sum(w, top, n)
             out[2] += weighted_sum(w, spread, n)
         elif mode == HARD:
-            best(lp, n, top, label)
+            if restricted:
+                joint(xt, lognorm, means, factor, n, z, lp)
+                restrict(labels, allowed, first, n, label, lp)
+                best(lp, n, top, label)
+            else:
+                choose(xt, lognorm, means, factor, n, z, lp, top, label)
+            for b in range(n if restricted else 0):
+                if top[b] == -np.inf:
+                    label[b] = first_of(labels, allowed, first + b, K)
             out[1] += weighted_sum(w, top, n)
         elif mode == LABELS:
             for b in range(n):
@@ -303,7 +379,7 @@ def accumulate_rows(
                 fill(zero, 0.0)
                 moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
         else:
-            add_hard(xt, label, w, means, form, n, z.reshape(z.size), s0, sums)
+            add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
 
 
 def accumulate_worker(
@@ -312,6 +388,7 @@ def accumulate_worker(
     X,
     weight,
     labels,
+    allowed,
     resp,
     lognorm,
     means,
@@ -326,7 +403,10 @@ def accumulate_worker(
 ):
     """Blocks task, task + n_tasks, ... of the fused pass.
 
-    X (N, D) IN; weight (N) or (0) IN: none means 1; labels (N) IN for LABELS; resp (N, K) IN for RESP;
+    X (N, D) IN; weight (N) or (0) IN: none means 1;
+    labels (N) or (0) IN: the rows' components; for SOFT and HARD -1 is unknown, and none means all are;
+    allowed (N, K) or (0, 0) bool IN: the components that rows may belong to, for SOFT and HARD without labels;
+    resp (N, K) IN for RESP;
     lognorm (K), means (K, D), factor IN: the mixture (LABELS, RESP: means alone, as origin);
     centre (D), white (D, D) or (0, 0) IN: whiten rows first (SOFT, FULL only);
     block: rows per block; out (n_blocks, N_SCALARS + K + 4 * rows of moments) OUT: a block's statistics. The moments
@@ -342,6 +422,7 @@ def accumulate_worker(
             stop,
             weight,
             labels,
+            allowed,
             resp,
             lognorm,
             means,
@@ -389,11 +470,16 @@ def score_rows(
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
-        joint(xt, lognorm, means, factor, n, z, lp)
+        densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
+        if densities:
+            joint(xt, lognorm, means, factor, n, z, lp)
         if joint_out.size > 0:
             store(lp, first, n, joint_out)
         if label_out.size > 0:
-            best(lp, n, top, label)
+            if densities:
+                best(lp, n, top, label)
+            else:
+                choose(xt, lognorm, means, factor, n, z, lp, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
         if density.size > 0 or resp.size > 0 or top_resp.size > 0:
@@ -454,7 +540,23 @@ def score_worker(
 
 
 def accumulate_launcher(
-    worker, n_tasks, X, weight, labels, resp, lognorm, means, factor, centre, white, mode, form, block, out, scratch
+    worker,
+    n_tasks,
+    X,
+    weight,
+    labels,
+    allowed,
+    resp,
+    lognorm,
+    means,
+    factor,
+    centre,
+    white,
+    mode,
+    form,
+    block,
+    out,
+    scratch,
 ):
     for task in prange(n_tasks):
         worker(
@@ -463,6 +565,7 @@ def accumulate_launcher(
             X,
             weight,
             labels,
+            allowed,
             resp,
             lognorm,
             means,
@@ -527,7 +630,8 @@ def _mixture(real):
 
 
 def _accumulate_types(real):
-    given = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A"), read_only(types.float64, 2, "A")
+    rows = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A")
+    given = *rows, read_only(types.boolean, 2, "A"), read_only(types.float64, 2, "A")
     return *given, *_mixture(real), types.intp, types.intp, types.intp, types.float64[:, ::1], real[:, ::1]
 
 

@@ -169,6 +169,7 @@ def accumulate_block(mixture, X, weight, sums, scratch):
         weight,
         none,
         none.reshape((0, 0)),
+        none.reshape((0, 0)),
         mixture.log_norm,
         mixture.means,
         mixture.factor,
