@@ -72,8 +72,8 @@ def best_fit(
             return Fit(model, None, Status.DEGENERATE.name)
     if source.n_rows <= few:
         return winner(model, source, before)
-    sample = ArraySource(*source.sample(few, np.random.RandomState(model.random_state)))
-    fit = winner(model, sample, before)
+    X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
+    fit = winner(model, ArraySource(X, weight), before)
     return attempt(model, source, fit.model.params_ if fit.status in SOUND else None)
 
 

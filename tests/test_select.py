@@ -454,8 +454,7 @@ def test_refused(faithful, change, message):
 
 
 def test_rows_of_known_components_are_refused(faithful):
-    source = fastem.as_source(faithful)
-    source.labelled = True
+    source = fastem.as_source(faithful, labels=np.zeros(272, dtype=int))
     with pytest.raises(ValueError, match="no rows of known components"):
         fastem.select(source, [1, 2])
 
