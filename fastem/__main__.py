@@ -52,11 +52,11 @@ class Column(NamedTuple):
     form: str = ""
 
 
-MIXTURE = Column("covariance_type", "covariance"), Column("n_components", "components")
-ENDING = Column("status", "status"), Column("n_iter", "iterations"), Column("seconds", "seconds", ".3g")
+MIXTURE = Column("covariance_type", "covariance"), Column("n_components", "K")
+ENDING = Column("status", "status"), Column("seconds", "seconds", ".3g")
 COLUMNS_OF_CRITERIA = (
     *MIXTURE,
-    Column("log_likelihood", "mean log-likelihood", ".6f"),
+    Column("log_likelihood", "log-likelihood", ".6f"),
     Column("n_parameters", "parameters", ".0f"),
     *(Column(name, name.upper(), ".2f") for name in ("bic", "aic", "icl")),
     *ENDING,
@@ -541,7 +541,9 @@ def _print_candidates(found: Selection) -> None:
     ranked = found.ranked()
     rest = [one for one in found.candidates if one not in ranked]
     columns = COLUMNS_OF_FOLDS if found.criterion == "cv" else COLUMNS_OF_CRITERIA
-    table = Table(*(column.title for column in columns))
+    table = Table(caption="log-likelihoods are means per row")
+    for column in columns:
+        table.add_column(column.title, no_wrap=not column.form)
     for candidate in [*ranked, *rest]:
         table.add_row(*(format(getattr(candidate, column.name), column.form) for column in columns))
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)

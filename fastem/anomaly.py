@@ -188,16 +188,6 @@ class AnomalyDetector(Estimator):
         """`fit`, then `predict` of the same rows."""
         return self.fit(X, y, sample_weight).predict(X)
 
-    # --- scikit-learn ---------------------------------------------------------------------------------------------
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, self.fitted)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = self.kind
-        return tags
-
 
 def lowest(density: Array, weight: Array | None, share: float) -> float:
     """The log density below which the share of the rows' weight lies, but for ties: that of the first row above."""

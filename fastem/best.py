@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem._jit import threads
 from fastem.covariance import SingularCovarianceError, factorise
 from fastem.em import climb, evaluate, moments
+from fastem.estep import row_flops
 from fastem.estimator import GaussianMixture
 from fastem.model import Array, Params, Stats, Status
 from fastem.regularize import InverseWishart, Remedy, bind, find_remedy, pooled
@@ -26,6 +28,7 @@ NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_c
 SAMPLE_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
 MAX_SPLITS = 10  # components that are tried
 SPLIT_STEPS = 3  # iterations, by which their halves are compared
+SERIAL_FLOPS = 3e7  # passes of a millisecond: two threads gain little, and lose much where others use the cores
 
 
 class Fit(NamedTuple):
@@ -69,18 +72,20 @@ def best_fit(
             return Fit(model, None, Status.DEGENERATE.name)
     if source.n_rows <= few:
         return winner(model, source, before)
-    sample = ArraySource(*source.sample(few, np.random.RandomState(model.random_state)))
-    fit = winner(model, sample, before)
+    X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
+    fit = winner(model, ArraySource(X, weight), before)
     return attempt(model, source, fit.model.params_ if fit.status in SOUND else None)
 
 
 def winner(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
     """The better of the fits from the model's own start and from a split of one with a component less."""
-    own = attempt(model, source)
-    if before is None or before.stats is None or len(before.stats.s0) != model.n_components - 1:
-        return own
-    start = best_split(before, source)
-    return own if start is None else max(own, attempt(model, source, start), key=lambda fit: fit.rank)
+    K = model.n_components
+    with threads(1 if source.n_rows * row_flops(K, source.n_features) < SERIAL_FLOPS else None):
+        own = attempt(model, source)
+        if before is None or before.stats is None or len(before.stats.s0) != K - 1:
+            return own
+        start = best_split(before, source)
+        return own if start is None else max(own, attempt(model, source, start), key=lambda fit: fit.rank)
 
 
 def attempt(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:

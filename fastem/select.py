@@ -19,6 +19,7 @@ from fastem.em import mean_density
 from fastem.estimator import GaussianMixture
 from fastem.folds import Rows, deal
 from fastem.model import Status
+from fastem.sources import is_labelled
 from fastem.streams import find_source
 
 
@@ -232,7 +233,7 @@ def select(
     ]
     _check(criterion, models)
     source = find_source(X, sample_weight, min_rows=2)
-    if getattr(source, "labelled", False):
+    if is_labelled(source):
         raise ValueError("select takes no rows of known components: their number would be known as well")
     rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
     parts = [Part(rows)]

@@ -235,7 +235,7 @@ def test_a_split_of_the_fit_before_competes(covariance):
     gain = np.array([one.log_likelihood for one in found.candidates]) - own
     assert gain[0] == pytest.approx(0.0, abs=1e-12)
     assert gain.min() > -2e-3  # the bounds that are compared are those before the last M-step
-    assert gain.max() > 0.05
+    assert gain.max() > 0.02
 
 
 def test_starts_are_found_on_a_sample_of_many_rows():
@@ -423,7 +423,7 @@ def test_interrupt_keeps_what_is_done(faithful):
 def test_random_states(faithful):
     options = dict(n_components=[2, 3], covariance_types="full", init_params="random_from_data")
     first, second = (fastem.select(faithful, random_state=5, **options) for _ in range(2))
-    assert numbers(first) == numbers(second)
+    assert numbers(first) == numbers(second) == numbers(fastem.select(faithful, random_state=5, n_threads=1, **options))
     np.random.seed(0)  # noqa: NPY002
     for state in (None, np.random.RandomState(0), np.int64(3)):
         assert len(fastem.select(faithful, random_state=state, **options).candidates) == 2
@@ -454,8 +454,7 @@ def test_refused(faithful, change, message):
 
 
 def test_rows_of_known_components_are_refused(faithful):
-    source = fastem.as_source(faithful)
-    source.labelled = True
+    source = fastem.as_source(faithful, labels=np.zeros(272, dtype=int))
     with pytest.raises(ValueError, match="no rows of known components"):
         fastem.select(source, [1, 2])
 

@@ -7,7 +7,8 @@ from sets import SETS, Labelled, loud_noise
 from sklearn.metrics import adjusted_rand_score
 
 import fastem
-from fastem import GaussianMixture, init
+from fastem import GaussianMixture, init, lloyd
+from fastem.sources import ArraySource
 
 SYSTEMS = ("raw", "standardised", "whitened")
 SEEDS = range(5)
@@ -178,3 +179,15 @@ def test_a_component_of_few_rows_does_not_win():
     data = SETS["wine"]()
     for seed in SEEDS:
         assert quiet_fit(_auto(data.K, seed), data.X).weights_.min() * len(data.X) > 14
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_distinct_rows_are_in_lexicographic_order(decimals):
+    """Whether the first column has ties (and whole rows do) or not."""
+    X = np.random.default_rng(0).normal(size=(300, 2)).round(decimals)
+    X = np.repeat(X, np.random.default_rng(1).integers(1, 3, len(X)), axis=0)
+    want, count = np.unique(X, axis=0, return_counts=True)
+    for order in (np.arange(len(X)), np.random.default_rng(2).permutation(len(X))):
+        sample = lloyd.distinct_sample(ArraySource(X[order]), 3, np.random.RandomState(0))
+        np.testing.assert_array_equal(sample.X, want)
+        np.testing.assert_array_equal(sample.weight, count)
