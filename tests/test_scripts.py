@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,17 @@ def test_examples(name, options, found, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(found) <= set(json.loads((tmp_path / f"{name}.json").read_text()))
     assert (tmp_path / f"{name}.md").read_text().rstrip() in done.stdout
+
+
+def test_gallery(tmp_path):
+    """Figures and the page; what is in the repository is of this text."""
+    command = [sys.executable, SCRIPTS / "gallery.py", "--output", tmp_path]
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "README.md").read_text()
+    pictures = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert len(pictures) >= 10
+    assert pictures == sorted(re.findall(r"\]\((\w+\.png)\)", page))
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
+    assert page == (SCRIPTS / "gallery" / "README.md").read_text(), "run scripts/gallery.py"
+    assert pictures == sorted(path.name for path in (SCRIPTS / "gallery").glob("*.png"))
