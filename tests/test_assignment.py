@@ -63,6 +63,25 @@ def test_the_objective_never_falls(covariance, remedy, noise):
         assert (steps >= -1e-12 * (1 + np.abs(result.history[-1]))).all()
 
 
+def test_rows_with_a_label_keep_it():
+    """The others go to their most probable component; the history is that of this, and never falls."""
+    mixture = make_mixture(300, 2, 3, spacing=1.5, seed=1)
+    labels = np.where(np.arange(300) % 3 == 0, mixture.labels, -1)
+    known, params = labels >= 0, start_params(make_start(mixture, "full"), "full")
+    got = fastem.em(mixture.X, params, assignment="hard", labels=labels, tol=0.0, max_iter=6)
+    history = []
+    for i in range(6):
+        joint = reference.joint_log_density(mixture.X, params)
+        chosen = np.where(known, labels, joint.argmax(axis=1))
+        history.append(joint[np.arange(300), chosen].mean())
+        if i < 5:
+            params = fastem.m_step(fastem.moments(mixture.X, labels=chosen, n_components=3))
+    assert (joint.argmax(axis=1)[known] != labels[known]).sum() > 5
+    assert_allclose(got.history, history, rtol=1e-12)
+    assert (np.diff(got.history) > -1e-13).all()
+    assert_allclose(got.params.means, params.means, rtol=1e-9, atol=1e-9)
+
+
 def test_the_end_is_a_fixed_point():
     mixture = make_mixture(500, 3, 3, spacing=2.5)
     start = start_params(make_start(mixture, "full"), "full")
