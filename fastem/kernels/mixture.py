@@ -166,13 +166,9 @@ def first_of(labels, allowed, row, K):
 
 
 @njit(**HELPER)
-def choose(xt, lognorm, means, factor, n, z, lp, top, label):
-    """The most probable component of each point, and its joint log density."""
-    if factor.size == 1 and factor[0, 0, 0] == 1.0:
-        nearest(xt, lognorm, means, n, top, label)
-    else:
-        joint(xt, lognorm, means, factor, n, z, lp)
-        best(lp, n, top, label)
+def is_unit_sphere(factor):
+    """Whether all components are one sphere of variance 1, so that `nearest` finds the most probable."""
+    return factor.size == 1 and factor[0, 0, 0] == 1.0
 
 
 @njit(**HELPER)
@@ -327,6 +323,7 @@ def accumulate_rows(
     own = FIRST if together else form
     n_rows = rows_of_moments(own, D)
     restricted = labels.size > 0 or allowed.size > 0
+    near = mode == HARD and not restricted and is_unit_sphere(factor)
     fill(w, 1.0)
     s0 = out[N_SCALARS : N_SCALARS + K]
     moments = out[N_SCALARS + K :].reshape((-1, ROWS))
@@ -338,10 +335,11 @@ def accumulate_rows(
             for b in range(n):
                 w[b] = weight[first + b]
         fill(w[n:], 0.0)
-        if mode == SOFT:
+        if mode in (SOFT, HARD) and not near:  # once: each place compiles the micro-kernels anew
             joint(xt, lognorm, means, factor, n, z, lp)
             if restricted:
                 restrict(labels, allowed, first, n, label, lp)
+        if mode == SOFT:
             log_sum_exp(lp, n, top, total, spread, label)
             for b in range(n if restricted else 0):
                 if top[b] == -np.inf:
@@ -355,12 +353,10 @@ def accumulate_rows(
             out[1] += weighted_sum(w, top, n)
             out[2] += weighted_sum(w, spread, n)
         elif mode == HARD:
-            if restricted:
-                joint(xt, lognorm, means, factor, n, z, lp)
-                restrict(labels, allowed, first, n, label, lp)
-                best(lp, n, top, label)
+            if near:
+                nearest(xt, lognorm, means, n, top, label)
             else:
-                choose(xt, lognorm, means, factor, n, z, lp, top, label)
+                best(lp, n, top, label)
             for b in range(n if restricted else 0):
                 if top[b] == -np.inf:
                     label[b] = first_of(labels, allowed, first + b, K)
@@ -467,19 +463,20 @@ def score_rows(
     K, D = means.shape
     z, _, xt, buffer, _, lp, rows = carve(scratch, D, K)
     inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
+    densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
+    near = not densities and is_unit_sphere(factor)
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
-        densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
-        if densities:
+        if near:
+            nearest(xt, lognorm, means, n, top, label)
+        else:
             joint(xt, lognorm, means, factor, n, z, lp)
         if joint_out.size > 0:
             store(lp, first, n, joint_out)
         if label_out.size > 0:
-            if densities:
+            if not near:
                 best(lp, n, top, label)
-            else:
-                choose(xt, lognorm, means, factor, n, z, lp, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
         if density.size > 0 or resp.size > 0 or top_resp.size > 0:
