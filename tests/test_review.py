@@ -98,7 +98,7 @@ def test_diagonal_parameters_take_linear_memory():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="read-only folders")
-@pytest.mark.parametrize("cache", ["damaged", "nowhere"])
+@pytest.mark.parametrize("cache", [pytest.param("damaged", marks=pytest.mark.slow), "nowhere"])
 def test_a_cache_that_does_not_work_costs_time_only(tmp_path, cache):
     """A damaged index, and a folder that cannot be made."""
     folder = tmp_path / "cache"

@@ -51,9 +51,7 @@ def test_rewrite_section(tmp_path):
     ("name", "options", "found"),
     [
         ("embedding", ["--quick"], ["seconds_per_call", "accepted", "means_moved"]),
-        ("kmeans_speed", ["--quick", "--rounds=1"], ["2e4 x 3, K = 16"]),
         ("many_fits", ["--quick", "--rounds=1"], ["the same start", "k-means, each its own"]),
-        ("select_speed", ["--quick", "--rounds=1"], ["fastem.select", "GridSearchCV", "GridSearchCV(n_jobs=-1)"]),
     ],
 )
 def test_examples(name, options, found, tmp_path):
@@ -64,6 +62,7 @@ def test_examples(name, options, found, tmp_path):
     assert (tmp_path / f"{name}.md").read_text().rstrip() in done.stdout
 
 
+@pytest.mark.slow
 def test_gallery(tmp_path):
     """Figures and the page; what is in the repository is of this text."""
     command = [sys.executable, SCRIPTS / "gallery.py", "--output", tmp_path]
@@ -76,3 +75,10 @@ def test_gallery(tmp_path):
     assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
     assert page == (SCRIPTS / "gallery" / "README.md").read_text(), "run scripts/gallery.py"
     assert pictures == sorted(path.name for path in (SCRIPTS / "gallery").glob("*.png"))
+
+
+def test_one_figure(tmp_path):
+    command = [sys.executable, SCRIPTS / "gallery.py", "--output", tmp_path, "--only", "lower_bound"]
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.name for path in tmp_path.iterdir()] == ["lower_bound.png"]

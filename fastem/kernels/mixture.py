@@ -218,8 +218,11 @@ def largest(tile, start, n, least, indices, values):
 
 
 @njit(**HELPER)
-def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
-    """Add a tile's rows, weighted by lp (K, B), to the statistics about the means."""
+def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments):
+    """Add a tile's rows, weighted by lp (K, B), to the statistics about the means.
+
+    If all components are `together`, first moments only, and the second moments, by w (B), of all rows about `zero`.
+    """
     K, D = means.shape
     for k in range(K):
         total = mass.dtype.type(0)
@@ -227,11 +230,14 @@ def add_soft(xt, lp, means, form, n, z, zr, mass, s0, sums):
             total += lp[k, b]
         mass[k] = total
         s0[k] += total
+    n_rows = rows_of_moments(FIRST if together else form, D)
+    sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
     if form == FULL:
-        for k in range(K):
-            if mass[k] > 0.0:
-                moments_full(xt, lp[k], means[k], n, z, zr, sums[k])
-    else:
+        for k in range(1 if together else K):  # one call: each place compiles the micro-kernel anew
+            r, mean, target = (w, zero, moments[K * n_rows :]) if together else (lp[k], means[k], sums[k])
+            if together or mass[k] > 0.0:
+                moments_full(xt, r, mean, n, z, zr, target)
+    if form != FULL or together:
         step = 2 if form == DIAG else 1
         for i in range(0, D, ROWS):  # outside: four features stay in the first-level cache, for all components
             for k in range(K):
@@ -320,14 +326,11 @@ def accumulate_rows(
     z, mass, xt, buffer, zr, lp, rows = carve(scratch, D, K)
     w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     together = white.size > 0
-    own = FIRST if together else form
-    n_rows = rows_of_moments(own, D)
     restricted = labels.size > 0 or allowed.size > 0
     near = mode == HARD and not restricted and is_unit_sphere(factor)
     fill(w, 1.0)
     s0 = out[N_SCALARS : N_SCALARS + K]
     moments = out[N_SCALARS + K :].reshape((-1, ROWS))
-    sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
@@ -369,12 +372,11 @@ def accumulate_rows(
                 for k in range(K):
                     lp[k, b] = w[b] * resp[first + b, k] if b < n else 0.0
         if mode in (SOFT, RESP):
-            add_soft(xt, lp, means, own, n, buffer, zr, mass, s0, sums)
-            if together:
-                zero = z.reshape(z.size)[:D]
-                fill(zero, 0.0)
-                moments_full(xt, w, zero, n, buffer, zr, moments[K * n_rows :])
+            zero = z.reshape(z.size)[:D]
+            fill(zero, 0.0)
+            add_soft(xt, lp, w, means, zero, form, together, n, buffer, zr, mass, s0, moments)
         else:
+            sums = moments.reshape((K, moments.shape[0] // K, ROWS))
             add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
 
 
