@@ -152,9 +152,9 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
         naming the components whose covariance is not positive definite
     """
     failed = np.zeros(covariances.shape[:-2], dtype=bool)
-    if covariances.shape[-2] == 1:
+    diagonal = covariances.shape[-2] == 1
+    if diagonal:
         failed |= ~((covariances >= TINY) & (covariances < np.inf)).all(axis=(-2, -1))
-        factor = 1.0 / np.sqrt(np.where(failed[..., None, None], 1.0, covariances))
     else:
         chol = np.empty_like(covariances)
         for index in np.ndindex(failed.shape):
@@ -162,10 +162,9 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
             failed[index] = info != 0
         pivots, diagonals = (matrices.diagonal(0, -2, -1) for matrices in (chol, covariances))
         failed |= ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
-        factor = inverse_triangular(np.where(failed[..., None, None], np.eye(chol.shape[-1]), chol))
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
-    return factor
+    return 1.0 / np.sqrt(covariances) if diagonal else inverse_triangular(chol)
 
 
 def inverse_triangular(lower: Array) -> Array:
@@ -174,8 +173,8 @@ def inverse_triangular(lower: Array) -> Array:
     (LAPACK's dtrtri starts OpenBLAS's threads for matrices of any size; they spin for 25 ms, against the next pass.)
     """
     inverse = np.zeros_like(lower)
-    for i in range(lower.shape[-1]):
-        inverse[..., i, i] = 1.0 / lower[..., i, i]
+    variances(inverse)[...] = 1.0 / lower.diagonal(0, -2, -1)
+    for i in range(1, lower.shape[-1]):
         row = lower[..., i, None, :i] @ inverse[..., :i, :i]
         inverse[..., i, :i] = -inverse[..., i, i, None] * row[..., 0, :]
     return inverse

@@ -35,6 +35,7 @@ NO_ROWS: Array = np.empty((0, 0))
 NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
 
 
+@cache
 def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
     """Points per tile: 1.5 KiB per row where K and D rows stay in the L2 cache; a multiple of 64."""
     most = 1536 // itemsize
@@ -46,6 +47,7 @@ def row_flops(K: int, D: int, form: int = FULL) -> int:
     return K * (3 * D + 10) if form == FIRST else K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
 
 
+@cache
 def block_rows(K: int, D: int, form: int = FULL) -> int:
     """Rows per block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
     rows, flops = 1024, row_flops(K, D, form)
@@ -56,6 +58,7 @@ def block_rows(K: int, D: int, form: int = FULL) -> int:
     return rows
 
 
+@cache
 def slice_blocks(K: int, D: int, n_values: int, form: int = FULL) -> int:
     """Blocks per kernel call: a power of two, at least 2."""
     flops = block_rows(K, D, form) * row_flops(K, D, form)
@@ -170,7 +173,11 @@ class Sums:
         return Sums(self.accumulator, self.layout, self.n_rows + other.n_rows, blocks, slices)
 
     def __radd__(self, other: object) -> Sums:
-        return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self if other == 0 else NotImplemented
+        if not isinstance(other, int) or other != 0:
+            return NotImplemented
+        if self.slices is None and len(self.blocks) <= self.accumulator.slice_rows // self.accumulator.block_rows:
+            return self
+        return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self  # a longer part, cut into slices
 
     def total(self) -> Array:
         """The sum over all rows, (n_values,)."""

@@ -192,13 +192,14 @@ def agreed(source: Source, function: Callable[[], T]) -> T:
 
     So a decision is one decision, and numbers that processors compute differently in the last bits are the same.
     """
-    return source.agree(function) if isinstance(source, PartedSource) else function()
+    agree = getattr(source, "agree", None)  # quicker than isinstance
+    return function() if agree is None else agree(function)
 
 
-def check_alike(source: Source, what: str, value: dict[str, Any]) -> None:
-    """ValueError if processes that drive one fit disagree in a value; `what` it is."""
+def check_alike(source: Source, what: str, value: Callable[[], dict[str, Any]]) -> None:
+    """ValueError if processes that drive one fit disagree in what `value` returns; `what` that is."""
     if isinstance(source, PartedSource):
-        source.check_alike(what, value)
+        source.check_alike(what, value())
 
 
 def leads(source: Source) -> bool:

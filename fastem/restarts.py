@@ -55,7 +55,7 @@ def fits(
     if given.all_known:  # one M-step, after which any change is small enough
         before, n_starts, bound, stop, max_iter = None, 1, 0.0, Stop("change", np.inf), min(max_iter, 1)
         solver = "em"
-    check_alike(source, "parameters", plain(model.get_params(deep=False)) | {"random_state": None})
+    check_alike(source, "parameters", lambda: plain(model.get_params(deep=False)) | {"random_state": None})
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
     keep = Checkpoint(checkpoint if leads(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))

@@ -289,14 +289,15 @@ def find_source(
         return X  # type: ignore[no-any-return]
     if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
         X = map_npy(Path(X))
-    if is_dask(X):
-        source = DaskSource(X, sample_weight, labels, columns)
-        check_n_features(source.n_features, n_features)
-        return source
-    reader = find_reader(X, sample_weight, columns, labels)
-    if reader is not None:
-        check_n_features(reader.n_features, n_features)
-        return StreamSource(reader)
+    if type(X) is not np.ndarray or columns is not None:
+        if is_dask(X):
+            source = DaskSource(X, sample_weight, labels, columns)
+            check_n_features(source.n_features, n_features)
+            return source
+        reader = find_reader(X, sample_weight, columns, labels)
+        if reader is not None:
+            check_n_features(reader.n_features, n_features)
+            return StreamSource(reader)
     rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
     return ArraySource(rows, weight, feature_names(X), known)

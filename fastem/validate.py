@@ -440,8 +440,8 @@ def check_constructor(estimator: Any) -> None:
     strings = ("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS), ("solver", SOLVERS)
     for name, choices in strings:
         value = getattr(estimator, name)
-        among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
-        _demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value)
+        if not isinstance(value, str) or value not in choices:
+            _demand(False, name, f"a str among {{{', '.join(map(repr, sorted(choices)))}}}", value)
     check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
     fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):

@@ -313,5 +313,5 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Zeros that start at a cache line: a vector that crosses one costs two accesses."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + CACHE_LINE, dtype=np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
+    start = -raw.__array_interface__["data"][0] % CACHE_LINE  # quicker than raw.ctypes.data
     return raw[start : start + size].view(dtype).reshape(shape)

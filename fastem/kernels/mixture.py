@@ -19,6 +19,8 @@ shared full covariance is then the identity, the E-step costs D instead of D^2 p
 are those of all rows about the centre, taken once instead of K times.
 """
 
+from functools import cache
+
 import numpy as np
 from numba import njit, prange, types
 
@@ -297,6 +299,7 @@ def add_row(row, factor, z, block):
 rows_of_moments = njit(**HELPER)(moments_rows)
 
 
+@cache
 def scratch_size(D: int, K: int, tile: int, itemsize: int) -> int:
     """Numbers in a worker's scratch memory, which `carve` cuts up."""
     P, step = padded(D), STEP // itemsize
