@@ -119,6 +119,11 @@ class Kernel:
         elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
                 self.compiled(self.launcher, X.dtype, real)(worker, n_tasks, X, *args)
+            except TypeError as error:
+                # Ctrl-C while Numba unpickles the worker's signature: it calls on without that argument.
+                if "missing 1 required positional argument: 'sig'" not in str(error):
+                    raise
+                raise KeyboardInterrupt from None
             finally:
                 _entry.release()
         else:

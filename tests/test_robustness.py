@@ -588,3 +588,35 @@ def test_seterr_raise_with_an_empty_component():
     finally:
         np.seterr(**old)
     assert error is None
+
+
+def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
+    """Seen once in 45 interrupted fits: the launcher's TypeError is a KeyboardInterrupt, and other ones are not."""
+    from fastem import _jit
+    from fastem.kernels.mixture import accumulate
+
+    def launcher(message):
+        def raising(*args):
+            raise TypeError(message)
+
+        return raising
+
+    compiled = accumulate.compiled
+    params = start_params(make_start(make_mixture(600, 3, 2, spacing=3.0, seed=1), "full"), "full")
+    monkeypatch.setattr(_jit, "n_threads", lambda: 2)
+    monkeypatch.setattr(_jit, "_layer", lambda: "omp")
+    X = np.tile(two.X, (60, 1))
+    for message, error in (
+        ("_get_wrapper_address() missing 1 required positional argument: 'sig'", KeyboardInterrupt),
+        ("another", TypeError),
+    ):
+        raising = launcher(message)
+        monkeypatch.setattr(
+            accumulate,
+            "compiled",
+            lambda function, *rest, raising=raising: (
+                raising if function is accumulate.launcher else compiled(function, *rest)
+            ),
+        )
+        with pytest.raises(error):
+            fastem.accumulate(X, params)
