@@ -28,7 +28,7 @@ from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
 from fastem.sources import Source
 from fastem.stepwise import Stepwise
-from fastem.streams import find_source
+from fastem.streams import find_named, find_source
 
 DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -511,8 +511,7 @@ class GaussianMixture(Fitted):
 
     def _source(self, X: Any, sample_weight: Any = None) -> Source:
         validate.check_fitted(self)
-        source = find_source(X, sample_weight)
-        validate.check_names(source.columns, getattr(self, "feature_names_in_", None))
+        source = find_named(X, getattr(self, "feature_names_in_", None), sample_weight)
         validate.check_n_features(source.n_features, np.shape(self.means_)[1])
         return source
 

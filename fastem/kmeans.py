@@ -17,7 +17,7 @@ from fastem.model import Array
 from fastem.parts import PartedSource
 from fastem.protocol import Estimator
 from fastem.sources import ArraySource, Source
-from fastem.streams import find_source
+from fastem.streams import find_named, find_source
 
 SEEDS = {"k-means++": seeds, "random": any_rows}
 
@@ -231,8 +231,7 @@ class KMeans(Estimator):
     def _source(self, X: Any, sample_weight: Any = None) -> tuple[Source, Array]:
         validate.check_fitted(self)
         who = type(self).__name__
-        source = find_source(X, sample_weight, who=who)
-        validate.check_names(source.columns, getattr(self, "feature_names_in_", None), who)
+        source = find_named(X, getattr(self, "feature_names_in_", None), sample_weight, who)
         K, D = np.shape(self.cluster_centers_)
         validate.check_n_features(source.n_features, D, who)
         return source, validate.check_means(self.cluster_centers_, K, D)

@@ -22,6 +22,7 @@ from fastem.validate import (
     check_label_values,
     check_labels,
     check_n_features,
+    check_names,
     check_rows,
     check_weight,
     check_weight_scale,
@@ -301,6 +302,17 @@ def find_source(
     rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
     weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
     return ArraySource(rows, weight, feature_names(X), known)
+
+
+def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME) -> Source:
+    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values."""
+    own = feature_names(X)
+    if own is not None:
+        check_names(own, names, who)
+    source = find_source(X, sample_weight, who=who)
+    if own is None:
+        check_names(source.columns, names, who)
+    return source
 
 
 def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:

@@ -855,3 +855,12 @@ def test_exceptions_are_both_libraries():
         GaussianMixture().predict(np.zeros((2, 2)))
     assert isinstance(caught.value, sklearn.exceptions.NotFittedError)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture(2), fastem.KMeans(2)], ids=lambda one: type(one).__name__)
+def test_names_come_before_values(estimator):
+    """As in scikit-learn's check_dataframe_column_names_consistency, whose frames of other names hold NaN."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=["a", "b"])
+    model = clone(estimator).fit(frame)
+    with pytest.raises(ValueError, match="feature names should match those that were passed during fit"):
+        model.predict(pd.DataFrame(frame, columns=["c", "d"]))
