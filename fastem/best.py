@@ -16,7 +16,7 @@ from fastem.em import climb, evaluate, moments
 from fastem.estep import row_flops
 from fastem.estimator import GaussianMixture
 from fastem.model import Array, Params, Stats, Status
-from fastem.regularize import InverseWishart, Remedy, bind, find_remedy, pooled
+from fastem.regularize import InverseWishart, bind, pooled
 from fastem.reseed import principal_axes, split
 from fastem.sources import ArraySource, Source, extent
 from fastem.stopping import Stop
@@ -130,14 +130,14 @@ def collapsed(model: GaussianMixture, stats: Stats) -> bool:
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
     """The start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
-    return bind(model._family(), _remedy(model), lambda: pooled(stats))(stats)
+    return bind(model._family(), model._remedy(), lambda: pooled(stats))(stats)
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
     """A fit's mixture with a component split in two: the best of several, by short fits."""
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
-    family, remedy = model._family(), _remedy(model)
+    family, remedy = model._family(), model._remedy()
     m_step = replace(bind(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
     axes = principal_axes(m_step, params)
     donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
@@ -158,7 +158,3 @@ def halved(params: Params, donor: int, axis: Array, shared: bool) -> Params:
     grown = Params(weights, params.means[every], covariances, covariances, params.noise)
     parts = split(grown, donor, len(every) - 1, axis)
     return parts._replace(factor=factorise(parts.covariances))
-
-
-def _remedy(model: GaussianMixture) -> Remedy:
-    return find_remedy(model.regularization, model.reg_covar if model.regularization is None else 0.0)

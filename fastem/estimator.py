@@ -394,11 +394,10 @@ class GaussianMixture(Fitted):
         warm = self.warm_start and hasattr(self, "converged_")
         if warm:
             self._check_warm(source.n_features)
-        remedy = find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
         before = (self.params_, self.lower_bound_) if warm else None
         with together(source), threads(self.n_threads):
             held = hold(tuple(self.fixed), given.weights, given.means, given.precisions)
-            m_step = bind_to(source, self.covariance_type, remedy, held, self.assignment)
+            m_step = bind_to(source, self.covariance_type, self._remedy(), held, self.assignment)
             results = fits(self, source, m_step, given, before, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
@@ -418,6 +417,10 @@ class GaussianMixture(Fitted):
             message = f"{DID_NOT_CONVERGE} {best.status.advice}"
             warnings.warn(message, validate.exception(validate.ConvergenceWarning), stacklevel=3)
         return source
+
+    def _remedy(self) -> Remedy:
+        """What keeps covariances from collapsing; beside a `regularization` reg_covar counts for nothing."""
+        return find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
 
     def _given(self, D: int, noise: Noise | None) -> Given:
         K, covariance = self.n_components, self.covariance_type

@@ -19,7 +19,7 @@ from fastem.montecarlo import Estimate, kl_divergence
 from fastem.parts import here
 from fastem.protocol import Estimator
 from fastem.sources import Block, Source, rows_at_once
-from fastem.streams import find_source
+from fastem.streams import find_named
 
 
 class Fitted(Estimator):
@@ -184,8 +184,8 @@ class Fitted(Estimator):
 
     def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
         chosen, names = self._features(features, some_left=True)
-        source = here(find_source(X, n_features=len(chosen)))
-        validate.check_names(source.columns, None if names is None else names[chosen])
+        source = here(find_named(X, None if names is None else names[chosen]))
+        validate.check_n_features(source.n_features, len(chosen))
         model = Conditional.on(self.params_, chosen)
         K, U = model.means.shape
         out = np.empty((source.n_rows, U), dtype=source.dtype)
