@@ -1,6 +1,7 @@
 """What the tests share: tolerances, data, starts, exact arithmetic, comparison, child processes."""
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -330,3 +331,13 @@ def run_child(code, *args, timeout=240, **env):
     p = subprocess.run(command, env=child_env(**env), capture_output=True, text=True, timeout=timeout)
     assert p.returncode == 0, f"exit status {p.returncode}\n{p.stdout[-2000:]}\n{p.stderr[-4000:]}"
     return json.loads(p.stdout.strip().splitlines()[-1])
+
+
+def parts_of(n, sizes):
+    """Slices of n rows, of these sizes over and over."""
+    start = 0
+    for size in itertools.cycle(sizes):
+        if start >= n:
+            return
+        yield slice(start, start + size)
+        start += size

@@ -16,6 +16,7 @@ from helpers import (
     from_params,
     make_mixture,
     make_start,
+    parts_of,
     quiet_fit,
     start_params,
     state_bytes,
@@ -460,11 +461,8 @@ def parquet(X, weight, labels, folder):
 def function(*sizes):
     def make(X, weight, labels, folder):
         def blocks():
-            start, number = 0, 0
-            while start < len(X):
-                part = slice(start, start + sizes[number % len(sizes)])
+            for part in parts_of(len(X), sizes):
                 yield X[part], None if weight is None else weight[part], labels[part]
-                start, number = part.stop, number + 1
 
         return as_source(blocks)
 

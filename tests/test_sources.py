@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TYPES, digest, make_mixture, make_start, quiet_fit, start_params, state_bytes
+from helpers import TYPES, digest, make_mixture, make_start, parts_of, quiet_fit, start_params, state_bytes
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -93,11 +93,8 @@ def blocks_of(*sizes):
 
     def make(X, weight, folder):
         def blocks():
-            start, number = 0, 0
-            while start < len(X):
-                part = slice(start, start + sizes[number % len(sizes)])
+            for part in parts_of(len(X), sizes):
                 yield X[part] if weight is None else (X[part], weight[part])
-                start, number = part.stop, number + 1
 
         return as_source(blocks)
 
