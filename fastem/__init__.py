@@ -1,28 +1,37 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
 
 from fastem import embed, plot
-from fastem.anomaly import AnomalyDetector
-from fastem.bounds import Bound, elbo
-from fastem.covariance import SingularCovarianceError
-from fastem.datasets import load_faithful
-from fastem.em import FitInterrupted, accumulate, em, log_density, moments
-from fastem.estimator import GaussianMixture
-from fastem.files import load, save
-from fastem.gradient import lbfgs, log_likelihood_and_gradient
-from fastem.kmeans import KMeans
-from fastem.many import ManyMixtures, fit_many
-from fastem.merging import Merging
-from fastem.model import Params, Result, Stats, Status
-from fastem.mpi import MPISource, RankError
-from fastem.outputs import write_scores
-from fastem.parametrization import Parametrization
-from fastem.regularize import EigenvalueFloor, EigenvalueRatio, InverseWishart, Ridge, m_step
-from fastem.select import Selection, SelectionInterrupted, select
-from fastem.sources import SourceError
-from fastem.stepwise import Stepwise
-from fastem.streams import as_source
-from fastem.validate import ConvergenceWarning, NotFittedError, make_params
-from fastem.warmup import warmup
+from fastem.analysis.bounds import Bound, elbo
+from fastem.analysis.merging import Merging
+from fastem.estimators.anomaly import AnomalyDetector
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.kmeans import KMeans
+from fastem.estimators.many import ManyMixtures, fit_many
+from fastem.estimators.outputs import write_scores
+from fastem.estimators.saving import load, save
+from fastem.estimators.selection import Selection, SelectionInterrupted, select
+from fastem.files.datasets import load_faithful
+from fastem.fitting.gradient import lbfgs, log_likelihood_and_gradient
+from fastem.fitting.loop import FitInterrupted, em
+from fastem.fitting.stepwise import Stepwise
+from fastem.kernels.ahead import warmup
+from fastem.model.checks import ConvergenceWarning, NotFittedError
+from fastem.model.given import make_params
+from fastem.model.matrices import SingularCovarianceError
+from fastem.model.maximisation import m_step
+from fastem.model.parametrization import Parametrization
+from fastem.model.params import Params
+from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
+from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
+from fastem.model.remedies.inverse_wishart import InverseWishart
+from fastem.model.remedies.ridge import Ridge
+from fastem.model.result import Result, Status
+from fastem.model.stats import Stats
+from fastem.passes.scores import log_density
+from fastem.passes.statistics import accumulate, moments
+from fastem.sources.blocks import SourceError
+from fastem.sources.mpi_source import MPISource, RankError
+from fastem.sources.opening import as_source
 
 __version__ = "0.1.0"
 

@@ -26,16 +26,22 @@ try:
 except ImportError:
     sys.exit('fastem: error: the command line needs typer and rich: pip install "fastem[cli]"')
 
-from fastem import __version__, archive, datasets, files, outputs, plot, tables
-from fastem.anomaly import AnomalyDetector, rows_at
-from fastem.covariance import COVARIANCES, variances
-from fastem.em import FitInterrupted
-from fastem.estimator import GaussianMixture
-from fastem.model import Params, Result, Status
-from fastem.select import Selection, SelectionInterrupted, select
-from fastem.sources import Block, Sample, Source, SourceError, is_labelled
-from fastem.streams import as_source
-from fastem.warmup import warmup
+from fastem import __version__, plot
+from fastem.estimators import outputs
+from fastem.estimators import saving as files
+from fastem.estimators.anomaly import AnomalyDetector, rows_at
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.selection import Selection, SelectionInterrupted, select
+from fastem.files import archive, atomic, datasets, tables
+from fastem.fitting.loop import FitInterrupted
+from fastem.kernels.ahead import warmup
+from fastem.model.families import COVARIANCES
+from fastem.model.matrices import variances
+from fastem.model.params import Params
+from fastem.model.result import Result, Status
+from fastem.sources.blocks import Block, Sample, Source, SourceError
+from fastem.sources.labels import is_labelled
+from fastem.sources.opening import as_source
 
 Array = npt.NDArray[Any]
 
@@ -405,7 +411,7 @@ def main() -> None:
 def _check(path: Path | None, endings: tuple[str, ...]) -> None:
     """Refuse an output that could not be written, before the work for it is done."""
     if path is not None:
-        tables.check_output(path, endings)
+        atomic.check_output(path, endings)
 
 
 def _find(file: Path) -> Path:

@@ -48,24 +48,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastem.estep import Accumulator, Layout, tile_rows
+from fastem.kernels.jit import check_dtypes
 from fastem.kernels.lanes import CACHE_LINE, aligned
 from fastem.kernels.micro import DIAG, FULL, ROWS, moments_rows, padded
 from fastem.kernels.mixture import N_SCALARS, scratch_size
-from fastem.kernels.points import accumulate_block, accumulate_point, log_density, responsibilities
-from fastem.model import Array, Params, Stats
-from fastem.validate import check_dtypes, check_params
-
-__all__ = [
-    "Mixture",
-    "accumulate_block",
-    "accumulate_point",
-    "buffers",
-    "log_density",
-    "pack",
-    "responsibilities",
-    "to_stats",
-]
+from fastem.model.given import check_params
+from fastem.model.params import Array, Params
+from fastem.model.stats import Stats
+from fastem.passes.layout import KernelMixture
+from fastem.passes.sizes import tile_rows
+from fastem.passes.sums import Accumulator
 
 
 class Mixture(NamedTuple):
@@ -102,7 +94,7 @@ def pack(params: Params, dtype: DTypeLike = np.float64) -> Mixture:
     """
     check_params(params)
     (name,) = check_dtypes([np.dtype(dtype).name])
-    layout = Layout(params, name)
+    layout = KernelMixture(params, name)
     return Mixture(layout.log_norm, layout.means, layout.factor)
 
 
@@ -135,5 +127,5 @@ def to_stats(params: Params, mixture: Mixture, sums: Array, n_rows: int) -> Stat
     Stats
     """
     accumulator = Accumulator(params)
-    layout = Layout(params, mixture.means.dtype)
+    layout = KernelMixture(params, mixture.means.dtype)
     return accumulator.stats(layout, np.array(sums[: accumulator.n_values(white=False)]), n_rows)

@@ -4,19 +4,21 @@ Figures are made without pyplot, so nothing global changes and nothing is shown:
 ``figure.savefig("fit.png")``, or display them as the last value of a notebook cell.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastem.model import Params
+from fastem.model.params import Params
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fastem.estimator import GaussianMixture
+    from fastem.estimators.gaussian_mixture import GaussianMixture
 
 Array = npt.NDArray[Any]
 

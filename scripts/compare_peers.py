@@ -132,7 +132,7 @@ def make_data(case: Case) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
 def mean_loglik(X: np.ndarray, path: Path, case: Case) -> float:
     """Mean log-likelihood of the rows under the parameters in a file; for the first rows held to the reference."""
     import fastem
-    from fastem import reference
+    from fastem.model import reference
 
     weights, means, covariances = unpack(path, case.family, case.D, case.K)
     if case.family in ("full", "tied"):  # pomegranate's float32 matrices are not quite symmetric

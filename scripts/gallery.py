@@ -27,7 +27,7 @@ from PIL import Image  # noqa: E402
 
 import fastem  # noqa: E402
 from fastem import GaussianMixture, plot  # noqa: E402
-from fastem.covariance import COVARIANCES  # noqa: E402
+from fastem.model.families import COVARIANCES  # noqa: E402
 
 RED, GREY = "#c1121f", "0.6"
 FIGURES: dict[str, Callable[[], Figure]] = {}

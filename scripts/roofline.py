@@ -114,9 +114,9 @@ def make_mixture(task: Task) -> tuple[np.ndarray, Any]:
 
 def em_pass(task: Task, seconds: float, rate: float) -> tuple[Callable[[], Any], int]:
     """A checked pass over as many rows as take about `seconds` at half the rate; and their number."""
-    from fastem import reference
-    from fastem.em import evaluate
-    from fastem.sources import ArraySource
+    from fastem.model import reference
+    from fastem.passes.statistics import evaluate
+    from fastem.sources.blocks import ArraySource
 
     rows, params = make_mixture(task)
     rows = rows.astype(task.dtype)
@@ -136,7 +136,7 @@ def repeat_quadratic_forms() -> Callable[..., None]:
     """`joint`, the E-step before exp, over and over on one tile: f(times, *its arguments)."""
     from numba import njit
 
-    from fastem._jit import COMMON
+    from fastem.kernels.jit import COMMON
     from fastem.kernels.mixture import joint
 
     @njit(**COMMON)
@@ -151,8 +151,9 @@ def quadratic_forms(
     task: Task, repeat: Callable[..., None], pool: ThreadPoolExecutor, seconds: float, rate: float
 ) -> tuple[Callable[[], Any], int]:
     """The checked quadratic forms, on a tile of its own per thread; and the number of points."""
-    from fastem import reference
-    from fastem.estep import Accumulator, tile_rows
+    from fastem.model import reference
+    from fastem.passes.sums import Accumulator
+    from fastem.passes.sizes import tile_rows
     from fastem.kernels.lanes import aligned
     from fastem.kernels.micro import padded
     from fastem.kernels.mixture import joint

@@ -12,8 +12,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import fastem
 from fastem import AnomalyDetector, GaussianMixture
-from fastem.anomaly import lowest, rows_at
-from fastem.sources import rows_at_once
+from fastem.estimators.anomaly import lowest, rows_at
+from fastem.sources.blocks import rows_at_once
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from helpers import FAMILIES, from_params, make_mixture, make_start, natural, qu
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, Status, reference
-from fastem.validate import INIT_PARAMS
+from fastem import GaussianMixture, Status
+from fastem.model import reference
+from fastem.estimators.parameters import INIT_PARAMS
 
 REMEDIES = (None, "ridge", "map", "floor", "ratio")
 

@@ -31,8 +31,9 @@ from helpers import COLLAPSED, TYPES, natural
 from sklearn.mixture import GaussianMixture as Peer
 
 import fastem
-from fastem import FitInterrupted, GaussianMixture, Params, SingularCovarianceError, _jit
-from fastem.files import ModelFileError
+from fastem import FitInterrupted, GaussianMixture, Params, SingularCovarianceError
+from fastem.kernels import jit as _jit
+from fastem.files.archive import ModelFileError
 from fastem.kernels import mixture
 
 RTOL = 1e-9  # of an entry and of the largest in its array

@@ -13,12 +13,16 @@ from numba import njit, set_num_threads
 from test_kernels import Tile
 
 import fastem
-from fastem import _jit, embed, reference
-from fastem.em import at, evaluate, score
-from fastem.estep import HARD, Accumulator
+from fastem.kernels import jit as _jit
+from fastem import embed
+from fastem.model import reference
+from fastem.passes.statistics import unit_spheres as at, evaluate
+from fastem.passes.scores import score
+from fastem.kernels.mixture import HARD
+from fastem.passes.sums import Accumulator
 from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
-from fastem.sources import ArraySource
+from fastem.sources.blocks import ArraySource
 
 pytest.importorskip("pytest_benchmark")
 

@@ -21,7 +21,9 @@ from helpers import (
 from scipy.special import logsumexp
 
 import fastem
-from fastem import GaussianMixture, _jit, estep
+from fastem import GaussianMixture
+
+from fastem.kernels import jit as _jit
 
 # ---- threads -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import exact_log_joint, make_mixture, make_start, start_params
 
 import fastem
-from fastem.covariance import COVARIANCES
+from fastem.model.families import COVARIANCES
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import pytest
 from helpers import TYPES, quiet_fit, run_child, state_bytes
 
 import fastem
-from fastem import FitInterrupted, GaussianMixture, Status, restarts
-from fastem import checkpoint as checkpoints
-from fastem.files import ModelFileError
+from fastem import FitInterrupted, GaussianMixture, Status
+from fastem.fitting import restarts
+from fastem.fitting import checkpoint as checkpoints
+from fastem.files.archive import ModelFileError
 
 
 @pytest.fixture
@@ -86,7 +87,8 @@ KILL = """
 import json, os, random, signal, sys, time, warnings
 import numpy as np
 import helpers
-from fastem import GaussianMixture, checkpoint
+from fastem import GaussianMixture
+from fastem.fitting import checkpoint
 warnings.simplefilter("ignore")
 checkpoint.INTERVAL = 0.0
 moments, folder = int(sys.argv[1]), sys.argv[2]

@@ -14,9 +14,9 @@ import pytest
 from helpers import FAMILIES, child_env, quiet_fit
 
 import fastem
-from fastem import estimator, outputs
-from fastem.tables import read_table
-from fastem.warmup import Warmup
+from fastem.estimators import gaussian_mixture as estimator, outputs
+from fastem.files.tables import read_table
+from fastem.kernels.ahead import Warmup
 
 pytest.importorskip("typer")
 

@@ -8,11 +8,13 @@ from helpers import FAMILIES, expand, make_mixture, make_start, natural, quiet_f
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, KMeans, Status, reference
-from fastem.covariance import COVARIANCES
-from fastem.em import bind_to, hold
-from fastem.regularize import find_remedy
-from fastem.sources import ArraySource
+from fastem import GaussianMixture, KMeans, Status
+from fastem.model import reference
+from fastem.model.families import COVARIANCES
+from fastem.fitting.loop import m_step_for as bind_to
+from fastem.model.maximisation import held_parameters as hold
+from fastem.model.remedies.table import find_remedy
+from fastem.sources.blocks import ArraySource
 
 NAMES = ("weights", "means", "covariances")
 SUBSETS = [names for size in (1, 2, 3) for names in itertools.combinations(NAMES, size)]

@@ -16,10 +16,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, SourceError, as_source
-from fastem._jit import n_threads
-from fastem.dask_source import DaskSource
-from fastem.parts import pairwise
-from fastem.sources import ArraySource
+from fastem.kernels.jit import n_threads
+from fastem.sources.dask_source import DaskSource
+from fastem.sources.parts import pairwise
+from fastem.sources.blocks import ArraySource
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")

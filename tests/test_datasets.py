@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastem import datasets
+from fastem.files import datasets
 
 
 def test_faithful_is_the_published_data():

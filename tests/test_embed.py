@@ -8,8 +8,9 @@ from numba import njit, prange
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import embed, reference
-from fastem.model import Noise
+from fastem import embed
+from fastem.model import reference
+from fastem.model.params import Noise
 
 compiled = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled code")
 RTOL = {"f8": 1e-12, "f4": 2e-5}

@@ -9,9 +9,11 @@ import pytest
 from helpers import FAMILIES
 
 import fastem
-from fastem import tables
-from fastem.files import ModelFileError
-from fastem.tables import read_table, write_table
+
+from fastem.files import tables
+
+from fastem.files.archive import ModelFileError
+from fastem.files.tables import read_table, write_table
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 
 import fastem
 from fastem import GaussianMixture
-from fastem.covariance import COVARIANCES, find
+from fastem.model.families import COVARIANCES, find_family as find
 
 K, D = 3, 4
 

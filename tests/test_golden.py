@@ -7,9 +7,9 @@ import pytest
 from helpers import GOLDEN, Fitted, assert_close, from_params, natural
 
 import fastem
-from fastem.covariance import COVARIANCES
-from fastem.em import bind_to
-from fastem.sources import ArraySource
+from fastem.model.families import COVARIANCES
+from fastem.fitting.loop import m_step_for as bind_to
+from fastem.sources.blocks import ArraySource
 
 FAMILY = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
 FAMILY |= {"EEI": "tied_diag", "EII": "tied_spherical"}

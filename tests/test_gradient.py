@@ -19,7 +19,7 @@ from helpers import (
 
 import fastem
 from fastem import GaussianMixture, Parametrization, Status
-from fastem.covariance import COVARIANCES, find
+from fastem.model.families import COVARIANCES, find_family as find
 
 
 @pytest.fixture(scope="module")

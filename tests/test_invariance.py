@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastem
 from fastem import GaussianMixture
-from fastem.regularize import REMEDIES
+from fastem.model.remedies.table import REMEDIES
 
 RTOL = 1e-7  # after 12 iterations: rounding, and what those make of it
 SETTINGS = settings(max_examples=4, deadline=None, derandomize=True, database=None)

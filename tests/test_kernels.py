@@ -10,15 +10,22 @@ from helpers import natural
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import estep, reference
-from fastem.covariance import COVARIANCES
-from fastem.em import at, score
-from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator
+
+from fastem.passes import sizes
+from fastem.sources import blocks
+
+from fastem.model import reference
+from fastem.model.families import COVARIANCES
+from fastem.passes.statistics import unit_spheres as at
+from fastem.passes.scores import score
+from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
+from fastem.passes.sums import Accumulator
 from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
 from fastem.kernels.lanes import STEP, aligned, micro_kernel
-from fastem.model import Params, Stats
-from fastem.sources import ArraySource
+from fastem.model.params import Params
+from fastem.model.stats import Stats
+from fastem.sources.blocks import ArraySource
 
 without_lanes = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the interpreter has no lanes")
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
@@ -53,7 +60,7 @@ def assert_same(found: Stats, expected: Stats, rtol: float = 1e-12) -> None:
 @pytest.mark.parametrize(("N", "D", "K"), SHAPES)
 def test_soft_pass_equals_its_twin(N, D, K, covariance):
     X, params, weight = mixture(N, D, K, covariance)
-    assert_same(Accumulator(params)(estep.Block(0, X, weight)), reference.accumulate(X, params, weight))
+    assert_same(Accumulator(params)(blocks.Block(0, X, weight)), reference.accumulate(X, params, weight))
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
@@ -66,7 +73,7 @@ def test_other_modes_equal_their_twin(N, D, K, covariance, mode):
     labels = joint.argmax(axis=1)
     resp = reference.responsibilities(X, params) if mode == RESP else np.eye(K)[labels]
     given = {HARD: None, LABELS: labels, RESP: resp}[mode]
-    found = Accumulator(params, shape, mode)(estep.Block(0, X, weight, given))
+    found = Accumulator(params, shape, mode)(blocks.Block(0, X, weight, given))
     expected = reference.moments(X, resp, weight, params.means, shape)
     if mode == HARD:
         best = float(weight @ joint.max(axis=1))
@@ -90,7 +97,7 @@ def test_pass_within_labels_equals_its_twin(N, D, K, covariance, kind, dtype):
         allowed[np.arange(N), rng.integers(0, K, N)] = True
     X = X.astype(dtype)
     params = params._replace(means=params.means.astype(dtype).astype("f8"))
-    found = Accumulator(params)(estep.Block(0, X, weight, given))
+    found = Accumulator(params)(blocks.Block(0, X, weight, given))
     want = reference.accumulate(X.astype("f8"), params, weight, allowed)
     assert_same(found, want, rtol=1e-12 if dtype == "f8" else 1e-5)
 
@@ -105,7 +112,7 @@ def test_other_modes_keep_to_labels(mode):
     resp = np.eye(4)[joint.argmax(axis=1)]
     if mode == LABELS:
         resp[allowed.sum(axis=1) > 1] = 0.0
-    found = Accumulator(params, None, mode)(estep.Block(0, X, weight, allowed))
+    found = Accumulator(params, None, mode)(blocks.Block(0, X, weight, allowed))
     want = reference.moments(X, resp, weight, params.means, params.covariances.shape)
     for field in ("s0", "s1", "s2"):
         assert_allclose(getattr(found, field), getattr(want, field), rtol=1e-11, atol=1e-11, err_msg=field)
@@ -121,7 +128,7 @@ def test_a_row_at_infinity_keeps_to_its_label(mode, dtype):
     X = X.astype(dtype)
     X[:3] = 1e30 if dtype == "f4" else 1e200
     for labels in (np.array([2, 1, -1, 0]), np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 0, 0]], dtype=bool)):
-        stats = Accumulator(params, (0, 0, 0), mode)(estep.Block(0, X, None, labels))
+        stats = Accumulator(params, (0, 0, 0), mode)(blocks.Block(0, X, None, labels))
         assert_array_equal(stats.s0, [2, 1, 1])
         assert stats.loglik == -np.inf
 
@@ -130,7 +137,7 @@ def test_modes_that_need_labels():
     X, params, _ = mixture(4, 3, 3, "full")
     for mode in (LABELS, RESP):
         with pytest.raises(ValueError, match="rows without labels"):
-            Accumulator(params, None, mode)(estep.Block(0, X, None))
+            Accumulator(params, None, mode)(blocks.Block(0, X, None))
 
 
 def test_moments_of_another_shape_than_the_factor():
@@ -138,7 +145,7 @@ def test_moments_of_another_shape_than_the_factor():
     X, _, weight = mixture(500, 3, 4, "full")
     centres = at(X[:4])
     labels = ((X[:, None] - X[:4]) ** 2).sum(axis=2).argmin(axis=1)
-    found = Accumulator(centres, (4, 3, 3), HARD, distances=True)(estep.Block(0, X, weight))
+    found = Accumulator(centres, (4, 3, 3), HARD, distances=True)(blocks.Block(0, X, weight))
     expected = reference.moments(X, np.eye(4)[labels], weight, X[:4], (4, 3, 3))
     for field in ("s0", "s1", "s2"):
         assert_allclose(getattr(found, field), getattr(expected, field), rtol=1e-12, atol=1e-12)
@@ -189,7 +196,7 @@ def test_float32_pass_equals_its_twin(N, D, K, covariance):
     X = X.astype("f4")
     accumulator = Accumulator(params)
     assert accumulator.layout(X.dtype).dtype == np.float32
-    assert_same(accumulator(estep.Block(0, X, weight)), at_float32_means(X, params, weight), rtol=1e-5)
+    assert_same(accumulator(blocks.Block(0, X, weight)), at_float32_means(X, params, weight), rtol=1e-5)
 
 
 def at_float32_means(X: np.ndarray, params: Params, weight: np.ndarray) -> Stats:
@@ -217,14 +224,14 @@ def test_float32_rows_that_float32_arithmetic_would_spoil(how):
         means += 1e6
     params = fastem.make_params(params.weights, means, C)
     X = (X + (1e6 if how == "far" else 0.0)).astype("f4")
-    found = Accumulator(params)(estep.Block(0, X, weight))
+    found = Accumulator(params)(blocks.Block(0, X, weight))
     assert_same(found, reference.accumulate(X.astype("f8"), params, weight), rtol=1e-7)
 
 
 @pytest.mark.parametrize(("N", "D", "K"), SHAPES)
 def test_whitened_pass_equals_the_plain_one(monkeypatch, N, D, K):
     X, params, weight = mixture(N, D, K, "tied")
-    block = estep.Block(0, X, weight)
+    block = blocks.Block(0, X, weight)
     found = Accumulator(params)
     assert (found.layout(X.dtype).white.size > 0) == (D > 1 and K > 1)
     fast = found(block)
@@ -243,7 +250,7 @@ def test_far_apart_means_are_not_whitened_together(apart, whitened):
     X = X + move[np.arange(400) % 2]
     found = Accumulator(params)
     assert (found.layout(X.dtype).white.size > 0) == whitened
-    assert_same(found(estep.Block(0, X, weight)), reference.accumulate(X, params, weight), rtol=1e-9)
+    assert_same(found(blocks.Block(0, X, weight)), reference.accumulate(X, params, weight), rtol=1e-9)
 
 
 @np.errstate(all="ignore")  # without JIT the kernel's overflow warns
@@ -431,13 +438,13 @@ def test_moments_equal_their_twins(D, K, n, dtype):
 @pytest.mark.parametrize(("K", "D"), [(1, 1), (3, 2), (10, 10), (64, 64), (2048, 4), (512, 128)])
 def test_order_of_summation_depends_on_the_shape_alone(K, D):
     n_values = kernel.N_SCALARS + K + K * D + K * D * D
-    blocks = estep.slice_blocks(K, D, n_values)
+    blocks = sizes.slice_blocks(K, D, n_values)
     assert blocks & (blocks - 1) == 0
-    assert 2 <= blocks <= estep.MAX_BLOCKS
-    rows = estep.block_rows(K, D)
+    assert 2 <= blocks <= sizes.MAX_BLOCKS
+    rows = sizes.block_rows(K, D)
     assert 128 <= rows <= 16384
     assert rows & (rows - 1) == 0
-    assert estep.tile_rows(K, D) % 64 == 0
+    assert sizes.tile_rows(K, D) % 64 == 0
 
 
 @pytest.mark.parametrize("rows", [16, 64, 1024])
@@ -452,5 +459,5 @@ def test_many_small_blocks(monkeypatch, rows):
 
 def test_soft_is_the_default_mode():
     X, params, _ = mixture(30, 2, 2, "diag")
-    block = estep.Block(0, X, None)
+    block = blocks.Block(0, X, None)
     assert_array_equal(Accumulator(params)(block).s1, Accumulator(params, params.covariances.shape, SOFT)(block).s1)

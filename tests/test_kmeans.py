@@ -13,8 +13,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from fastem import KMeans, as_source
 from fastem.kernels import micro
-from fastem.lloyd import assign, farthest, lloyd, small
-from fastem.sources import ArraySource
+from fastem.fitting.lloyd import assign, farthest, lloyd, tolerated_shift as small
+from fastem.sources.blocks import ArraySource
 
 SHAPES = [(30, 1, 2), (50, 2, 1), (200, 2, 3), (1025, 3, 4), (3000, 17, 20), (400, 4, 64), (150, 30, 5)]
 

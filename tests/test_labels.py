@@ -25,8 +25,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 
 import fastem
-from fastem import GaussianMixture, as_source, init, reference, streams
-from fastem.regularize import REMEDIES
+from fastem import GaussianMixture, as_source
+
+from fastem.fitting.starts import labels
+
+from fastem.model import reference
+from fastem.model.remedies.table import REMEDIES
 
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
 
@@ -268,9 +272,9 @@ def test_centres_of_components_without_a_label(monkeypatch, seed):
     allowed[np.arange(500), mixture.labels] = True
     seeded, centres = np.array([False, True, False, False]), mixture.means + 0.5
     source, rng = as_source(mixture.X, labels=allowed), np.random.RandomState(seed)
-    assert_array_equal(init.unlabelled_centres(source, centres, seeded, rng)[1], centres[1])
+    assert_array_equal(labels.unlabelled_centres(source, centres, seeded, rng)[1], centres[1])
     monkeypatch.setattr(init, "LABELLED_LLOYD", 0)
-    found = init.unlabelled_centres(source, centres, seeded, rng)
+    found = labels.unlabelled_centres(source, centres, seeded, rng)
     for k in (0, 2, 3):
         (row,) = np.flatnonzero((found[k] == mixture.X).all(axis=1))
         assert allowed[row, k]

@@ -8,12 +8,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, Status, fit_many
-from fastem.covariance import COVARIANCES, factorise, tolerance
-from fastem.estep import reduced, unpacked
+from fastem.model.families import COVARIANCES
+from fastem.model.matrices import factorise, pivot_tolerance as tolerance
+from fastem.passes.sums import reduced, unpacked
 from fastem.kernels import groups as kernel
 from fastem.kernels.mixture import add_point
-from fastem.many import coded, stable_order
-from fastem.model import Stats
+from fastem.estimators.many import coded, stable_order
+from fastem.model.stats import Stats
 
 ROWS = [40, 5, 193, 33, 400, 64, 2, 20]  # on both sides of a tile
 

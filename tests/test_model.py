@@ -6,9 +6,10 @@ from helpers import natural
 from numpy.testing import assert_allclose
 
 import fastem
-from fastem import reference
-from fastem.covariance import COVARIANCES, factorise, from_precisions, log_norm
-from fastem.model import outer
+from fastem.model import reference
+from fastem.model.families import COVARIANCES, log_norm
+from fastem.model.matrices import factorise, from_precisions
+from fastem.model.stats import outer
 
 
 def well_conditioned(rng, *shape):

@@ -9,7 +9,8 @@ from scipy.stats import multivariate_normal
 from sklearn.base import clone
 
 import fastem
-from fastem import GaussianMixture, reference
+from fastem import GaussianMixture
+from fastem.model import reference
 
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
 

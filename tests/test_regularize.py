@@ -12,7 +12,12 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import invgamma, invwishart, multivariate_normal
 
 import fastem
-from fastem import EigenvalueFloor, EigenvalueRatio, GaussianMixture, InverseWishart, Ridge, regularize
+from fastem import EigenvalueFloor, EigenvalueRatio, GaussianMixture, InverseWishart, Ridge
+from fastem.model import families
+from fastem.model import maximisation
+from fastem.model.remedies import eigenvalue_ratio
+from fastem.model.remedies import table
+
 
 EPS = np.finfo(float).eps
 REMEDIES = (Ridge(0.5), InverseWishart(0.2), EigenvalueFloor(0.7), EigenvalueRatio(1.5))
@@ -42,7 +47,7 @@ def _expected(X, resp, params):
 
 def _m_step(X, covariance, remedy):
     one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
-    return regularize.bind(regularize.find(covariance), remedy, lambda: one)
+    return maximisation.make_m_step(families.find_family(covariance), remedy, lambda: one)
 
 
 def _spd(covariances):
@@ -141,7 +146,7 @@ def test_truncation_is_the_minimum():
             e = np.clip(values, m, ratio * m)
             return (mass[:, None] * (np.log(e) + values / e)).sum()
 
-        got = loss(regularize.truncation(values, mass, ratio))
+        got = loss(eigenvalue_ratio.truncation(values, mass, ratio))
         points = np.concatenate([values[values > 0], values[values > 0] / ratio])
         grid = min(loss(m) for m in np.exp(np.linspace(np.log(points.min()) - 1, np.log(points.max()) + 1, 500)))
         best = minimize_scalar(lambda t: loss(np.exp(t)), bounds=np.log([points.min(), points.max()]), method="bounded")
@@ -200,14 +205,14 @@ def _never_falls(name, seed, covariance, remedy):
     result = fastem.em(X, start, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
     assert np.isfinite(result.history).all()
     assert len(result.history) > 1
-    kappa = _m_step(X, covariance, regularize.find_remedy(remedy)).condition(result.params)
+    kappa = _m_step(X, covariance, table.find_remedy(remedy)).condition(result.params)
     assert _fall(result.history, kappa, len(X)) <= 1, f"{name} {seed} {covariance} {remedy}"
     for values in result.params[:4]:
         assert np.isfinite(values).all()
 
 
 @pytest.mark.parametrize("covariance", FAMILIES)
-@pytest.mark.parametrize("remedy", regularize.REMEDIES)
+@pytest.mark.parametrize("remedy", table.REMEDIES)
 @pytest.mark.parametrize("name", CLASSES)
 def test_never_falls(name, remedy, covariance):
     _never_falls(name, 0, covariance, remedy)
@@ -215,7 +220,7 @@ def test_never_falls(name, remedy, covariance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("covariance", FAMILIES)
-@pytest.mark.parametrize("remedy", regularize.REMEDIES)
+@pytest.mark.parametrize("remedy", table.REMEDIES)
 def test_never_falls_on_many(remedy, covariance):
     for name, seed in itertools.product(CLASSES, range(1, 21)):
         _never_falls(name, seed, covariance, remedy)
@@ -248,7 +253,7 @@ def test_reg_covar_does_fall():
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
-@pytest.mark.parametrize("remedy", regularize.REMEDIES)
+@pytest.mark.parametrize("remedy", table.REMEDIES)
 def test_units_change_nothing(remedy, covariance):
     X = make_mixture(300, 3, 2, spacing=3.0).X
     units = np.array([1e-7, 1.0, 1e6])
@@ -309,7 +314,7 @@ def test_one_remedy_at_a_time():
 
 
 @pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
-@pytest.mark.parametrize("remedy", regularize.REMEDIES)
+@pytest.mark.parametrize("remedy", table.REMEDIES)
 @pytest.mark.parametrize("covariance", FAMILIES)
 def test_estimator(covariance, remedy, init):
     """A fit from every start, and the class as `em` and `m_step` together."""

@@ -9,10 +9,15 @@ from hard import CLASSES, problem
 from helpers import FAMILIES, TYPES, make_mixture, outcome, quiet_fit
 
 import fastem
-from fastem import FitInterrupted, GaussianMixture, Status, regularize, reseed
+from fastem import FitInterrupted, GaussianMixture, Status
+from fastem.model import families
+from fastem.model import maximisation
+from fastem.model.remedies import table
+
+from fastem.fitting import lost as reseed
 
 EPS = float(np.finfo(float).eps)
-REMEDIES = tuple(regularize.REMEDIES)
+REMEDIES = tuple(table.REMEDIES)
 BOTH = pytest.mark.parametrize(("covariance", "remedy"), list(itertools.product(FAMILIES, REMEDIES)))
 
 
@@ -22,7 +27,7 @@ def _three(n=600):
 
 def _m_step(X, covariance, remedy):
     one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
-    return regularize.bind(regularize.find(covariance), regularize.find_remedy(remedy), lambda: one)
+    return maximisation.make_m_step(families.find_family(covariance), table.find_remedy(remedy), lambda: one)
 
 
 def _start(X, labels, covariance, remedy):

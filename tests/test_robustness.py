@@ -592,7 +592,7 @@ def test_seterr_raise_with_an_empty_component():
 
 def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
     """Seen once in 45 interrupted fits: the launcher's TypeError is a KeyboardInterrupt, and other ones are not."""
-    from fastem import _jit
+    from fastem.kernels import jit as _jit
     from fastem.kernels.mixture import accumulate
 
     def launcher(message):

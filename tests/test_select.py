@@ -11,12 +11,13 @@ import sklearn.mixture
 from helpers import GOLDEN, from_params, make_mixture
 
 import fastem
-from fastem import GaussianMixture, best
-from fastem.best import SOUND, Fit
-from fastem.covariance import COVARIANCES
-from fastem.folds import Rows
-from fastem.select import Candidate, Part
-from fastem.sources import ArraySource
+from fastem import GaussianMixture
+from fastem.estimators import best
+from fastem.estimators.best import SOUND, Fit
+from fastem.model.families import COVARIANCES
+from fastem.estimators.folds import Rows
+from fastem.estimators.selection import Candidate, Fold as Part
+from fastem.sources.blocks import ArraySource
 
 MCLUST = {
     "VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical", "EEI": "tied_diag", "EII": "tied_spherical",

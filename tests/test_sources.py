@@ -14,10 +14,15 @@ from helpers import TYPES, digest, make_mixture, make_start, parts_of, quiet_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, SourceError, as_source, estep, outputs, readers, streams
-from fastem.sources import ArraySource
-from fastem.streams import StreamSource
-from fastem.tables import read_table
+from fastem import GaussianMixture, SourceError, as_source
+
+from fastem.passes import sums
+
+from fastem.estimators import outputs
+from fastem.sources import readers
+from fastem.sources.blocks import ArraySource
+from fastem.sources.streams import StreamSource
+from fastem.files.tables import read_table
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -177,7 +182,7 @@ def test_sums_of_parts_add_up(small_blocks):
     """As of workers that have a part of the rows each: longer than a slice, not multiples of a block."""
     mixture = make_mixture(9001, 3, 4, spacing=3.0)
     params = start_params(make_start(mixture, "full"), "full")
-    accumulator = estep.Accumulator(params)
+    accumulator = sums.Accumulator(params)
 
     def sums(X):
         return ArraySource(X).reduce(accumulator.sums, accumulator.slice_rows, accumulator.block_rows)

@@ -7,8 +7,12 @@ from sets import SETS, Labelled, loud_noise
 from sklearn.metrics import adjusted_rand_score
 
 import fastem
-from fastem import GaussianMixture, init, lloyd
-from fastem.sources import ArraySource
+from fastem import GaussianMixture
+from fastem.fitting import seeds
+
+from fastem.fitting.starts import race
+
+from fastem.sources.blocks import ArraySource
 
 SYSTEMS = ("raw", "standardised", "whitened")
 SEEDS = range(5)
@@ -22,7 +26,7 @@ def _index(data, monkeypatch, system=None):
     """Mean adjusted Rand index over seeds, of one system of coordinates or of all."""
     with monkeypatch.context() as patch:
         if system is not None:
-            every = init.coordinates
+            every = race.coordinate_systems
             patch.setattr(init, "coordinates", lambda X, weight: [every(X, weight)[SYSTEMS.index(system)]])
         models = [quiet_fit(_auto(data.K, seed), data.X) for seed in SEEDS]
     return np.mean([adjusted_rand_score(data.labels, model.predict(data.X)) for model in models])
@@ -59,20 +63,20 @@ def test_units_do_not_matter(covariance_type, seed):
 def test_standardised_and_whitened_rows():
     X = make_mixture(500, 3, 2).X @ np.array([[1e3, 0, 0], [5.0, 1.0, 0], [0, 0.2, 1e-3]]) + 50.0
     weight = np.random.default_rng(0).uniform(0.5, 2, 500)
-    raw, standard, white = init.coordinates(X, weight)
+    raw, standard, white = race.coordinate_systems(X, weight)
     assert raw is X
     for rows in (standard, white):
         np.testing.assert_allclose(np.average(rows, axis=0, weights=weight), 0, atol=1e-8)
     np.testing.assert_allclose(np.average(standard**2, axis=0, weights=weight), 1, rtol=1e-9)
     np.testing.assert_allclose((white * weight[:, None]).T @ white / weight.sum(), np.eye(3), atol=1e-8)
-    for scaled in init.coordinates(X * [4.0, 1.0, 0.5], weight)[1:]:
+    for scaled in race.coordinate_systems(X * [4.0, 1.0, 0.5], weight)[1:]:
         assert scaled.tobytes() in (standard.tobytes(), white.tobytes())
 
 
 def test_columns_without_information_are_left_out():
     X = make_mixture(500, 3, 2).X
     X = np.c_[X[:, 0], np.full(500, 7.0), X[:, 1:], X[:, 0] - 3 * X[:, 1], X[:, 2]]
-    raw, standard, white = init.coordinates(X, np.ones(500))
+    raw, standard, white = race.coordinate_systems(X, np.ones(500))
     assert (raw.shape, standard.shape, white.shape) == ((500, 6), (500, 5), (500, 3))
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(3), atol=1e-10)
     np.testing.assert_allclose(_auto(2).fit(X).means_[:, 1], 7.0, rtol=1e-12)
@@ -118,7 +122,7 @@ def test_collapse_is_judged_without_units(covariance_type, scale):
         params = fastem.make_params([0.5, 0.5], [[0.0, 0.0], [scale, scale]], covariances, covariance_type)
         result = fastem.em(scale * np.repeat([[0.0, 0.0], [1.0, 1.0]], 50, axis=0), params, covariance=covariance_type)
         result = result._replace(params=params)
-        assert init.collapsed(result, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
+        assert race.is_too_narrow(result, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
 
 
 def test_bits(two):
@@ -188,6 +192,6 @@ def test_distinct_rows_are_in_lexicographic_order(decimals):
     X = np.repeat(X, np.random.default_rng(1).integers(1, 3, len(X)), axis=0)
     want, count = np.unique(X, axis=0, return_counts=True)
     for order in (np.arange(len(X)), np.random.default_rng(2).permutation(len(X))):
-        sample = lloyd.distinct_sample(ArraySource(X[order]), 3, np.random.RandomState(0))
+        sample = seeds.distinct_sample(ArraySource(X[order]), 3, np.random.RandomState(0))
         np.testing.assert_array_equal(sample.X, want)
         np.testing.assert_array_equal(sample.weight, count)

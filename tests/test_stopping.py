@@ -9,10 +9,14 @@ from helpers import TYPES, make_mixture, make_start, outcome, quiet_fit, start_p
 from scipy.stats import multivariate_normal
 
 import fastem
-from fastem import GaussianMixture, InverseWishart, Status, regularize
-from fastem.em import climb
-from fastem.sources import ArraySource
-from fastem.stopping import CRITERIA, Course, Stop
+from fastem import GaussianMixture, InverseWishart, Status
+from fastem.model import families
+from fastem.model import maximisation
+from fastem.model.remedies import table
+
+from fastem.fitting.loop import iterate as climb
+from fastem.sources.blocks import ArraySource
+from fastem.fitting.stopping import CRITERIA, Course, Stop
 
 
 def _overlapping():
@@ -134,7 +138,7 @@ def test_decreased():
     X = make_mixture(300, 2, 2, spacing=3.0).X
     labels = np.arange(300) % 2
     one = fastem.moments(X, labels=0 * labels)
-    m_step = regularize.bind(regularize.find("full"), Broken(), lambda: one)
+    m_step = maximisation.make_m_step(families.find_family("full"), Broken(), lambda: one)
     start = fastem.m_step(fastem.moments(X, labels=labels))
     result = climb(ArraySource(X), start, m_step, stop=Stop("change", 0.0), max_iter=50)
     assert result.status is Status.DECREASED
@@ -147,7 +151,7 @@ def test_decreased():
 
 def test_decreased_in_the_estimator(monkeypatch):
     """No last M-step: it is what made the objective fall."""
-    monkeypatch.setitem(regularize.REMEDIES, "broken", Broken())
+    monkeypatch.setitem(table.REMEDIES, "broken", Broken())
     X = make_mixture(300, 2, 2, spacing=3.0).X
     start = make_start(make_mixture(300, 2, 2, spacing=3.0), "full")
     model, error, messages = outcome(lambda: GaussianMixture(2, regularization="broken", **start, tol=0.0).fit(X))
@@ -155,7 +159,7 @@ def test_decreased_in_the_estimator(monkeypatch):
     assert model.status_ is Status.DECREASED
     assert not model.converged_
     assert any(Status.DECREASED.advice in message for message in messages)
-    m_step = regularize.bind(regularize.find("full"), Broken(), lambda: fastem.moments(X, labels=[0] * 300))
+    m_step = maximisation.make_m_step(families.find_family("full"), Broken(), lambda: fastem.moments(X, labels=[0] * 300))
     got = m_step.objective(model.params_, fastem.accumulate(X, model.params_))
     assert got == pytest.approx(model.lower_bound_, rel=1e-12)
 

@@ -1,4 +1,4 @@
-"""`fastem.warmup`, and what a later process finds: every kernel that its calls need, and nothing to compile."""
+"""`fastem.kernels.ahead`, and what a later process finds: every kernel that its calls need, and nothing to compile."""
 
 import numpy as np
 import pytest

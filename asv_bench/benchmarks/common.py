@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastem
-from fastem import _jit, reference
+from fastem.kernels import jit as _jit
+from fastem.model import reference
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]
 DTYPES = ["float64", "float32"]

@@ -1,7 +1,7 @@
 """One pass of EM over the data, by shape, covariance and type of the rows."""
 
-from fastem.em import evaluate
-from fastem.sources import ArraySource
+from fastem.passes.statistics import evaluate
+from fastem.sources.blocks import ArraySource
 
 from .common import COVARIANCES, DTYPES, check_stats, make_case
 

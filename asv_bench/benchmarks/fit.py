@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 import fastem
-from fastem import reference
+from fastem.model import reference
 
 from .common import check_close, make_case
 

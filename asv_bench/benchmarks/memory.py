@@ -3,7 +3,7 @@
 import numpy as np
 
 import fastem
-from fastem import reference
+from fastem.model import reference
 
 from .common import check_close, check_stats, make_case, model_of
 

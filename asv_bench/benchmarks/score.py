@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastem import reference
+from fastem.model import reference
 
 from .common import COVARIANCES, check_close, make_case, model_of
 

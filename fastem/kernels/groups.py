@@ -11,7 +11,7 @@ for, so that its bits do not depend on the other groups.
 import numpy as np
 from numba import njit, prange, types
 
-from fastem._jit import HELPER, Kernel
+from fastem.kernels.jit import HELPER, Kernel
 from fastem.kernels.lanes import STEP
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import (

@@ -24,7 +24,7 @@ from functools import cache
 import numpy as np
 from numba import njit, prange, types
 
-from fastem._jit import EXACT, HELPER, Kernel
+from fastem.kernels.jit import EXACT, HELPER, Kernel
 from fastem.kernels.lanes import BYTES, STEP
 from fastem.kernels.micro import (
     DIAG,

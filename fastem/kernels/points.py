@@ -9,7 +9,7 @@ caller does well to be compiled with ``cache=True``. No kernel here allocates.
 import numpy as np
 from numba import njit
 
-from fastem._jit import CACHED, HELPER
+from fastem.kernels.jit import CACHED, HELPER
 from fastem.kernels.lanes import CACHE_LINE
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS
 from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, rows_of_moments

@@ -1,0 +1,145 @@
+"""Clusters of more than one component: merging by entropy (Baudry et al. 2010)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.model.matrices import TINY
+from fastem.model.params import Array, Params
+from fastem.passes.scores import Scorer, Scores
+from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.parts import local_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Merging:
+    """A hierarchy of clusters, from the K components of a mixture down to one; by `GaussianMixture.merge`.
+
+    Attributes
+    ----------
+    model : GaussianMixture, as it was
+    entropies : (K,) float64
+        entropies[g - 1] is that of the assignment of all rows to g clusters, in nats. With every merge it falls: much
+        while components are joined that overlap, little afterwards. Where the plot of it against g has its elbow is
+        the number of clusters that the paper proposes
+    pairs : (K - 1, 2) int64
+        the clusters that are joined, merge by merge; the name of a cluster is the index of its first component, and
+        the second joins the first
+    """
+
+    model: Any
+    entropies: Array
+    pairs: NDArray[np.int64]
+
+    def clusters(self, n_clusters: int) -> NDArray[np.int64]:
+        """The cluster of each component, (K,): 0 to n_clusters - 1, in the order of their first components.
+
+        Raises
+        ------
+        ValueError
+            if n_clusters is not an int in [1, K]
+        """
+        K = len(self.entropies)
+        if not isinstance(n_clusters, (int, np.integer)) or isinstance(n_clusters, bool) or not 1 <= n_clusters <= K:
+            raise ValueError(f"n_clusters must be an int in [1, {K}]; got {n_clusters!r}")
+        first = np.arange(K)
+        for kept, joined in self.pairs[: K - n_clusters]:
+            first[first == joined] = kept
+        return np.unique(first, return_inverse=True)[1].astype(np.int64)
+
+    def predict_proba(self, X: Any, n_clusters: int) -> NDArray[Any]:
+        """Probabilities of the clusters for each row of X (N, D): sums over their components.
+
+        (N, n_clusters), or one column more, the last, with noise.
+        """
+        clusters, resp = self.clusters(n_clusters), self.model.predict_proba(X)
+        if resp.shape[1] > len(clusters):
+            clusters = np.append(clusters, n_clusters)
+        return np.asarray(resp @ (clusters[:, None] == np.arange(clusters.max() + 1)).astype(resp.dtype))
+
+    def predict(self, X: Any, n_clusters: int) -> NDArray[np.int64]:
+        """The most probable cluster of each row of X (N, D): (N,) int64, -1 for noise.
+
+        It need not be the one with the row's most probable component: others may be more probable together.
+        """
+        label = self.predict_proba(X, n_clusters).argmax(axis=1)
+        return np.where(label == n_clusters, -1, label)
+
+
+def hierarchy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]:
+    """Entropies and pairs of a `Merging`: the two clusters are joined whose union lowers the entropy most.
+
+    One pass over the rows finds what each pair of components would bring; after a merge one more, what the pairs with
+    the new cluster would. Noise counts in the entropy, but does not merge.
+    """
+    K = len(params.means)
+    first = np.arange(K + (params.noise is not None))  # of a component's cluster
+    everything = [(a, b) for a in range(K) for b in range(a)]
+    entropy, falls = entropy_and_falls(source, params, first, everything)
+    gains = np.full((K, K), -np.inf)
+    gains[tuple(np.array(everything, dtype=np.intp).reshape(-1, 2).T)] = falls
+    entropies, pairs = [entropy], []
+    for _ in range(K - 1):
+        joined, kept = map(int, np.unravel_index(gains.argmax(), gains.shape))
+        pairs.append((kept, joined))
+        first[first == joined] = kept
+        gains[joined], gains[:, joined] = -np.inf, -np.inf
+        others = [(max(kept, k), min(kept, k)) for k in np.unique(first[:K]).tolist() if k != kept]
+        entropy, falls = entropy_and_falls(source, params, first, others)
+        gains[tuple(np.array(others, dtype=np.intp).reshape(-1, 2).T)] = falls
+        entropies.append(entropy)
+    return np.array(entropies[::-1]), np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def entropy_and_falls(
+    source: Source, params: Params, first: NDArray[np.intp], pairs: list[tuple[int, int]]
+) -> tuple[float, Array]:
+    """The entropy of the clusters that components belong to, `first`, and its falls if those of a pair were joined.
+
+    Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: the criterion of Baudry et al. (2010),
+    section 3. Both by one pass.
+    """
+    K = len(first)
+    scorer = Scorer(params)
+
+    def add(block: Block) -> Array:
+        scores = Scores.empty(len(block.X), K, resp=True)
+        scorer.fill(block.X, scores)
+        weight = np.ones(len(block.X)) if block.weight is None else block.weight
+        t = np.zeros((K, len(block.X)))
+        for k, cluster in enumerate(first):
+            t[cluster] += scores.resp[:, k]
+        own = _sums(_entropies(t), weight)
+        joined = (_sums(_entropies(t[a] + t[b]), weight) for a, b in pairs)
+        return np.array([own.sum(), *(own[a] + own[b] - both for (a, b), both in zip(pairs, joined, strict=True))])
+
+    entropy, *falls = source.reduce(add, rows_at_once(max(K, source.n_features)))
+    return float(entropy), np.array(falls)
+
+
+def row_entropy(source: Source, params: Params) -> Array:
+    """The entropy of each row's responsibilities, (N,)."""
+    source, K = local_rows(source), len(params.means) + (params.noise is not None)
+    scorer, out = Scorer(params), np.empty(source.n_rows)
+
+    def add(block: Block) -> None:
+        scores = Scores.empty(len(block.X), K, resp=True)
+        scorer.fill(block.X, scores)
+        out[block.start : block.start + len(block.X)] = _entropies(scores.resp).sum(axis=1)
+
+    source.for_each(add, rows_at_once(max(K, source.n_features)), scorer.block_rows)
+    return out
+
+
+def _sums(values: Array, weight: Array) -> Array:
+    """Weighted sums over the last axis. (For a vector BLAS would call its threads, which takes longer.)"""
+    return np.asarray(np.einsum("...n,n->...", values, weight))
+
+
+def _entropies(t: Array) -> Array:
+    """-t log t; that of 0 is 0."""
+    return np.asarray(-t * np.log(np.maximum(t, TINY)))

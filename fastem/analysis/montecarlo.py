@@ -1,0 +1,52 @@
+"""Draws from a mixture, and what can be estimated from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.model.params import Array, Params
+from fastem.passes.scores import score
+from fastem.sources.blocks import ArraySource
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo estimate.
+
+    Attributes
+    ----------
+    value : float
+    standard_error : float, of the value: the draws' standard deviation over the root of their number
+    """
+
+    value: float
+    standard_error: float
+
+
+def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
+    """Rows (n, D), sorted by component, and their components (n,), K for noise; in scikit-learn's order of draws."""
+    K, D = params.means.shape
+    weights = params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
+    counts = rng.multinomial(n, weights / weights.sum())
+    rows, y = np.empty((n, D)), np.repeat(np.arange(len(weights)), counts)
+    for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
+        if len(covariance) > 1:
+            rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
+        else:
+            rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
+    if params.noise is not None:
+        low, high = params.noise.box
+        rows[y == K] = rng.uniform(low, high, (int(counts[K]), D))
+    return rows, y
+
+
+def kl_divergence(p: Params, q: Params, n: int, rng: np.random.RandomState) -> Estimate:
+    """KL(p || q) = E_p[log p - log q], the mean over n draws from p."""
+    rows, _ = draw(p, n, rng)
+    source = ArraySource(rows)
+    log_p, log_q = (score(source, params, density=True).density for params in (p, q))
+    ratios = log_p - log_q
+    with np.errstate(invalid="ignore"):  # infinite where q underflows
+        return Estimate(float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(n)))

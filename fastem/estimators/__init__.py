@@ -1,0 +1,1 @@
+"""What users of scikit-learn see: estimators, selection, many fits, saved models."""

@@ -1,0 +1,165 @@
+"""The fit of a mixture from the best of several starts: its own, or a split of a fit with a component less."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.fitting.loop import iterate
+from fastem.fitting.lost import principal_axes, split_component
+from fastem.fitting.stopping import Stop
+from fastem.kernels.jit import threads
+from fastem.model.matrices import SingularCovarianceError, factorise
+from fastem.model.maximisation import make_m_step, pooled
+from fastem.model.params import Array, Params
+from fastem.model.remedies.inverse_wishart import InverseWishart
+from fastem.model.result import Status
+from fastem.model.stats import Stats
+from fastem.passes.sizes import row_flops
+from fastem.passes.statistics import evaluate, moments
+from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.scans import find_extent
+
+SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
+SPIKE = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` bounds
+NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
+
+CONTEST_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
+MAX_SPLITS = 10  # components that are tried
+SPLIT_STEPS = 3  # iterations, by which their halves are compared
+SERIAL_FLOPS = 3e7  # passes of a millisecond: two threads gain little, and lose much where others use the cores
+
+
+class Fit(NamedTuple):
+    """A mixture fitted to rows.
+
+    Attributes
+    ----------
+    model : GaussianMixture, without parameters if there was no start
+    stats : Stats, of the rows under it, or None
+    status : str, the name of a `fastem.Status`, or COLLAPSED
+    """
+
+    model: GaussianMixture
+    stats: Stats | None
+    status: str
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Order of fits to the same rows, as that of restarts: sound ones first, by the bound."""
+        if self.stats is None:
+            return False, 0, -np.inf
+        return self.status in SOUND, len(self.stats.s0), self.model.lower_bound_
+
+
+def best_fit(
+    model: GaussianMixture, source: Source, partition: NDArray[Any] | None = None, before: Fit | None = None
+) -> Fit:
+    """A model fitted from the best start; `before` is the fit with a component less.
+
+    With a partition, (N,) int, from that. Else, if there are more than max(SAMPLE_ROWS, 50 K) rows, fits to a sample of
+    as many compete, and the winner goes on with all.
+    """
+    K = model.n_components
+    few = max(CONTEST_ROWS, 50 * K)
+    if find_extent(source).n_present < K:
+        return Fit(model, None, Status.TOO_FEW_ROWS.name)
+    if partition is not None:
+        try:
+            return fit_from(model, source, of_labels(model, source, partition))
+        except SingularCovarianceError:
+            return Fit(model, None, Status.DEGENERATE.name)
+    if source.n_rows <= few:
+        return better_start(model, source, before)
+    X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
+    fit = better_start(model, ArraySource(X, weight), before)
+    return fit_from(model, source, fit.model.params_ if fit.status in SOUND else None)
+
+
+def better_start(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
+    """The better of the fits from the model's own start and from a split of one with a component less."""
+    K = model.n_components
+    with threads(1 if source.n_rows * row_flops(K, source.n_features) < SERIAL_FLOPS else None):
+        own = fit_from(model, source)
+        if before is None or before.stats is None or len(before.stats.s0) != K - 1:
+            return own
+        start = best_split(before, source)
+        return own if start is None else max(own, fit_from(model, source, start), key=lambda fit: fit.rank)
+
+
+def fit_from(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:
+    """A copy of a model, fitted, from its own start or the one given."""
+    own = model.get_params()
+    fitted = GaussianMixture(**own)
+    if start is not None:
+        inverse = start.factor.swapaxes(-1, -2) @ start.factor if model._family().matrices else start.factor**2
+        fitted.set_params(
+            n_init=1,
+            weights_init=start.weights / start.weights.sum(),
+            means_init=start.means,
+            precisions_init=inverse.reshape(model._family().natural_shape(*start.means.shape)),
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted.fit(source)
+    except SingularCovarianceError:
+        return Fit(model, None, Status.DEGENERATE.name)
+    fitted.set_params(**own)
+    stats = evaluate(source, fitted.params_)
+    return Fit(fitted, stats, SPIKE if has_spike(fitted, stats) else getattr(fitted.status_, "name", ""))
+
+
+def has_spike(model: GaussianMixture, stats: Stats) -> bool:
+    """Whether, without a remedy, a component is a spike: in a direction its variance is little but `reg_covar`.
+
+    That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
+    """
+    if model.regularization is not None:
+        return False
+    family, covariances = model._family(), model.params_.covariances
+    whole = family.estimate(pooled(stats), 0.0)[2][0]
+    values, spread = covariances[:, 0], whole[0]
+    if family.matrices:
+        values, vectors = np.linalg.eigh(covariances)
+        spread = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
+    return bool(((values <= 2 * model.reg_covar) & (values <= NARROW * spread)).any())
+
+
+def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
+    """The start that a partition of the rows makes."""
+    stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
+    return make_m_step(model._family(), model._remedy(), lambda: pooled(stats))(stats)
+
+
+def best_split(fit: Fit, source: Source) -> Params | None:
+    """A fit's mixture with a component split in two: the best of several, by short fits."""
+    model, params, stats = fit.model, fit.model.params_, fit.stats
+    assert stats is not None
+    family, remedy = model._family(), model._remedy()
+    m_step = replace(make_m_step(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
+    axes = principal_axes(m_step, params)
+    donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
+    results = []
+    for donor in donors:
+        with contextlib.suppress(SingularCovarianceError):
+            start = with_half(params, int(donor), axes[donor], family.shared)
+            results.append(iterate(source, start, m_step, stop=Stop("change", 0.0), max_iter=SPLIT_STEPS))
+    sound = [result for result in results if result.status is not Status.DEGENERATE]
+    return max(sound, key=lambda result: result.history[-1]).params if sound else None
+
+
+def with_half(params: Params, donor: int, axis: Array, shared: bool) -> Params:
+    """The mixture with a component more, the last: half of the donor, cut across `axis` (D,)."""
+    every = [*range(len(params.means)), donor]
+    weights, covariances = params.weights[every], params.covariances if shared else params.covariances[every]
+    weights[-1] = 0.0  # until it has half of the donor's
+    grown = Params(weights, params.means[every], covariances, covariances, params.noise)
+    parts = split_component(grown, donor, len(every) - 1, axis)
+    return parts._replace(factor=factorise(parts.covariances))

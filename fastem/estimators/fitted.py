@@ -1,0 +1,394 @@
+"""What a fitted mixture is good for beyond scikit-learn's methods: marginals, regression, divergence, merging."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.analysis.marginals import Conditional, marginal
+from fastem.analysis.merging import Merging, hierarchy, row_entropy
+from fastem.analysis.montecarlo import Estimate, kl_divergence
+from fastem.estimators.parameters import check_features, check_values
+from fastem.estimators.protocol import Estimator
+from fastem.kernels.jit import threads
+from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
+from fastem.model.families import Covariance, find_family
+from fastem.model.params import Array, Params
+from fastem.model.result import Status
+from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.opening import find_named
+from fastem.sources.parts import local_rows
+from fastem.sources.rows import check_n_features
+
+
+class Fitted(Estimator):
+    """The part of `GaussianMixture` that works with a mixture, however it was fitted.
+
+    Features are given by position or, where the model was fitted with feature names, by name.
+    """
+
+    if TYPE_CHECKING:  # what `GaussianMixture` has
+        weights_: NDArray[Any]
+        means_: NDArray[Any]
+        n_threads: int | None
+        random_state: Any
+        lower_bounds_: list[float]
+        feature_names_in_: NDArray[Any]
+
+        @classmethod
+        def from_parameters(cls, *args: Any) -> Self: ...  # noqa: D102
+        @property
+        def params_(self) -> Params: ...  # noqa: D102
+        def _family(self) -> Covariance: ...
+        def _source(self, X: Any, sample_weight: Any = None) -> Source: ...
+        def _set_parameters(self, params: tuple[NDArray[Any], ...]) -> None: ...
+        def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None: ...
+
+    def _features(self, features: Any, *, some_left: bool = False) -> tuple[NDArray[np.intp], NDArray[Any] | None]:
+        """Positions of features, and the names of all; refused if none are left."""
+        check_fitted(self)
+        D, names = self.means_.shape[1], getattr(self, "feature_names_in_", None)
+        return check_features(features, D - some_left, D, names), names
+
+    def _like(self, params: Params, names: NDArray[Any] | None) -> Self:
+        """A model with other parameters, of the same family."""
+        family, noise = self._family(), params.noise
+        shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
+        covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
+        model = self.from_parameters(shares, params.means, covariances, family.name, noise)
+        model.set_params(random_state=self.random_state, n_threads=self.n_threads)
+        if names is not None:
+            model.feature_names_in_ = names
+        return model
+
+    # --- marginal and conditional mixtures ------------------------------------------------------------------------
+
+    def marginal(self, features: Any) -> Self:
+        """The mixture of some of the features, in the order given.
+
+        ``model.marginal(features).sample(n)`` draws from it.
+
+        Parameters
+        ----------
+        features : sequence of distinct int or str, or one of them
+
+        Returns
+        -------
+        GaussianMixture
+            a new one of the same covariance type, float64
+
+        Raises
+        ------
+        ValueError
+            for what is no feature
+
+        References
+        ----------
+        Bishop (2006), Pattern Recognition and Machine Learning, eq. 2.98.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([1.0], [[1.0, 5.0]], [[[2.0, 0.5], [0.5, 3.0]]])
+        >>> model.marginal(1).covariances_
+        array([[[3.]]])
+        """
+        chosen, names = self._features(features)
+        return self._like(marginal(self.params_, chosen), None if names is None else names[chosen])
+
+    def condition(self, features: Any, values: ArrayLike) -> Self:
+        """The mixture of the other features, in their order, where these have known values.
+
+        Parameters
+        ----------
+        features : sequence of distinct int or str, or one of them; not all
+        values : (len(features),) array-like
+
+        Returns
+        -------
+        GaussianMixture
+            a new one of the same covariance type, float64. Its weights are the responsibilities, given the values
+
+        Raises
+        ------
+        ValueError
+            for what is no feature, or values that are not as many finite numbers
+
+        References
+        ----------
+        Bishop (2006), Pattern Recognition and Machine Learning, eqs. 2.81 and 2.82.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> covariances = [[[1.0, 0.8], [0.8, 1.0]], [[1.0, -0.8], [-0.8, 1.0]]]
+        >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0, 0.0], [3.0, 9.0]], covariances)
+        >>> given = model.condition(0, 2.0)
+        >>> given.weights_.round(3), given.means_.round(3).ravel(), given.covariances_.round(3).ravel()
+        (array([0.182, 0.818]), array([1.6, 9.8]), array([0.36, 0.36]))
+        """
+        chosen, names = self._features(features, some_left=True)
+        values = check_values(values, len(chosen))
+        rest = np.setdiff1d(np.arange(self.means_.shape[1]), chosen)
+        return self._like(Conditional.on(self.params_, chosen).at(values), None if names is None else names[rest])
+
+    def conditional_mean(self, X: Any, features: Any) -> NDArray[Any]:
+        """Regression: the mean of the other features for each row of values of these.
+
+        Parameters
+        ----------
+        X : (N, V) array-like, or what `fastem.as_source` takes: values of the V features, in their order
+        features : sequence of distinct int or str, or one of them; not all
+
+        Returns
+        -------
+        (N, D - V), of the other features in their order; float32 if X is, else float64
+
+        Raises
+        ------
+        ValueError
+            for what is no feature, or rows that are not finite or of another length
+
+        References
+        ----------
+        Ghahramani & Jordan (1994), Supervised learning from incomplete data via an EM approach, NIPS 6, 120-127.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, names = fastem.load_faithful()
+        >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+        >>> model.conditional_mean([[2.0], [4.0]], 0).round(1)  # waiting time by the eruption's length
+        array([[54.2],
+               [78.4]])
+        """
+        return self._conditional(X, features, Conditional.mean)
+
+    def conditional_variance(self, X: Any, features: Any) -> NDArray[Any]:
+        """The variance of each other feature about its `conditional_mean`; arguments and shape are the same.
+
+        It is larger between components that predict different means.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, names = fastem.load_faithful()
+        >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+        >>> model.conditional_variance([[2.0], [3.0], [4.0]], 0).round(1)
+        array([[31. ],
+               [47.4],
+               [30.8]])
+        """
+        return self._conditional(X, features, Conditional.variance)
+
+    def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
+        chosen, names = self._features(features, some_left=True)
+        source = local_rows(find_named(X, None if names is None else names[chosen]))
+        check_n_features(source.n_features, len(chosen))
+        model = Conditional.on(self.params_, chosen)
+        K, U = model.means.shape
+        out = np.empty((source.n_rows, U), dtype=source.dtype)
+
+        def fill(block: Block) -> None:
+            out[block.start : block.start + len(block.X)] = what(model, block.X)
+
+        with threads(check_n_threads(self.n_threads)):
+            source.for_each(fill, rows_at_once(K * (U + len(chosen))))
+        return out
+
+    # --- divergence and merging -----------------------------------------------------------------------------------
+
+    def kl_divergence(self, other: Fitted, n_samples: int = 100_000, random_state: Any = None) -> Estimate:
+        """The Kullback-Leibler divergence KL(self || other) = E_self[log p_self - log p_other], by Monte Carlo.
+
+        Parameters
+        ----------
+        other : fitted GaussianMixture of as many features
+        n_samples : int, at least 2, default 100,000
+            draws from this mixture; the standard error falls with their root
+        random_state : int, RandomState or None, default None
+
+        Returns
+        -------
+        Estimate
+            its value, in nats, and standard_error. The value is inf where the other's density underflows at a draw
+
+        Raises
+        ------
+        ValueError
+            for another number of features, or a mixture with noise, whose density does not integrate to 1
+
+        References
+        ----------
+        Hershey & Olsen (2007), Approximating the Kullback Leibler divergence between Gaussian mixture models, ICASSP,
+        section 2.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> p = fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+        >>> q = fastem.GaussianMixture.from_parameters([1.0], [[1.0]], [1.0], "spherical")
+        >>> estimate = p.kl_divergence(q, random_state=0)  # 0.5
+        >>> abs(estimate.value - 0.5) < 4 * estimate.standard_error, round(estimate.standard_error, 4)
+        (True, 0.0032)
+        """
+        check_n_samples(n_samples, least=2)
+        mine, others = self.params_, other.params_
+        check_n_features(others.means.shape[1], mine.means.shape[1])
+        if mine.noise or others.noise:
+            raise ValueError("kl_divergence needs densities: that of a noise component is constant, on and on")
+        rng = check_random_state(random_state)
+        with threads(check_n_threads(self.n_threads)):
+            return kl_divergence(mine, others, int(n_samples), rng)
+
+    def responsibility_entropy(self, X: Any) -> Array:
+        """How uncertain each row's component is: -sum_k r_nk log r_nk, (N,), from 0 to log K nats. X is (N, D).
+
+        Their sum is what tells ICL from BIC (Biernacki, Celeux & Govaert 2000) and what `merge` lowers.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
+        >>> model.responsibility_entropy([[0.0], [4.5]]).round(3)
+        array([0.   , 0.693])
+        """
+        source = self._source(X)
+        with threads(check_n_threads(self.n_threads)):
+            return row_entropy(source, self.params_)
+
+    def merge(self, X: Any, sample_weight: ArrayLike | None = None) -> Merging:
+        """Join components that overlap to clusters that are not Gaussian.
+
+        BIC finds as many components as the density needs, and a cluster of another shape needs several. From the
+        fitted K down to 1, the two clusters are joined whose union lowers the entropy of the assignment most.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes; the rows of the fit
+        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+
+        Returns
+        -------
+        Merging
+            the hierarchy, its entropies, and the clusters of components and rows for each number of clusters. Noise
+            is not joined to a cluster
+
+        Raises
+        ------
+        ValueError
+            for data that cannot be used
+
+        References
+        ----------
+        Baudry, Raftery, Celeux, Lo & Gottardo (2010), Combining mixture components for clustering, J. Comput. Graph.
+        Stat. 19, 332-353, section 3.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> means = [[0.0], [1.0], [9.0]]
+        >>> model = fastem.GaussianMixture.from_parameters([0.3, 0.3, 0.4], means, [1.0, 1.0, 1.0], "spherical")
+        >>> X, _ = model.sample(500)
+        >>> merging = model.merge(X)
+        >>> merging.clusters(2), merging.predict([[0.5], [8.0]], 2)
+        (array([0, 0, 1]), array([0, 1]))
+        """
+        source = self._source(X, sample_weight)
+        with threads(check_n_threads(self.n_threads)):
+            return Merging(copy.copy(self), *hierarchy(source, self.params_))
+
+    # --- scikit-learn's estimator ---------------------------------------------------------------------------------
+
+    def to_sklearn(self) -> Any:
+        """The same fit as a `sklearn.mixture.GaussianMixture`: the same numbers to the last bit.
+
+        Parameters that scikit-learn does not have are left out, "auto" becomes "kmeans", and variances that components
+        share are given to each.
+
+        Raises
+        ------
+        ValueError
+            with a noise component, which scikit-learn does not have
+        ImportError
+            without scikit-learn
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
+        >>> model.to_sklearn().predict([[1.0], [8.0]])
+        array([0, 1])
+        """
+        from sklearn.mixture import GaussianMixture as Theirs
+
+        check_fitted(self)
+        if hasattr(self, "noise_box_"):
+            raise ValueError("scikit-learn's GaussianMixture has no noise component")
+        family, model = self._family(), Theirs()
+        if family.shared and not family.matrices:
+            family = find_family(family.form)
+        known = model.get_params()
+        parameters = {name: value for name, value in self.get_params().items() if name in known}
+        if parameters["init_params"] not in ("kmeans", "k-means++", "random", "random_from_data"):
+            parameters["init_params"] = "kmeans"
+        model.set_params(**parameters | {"n_components": len(self.means_), "covariance_type": family.name})
+        shape = family.natural_shape(*self.means_.shape)
+        model.weights_, model.means_ = self.weights_.copy(), self.means_.copy()
+        for name in ("covariances_", "precisions_", "precisions_cholesky_"):
+            setattr(model, name, np.broadcast_to(getattr(self, name), shape).copy())
+        for name in ("converged_", "n_iter_", "lower_bound_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(model, name, getattr(self, name))
+        model.lower_bounds_ = list(self.lower_bounds_)
+        return model
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Self:
+        """The fit of a `sklearn.mixture.GaussianMixture`, which stays as it is: the same numbers to the last bit.
+
+        Parameters
+        ----------
+        estimator : fitted sklearn.mixture.GaussianMixture
+
+        Returns
+        -------
+        GaussianMixture
+            with its constructor's parameters
+
+        Raises
+        ------
+        TypeError
+            for any other class (a Bayesian mixture predicts otherwise than its parameters say)
+        ValueError
+            if the estimator is not fitted, or its parameters are not those of a mixture
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> import sklearn.mixture
+        >>> X, _ = fastem.load_faithful()
+        >>> theirs = sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)
+        >>> bool(np.array_equal(fastem.GaussianMixture.from_sklearn(theirs).predict(X), theirs.predict(X)))
+        True
+        """
+        from sklearn.mixture import GaussianMixture as Theirs
+        from sklearn.utils.validation import check_is_fitted
+
+        if not isinstance(estimator, Theirs):
+            raise TypeError(f"expected a sklearn.mixture.GaussianMixture, got a {type(estimator).__name__}")
+        check_is_fitted(estimator)
+        arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
+        model = cls.from_parameters(*arrays, estimator.covariance_type)
+        model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})
+        model._set_parameters(tuple(np.array(array) for array in (*arrays, estimator.precisions_cholesky_)))
+        status = Status.CONVERGED if estimator.converged_ else Status.MAX_ITER
+        history = list(getattr(estimator, "lower_bounds_", [estimator.lower_bound_]))
+        model._record(status, estimator.lower_bound_, history, estimator.n_iter_)
+        if hasattr(estimator, "feature_names_in_"):
+            model.feature_names_in_ = estimator.feature_names_in_
+        return model

@@ -1,0 +1,308 @@
+"""`KMeans`: scikit-learn's class, without importing scikit-learn."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.estimators.protocol import Estimator
+from fastem.fitting.lloyd import Clustering, assign, inertia, lloyd, squared_distances, tolerated_shift
+from fastem.fitting.seeds import any_rows, distinct_sample, seeds
+from fastem.kernels.jit import threads
+from fastem.model.checks import (
+    ConvergenceWarning,
+    check_fitted,
+    check_n_threads,
+    check_random_state,
+    demand,
+    exception,
+    real_numbers,
+)
+from fastem.model.given import check_means
+from fastem.model.params import Array
+from fastem.passes.scores import score
+from fastem.passes.statistics import unit_spheres
+from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.opening import find_named, find_source
+from fastem.sources.parts import PartedSource
+from fastem.sources.rows import check_n_features
+from fastem.sources.scans import check_clusters
+
+SEEDS = {"k-means++": seeds, "random": any_rows}
+
+
+class Run(NamedTuple):
+    """The outcome of one start.
+
+    Attributes
+    ----------
+    inertia : float
+    centres : (K, D) float64, numbers of the rows' dtype
+    n_iter : int
+    """
+
+    inertia: float
+    centres: Array
+    n_iter: int
+
+
+class KMeans(Estimator):
+    """k-means clustering by Lloyd's algorithm; a drop-in for scikit-learn's.
+
+    It is classification EM with equal weights and one spherical covariance for all components (see
+    `fastem.GaussianMixture`), whose means alone are looked for: the sum of squared distances to the nearest centre
+    never rises.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+    init : {"k-means++", "random"}, (K, D) array-like or callable, default "k-means++"
+        where the centres start: at rows that are drawn one by one, far from each other; at rows drawn at random; as
+        given; or at what a function ``init(X, n_clusters, random_state=...)`` of the rows, which must be in memory,
+        returns. Rows are drawn from a sample of max(50,000, 50 n_clusters) when there are more
+    n_init : int or "auto", default "auto"
+        starts; the one with the least inertia is kept. "auto" is 10 for "random" and functions, else 1
+    max_iter : int, default 300
+    tol : float, default 1e-4
+        a run has converged when no row changes its cluster, or the centres' squared shift is at most `tol` times the
+        mean variance of the columns
+    verbose : int, default 0
+        1 prints the inertia of each iteration
+    random_state : int, RandomState or None, default None
+    n_threads : int, optional
+        use at most so many threads; default as many as Numba is set to. The bits do not depend on it
+
+    Attributes
+    ----------
+    cluster_centers_ : (K, D), float32 if X was, else float64
+    labels_ : (N,) int32, the nearest centre of each row
+    inertia_ : float, the (weighted) sum of squared distances to the nearest centre
+    n_iter_ : int, of the run that was kept
+    n_features_in_ : int
+    feature_names_in_ : (D,) array of str, if X was a data frame
+
+    Notes
+    -----
+    From the same start the labels are scikit-learn's after each iteration, but for rows that are equally far from two
+    centres to rounding: distances are taken from differences, in float64 also for float32 rows, and lose no digits
+    where data are far from 0. As there, an empty cluster takes the row that is farthest from its centre. Other than
+    there, `tol` counts rows by their weights, so that weight 2 is the row twice, and rows of weight 0 are no cluster's.
+
+    References
+    ----------
+    Lloyd (1982), IEEE Trans. Inf. Theory 28, 129-137; Arthur & Vassilvitskii (2007), SODA, 1027-1035; Celeux & Govaert
+    (1992), Comput. Stat. Data Anal. 14, 315-332, section 4 (k-means as classification EM).
+
+    Examples
+    --------
+    >>> import fastem
+    >>> X = [[0.0], [1.0], [9.0], [11.0]]
+    >>> model = fastem.KMeans(2, init=[[0.0], [1.0]]).fit(X)
+    >>> model.cluster_centers_.ravel(), model.labels_, model.inertia_
+    (array([ 0.5, 10. ]), array([0, 0, 1, 1], dtype=int32), 2.5)
+    """
+
+    kind, fitted, weighted = "clusterer", "cluster_centers_", ("fit", "score")
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: str | ArrayLike | Callable[..., ArrayLike] = "k-means++",
+        n_init: int | str = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.n_threads = n_threads
+
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Find the centres.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
+        y : ignored
+        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+            weight 2 is the row twice, weight 0 the row absent
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for parameters or data that cannot be used. The estimator is then unchanged
+
+        Warns
+        -----
+        ConvergenceWarning
+            if there are fewer distinct rows than clusters
+        """
+        check_kmeans(self)
+        source = find_source(X, sample_weight, who=type(self).__name__)
+        if isinstance(source, PartedSource):
+            raise TypeError(
+                "KMeans works in one process; on Dask collections and MPI ranks GaussianMixture(n_clusters, "
+                "covariance_type='tied_spherical', assignment='hard', fixed=('weights',)) is k-means"
+            )
+        check_clusters(source, self.n_clusters)
+        with threads(self.n_threads):
+            best = self._best(source)
+            labels = score(source, unit_spheres(best.centres), label=True, distances=True).label.astype(np.int32)
+        self.cluster_centers_ = best.centres.astype(source.dtype)
+        self.labels_, self.inertia_, self.n_iter_ = labels, best.inertia, best.n_iter
+        self.n_features_in_ = source.n_features
+        self.__dict__.pop("feature_names_in_", None)
+        if source.columns is not None:
+            self.feature_names_in_ = source.columns
+        n_distinct = len(np.unique(labels))
+        if n_distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({self.n_clusters}). "
+                "Possibly due to duplicate points in X.",
+                exception(ConvergenceWarning),
+                stacklevel=2,
+            )
+        return self
+
+    def _best(self, source: Source) -> Run:
+        """The best of `n_init` runs, of equals the first."""
+        rng, enough = check_random_state(self.random_state), tolerated_shift(source, self.tol)
+        runs = [self._run(source, self._start(source, rng), enough) for _ in range(self._n_runs())]
+        return min(runs, key=lambda run: run.inertia)
+
+    def _n_runs(self) -> int:
+        drawn = isinstance(self.init, str) or callable(self.init)  # else given
+        if self.n_init == "auto":
+            return 10 if drawn and self.init != "k-means++" else 1
+        if not drawn and self.n_init != 1:
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in KMeans instead of "
+                f"n_init={self.n_init}.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return int(self.n_init) if drawn else 1
+
+    def _start(self, source: Source, rng: np.random.RandomState) -> Array:
+        K, init = self.n_clusters, self.init
+        if isinstance(init, str):
+            return SEEDS[init](distinct_sample(source, K, rng), K, rng)
+        if callable(init):
+            if not isinstance(source, ArraySource):
+                raise ValueError("a function as init needs the rows in memory: compute centres and pass those")
+            init = init(source.X, K, random_state=rng)
+        return check_centres(init, K, source.n_features)
+
+    def _run(self, source: Source, centres: Array, enough: float) -> Run:
+        """Lloyd's algorithm from these centres."""
+        if self.verbose:
+            print("Initialization complete")
+        found = lloyd(source, centres, enough, self.max_iter, self._print if self.verbose else None)
+        if self.verbose:
+            self._print_end(found, enough)
+        centres = found.centres.astype(source.dtype).astype(np.float64)
+        return Run(inertia(assign(source, centres)), centres, found.n_iter)
+
+    @staticmethod
+    def _print(iteration: int, inertia: float) -> None:
+        print(f"Iteration {iteration}, inertia {inertia}.")
+
+    @staticmethod
+    def _print_end(found: Clustering, enough: float) -> None:
+        if found.settled:
+            print(f"Converged at iteration {found.n_iter - 1}: strict convergence.")
+        elif found.shift <= enough:
+            shift = f"center shift {found.shift} within tolerance {enough}"
+            print(f"Converged at iteration {found.n_iter - 1}: {shift}.")
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int32]:
+        """`fit`, then `labels_`."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[Any]:
+        """`fit`, then `transform`."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    # --- using a fit: X is (N, D), or what `fastem.as_source` takes -----------------------------------------------
+
+    def _source(self, X: Any, sample_weight: Any = None) -> tuple[Source, Array]:
+        check_fitted(self)
+        who = type(self).__name__
+        source = find_named(X, getattr(self, "feature_names_in_", None), sample_weight, who)
+        K, D = np.shape(self.cluster_centers_)
+        check_n_features(source.n_features, D, who)
+        return source, check_means(self.cluster_centers_, K, D)
+
+    def predict(self, X: Any) -> NDArray[np.int32]:
+        """The nearest centre of each row of X (N, D): (N,) int32, of equals the first. Makes no N x K array."""
+        source, centres = self._source(X)
+        with threads(check_n_threads(self.n_threads)):
+            return score(source, unit_spheres(centres), label=True, distances=True).label.astype(np.int32)
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Distances of the rows of X (N, D) to all centres: (N, K)."""
+        source, centres = self._source(X)
+        with threads(check_n_threads(self.n_threads)):
+            return np.sqrt(squared_distances(source, centres)).astype(source.dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Minus the (weighted) sum of squared distances of the rows of X (N, D) to their nearest centres."""
+        source, centres = self._source(X, sample_weight)
+        with threads(check_n_threads(self.n_threads)):
+            return -inertia(assign(source, centres))
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of the columns of `transform`, (K,): "kmeans0", "kmeans1", ..."""
+        check_fitted(self)
+        return np.array([f"kmeans{k}" for k in range(len(self.cluster_centers_))], dtype=object)
+
+
+KMEANS_INIT = ("k-means++", "random")
+
+
+def check_kmeans(estimator: Any) -> None:
+    """Check the constructor parameters of `KMeans`, in scikit-learn's words."""
+    name = type(estimator).__name__
+    for parameter, least in (("n_clusters", 1), ("max_iter", 1), ("verbose", 0)):
+        value = getattr(estimator, parameter)
+        is_int = isinstance(value, numbers.Integral) and (parameter == "verbose" or not isinstance(value, bool))
+        demand(is_int and value >= least, parameter, f"an int in the range [{least}, inf)", value, name)
+    init, n_init, tol = estimator.init, estimator.n_init, estimator.tol
+    named = init in KMEANS_INIT if isinstance(init, str) else callable(init) or np.ndim(init) > 0
+    among = "{" + ", ".join(map(repr, sorted(KMEANS_INIT))) + "}"
+    demand(named, "init", f"a str among {among}, a callable or an array-like", init, name)
+    auto, is_int = isinstance(n_init, str), isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool)
+    sound = n_init == "auto" if auto else is_int and n_init >= 1
+    demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
+    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
+    demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    check_n_threads(estimator.n_threads)
+
+
+def check_centres(centres: Any, K: int, D: int) -> Array:
+    """Given centres as (K, D) float64."""
+    array = real_numbers("init", centres)
+    if array.ndim != 2 or len(array) != K:
+        raise ValueError(f"The shape of the initial centers {array.shape} does not match the number of clusters {K}.")
+    if array.shape[1] != D:
+        raise ValueError(
+            f"The shape of the initial centers {array.shape} does not match the number of features of the data {D}."
+        )
+    return check_means(array, K, D)

@@ -1,0 +1,100 @@
+"""Labels and densities of more rows than fit into memory: to a file, block by block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.estimators.gaussian_mixture import NOISE_LABEL, GaussianMixture
+from fastem.files.tables import writing
+from fastem.kernels.jit import threads
+from fastem.model.checks import check_n_threads
+from fastem.passes.scores import Scorer, Scores
+from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.parts import local_rows
+
+
+class Kind(NamedTuple):
+    """What can be written of each row.
+
+    Attributes
+    ----------
+    score : str, its name in `Scores`
+    names : the names of its columns, for K components and with noise or without
+    """
+
+    score: str
+    names: Callable[[int, bool], list[str]]
+
+
+KINDS = {
+    "label": Kind("label", lambda K, noise: ["label"]),
+    "log_likelihood": Kind("density", lambda K, noise: ["log_likelihood"]),
+    "proba": Kind("resp", lambda K, noise: [f"p{k}" for k in range(K)] + ["p_noise"] * noise),
+}
+
+
+def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], what: str = "label") -> None:
+    """Write labels, log densities or probabilities of rows to a file, block by block: memory does not grow with N.
+
+    Parameters
+    ----------
+    model : GaussianMixture, fitted
+    X : (N, D) array-like, or what `fastem.as_source` takes
+    path : path-like ending in ``.npy``, ``.parquet`` or ``.csv``
+        the file appears whole or not at all; one that is there is replaced
+    what : "label", as `predict`, "log_likelihood", as `score_samples`, or "proba", as `predict_proba`, default "label"
+        also the column's name; probabilities have columns p0, p1, ... and, of noise, p_noise
+
+    Raises
+    ------
+    ValueError
+        for rows that cannot be used, another ending, or a folder that does not exist
+    SourceError
+        (an OSError) if a block cannot be read
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np, fastem
+    >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "labels.npy")
+    ...     fastem.write_scores(model, [[1.0], [8.0], [9.5]], path)
+    ...     np.load(path)
+    array([0, 1, 1])
+    """
+    names = column_names(model, what)
+    source = local_rows(model._source(X))
+    with writing(path, names, source.n_rows) as write:
+        score_blocks(model, source, what, write)
+
+
+def column_names(model: GaussianMixture, what: str) -> list[str]:
+    """The columns of a kind of score; ValueError for none."""
+    if what not in KINDS:
+        raise ValueError(f"what must be one of {', '.join(map(repr, KINDS))}; got {what!r}")
+    params = model.params_
+    return KINDS[what].names(len(params.means), params.noise is not None)
+
+
+def score_blocks(model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
+    """Call `write` with a kind of score of each block of a checked source, in order."""
+    params, kind = model.params_, KINDS[what]
+    K = len(params.means) + (params.noise is not None)
+    scorer = Scorer(params)
+
+    def add(block: Block) -> None:
+        scores = Scores.empty(len(block.X), K, **{kind.score: True})
+        scorer.fill(block.X, scores)
+        scores.label[scores.label == len(params.means)] = NOISE_LABEL
+        values = getattr(scores, kind.score)
+        with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
+            write(values.astype(source.dtype, copy=False) if values.dtype.kind == "f" else values)
+
+    with threads(check_n_threads(model.n_threads)):
+        source.for_each(add, rows_at_once(max(K, source.n_features)), scorer.block_rows)

@@ -1,0 +1,101 @@
+"""Checks of the parameters and the state of a GaussianMixture, in scikit-learn's words."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.fitting.options import check_choices, check_fixed
+from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers
+from fastem.model.families import COVARIANCES
+from fastem.model.given import check_means, check_noise, shape_of_means
+from fastem.model.matrices import variances
+from fastem.model.params import Array
+
+SOLVERS = ("em", "lbfgs")
+INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
+
+
+def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
+    """At least one and at most so many of D features, by position or by name, all distinct, as (V,) positions."""
+    known = {} if names is None else {name: position for position, name in enumerate(names)}
+    given = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
+    if unknown := [name for name in given if isinstance(name, str) and name not in known]:
+        what = f"the model has {', '.join(map(repr, known))}" if known else "it was fitted without feature names"
+        raise ValueError(f"features: no feature {', '.join(map(repr, unknown))}; {what}")
+    positions = [known[name] if isinstance(name, str) else name for name in given]
+    sound = all(isinstance(p, (int, np.integer)) and not isinstance(p, bool) and 0 <= p < D for p in positions)
+    if not sound or len(set(positions)) < len(positions):
+        raise ValueError(f"features must be distinct positions in 0..{D - 1}, or names; got {features!r:.60}")
+    if not 0 < len(positions) <= most:
+        raise ValueError(f"features: expected 1 to {most} of the {D} features, got {len(positions)}")
+    return np.array(positions, dtype=np.intp)
+
+
+def check_values(values: ArrayLike, n: int) -> Array:
+    """Finite values of n features, (n,)."""
+    return finite_of_shape("values", np.ravel(real_numbers("The parameter 'values'", values)), (n,))
+
+
+# --- constructor parameters ---------------------------------------------------------------------------------------
+
+
+def check_constructor(estimator: Any) -> None:
+    """Check scikit-learn's constructor parameters, in its words."""
+    for name, least in (("n_components", 1), ("n_init", 1), ("verbose_interval", 1), ("max_iter", 0), ("verbose", 0)):
+        value = getattr(estimator, name)
+        is_int = isinstance(value, numbers.Integral) and (name == "verbose" or not isinstance(value, (bool, np.bool_)))
+        demand(is_int and value >= least, name, f"an int in the range [{least}, inf)", value)
+    for name in ("tol", "reg_covar"):
+        value = getattr(estimator, name)
+        is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+        demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value)
+    strings = ("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS), ("solver", SOLVERS)
+    for name, choices in strings:
+        value = getattr(estimator, name)
+        if not isinstance(value, str) or value not in choices:
+            demand(False, name, f"a str among {{{', '.join(map(repr, sorted(choices)))}}}", value)
+    check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
+    fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
+    for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
+        if name in fixed and getattr(estimator, start) is None:
+            raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
+    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
+    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
+        if estimator.solver != "em" and value != plain:
+            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
+    value = estimator.warm_start
+    demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
+    demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
+    check_n_threads(estimator.n_threads)
+
+
+def check_top(m: Any, K: int) -> int:
+    """How many of K components: an int from 1 to K."""
+    if not isinstance(m, (int, np.integer)) or isinstance(m, bool) or not 1 <= m <= K:
+        raise ValueError(f"m must be an int in [1, {K}], as there are {K} components; got {m!r}")
+    return int(m)
+
+
+def check_state(estimator: Any) -> None:
+    """Check a fitted estimator's arrays, so that a pickle from elsewhere cannot crash a kernel."""
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        if not hasattr(estimator, name):
+            raise ValueError(f"the state is not that of a mixture: it has no {name}")
+    K, D = check_means(estimator.means_, *shape_of_means(estimator.means_)).shape
+    family = estimator._family()
+    shape = family.natural_shape(K, D)
+    weights = copy_of_shape("weights", estimator.weights_, (K,))
+    covariances = copy_of_shape("covariances", estimator.covariances_, shape)
+    cholesky = copy_of_shape("precisions_cholesky", estimator.precisions_cholesky_, shape)
+    noise = 0.0
+    if hasattr(estimator, "noise_box_"):
+        noise = check_noise((estimator.noise_weight_, estimator.noise_box_), D).weight
+    sound = (weights >= 0).all() and abs(weights.sum() + noise - 1) < 1e-3
+    for array in (covariances, cholesky):
+        sound = sound and (variances(array.reshape(family.shape(K, D))) > 0).all()
+    if not sound:
+        raise ValueError("the state is not that of a mixture: weights, covariances or precisions are not positive")

@@ -1,0 +1,332 @@
+"""Choosing the number of components and the covariance family: information criteria and cross-validation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem import plot
+from fastem.estimators.best import SOUND, Fit, best_fit
+from fastem.estimators.folds import Rows, deal
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.parameters import check_constructor
+from fastem.kernels.jit import threads
+from fastem.model.checks import check_random_state
+from fastem.model.families import COVARIANCES
+from fastem.model.result import Status
+from fastem.passes.scores import mean_density
+from fastem.sources.labels import is_labelled
+from fastem.sources.opening import find_source
+
+
+class Candidate(NamedTuple):
+    """A row of `Selection.table_`; numbers that could not be had are NaN.
+
+    Attributes
+    ----------
+    covariance_type : str
+    n_components : int
+    log_likelihood : float, mean of all rows under the fit to all rows
+    n_parameters : float, free parameters of the mixture
+    bic, aic, icl : float, the smaller the better
+    train, train_error : float, mean log-likelihood of the rows fitted to, over the folds, and its standard error
+    test, test_error : float, the same of the rows held out
+    status : str, the name of a `fastem.Status`, or "COLLAPSED"
+    n_iter : int, passes over all rows of the fit to them
+    seconds : float, that all fits of the candidate took
+    """
+
+    covariance_type: str
+    n_components: int
+    log_likelihood: float = np.nan
+    n_parameters: float = np.nan
+    bic: float = np.nan
+    aic: float = np.nan
+    icl: float = np.nan
+    train: float = np.nan
+    train_error: float = np.nan
+    test: float = np.nan
+    test_error: float = np.nan
+    status: str = Status.CONVERGED.name
+    n_iter: int = 0
+    seconds: float = 0.0
+
+
+OF_FOLDS = ("train", "train_error", "test", "test_error")
+CRITERIA: dict[str, Callable[[Candidate], float]] = {  # the smaller the better
+    "bic": lambda candidate: candidate.bic,
+    "aic": lambda candidate: candidate.aic,
+    "icl": lambda candidate: candidate.icl,
+    "cv": lambda candidate: -candidate.test,
+}
+
+
+@dataclass
+class Selection:
+    """What `select` found out.
+
+    Parameters
+    ----------
+    criterion : str, what it was asked to choose by
+
+    Attributes
+    ----------
+    candidates : list of Candidate, in the order of the fits
+    models : dict of GaussianMixture, by (covariance_type, n_components): the fits to all rows
+    best_ : GaussianMixture, the best of these; ValueError if no fit is sound
+    best_params_ : dict, its covariance_type and n_components
+    table_ : pandas.DataFrame, the candidates (without pandas a structured array with the same names)
+    """
+
+    criterion: str
+    candidates: list[Candidate] = field(default_factory=list, repr=False)
+    models: dict[tuple[str, int], GaussianMixture] = field(default_factory=dict, repr=False)
+
+    def ranked(self) -> list[Candidate]:
+        """The candidates whose fits are sound, the best first."""
+        sound = (candidate for candidate in self.candidates if candidate.status in SOUND)
+        return sorted(sound, key=CRITERIA[self.criterion])
+
+    @property
+    def best_params_(self) -> dict[str, Any]:
+        """See the class."""
+        for best in self.ranked():
+            return {"covariance_type": best.covariance_type, "n_components": best.n_components}
+        raise ValueError(
+            f"none of {len(self.candidates)} candidates has a sound fit: see the status in table_, and try fewer "
+            "components, other covariance types or a regularization"
+        )
+
+    @property
+    def best_(self) -> GaussianMixture:
+        """See the class."""
+        best = self.best_params_
+        return self.models[best["covariance_type"], best["n_components"]]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the table's columns: those of the folds only if there are any."""
+        return [name for name in Candidate._fields if self.criterion == "cv" or name not in OF_FOLDS]
+
+    @property
+    def table_(self) -> Any:
+        """See the class."""
+        columns = {name: [getattr(one, name) for one in self.candidates] for name in self.columns}
+        try:
+            import pandas  # a quarter of a second, and not required
+        except ImportError:
+            kinds = [(name, np.array(column).dtype) for name, column in columns.items()]
+            return np.array(list(zip(*columns.values(), strict=True)), dtype=kinds)
+        return pandas.DataFrame(columns)
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw the criterion against the number of components: see `fastem.plot.plot_selection`."""
+        return plot.plot_selection(self, ax=ax)
+
+
+class SelectionInterrupted(KeyboardInterrupt):
+    """Ctrl-C during `select`.
+
+    Attributes
+    ----------
+    selection : Selection, of the candidates that were done
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        super().__init__("the selection was interrupted; .selection holds the candidates that were done")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.selection,)
+
+
+def select(
+    X: Any,
+    n_components: int | Iterable[int] = range(1, 11),
+    covariance_types: str | Sequence[str] = tuple(COVARIANCES),
+    *,
+    criterion: str = "bic",
+    cv: int | ArrayLike = 5,
+    partitions: Mapping[int, ArrayLike] | None = None,
+    sample_weight: ArrayLike | None = None,
+    random_state: Any = None,
+    stop: str = "change",
+    callback: Callable[[int, int, Candidate], Any] | None = None,
+    **options: Any,
+) -> Selection:
+    """Fit mixtures of many sizes and covariance types, and choose one.
+
+    Each fit is the better of two: from the start that `init_params` asks for, and, where one with a component less has
+    been fitted, from that with a component split in two (of up to ten splits the best, in short fits). If there are
+    more than max(10,000, 50 K) rows the two are fits to a sample of as many, and the better goes on with all rows.
+
+    Parameters
+    ----------
+    X : (N, D) array-like, or what `fastem.as_source` takes
+    n_components : int or iterable of int, default 1 to 10
+    covariance_types : str or sequence of str, default all
+    criterion : {"bic", "aic", "icl", "cv"}, default "bic"
+        Bayesian information criterion -2 L + p log n; Akaike's -2 L + 2 p; integrated complete likelihood
+        -2 C + p log n, where rows between components count against a mixture; or cross-validation, by the mean
+        log-likelihood of rows held out. (L is the log-likelihood, C that of the rows and their most probable
+        components, p the number of free parameters, n the sum of weights)
+    cv : int or (N,) array-like of int, default 5
+        for "cv": the number of folds, which rows are dealt out to at random, or the fold of each row. A fold's fits
+        see nothing of its rows: they do not start from the fit to all rows. Rows in memory are copied, one fold's at
+        a time, others are read as often as without folds, with weights 0
+    partitions : mapping from the number of components, K, to (N,) array-like of int in 0..K-1, optional
+        fits start from these partitions of the rows, as mclust's from hierarchical clustering, and from nothing else
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    random_state : int, RandomState or None, default None
+        all fits have the same seed
+    stop : {"change", "aitken", "parameters"}, default "change"
+        the `criterion` of `GaussianMixture`, by which a fit has converged. With the default `tol` a fit may end 1e-3
+        per row and more below its maximum, and criteria that are closer than that (times 2 N) do not tell. Where they
+        are, ``stop="aitken", tol=0.1, max_iter=1000`` goes on until log-likelihoods of all rows are right to about 0.1
+    callback : called as ``callback(done, total, candidate)`` after each candidate; True ends the selection with those
+        that are done
+    **options
+        of `GaussianMixture`: regularization, n_init, init_params, tol, max_iter, noise, n_threads, ...
+
+    Returns
+    -------
+    Selection
+        Fits that are not sound are in its table, with their status, and not chosen: those that ended with another
+        status than CONVERGED and MAX_ITER, or, without a `regularization`, with a component on few rows or on rows
+        that share a value, whose likelihood only reg_covar bounds ("COLLAPSED")
+
+    Raises
+    ------
+    ValueError
+        for parameters or data that cannot be used
+    SelectionInterrupted
+        (a KeyboardInterrupt) on Ctrl-C, with the candidates that are done as ``.selection``
+    SourceError
+        (an OSError) if rows that are read anew on each pass cannot be
+
+    References
+    ----------
+    BIC: Schwarz (1978), Ann. Stat. 6, 461-464. AIC: Akaike (1974), IEEE Trans. Autom. Control 19, 716-723. ICL:
+    Biernacki, Celeux & Govaert (2000), IEEE Trans. Pattern Anal. Mach. Intell. 22, 719-725, section 3.3. Held-out
+    likelihood: Smyth (2000), Stat. Comput. 10, 63-72. Splits: Ueda, Nakano, Ghahramani & Hinton (2000), Neural
+    Comput. 12, 2109-2128.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> X, _ = fastem.load_faithful()
+    >>> found = fastem.select(X, range(1, 7), ("full", "tied"), regularization="map", tol=1e-6, random_state=0)
+    >>> found.best_params_, round(found.best_.bic(X), 1)
+    ({'covariance_type': 'tied', 'n_components': 3}, 2314.5)
+    """
+    names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
+    sizes = sorted(set(n_components)) if isinstance(n_components, Iterable) else [n_components]
+    seed = _seed(random_state)
+    models = [
+        GaussianMixture(K, covariance_type=name, random_state=seed, criterion=stop, **options)
+        for K in sizes
+        for name in names
+    ]
+    _check(criterion, models)
+    source = find_source(X, sample_weight, min_rows=2)
+    if is_labelled(source):
+        raise ValueError("select takes no rows of known components: their number would be known as well")
+    rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
+    parts = [Fold(rows)]
+    if criterion == "cv":
+        number = deal(cv, source.n_rows, seed)
+        parts += [Fold(rows, number != fold) for fold in np.unique(number)]
+    selection = Selection(criterion)
+    try:
+        with threads(options.get("n_threads")):
+            for model in models:
+                candidate, fitted = examine(model, parts)
+                selection.candidates.append(candidate)
+                selection.models[candidate.covariance_type, candidate.n_components] = fitted
+                if callback is not None and callback(len(selection.candidates), len(models), candidate):
+                    break
+    except KeyboardInterrupt as interrupt:
+        raise SelectionInterrupted(selection) from interrupt
+    return selection
+
+
+@dataclass
+class Fold:
+    """Rows to fit to, all or all but a fold, and the last fit to them of each covariance type."""
+
+    rows: Rows
+    keep: NDArray[np.bool_] | None = None
+    before: dict[str, Fit] = field(default_factory=dict)
+
+    def fit(self, model: GaussianMixture) -> tuple[Fit, float]:
+        """The best fit, and the mean log-likelihood of the rows that are held out."""
+        rows, name = self.rows if self.keep is None else self.rows.part(self.keep), model.covariance_type
+        partition = None if rows.partitions is None else rows.partitions[model.n_components]
+        fit = self.before[name] = best_fit(model, rows.source, partition, self.before.get(name))
+        if self.keep is None or fit.status not in SOUND:
+            return fit, np.nan
+        return fit, mean_density(self.rows.part(~self.keep).source, fit.model.params_)[0]
+
+
+def examine(model: GaussianMixture, parts: list[Fold]) -> tuple[Candidate, GaussianMixture]:
+    """The row of the table for a mixture, and its fit to all rows, the first of the parts."""
+    since = time.perf_counter()
+    fit, _ = parts[0].fit(model)
+    found, status, pairs = criteria(fit), fit.status, []
+    for part in parts[1:]:
+        if status in SOUND:
+            one, test = part.fit(model)
+            status = one.status
+            pairs.append((one.stats.loglik / one.stats.sum_w if one.stats else np.nan, test))
+    if pairs and status in SOUND:
+        means, errors = np.mean(pairs, axis=0), np.std(pairs, axis=0, ddof=1) / math.sqrt(len(pairs))
+        found |= zip(OF_FOLDS, map(float, (means[0], errors[0], means[1], errors[1])), strict=True)
+    seconds, n_iter = time.perf_counter() - since, getattr(fit.model, "n_iter_", 0)
+    name, K = model.covariance_type, model.n_components
+    return Candidate(name, K, **found, status=status, n_iter=n_iter, seconds=seconds), fit.model
+
+
+def criteria(fit: Fit) -> dict[str, Any]:
+    """The columns of the table that a fit to all rows gives."""
+    if fit.stats is None:
+        return {}
+    loglik, n, p = fit.stats.loglik, fit.stats.sum_w, fit.model._n_parameters()
+    return dict(
+        log_likelihood=loglik / n,
+        n_parameters=p,
+        bic=-2 * loglik + p * math.log(n),
+        aic=-2 * loglik + 2 * p,
+        icl=-2 * fit.stats.class_loglik + p * math.log(n),
+    )
+
+
+# --- arguments ----------------------------------------------------------------------------------------------------
+
+
+def _check(criterion: Any, models: list[GaussianMixture]) -> None:
+    if not isinstance(criterion, str) or criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {criterion!r}")
+    if not models:
+        raise ValueError("select needs at least one number of components and one covariance type")
+    for model in models:
+        check_constructor(model)
+
+
+def _seed(random_state: Any) -> int:
+    """The seed that all fits have: an int itself, else a number drawn."""
+    rng = check_random_state(random_state)
+    return int(random_state) if isinstance(random_state, (int, np.integer)) else int(rng.randint(2**31))
+
+
+def _checked(partitions: Mapping[int, ArrayLike], sizes: Sequence[int]) -> dict[int, NDArray[Any]]:
+    """The partitions as arrays, (N,) each (`moments` checks what is in them)."""
+    missing = [K for K in sizes if K not in partitions]
+    if missing:
+        raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")
+    return {K: np.asarray(partitions[K]) for K in sizes}

@@ -1,0 +1,1 @@
+"""Tables, archives, data sets, and writing that leaves a whole file or none."""

@@ -1,0 +1,114 @@
+"""Versioned ``.npz`` archives without pickle, and how they are written and read: model files and checkpoints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastem.files.atomic import replacing
+from fastem.model.result import Status
+
+Array = npt.NDArray[Any]
+
+ENDINGS = (".npz",)
+
+
+class ModelFileError(ValueError):
+    """A file is not a readable fastem model or checkpoint; the message says what was found and what was expected."""
+
+
+class ArchiveFormat(NamedTuple):
+    """A kind of archive. Beside its arrays it holds their ``format`` and ``version``.
+
+    Attributes
+    ----------
+    what : str, its name in messages
+    format : str
+    version : int
+    names : tuple of str, the arrays that it holds
+    optional : str, a regular expression for names of others that it may hold
+    """
+
+    what: str
+    format: str
+    version: int
+    names: tuple[str, ...]
+    optional: str = ""
+
+
+def write(path: Path, layout: ArchiveFormat, arrays: dict[str, Any]) -> None:
+    """Write an archive, whole or not at all."""
+    with replacing(path) as stream:
+        np.savez(stream, format=layout.format, version=layout.version, **arrays)
+
+
+def read(path: Path, layout: ArchiveFormat) -> dict[str, Array]:
+    """Read the arrays that this version knows, after checking that the file is of this kind and version."""
+    with path.open("rb") as stream:  # a missing file stays an OSError
+        try:
+            with np.load(stream, allow_pickle=False) as archive:
+                names = set(archive.files)
+                arrays = {name: archive[name] for name in ("format", "version") if name in names}
+                _check_stamp(path, layout, arrays, names)
+                wanted = {name for name in names if name in layout.names or re.fullmatch(layout.optional, name)}
+                arrays |= {name: archive[name] for name in wanted}
+        except ModelFileError:
+            raise
+        except Exception as error:  # crafted bytes make numpy, zipfile and zlib raise a dozen different types
+            raise ModelFileError(
+                f"{path}: not a {layout.what} file, or a damaged one ({type(error).__name__}); expected a .npz "
+                "archive of plain arrays"
+            ) from error
+    if missing := [name for name in layout.names if name not in arrays]:
+        raise ModelFileError(f"{path}: damaged {layout.what} file: expected an array '{missing[0]}', found none")
+    return arrays
+
+
+def _check_stamp(path: Path, layout: ArchiveFormat, arrays: dict[str, Array], names: set[str]) -> None:
+    if "format" not in arrays or "version" not in arrays:
+        found = ", ".join(sorted(names)[:5]) or "none"
+        raise ModelFileError(f"{path}: not a fastem {layout.what}: expected arrays format, version, ..., found {found}")
+    form, version = text(path, arrays, "format"), scalar(path, arrays, "version", "iu")
+    if form != layout.format:
+        raise ModelFileError(
+            f"{path}: not a fastem {layout.what}: expected format '{layout.format}', found '{form:.40}'"
+        )
+    if version != layout.version:
+        raise ModelFileError(
+            f"{path}: {layout.what} file of version {version}, expected {layout.version}; update fastem to read newer "
+            "ones"
+        )
+
+
+def text(path: Path, arrays: dict[str, Array], name: str) -> str:
+    """A 0-dimensional array of text."""
+    return str(scalar(path, arrays, name, "U"))
+
+
+def scalar(path: Path, arrays: dict[str, Array], name: str, kinds: str) -> Any:
+    """A 0-dimensional array of one of the dtype kinds as a Python object."""
+    value = arrays[name]
+    if value.shape != () or value.dtype.kind not in kinds:
+        found = f"{value.dtype} of shape {value.shape}"
+        raise ModelFileError(f"{path}: expected one value of kind '{kinds}' in array '{name}', found {found}")
+    return value.item()
+
+
+def floats(path: Path, arrays: dict[str, Array], name: str) -> Array:
+    """A float32 or float64 array in the machine's own byte order."""
+    value = arrays[name]
+    if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
+        raise ModelFileError(f"{path}: expected float32 or float64 in array '{name}', found {value.dtype}")
+    return value.astype(value.dtype.newbyteorder("="), copy=False)
+
+
+def status(path: Path, arrays: dict[str, Array], name: str) -> Status | None:
+    """A Status by its name; None if that is empty."""
+    found = text(path, arrays, name)
+    if found and found not in Status.__members__:
+        raise ModelFileError(f"{path}: expected a status among {', '.join(Status.__members__)}, found '{found:.40}'")
+    return Status[found] if found else None

@@ -1,0 +1,293 @@
+"""Checkpoints: the state of a fit on disk, from which it goes on and ends with the bits that it would have had.
+
+Between two iterations a fit is determined by little: the results of the runs before (of `n_init`), that of the last
+iteration of this run, and the random numbers that later starts draw. Statistics are not kept: a pass under a result's
+parameters makes them again, bit by bit. Beside the state a checkpoint says which fit it is of; that of another fit is
+refused. Version 1 holds
+
+======================  =================  ====================================================================
+array                   shape, dtype       content
+======================  =================  ====================================================================
+``format``              (), str            ``"fastem.checkpoint"``
+``version``             (), int            1
+``fit``                 (), str            JSON: the constructor's parameters and a fingerprint of the rows
+``runs``                (), int            complete runs
+``generator``           (624,), uint32     state of the Mersenne Twister
+``generator_position``  (), int            and its place in it
+``generator_normal``    (0|1,), float64    and the second of the last pair of normal deviates, if it is unused
+``run0_weights``, ...   as `Params`        the parameters of a complete run, ``run0_means``, ``run0_covariances``,
+                                           ``run0_factor``, ``run0_noise`` (weight and box in a row, or
+                                           nothing); those of the present run, if it has any, come last
+``run0_history``        (n_iter,) float64  the objective after each of its iterations
+``run0_loglik``         (), float          its last log-likelihood
+``run0_status``         (), str            name of its `Status`; INTERRUPTED for the present run
+``run0_events``         (), str            JSON: its `Event` list
+======================  =================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.files.archive import ENDINGS, ArchiveFormat, ModelFileError, floats, read, scalar, status, text, write
+from fastem.files.atomic import check_output
+from fastem.model.families import find_family
+from fastem.model.given import check_noise, check_params
+from fastem.model.params import Params
+from fastem.model.result import Event, Result, Status
+from fastem.sources.blocks import Source
+from fastem.sources.scans import Known
+
+INTERVAL = 30.0  # seconds from one write to the next; the first is at once, the last when the fit ends in any way
+FINGERPRINT_ROWS = 4096  # rows that the fingerprint looks at
+
+LAYOUT = ArchiveFormat(
+    what="checkpoint",
+    format="fastem.checkpoint",
+    version=1,
+    names=("fit", "runs", "generator", "generator_position", "generator_normal"),
+    optional=rf"run\d+_({'|'.join(Params._fields)}|history|loglik|status|events)",
+)
+_NO_FIT = ("verbose", "verbose_interval", "warm_start", "n_threads")  # parameters that change no bit
+
+
+class State(NamedTuple):
+    """A fit between two iterations.
+
+    Attributes
+    ----------
+    results : sequence of Result, of complete runs
+    current : Result or None, of the last iteration of the run that is next
+    generator : the state of the random numbers, as `numpy.random.RandomState.get_state` gives it
+    """
+
+    results: Sequence[Result]
+    current: Result | None
+    generator: Any
+
+
+class Checkpoint:
+    """Keeps the latest state of a fit in memory, and from time to time in a file; without a path, does nothing.
+
+    Parameters
+    ----------
+    path : path-like ending in ``.npz``, or None
+    fit : dict, what the fit is, as `describe` gives it
+    rng : RandomState that starts draw from
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, fit: dict[str, Any], rng: np.random.RandomState) -> None:
+        self.path = None if path is None else Path(path)
+        self.fit, self.rng = fit, rng
+        self.latest: State | None = None
+        self.written: State | None = None
+        self.due = -np.inf
+        if self.path is not None:
+            check_output(self.path, ENDINGS)
+            if rng.get_state(legacy=False)["bit_generator"] != "MT19937":
+                raise ValueError("checkpoint needs a random_state that is an int, None or RandomState(seed)")
+
+    def load(self) -> tuple[list[Result], Result | None]:
+        """The results of complete runs and of the present one, without statistics; sets the generator's state.
+
+        Raises
+        ------
+        ModelFileError
+            (a ValueError) if the file is no checkpoint or a damaged one
+        ValueError
+            if it is the checkpoint of another fit; the message says what differs
+        """
+        if self.path is None or not self.path.exists():
+            return [], None
+        arrays = read(self.path, LAYOUT)
+        _compare(self.path, _parse(self.path, arrays, "fit", dict), self.fit)
+        try:
+            generator = _generator(self.path, arrays)
+            results = self._results(self.path, arrays)
+        except ModelFileError:
+            raise
+        except ValueError as error:
+            raise ModelFileError(f"{self.path}: the arrays are not the state of a fit: {error}") from error
+        self.rng.set_state(generator)
+        n = scalar(self.path, arrays, "runs", "iu")
+        return results[:n], results[n] if len(results) > n else None
+
+    def __call__(self, results: Sequence[Result], current: Result | None) -> None:
+        """Note the state of the fit, and write it if it is time to."""
+        if self.path is not None:
+            # The lists of a run that goes on grow: its history is cut at n_iter when it is written.
+            current = current and current._replace(events=tuple(current.events))
+            self.latest = State(tuple(results), current, self.rng.get_state())
+            if time.monotonic() >= self.due:
+                self.write()
+
+    def write(self) -> None:
+        """Write the latest state, unless the file holds it already.
+
+        An error of the first write is the fit's: the file cannot be written there. A later one (a full disk) is but a
+        warning, and the file stays as it was.
+        """
+        if self.path is None or self.latest is None or self.latest is self.written:
+            return
+        latest = self.latest
+        try:
+            write(self.path, LAYOUT, {"fit": json.dumps(self.fit), **_arrays(latest)})
+        except OSError as error:
+            if self.written is None:
+                raise
+            warnings.warn(f"{self.path}: the checkpoint could not be written: {error}", stacklevel=2)
+        else:
+            self.written = latest
+        self.due = time.monotonic() + INTERVAL
+
+    def _results(self, path: Path, arrays: dict[str, NDArray[Any]]) -> list[Result]:
+        """The results in a file; ValueError where they cannot be those of this fit."""
+        n = scalar(path, arrays, "runs", "iu")
+        results: list[Result] = []
+        while f"run{len(results)}_status" in arrays:
+            results.append(_result(path, arrays, f"run{len(results)}_"))
+            self._check(results[-1], complete=len(results) <= n)
+        if not (0 <= n <= self.fit["n_init"] and n <= len(results) <= n + 1):
+            raise ValueError(f"{len(results)} results of {n} complete runs")
+        return results
+
+    def _check(self, result: Result, complete: bool) -> None:
+        """Refuse the result of another family or size, or one after which a fit would not go on."""
+        fit, K, shape = self.fit, len(result.params.means), result.params.covariances.shape
+        if fit["noise"] != (result.params.noise is not None):
+            raise ValueError("a noise component" if result.params.noise else "no noise component")
+        if not (fit["n_components"] >= K and shape == find_family(fit["covariance_type"]).shape(K, fit["features"])):
+            raise ValueError(f"{K} components with covariances of shape {shape}")
+        if not 1 <= result.n_iter <= fit["max_iter"] - (not complete) or complete == (
+            result.status is Status.INTERRUPTED
+        ):
+            raise ValueError(f"a run of {result.n_iter} iterations that is {result.status.name}")
+
+
+def describe(
+    parameters: dict[str, Any], source: Source, warm: tuple[Params, float] | None, known: Known | None = None
+) -> dict[str, Any]:
+    """What a fit is: the parameters, the start that warm_start continues from and a fingerprint of the rows.
+
+    The fingerprint takes a sample of 4096 rows, whatever the array's layout: it is no proof that all rows agree. Of
+    labels, `known` and those of the sample are in it.
+    """
+    rows, weight, labels = source.sample(FINGERPRINT_ROWS, np.random.RandomState(0))
+    return {
+        **plain(parameters),
+        "start": None if warm is None else _digest(*warm[0], warm[1]),
+        "rows": source.n_rows,
+        "features": source.n_features,
+        "dtype": str(source.dtype),
+        "sum of weights": source.sum_w,
+        "checksum of rows": _digest(rows, weight),
+        "labels": None if known is None else _digest(known.mass, known.n_unknown, labels),
+    }
+
+
+def plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a fit depends on, as JSON has them."""
+    return {name: _plain(value) for name, value in parameters.items() if name not in _NO_FIT}
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it."""
+    if isinstance(value, np.random.RandomState):
+        return "RandomState"  # its state is the checkpoint's
+    if isinstance(value, tuple | list | set | frozenset) and all(isinstance(one, str) for one in value):
+        return sorted(value)
+    if np.ndim(value):
+        return _digest(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, bool | int | float | str | None) else repr(value)
+
+
+def _digest(*arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.asarray(array, dtype="<f8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _arrays(state: State) -> dict[str, Any]:
+    _, key, position, has_normal, normal = state.generator
+    arrays = {
+        "runs": len(state.results),
+        "generator": key,
+        "generator_position": position,
+        "generator_normal": np.array([normal] * has_normal, dtype=np.float64),
+    }
+    for number, result in enumerate((*state.results, *([] if state.current is None else [state.current]))):
+        arrays |= {f"run{number}_{name}": array for name, array in result.params._asdict().items()}
+        noise = result.params.noise
+        arrays[f"run{number}_noise"] = np.empty(0) if noise is None else np.append(noise.weight, noise.box)
+        arrays[f"run{number}_history"] = np.array(result.history[: result.n_iter], dtype=np.float64)
+        arrays[f"run{number}_loglik"] = result.loglik
+        arrays[f"run{number}_status"] = result.status.name
+        arrays[f"run{number}_events"] = json.dumps(result.events, default=int)  # NumPy's integers
+    return arrays
+
+
+def _generator(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Any, ...]:
+    """The generator's state, checked: one that is out of range would have NumPy read beyond it."""
+    key, position = arrays["generator"], scalar(path, arrays, "generator_position", "iu")
+    normal = floats(path, arrays, "generator_normal").ravel().tolist()
+    if key.shape != (624,) or key.dtype.kind != "u" or not 0 <= position <= 624 or len(normal) > 1:
+        raise ValueError("random numbers out of range")
+    return "MT19937", key.astype(np.uint32), position, len(normal), normal[0] if normal else 0.0
+
+
+def _result(path: Path, arrays: dict[str, NDArray[Any]], prefix: str) -> Result:
+    """A result without statistics; ValueError unless its parameters are those of a mixture."""
+    arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if missing := [name for name in (*Params._fields, "history", "loglik", "events") if name not in arrays]:
+        raise ValueError(f"no '{prefix}{missing[0]}'")
+    weights, means, covariances, factor, flat = (
+        floats(path, arrays, name).astype(np.float64) for name in Params._fields
+    )
+    noise = check_noise((flat[0], flat[1:].reshape(2, -1)), means.shape[-1]) if flat.size else None
+    params = check_params(Params(weights, means, covariances, factor, noise))
+    history = floats(path, arrays, "history").ravel().tolist()
+    ending, loglik = status(path, arrays, "status"), scalar(path, arrays, "loglik", "f")
+    if ending is None:
+        raise ValueError("no status")
+    events = [_event(row) for row in _parse(path, arrays, "events", list)]
+    return Result(params, None, loglik, history, len(history), ending, events)  # type: ignore[arg-type]
+
+
+def _event(row: Any) -> Event:
+    kinds = (int, str, list, str, float | int)
+    if not (isinstance(row, list) and len(row) == len(kinds) and all(map(isinstance, row, kinds))):
+        raise ValueError(f"no event: {row!r:.60}")
+    return Event(row[0], row[1], tuple(map(int, row[2])), *row[3:])
+
+
+def _parse(path: Path, arrays: dict[str, NDArray[Any]], name: str, kind: type) -> Any:
+    """JSON, of an object or a list."""
+    try:
+        found = json.loads(text(path, arrays, name))
+    except (RecursionError, json.JSONDecodeError):
+        found = None
+    if not isinstance(found, kind):
+        raise ModelFileError(f"{path}: damaged checkpoint file: expected JSON of a {kind.__name__} in array '{name}'")
+    return found
+
+
+def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse the checkpoint of another fit."""
+    differ = [name for name in {**now, **then} if then.get(name) != now.get(name)]
+    if differ:
+        what = ", ".join(f"{name} {then.get(name)!r:.60} (here {now.get(name)!r:.60})" for name in differ)
+        raise ValueError(
+            f"{path}: the checkpoint of another fit, with {what}. To start anew, remove it or name another file"
+        )

@@ -1,0 +1,165 @@
+"""Lloyd's k-means on any source of rows, for the starts of fits and for `fastem.KMeans`.
+
+Each iteration is one pass, the fused pass that gives each row to its nearest centre and sums rows up by centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.kernels.mixture import HARD
+from fastem.model.matrices import EPS
+from fastem.model.params import Array
+from fastem.model.stats import Stats
+from fastem.passes.scores import Scorer, Scores, score
+from fastem.passes.statistics import evaluate, overall, unit_spheres
+from fastem.sources.blocks import Block, Source, rows_at_once
+
+
+class Clustering(NamedTuple):
+    """What `lloyd` returns.
+
+    Attributes
+    ----------
+    centres : (K, D)
+    n_iter : int, passes
+    shift : float, the centres' last squared shift
+    settled : bool, whether that is rounding: no row has changed its cluster
+    """
+
+    centres: Array
+    n_iter: int
+    shift: float
+    settled: bool
+
+
+def lloyd(
+    source: Source,
+    centres: Array,
+    enough: float,
+    max_iter: int,
+    report: Callable[[int, float], Any] | None = None,
+) -> Clustering:
+    """Lloyd's k-means, until no row changes its cluster or the centres' squared shift is at most `enough`.
+
+    Empty clusters take the rows that are farthest from their centres. `report` is called with the iteration, from 0,
+    and the inertia under its centres.
+
+    References
+    ----------
+    Lloyd (1982), IEEE Trans. Inf. Theory 28, 129-137.
+    """
+    n_iter, shift, settled = 0, np.inf, False
+    while n_iter < max_iter and not settled and shift > enough:
+        stats = assign(source, centres)
+        if report is not None:
+            report(n_iter, inertia(stats))
+        moved = cluster_means(relocated(source, stats))
+        shift, n_iter = float(((moved - centres) ** 2).sum()), n_iter + 1
+        # Sums are about the centres: if rows stay, these move by the rounding of the means alone.
+        size = (centres**2).sum() + len(centres) * inertia(stats) / stats.sum_w
+        centres, settled = moved, bool(shift <= (16 * EPS) ** 2 * size)
+    return Clustering(centres, n_iter, shift, settled)
+
+
+def assign(source: Source, centres: Array) -> Stats:
+    """The first moments of each centre's rows, those that are nearest to it, about it."""
+    return evaluate(source, unit_spheres(centres), (0, 0, 0), HARD, None, distances=True)
+
+
+def inertia(stats: Stats) -> float:
+    """The sum of squared distances of rows to the centres of `assign`."""
+    return -2.0 * stats.loglik
+
+
+def cluster_means(stats: Stats) -> Array:
+    """Of each cluster's rows; without rows, as in scikit-learn, that of the largest cluster."""
+    filled = stats.s0 > 0
+    centres = stats.origin + stats.s1 / np.where(filled, stats.s0, 1.0)[:, None]
+    centres[~filled] = centres[np.argmax(stats.s0)]
+    return centres
+
+
+def relocated(source: Source, stats: Stats) -> Stats:
+    """The statistics after empty clusters have taken, one each, the rows that are farthest from their centres."""
+    empty = np.flatnonzero(stats.s0 == 0)
+    if not len(empty):
+        return stats
+    far = farthest(source, stats.origin, len(empty))
+    if far.distance[0] == 0:  # fewer distinct rows than clusters
+        return stats
+    s0, s1 = stats.s0.copy(), stats.s1.copy()
+    for k, row, weight, label in zip(empty, far.rows, far.weight, far.label, strict=False):
+        s0[label] -= weight if s0[label] > (1 + 4 * EPS) * weight else s0[label]  # 0 without its last row
+        s1[label] -= weight * (row - stats.origin[label])
+        s0[k], s1[k] = weight, weight * (row - stats.origin[k])
+    return replace(stats, s0=s0, s1=s1)
+
+
+@dataclass(frozen=True)
+class Far:
+    """Rows that are farthest from their centres, the farthest first, of equals the first; additive.
+
+    Attributes
+    ----------
+    n : int, how many are kept
+    distance : (n,), squared
+    rows : (n, D)
+    weight : (n,)
+    label : (n,) int, their centres
+    """
+
+    n: int
+    distance: Array
+    rows: Array
+    weight: Array
+    label: NDArray[np.intp]
+
+    def __add__(self, other: Far) -> Far:
+        parts = zip(self._parts(), other._parts(), strict=True)
+        distance, rows, weight, label = (np.concatenate(pair) for pair in parts)
+        return Far(self.n, distance, rows, weight, label).first()
+
+    def _parts(self) -> tuple[NDArray[Any], ...]:
+        return self.distance, self.rows, self.weight, self.label
+
+    def __radd__(self, other: object) -> Far:
+        return self if other == 0 else NotImplemented  # sum() starts from 0
+
+    def first(self) -> Far:
+        """The first n."""
+        order = np.argsort(-self.distance, kind="stable")[: self.n]
+        return Far(self.n, self.distance[order], self.rows[order], self.weight[order], self.label[order])
+
+
+def farthest(source: Source, centres: Array, n: int) -> Far:
+    """The n rows of positive weight that are farthest from their centres."""
+    (K, D), scorer = centres.shape, Scorer(unit_spheres(centres), distances=True)
+
+    def look(block: Block) -> Far:
+        scores = Scores.empty(len(block.X), K, joint=True)
+        scorer.fill(block.X, scores)
+        weight = np.ones(len(block.X)) if block.weight is None else block.weight
+        there = weight > 0
+        joint, rows = scores.joint[there], block.X[there].astype(np.float64)
+        return Far(n, -2.0 * joint.max(axis=1), rows, weight[there], joint.argmax(axis=1)).first()
+
+    return source.reduce(look, rows_at_once(max(K, D)))
+
+
+def tolerated_shift(source: Source, tol: float) -> float:
+    """The squared shift of centres that counts as none: `tol` times the mean variance of the columns."""
+    if tol == 0:
+        return 0.0
+    total = overall(source, (1, 1, source.n_features))
+    return tol * float(np.mean(total.s2)) / total.sum_w
+
+
+def squared_distances(source: Source, centres: Array) -> Array:
+    """Of all rows to all centres, (N, K)."""
+    return -2.0 * score(source, unit_spheres(centres), joint=True, distances=True).joint

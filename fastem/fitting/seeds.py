@@ -1,0 +1,70 @@
+"""Seeds of k-means and the samples that they are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.fitting.lloyd import squared_distances
+from fastem.model.params import Array
+from fastem.sources.blocks import ArraySource, Source
+
+SEED_ROWS = 50_000  # seeds look at max(SAMPLE_ROWS, 50 K) rows at most
+
+
+# --- seeds --------------------------------------------------------------------------------------------------------
+
+
+def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SEED_ROWS) -> ArraySource:
+    """A sample's distinct rows in lexicographic order, with their weights.
+
+    So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
+    drawn from it.
+    """
+    X, weight, _ = source.sample(max(rows, 50 * K), rng)
+    order = np.argsort(X[:, 0], kind="stable")
+    if not np.diff(X[order, 0]).all():  # ties, for which lexsort takes five times as long
+        order = np.lexsort(X.T[::-1])
+    X, weight = X[order], weight[order]
+    first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))
+    return ArraySource(X[first], np.add.reduceat(weight, first))
+
+
+def weights_of(sample: ArraySource) -> Array:
+    """The weights of the rows, (N,)."""
+    return np.ones(sample.n_rows) if sample.weight is None else sample.weight
+
+
+def draw_indices(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
+    """n indices with probability proportional to `mass`, by the inverse of the cumulated mass."""
+    cumulated = np.cumsum(mass)
+    target = np.minimum(rng.uniform(size=n) * cumulated[-1], np.nextafter(cumulated[-1], 0))
+    return np.asarray(np.searchsorted(cumulated, target, side="right"))
+
+
+def seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
+    """Greedy k-means++ (Arthur & Vassilvitskii 2007): of 2 + log K candidates, the one that helps most; (K, D).
+
+    If there are fewer distinct rows than K, rows repeat.
+    """
+    X, weight, n_candidates = sample.X, weights_of(sample), 2 + int(np.log(K))
+    chosen = draw_indices(weight, 1, rng)
+    nearest = squared_distances(sample, X[chosen])[:, 0]
+    for _ in range(1, K):
+        mass = weight * nearest
+        candidates = draw_indices(mass if mass.any() else weight, n_candidates, rng)
+        distances = np.minimum(nearest[:, None], squared_distances(sample, X[candidates]))
+        best = np.argmin(weight @ distances)
+        nearest = distances[:, best]
+        chosen = np.append(chosen, candidates[best])
+    return np.asarray(X[chosen], dtype=np.float64)
+
+
+def any_rows(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
+    """K rows drawn at random, (K, D); no row twice, if there are enough."""
+    weight, chosen = weights_of(sample), list[int]()
+    left = weight.copy()
+    for _ in range(K):
+        chosen.append(int(draw_indices(left if left.any() else weight, 1, rng)[0]))
+        left[chosen[-1]] = 0.0
+    return np.asarray(sample.X[chosen], dtype=np.float64)

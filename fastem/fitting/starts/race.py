@@ -1,0 +1,164 @@
+"""The race of many short fits to a sample: init_params="auto"."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from fastem.fitting.lloyd import lloyd, tolerated_shift
+from fastem.fitting.loop import FitInterrupted, e_step, iterate
+from fastem.fitting.seeds import distinct_sample, seeds, weights_of
+from fastem.fitting.starts.kmeans import TOL, from_kmeans
+from fastem.fitting.stopping import Stop
+from fastem.kernels.mixture import HARD, SOFT
+from fastem.model.families import COVARIANCES
+from fastem.model.matrices import SingularCovarianceError, inverse_triangular
+from fastem.model.maximisation import MStep
+from fastem.model.params import Array, Params, permuted
+from fastem.model.result import Result, Status
+from fastem.model.stats import Stats
+from fastem.passes.scores import score
+from fastem.passes.statistics import evaluate, moments, overall, unit_spheres
+from fastem.sources.blocks import ArraySource, Source
+
+# The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
+RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
+RACE_STARTS = 4  # per system of coordinates
+RACE_LLOYD = 5  # steps of k-means
+RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
+RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
+RACE_TOL = 1e-5
+RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
+MOST_DISTANCE = 1e6  # mean squared distance of the data under a component (in its standard deviations)
+
+
+def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+    """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
+
+    k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
+    standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
+    likelihood, which can be compared because all are densities of the same rows (or the objective of the remedy in
+    use), decides. Successive halving (Karnin, Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on.
+    Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
+    none is left, the start is that of `from_kmeans`.
+    """
+    try:
+        best = run_race(source, K, m_step, rng)
+    except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
+        raise FitInterrupted(None) from interrupt
+    return from_kmeans(source, K, m_step, rng) if best is None else best
+
+
+def run_race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
+    """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
+    sample = distinct_sample(source, K, rng, RACE_ROWS)
+    total = overall(sample, (1, sample.n_features, sample.n_features))
+    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
+    entrants = list(itertools.product(partitions(sample, K, rng), first_steps(m_step)))
+    runners: Iterable[Params] = contenders(sample, entrants, K, m_step)
+    stop, n_kept = Stop("change", RACE_TOL), len(entrants)
+    results: list[Result] = []
+    for n_iter in RACE_ROUNDS:
+        n_kept, results = -(-n_kept // 2), []
+        for params in runners:
+            result = iterate(sample, params, m_step, stop=stop, max_iter=n_iter)
+            sound = m_step.remedy.monotone or not is_too_narrow(result, covariance)
+            if sound and result.status is not Status.DEGENERATE:  # sorted keeps the first of equals first
+                results = sorted([*results, result], key=lambda result: -result.history[-1])[:n_kept]
+        runners = [result.params for result in results]
+    if not results:
+        return None
+    best = results[0].params
+    if not m_step.held.anything:  # components of which something is held are told apart by that
+        best = permuted(best, np.lexsort(best.means.T[::-1]))
+    return e_step(sample, best, m_step)
+
+
+def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+    """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
+    found: dict[bytes, NDArray[np.int64]] = {}
+    for X in coordinate_systems(sample.X, weights_of(sample)):
+        rows = ArraySource(X, sample.weight)
+        enough = tolerated_shift(rows, TOL)
+        for _ in range(RACE_STARTS):
+            centres = lloyd(rows, seeds(rows, K, rng), enough, RACE_LLOYD).centres
+            label = score(rows, unit_spheres(centres), label=True, distances=True).label
+            _, first, label = np.unique(label, return_index=True, return_inverse=True)
+            label = first.argsort().argsort()[label]  # numbered as they appear
+            found.setdefault(label.tobytes(), label)
+    return list(found.values())
+
+
+def first_steps(m_step: MStep) -> list[MStep]:
+    """The M-steps that make a mixture of a partition.
+
+    Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
+    rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
+    Under a remedy, whose objective sees through that noise, fits that have their own from the start compete as well.
+    """
+    tied = replace(m_step, family=COVARIANCES["tied"])
+    if tied.family.form != m_step.family.form or m_step.family.shared or m_step.held.precisions is not None:
+        return [m_step]
+    return [tied, m_step] if m_step.remedy.monotone else [tied]
+
+
+def contenders(
+    sample: ArraySource, entrants: list[tuple[NDArray[np.int64], MStep]], K: int, m_step: MStep
+) -> Iterator[Params]:
+    """The mixtures that enter the race, each of a partition and a first M-step."""
+    family = m_step.family
+    for label, first in entrants:
+        stats = moments(
+            sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
+        )
+        with contextlib.suppress(SingularCovarianceError):
+            params = first(stats)
+            if first.family != family:
+                shared = iterate(sample, params, first, stop=Stop("change", RACE_TOL), max_iter=RACE_TIED).params
+                mode = HARD if m_step.hard else SOFT
+                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape), mode))
+            yield params
+
+
+def coordinate_systems(X: Array, weight: Array) -> list[Array]:
+    """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
+
+    Standardised rows lack constant columns, whitened rows also those that are linear combinations of others.
+    """
+    D = X.shape[1]
+    _, mean, covariances = COVARIANCES["full"].estimate(overall(ArraySource(X, weight), (1, D, D)), 0.0)
+    kept = np.flatnonzero(np.diagonal(covariances[0]))
+    if not len(kept):
+        return [X]
+    scale = np.sqrt(np.diagonal(covariances[0])[kept])
+    standard = (X[:, kept] - mean[0, kept]) / scale
+    correlation = covariances[0][np.ix_(kept, kept)] / np.outer(scale, scale)
+    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=RANK_TOL)
+    inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
+    white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
+    return [X, standard, white]
+
+
+def is_too_narrow(result: Result, covariance: Array) -> bool:
+    """Whether a component is too narrow for its likelihood to mean anything.
+
+    One with a covariance matrix of its own has D rows or fewer (fewer than 2 otherwise), so that only `reg_covar`
+    bounds its density; or the data, whose `covariance` is given, lie 1000 standard deviations from a component. That
+    is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
+    """
+    factor, stats = result.params.factor, result.stats
+    shared, D = factor.shape[0] == 1, factor.shape[-1]
+    rows = stats.s0 * (stats.n_rows / stats.sum_w)
+    if not shared and rows.min() < (D + 1 if factor.shape[-2] > 1 else 2):
+        return True
+    if factor.shape[-2] == 1:
+        distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
+    else:
+        distance = (np.einsum("kij,jl->kil", factor, covariance) * factor).sum(axis=(-2, -1))
+    return bool(distance.max() > MOST_DISTANCE)

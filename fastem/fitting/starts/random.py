@@ -1,0 +1,32 @@
+"""The start from random responsibilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastem.kernels.mixture import RESP
+from fastem.model.maximisation import MStep
+from fastem.model.stats import Stats
+from fastem.passes.statistics import overall, unit_spheres
+from fastem.passes.sums import Accumulator, Sums
+from fastem.sources.blocks import Block, Source
+from fastem.sources.parts import PartedSource, reduce_to
+
+
+def from_random(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+    """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
+    mean = overall(source, (0, 0, 0))
+    origin, shape = unit_spheres(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
+    # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
+    seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
+
+    def add(block: Block) -> Sums:
+        present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
+        generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
+        drawn = generator.uniform(size=(np.count_nonzero(present), K))
+        resp = np.zeros((len(block.X), K))
+        resp[present] = drawn / drawn.sum(axis=1, keepdims=True)
+        return Accumulator(origin, shape, RESP).sums(block._replace(labels=resp))
+
+    grain = Accumulator(origin, shape, RESP).block_rows
+    return reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain)  # 8 MiB of uniforms at a time

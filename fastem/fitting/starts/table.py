@@ -1,0 +1,132 @@
+"""The table of starts by name, and how the rest of a fit calls one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import lapack
+
+from fastem.fitting.starts.clutter import without_clutter
+from fastem.fitting.starts.kmeans import from_kmeans
+from fastem.fitting.starts.labels import from_labels
+from fastem.fitting.starts.race import race
+from fastem.fitting.starts.random import from_random
+from fastem.fitting.starts.rows import from_rows, from_seeds
+from fastem.kernels.mixture import HARD
+from fastem.model.checks import ConvergenceWarning, exception
+from fastem.model.families import COVARIANCES
+from fastem.model.matrices import SingularCovarianceError, pivot_tolerance
+from fastem.model.maximisation import MStep
+from fastem.model.params import Array, Noise, Params
+from fastem.model.stats import Stats
+from fastem.passes.statistics import evaluate, overall, unit_spheres
+from fastem.sources.blocks import Source
+from fastem.sources.scans import Known
+
+
+class Given(NamedTuple):
+    """Parts of a start that the user gives (None: to be found).
+
+    Attributes
+    ----------
+    weights : (K,) or None
+    means : (K, D) or None
+    precisions : (covariances, factor), canonical shapes, or None
+    noise : its component at the start, or None if there is none to be
+    known : what labels of rows tell, or None if there are none
+    """
+
+    weights: Array | None = None
+    means: Array | None = None
+    precisions: tuple[Array, Array] | None = None
+    noise: Noise | None = None
+    known: Known | None = None
+
+    @property
+    def all_known(self) -> bool:
+        """Whether labels leave nothing to EM: the fit is one M-step."""
+        return self.known is not None and not self.known.n_unknown and self.noise is None
+
+
+def make_start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
+    """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
+
+    Raises
+    ------
+    SingularCovarianceError
+        with the cause: which column or component
+    """
+    if given.noise is None:
+        return start_without_noise(source, K, m_step, init, rng, given)
+    rows = source if given.known else without_clutter(source, rng)
+    params = start_without_noise(rows, K, m_step, init, rng, given)
+    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+
+
+def start_without_noise(
+    source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given
+) -> Params:
+    """`start` without noise."""
+    if given.all_known:
+        given = Given()
+    if given.weights is not None and given.means is not None and given.precisions is not None:
+        return Params(given.weights, given.means, *given.precisions)
+    if m_step.held.means is not None:  # clusters of other means would say nothing about the components of these
+        shape = m_step.family.shape(K, source.n_features)
+        stats = evaluate(source, unit_spheres(m_step.held.means), shape, HARD, distances=True)
+    else:
+        stats = STARTS[init](source, K, m_step, rng)
+    weights, means, covariances = m_step.estimate(stats)
+    try:
+        precisions = given.precisions or (covariances, m_step.factorise(covariances))
+    except SingularCovarianceError as error:
+        raise error.because(why_singular(source, stats)) from None
+    n_distinct = len(np.unique(means, axis=0))
+    if n_distinct < K and given.means is None:
+        warnings.warn(
+            f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
+            "duplicate points in X.",
+            exception(ConvergenceWarning),
+            stacklevel=6,
+        )
+    return Params(
+        weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
+    )
+
+
+def why_singular(source: Source, stats: Stats) -> str:
+    """Why the covariances of a start are singular."""
+    if not stats.s2.any() and stats.sum_w == len(stats.s0):
+        return "This start puts one row into each component, which needs reg_covar > 0."
+    total = overall(source, (1, source.n_features, source.n_features))
+    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
+    scale = np.sqrt(np.diagonal(covariance))
+    constant = np.flatnonzero(scale == 0)
+    if len(constant) == len(scale):
+        return "All rows of X are identical."
+    if len(constant):
+        return f"Column {constant[0]} of X is constant."
+    correlation = covariance / np.outer(scale, scale)
+    _, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=pivot_tolerance(len(scale), 0.0))
+    if rank < len(scale):
+        return f"Column {pivots[rank] - 1} of X is a linear combination of other columns."
+    few = np.flatnonzero(stats.s0 <= source.n_features)
+    if len(few):
+        return (
+            f"Component {few[0]} starts with a weight of {stats.s0[few[0]]:g} rows in {source.n_features} dimensions."
+        )
+    return "The rows of a component lie in a subspace."
+
+
+Initialiser = Callable[[Source, int, MStep, np.random.RandomState], Stats]
+STARTS: dict[str, Initialiser] = {
+    "auto": race,
+    "kmeans": from_kmeans,
+    "k-means++": from_seeds,
+    "random": from_random,
+    "random_from_data": from_rows,
+    "labels": from_labels,  # for rows that have labels, whatever init_params
+}

@@ -1,0 +1,109 @@
+"""Streams: stepwise EM, one M-step per block of rows, each row read once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fastem.model.maximisation import m_step
+from fastem.model.params import Params
+from fastem.model.stats import Stats
+from fastem.passes.statistics import accumulate
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """A mixture that follows a stream of blocks of rows: stepwise (online) EM.
+
+    A step takes the statistics S of a block under the present parameters, moves the running statistics towards them
+    and makes new parameters of these (Cappé & Moulines 2009; with blocks, Liang & Klein 2009)::
+
+        s <- (1 - gamma) s + gamma S / w       gamma = (w / W) ** exponent       params <- m_step(s)
+
+    w is the weight of the block, W that of all rows so far with it. For blocks of equal weight gamma is
+    ``t ** -exponent`` at step t. The first block replaces the statistics wholly (gamma = 1): the start is forgotten.
+
+    Parameters
+    ----------
+    params : Params, the start: of a fit of some first rows, say
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"; the family of `params`
+    reg_covar : float, default 1e-6, added to every variance in each M-step
+    exponent : float, default 0.6, above 1/2 and at most 1
+        how fast rows are forgotten. 1 never forgets: what the first blocks contributed under poor parameters stays in
+        the mean. 0.6 is the value that Cappé & Moulines recommend
+    stats : Stats, optional: the running statistics, scaled to the weight W
+    n_steps : int, blocks so far
+
+    Notes
+    -----
+    What it guarantees: for rows drawn independently from one distribution, with 1/2 < exponent <= 1, parameters that
+    stay in a compact set converge to a stationary point of the Kullback-Leibler divergence from that distribution,
+    with probability 1 (Cappé & Moulines); their variance decays as gamma does.
+
+    What it does not: a step may lower the likelihood, of the block or of all rows. Of finitely many rows it does not
+    find the maximum-likelihood estimate, but something near it, which depends on their order. Rows in a sorted order
+    break the theorem: the mixture then follows what it has seen last, with a memory of about ``t ** exponent``
+    blocks. Shuffle such data, or fit them as a whole. The local optimum is decided by the start.
+
+    A state never changes: `partial_fit` returns the next one, and a block that fails leaves the last one as it was.
+
+    References
+    ----------
+    Cappé & Moulines (2009), J. R. Stat. Soc. B 71, 593-613; Liang & Klein (2009), NAACL-HLT, 611-619.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> rng = np.random.default_rng(0)
+    >>> state = fastem.Stepwise(fastem.make_params([0.5, 0.5], [[0.0], [1.0]], [1.0, 1.0], "spherical"), "spherical")
+    >>> for _ in range(100):
+    ...     state = state.partial_fit(rng.normal(2.0, size=(1000, 1)) + 5.0 * rng.integers(0, 2, size=(1000, 1)))
+    >>> state.params.means.round(1).ravel(), state.n_steps, state.stats.n_rows
+    (array([2. , 6.9]), 100, 100000)
+    """
+
+    params: Params
+    covariance: str = "full"
+    reg_covar: float = 1e-6
+    exponent: float = 0.6
+    stats: Stats | None = None
+    n_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.exponent <= 1:
+            raise ValueError(f"exponent must be in (0.5, 1]; got {self.exponent!r}")
+
+    @property
+    def mean_loglik(self) -> float:
+        """The running mean log-likelihood per row, each block's under the parameters before it; NaN before any."""
+        return math.nan if self.stats is None else self.stats.loglik / self.stats.sum_w
+
+    def partial_fit(self, X: Any, sample_weight: ArrayLike | None = None) -> Stepwise:
+        """The state after one more block.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+        sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
+
+        Returns
+        -------
+        Stepwise
+
+        Raises
+        ------
+        ValueError
+            for data that cannot be used; SingularCovarianceError (one too) if a component collapses
+        """
+        block = accumulate(X, self.params, sample_weight)
+        before = 0.0 if self.stats is None else self.stats.sum_w
+        total = before + block.sum_w
+        gamma = (block.sum_w / total) ** self.exponent
+        stats = block.scaled(gamma * total / block.sum_w)
+        if self.stats is not None:
+            stats = self.stats.shifted(block.origin).scaled((1 - gamma) * total / before) + stats
+        params = m_step(stats, self.covariance, reg_covar=self.reg_covar, previous=self.params)
+        return replace(self, params=params, stats=stats, n_steps=self.n_steps + 1)

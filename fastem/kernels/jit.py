@@ -1,0 +1,181 @@
+"""Every JIT option, and how a kernel reaches its threads: the only module that knows about Numba's hazards.
+
+A kernel is written once, as a serial *worker* ``worker(task, n_tasks, *args)`` that handles blocks
+``task, task + n_tasks, ...`` of a slice and writes each block's result to a place of its own. So the bits do
+not depend on how many workers there are, or on what runs them:
+
+- a `prange` over workers (`@njit(parallel=True)`), the normal way;
+- a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run: in a
+  forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
+  the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
+- a plain call, where there is one block only.
+"""
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numba import types
+
+# Contraction and reassociation let LLVM use FMA and vector sums; NaN and infinity keep their meaning
+# ('nnan' and 'ninf' are never set), because overflow and collapse are detected by them.
+FAST: Final = {"contract", "reassoc", "nsz", "arcp"}
+COMMON: Final[dict[str, Any]] = dict(nogil=True, error_model="numpy", fastmath=FAST)
+# Workers and launchers are cached on disk; helpers are not, and are always inlined. Else the bits would depend on
+# the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
+# caller's module, optimised differently under one symbol name, and the linker takes the first. What users call in
+# code of their own for single points (kernels/points.py) are helpers too: their cache then holds all of it.
+CACHED: Final[dict[str, Any]] = COMMON | dict(cache=True)
+PARALLEL: Final[dict[str, Any]] = CACHED | dict(parallel=True)
+HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
+# For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
+EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
+
+Function = Callable[..., Any]
+
+_entry, _compiling = threading.Lock(), threading.RLock()  # a signal's handler may fit while its thread compiles
+_forked = False
+_pool: ThreadPoolExecutor | None = None
+
+
+def _after_fork() -> None:
+    global _forked, _pool, _compiling
+    _forked, _pool, _compiling = True, None, threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def row_type(dtype: Any) -> types.Array:
+    """The type of X in a kernel: any layout, read-only, unaligned.
+
+    Every array converts to it, so that one compilation serves C, F, strided, read-only and unaligned input.
+    """
+    return types.Array(numba.from_dtype(np.dtype(dtype)), 2, "A", readonly=True, aligned=False)
+
+
+class Kernel:
+    """A worker and its `prange` launcher, compiled on first use, for float64 or float32 rows and arithmetic.
+
+    The launcher gets the worker as a first-class function: it calls the machine code that a plain call runs. (A
+    launcher that names the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
+
+    Parameters
+    ----------
+    worker : function ``worker(task, n_tasks, X, *args)``; the last argument is its scratch memory, the dtype of
+        which is that of the arithmetic
+    launcher : function ``launcher(worker, n_tasks, X, *args)`` with a `prange` over tasks
+    args : function from the Numba type of the arithmetic to the types of ``*args``
+    """
+
+    def __init__(self, worker: Function, launcher: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
+        self.worker, self.launcher, self.args = worker, launcher, args
+        self._compiled: dict[tuple[Function, Any, Any], Function] = {}
+
+    def compiled(self, function: Function, rows: Any, real: Any) -> Function:
+        """The worker or the launcher for a dtype of the rows and one of the arithmetic.
+
+        Each has a dispatcher of its own with one signature, to which the arguments are converted (the layout of X,
+        for one). It never compiles another, whatever it is called with and from however many threads.
+        """
+        key = function, rows, real
+        if key not in self._compiled:
+            with _compiling:
+                if key not in self._compiled:
+                    self._compiled[key] = self._compile(*key)
+        return self._compiled[key]
+
+    def _compile(self, function: Function, rows: Any, real: Any) -> Function:
+        options = CACHED if function is self.worker else PARALLEL
+        try:
+            return self._build(function, rows, real, options)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+            # A cache that has no place, cannot be written or is damaged only costs time (Numba's own code reads it).
+            return self._build(function, rows, real, options | dict(cache=False))
+
+    def _build(self, function: Function, rows: Any, real: Any, options: dict[str, Any]) -> Function:
+        dispatcher = numba.njit(**options)(function)
+        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            signature = types.void(types.intp, types.intp, row_type(rows), *self.args(numba.from_dtype(real)))
+            if function is self.launcher:
+                signature = types.void(types.FunctionType(signature), *signature.args[1:])
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        return dispatcher  # type: ignore[no-any-return]
+
+    def __call__(self, n_blocks: int, X: np.ndarray, *args: Any) -> None:
+        """Run over `n_blocks` blocks of the rows `X`, with as many threads as Numba is set to use."""
+        real = args[-1].dtype
+        worker, n_tasks = self.compiled(self.worker, X.dtype, real), min(n_threads(), n_blocks)
+        if n_tasks <= 1:
+            worker(0, 1, X, *args)
+        elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
+            try:
+                self.compiled(self.launcher, X.dtype, real)(worker, n_tasks, X, *args)
+            except TypeError as error:
+                # Ctrl-C while Numba unpickles the worker's signature: it calls on without that argument.
+                if "missing 1 required positional argument: 'sig'" not in str(error):
+                    raise
+                raise KeyboardInterrupt from None
+            finally:
+                _entry.release()
+        else:
+            _run_in_pool(lambda task: worker(task, n_tasks, X, *args), n_tasks)
+
+
+def cache_folder(function: Any) -> str | None:
+    """Where Numba keeps what a kernel's `compiled` returned, for other processes; None: nowhere."""
+    return function.stats.cache_path if hasattr(function, "stats") else None  # without JIT it is a plain function
+
+
+def n_threads() -> int:
+    """How many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
+    return int(numba.get_num_threads())
+
+
+@contextmanager
+def threads(most: int | None) -> Iterator[None]:
+    """Let the kernels that this Python thread calls use at most so many threads; None: no further bound.
+
+    It never raises the number: a fit that asks for 16 runs on a machine of 4, and where joblib allows 1.
+    """
+    if most is None:
+        yield
+        return
+    before = n_threads()
+    try:
+        numba.set_num_threads(min(most, before))
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _layer() -> str:
+    """Numba's threading layer; `n_threads` has started it."""
+    return str(numba.threading_layer())  # type: ignore[attr-defined]
+
+
+def _run_in_pool(run: Callable[[int], None], n_tasks: int) -> None:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, thread_name_prefix="fastem")  # type: ignore[attr-defined]
+    for done in [_pool.submit(run, task) for task in range(n_tasks)]:
+        done.result()
+
+
+def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
+    """Names of dtypes that rows can have in kernels."""
+    try:
+        names = [np.dtype(dtype).name for dtype in ([dtypes] if isinstance(dtypes, str) else dtypes)]
+    except TypeError:
+        names = []
+    if not names or not set(names) <= {"float64", "float32"}:
+        raise ValueError(f"dtypes must be 'float64', 'float32' or both; got {dtypes!r}")
+    return names

@@ -1,0 +1,126 @@
+"""Covariance families: what constraint the M-step obeys, and every conversion that depends on it.
+
+To add a family is to add an entry to COVARIANCES, at the bottom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from fastem.model.matrices import EPS, variances
+from fastem.model.params import Array, Params
+from fastem.model.stats import Stats, outer
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """A covariance family.
+
+    Parameters
+    ----------
+    name : covariance_type, as scikit-learn calls it
+    shared : one covariance for all components
+    form : "full", "diag" or "spherical"
+    """
+
+    name: str
+    shared: bool
+    form: Literal["full", "diag", "spherical"]
+
+    @property
+    def matrices(self) -> bool:
+        """Whether its covariances are matrices, not variances."""
+        return self.form == "full"
+
+    def shape(self, K: int, D: int) -> tuple[int, int, int]:
+        """The canonical shape (K|1, D|1, D|1) of its covariances."""
+        return 1 if self.shared else K, D if self.matrices else 1, 1 if self.form == "spherical" else D
+
+    def natural_shape(self, K: int, D: int) -> tuple[int, ...]:
+        """The estimator's shape: (K, D, D), (K, D) or (K,), and without K if it is shared."""
+        matrix = {"full": (D, D), "diag": (D,), "spherical": ()}[self.form]
+        return matrix if self.shared else (K, *matrix)
+
+    def n_parameters(self, K: int, D: int) -> int:
+        """Free parameters of its covariances."""
+        return (1 if self.shared else K) * {"full": D * (D + 1) // 2, "diag": D, "spherical": 1}[self.form]
+
+    def estimate(self, stats: Stats, reg_covar: float, means: Array | None = None) -> tuple[Array, Array, Array]:
+        """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
+
+        With `means` (K, D) these are held, and the covariances are about them.
+
+        With scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
+        about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
+        """
+        if means is not None:  # the rows' moments about means that do not move
+            stats = replace(stats.shifted(means), s1=np.zeros_like(stats.s1))
+        s0, s1, s2 = stats.s0, stats.s1, stats.s2
+        nk = s0 + empty_mass(stats)
+        weights = nk / (nk.sum(axis=-1, keepdims=True) + (stats.noise.weight if stats.noise else 0.0))
+        step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
+        moved = (2 * nk - s0)[..., None] * step
+        scatter = s2 - outer(moved, step, s2.shape)
+        mass = nk.sum(axis=-1, keepdims=True) if self.shared else nk
+        divisor = mass * s1.shape[-1] if self.form == "spherical" else mass
+        covariances = scatter / divisor[..., None, None]
+        means = stats.origin + step
+        mend_lost_variances(covariances, s2, divisor[..., None, None], nk[..., None], means)
+        variances(covariances)[...] += reg_covar
+        return weights, means, covariances
+
+
+def empty_mass(stats: Stats) -> Array:
+    """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
+
+
+def mend_lost_variances(covariances: Array, s2: Array, divisor: Array, nk: Array, means: Array) -> None:
+    """Replace variances that were lost in ``s2 / divisor - step^2``, in place.
+
+    Below the rounding of that difference a variance is unknown. Where s2 itself is the rows' rounding (by the square
+    of the means) the column is constant: 0. Else the mean came from far away: an upper bound, without covariances,
+    which the next pass, about a mean that is near, replaces.
+    """
+    diagonal, before = variances(covariances), variances(s2 / divisor)
+    lost = diagonal <= 16 * EPS * before
+    if not lost.any():
+        return
+    square = variances(outer(nk * means, means, s2.shape) / divisor)
+    constant = lost & (before <= (8 * EPS) ** 2 * square)
+    far = lost & ~constant
+    if covariances.shape[-2] > 1:
+        covariances[far[..., :, None] | far[..., None, :]] = 0.0
+    diagonal[far] = 16 * EPS * before[far]
+    diagonal[constant] = 0.0
+
+
+def log_norm(params: Params) -> Array:
+    """log weight + log normalising constant of each component, (..., K); -inf for weight 0."""
+    D = params.means.shape[-1]
+    diagonal = variances(params.factor)
+    log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
+    return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
+
+
+def find_family(covariance: str) -> Covariance:
+    """The family of this name; ValueError if there is none."""
+    if not isinstance(covariance, str) or covariance not in COVARIANCES:
+        raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
+    return COVARIANCES[covariance]
+
+
+COVARIANCES = {
+    family.name: family
+    for family in (
+        Covariance("full", shared=False, form="full"),
+        Covariance("tied", shared=True, form="full"),
+        Covariance("diag", shared=False, form="diag"),
+        Covariance("spherical", shared=False, form="spherical"),
+        Covariance("tied_diag", shared=True, form="diag"),
+        Covariance("tied_spherical", shared=True, form="spherical"),
+    )
+}

@@ -1,0 +1,108 @@
+"""Linear algebra of covariances in canonical shape: factors, inverses, and what counts as singular."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.linalg import lapack
+
+from fastem.model.params import Array
+
+EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, and its inverse overflows
+
+
+class SingularCovarianceError(ValueError):
+    """A covariance is not positive definite.
+
+    Attributes
+    ----------
+    components : list of int, which ones
+    """
+
+    def __init__(self, components: Sequence[int], cause: str = "") -> None:
+        self.components, self.cause = list(components), cause
+        super().__init__(
+            "Fitting the mixture model failed because some components have ill-defined empirical covariance "
+            "(for instance caused by singleton or collapsed samples). Try to decrease the number of components, "
+            "increase reg_covar, or scale the input data."
+            + (f" Singular: component {str(self.components)[1:-1]}." if self.components else "")
+            + (f" {cause}" if cause else "")
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.components, self.cause)
+
+    def because(self, cause: str) -> SingularCovarianceError:
+        """The same error with its cause, a sentence."""
+        return SingularCovarianceError(self.components, cause)
+
+
+def pivot_tolerance(D: int, reg_covar: float) -> float:
+    """What `factorise` counts as zero: rounding in a strict fit, nothing in one that adds `reg_covar`."""
+    return 0.0 if reg_covar > 0 else (D + 8) * EPS
+
+
+def variances(covariances: Array) -> Array:
+    """The diagonals, (..., K|1, D|1), as a writable view."""
+    return np.einsum("...ii->...i", covariances) if covariances.shape[-2] > 1 else covariances[..., 0, :]
+
+
+def factorise(covariances: Array, zero: float = 0.0) -> Array:
+    """The precision factor: lower triangular, inverse covariance = factor' factor.
+
+    Parameters
+    ----------
+    covariances : (..., K|1, D|1, D|1)
+    zero : a Cholesky pivot at or below zero * variance counts as zero, as does a subnormal one
+
+    Raises
+    ------
+    SingularCovarianceError
+        naming the components whose covariance is not positive definite
+    """
+    failed = np.zeros(covariances.shape[:-2], dtype=bool)
+    diagonal = covariances.shape[-2] == 1
+    if diagonal:
+        failed |= ~((covariances >= TINY) & (covariances < np.inf)).all(axis=(-2, -1))
+    else:
+        chol = np.empty_like(covariances)
+        for index in np.ndindex(failed.shape):
+            chol[index], info = lapack.dpotrf(covariances[index], lower=1, clean=1)
+            failed[index] = info != 0
+        pivots, diagonals = (matrices.diagonal(0, -2, -1) for matrices in (chol, covariances))
+        failed |= ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
+    if failed.any():
+        raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
+    return 1.0 / np.sqrt(covariances) if diagonal else inverse_triangular(chol)
+
+
+def inverse_triangular(lower: Array) -> Array:
+    """Inverses of lower triangular matrices (..., D, D), row by row.
+
+    (LAPACK's dtrtri starts OpenBLAS's threads for matrices of any size; they spin for 25 ms, against the next pass.)
+    """
+    inverse = np.zeros_like(lower)
+    variances(inverse)[...] = 1.0 / lower.diagonal(0, -2, -1)
+    for i in range(1, lower.shape[-1]):
+        row = lower[..., i, None, :i] @ inverse[..., :i, :i]
+        inverse[..., i, :i] = -inverse[..., i, i, None] * row[..., 0, :]
+    return inverse
+
+
+def from_precisions(precisions: Array) -> tuple[Array, Array]:
+    """Covariances and factor of given inverse covariances, (..., K|1, D|1, D|1), that are positive definite.
+
+    A Cholesky factor L of the precision with both axes reversed, reversed back and transposed, is lower
+    triangular with factor' factor = precision.
+    """
+    if precisions.shape[-2] == 1:
+        return 1.0 / precisions, np.sqrt(precisions)
+    factor = np.empty_like(precisions)
+    for index in np.ndindex(factor.shape[:-2]):
+        lower, _ = lapack.dpotrf(precisions[index][::-1, ::-1], lower=1, clean=1)
+        factor[index] = lower[::-1, ::-1].T
+    roots = inverse_triangular(factor)
+    return roots @ roots.swapaxes(-1, -2), factor

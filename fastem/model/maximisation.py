@@ -1,0 +1,213 @@
+"""The M-step of a covariance family under a remedy, with some parameters held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.model.families import Covariance, empty_mass, find_family
+from fastem.model.matrices import factorise, pivot_tolerance, variances
+from fastem.model.params import Array, Params
+from fastem.model.remedies.base import Estimate, Remedy, constrain_eigenvalues
+from fastem.model.remedies.reg_covar import RegCovar
+from fastem.model.remedies.table import find_remedy
+from fastem.model.stats import Stats
+from fastem.model.units import NO_UNITS, Units
+
+# --- the M-step ---------------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """Parameters that are not estimated, but held at their start (None: estimated).
+
+    Attributes
+    ----------
+    weights : (K,), sum 1: the components' shares of what is not noise, or None
+    means : (K, D) or None
+    precisions : (covariances, factor), canonical shapes, or None
+    """
+
+    weights: Array | None = None
+    means: Array | None = None
+    precisions: tuple[Array, Array] | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Whether any parameter is held."""
+        return any(part is not None for part in self)
+
+    def instead(self, weights: Array, means: Array, covariances: Array, noise: float) -> Estimate:
+        """An estimate with what is held in its place, beside noise of this share."""
+        return (
+            weights if self.weights is None else (1 - noise) * self.weights,
+            means if self.means is None else self.means,
+            covariances if self.precisions is None else self.precisions[0],
+        )
+
+
+NOTHING_HELD = Held()
+
+
+@dataclass(frozen=True)
+class MStep:
+    """The M-step of a family under a remedy, for rows whose moments are known.
+
+    Attributes
+    ----------
+    held : parameters that it leaves as they are
+    hard : bool, whether the E-step before it gives each row to one component, whole. The statistics' `loglik` is then
+        the classification log-likelihood, which takes the log-likelihood's place in the objective
+    """
+
+    family: Covariance
+    remedy: Remedy
+    units: Units
+    held: Held = NOTHING_HELD
+    hard: bool = False
+
+    @cached_property
+    def strict(self) -> bool:
+        """Whether it is maximum likelihood, where a singular covariance is an error."""
+        return self.remedy == RegCovar(0.0)
+
+    @np.errstate(all="ignore")
+    def estimate(self, stats: Stats) -> Estimate:
+        """Weights, means and covariances, which may be singular."""
+        estimate = self.remedy.estimate(self.family, stats, self.units, self.held.means)
+        return self.held.instead(*estimate, stats.noise.weight / stats.sum_w if stats.noise else 0.0)
+
+    @np.errstate(all="ignore")
+    def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
+        """The parameters; the arguments are those of `m_step`."""
+        weights, means, covariances = self.estimate(stats)
+        if previous is not None and self.strict and not self.family.shared and self.held.precisions is None:
+            empty = stats.s0 <= empty_mass(stats)
+            covariances[empty] = previous.covariances[empty]
+        noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
+        return Params(weights, means, covariances, self.factorise(covariances), noise)
+
+    def factorise(self, covariances: Array) -> Array:
+        """Their precision factor; a pivot that is rounding counts as zero in a strict fit alone."""
+        if self.held.precisions is not None:
+            return self.held.precisions[1]
+        return factorise(covariances, pivot_tolerance(covariances.shape[-1], 0.0 if self.strict else 1.0))
+
+    @np.errstate(all="ignore")
+    def feasible(self, params: Params) -> Params:
+        """A start with what is held, within the remedy's constraint: from any other the objective may fall."""
+        noise = params.noise.weight if params.noise else 0.0
+        weights, means, covariances = self.held.instead(*params[:3], noise)
+        if self.held.precisions is None and not self.remedy.monotone:
+            return params._replace(weights=weights, means=means)
+        if self.held.precisions is None:
+            mass = np.ones(1) if self.family.shared else weights
+            relative = constrain_eigenvalues(self.remedy, self.units.relative(covariances), mass, self.units)
+            covariances = self.units.absolute(relative)
+        return Params(weights, means, covariances, self.factorise(covariances), params.noise)
+
+    def condition(self, params: Params) -> float:
+        """Largest condition number of the covariances, scaled to unit diagonal or in `units`: what rounding costs."""
+        if not self.family.matrices:
+            return 1.0
+        scale = np.sqrt(variances(params.covariances))
+        forms = [params.covariances / scale[..., None] / scale[..., None, :]]
+        if self.remedy.monotone:
+            forms.append(self.units.relative(params.covariances))
+        return float(max(np.linalg.cond(form).max(initial=1.0) for form in forms))
+
+    @np.errstate(all="ignore")
+    def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
+        """Whether the objective per row fell by more than rounding explains, `eps` (1 + |it|) (64 + condition)."""
+        unit = eps * (1 + abs(before))
+        fall = before - after
+        return fall > 64 * unit and fall > (64 + self.condition(params)) * unit
+
+    @np.errstate(all="ignore")
+    def objective(self, params: Params, stats: Stats) -> float:
+        """What EM maximises, per row: the mean log-likelihood, under a monotone remedy with its log prior."""
+        return (stats.loglik + self.remedy.log_prior(params, self.family, self.units)) / stats.sum_w
+
+
+def m_step(
+    stats: Stats,
+    covariance: str = "full",
+    *,
+    reg_covar: float = 0.0,
+    previous: Params | None = None,
+    regularization: str | Remedy | None = None,
+    total: Stats | None = None,
+) -> Params:
+    """The M-step: the mixture that maximises the expected complete-data log-likelihood (and a remedy's log prior).
+
+    Parameters
+    ----------
+    stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
+    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    reg_covar : added to every variance
+    previous : Params, optional
+        with ``reg_covar=0``, where a component without rows takes its covariance from (it has none of its own)
+    regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, ...
+        a remedy instead of reg_covar, under which EM is monotone
+    total : Stats, optional
+        moments of all rows as one component, which a remedy is relative to. Default: those of `stats`
+
+    Returns
+    -------
+    Params
+
+    Raises
+    ------
+    SingularCovarianceError
+        (a ValueError) if a covariance is not positive definite. With ``reg_covar=0`` a Cholesky pivot of less
+        than (D + 8) eps of the variance counts as zero
+    ValueError
+        if the statistics are those of another family, reg_covar is negative or not finite, or there are two remedies
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X = np.array([[0.0], [2.0], [10.0], [12.0]])
+    >>> params = fastem.m_step(fastem.moments(X, labels=[0, 0, 1, 1]))
+    >>> params.means.ravel(), params.covariances.ravel()
+    (array([ 1., 11.]), array([1., 1.]))
+    """
+    family = find_family(covariance)
+    if not isinstance(stats, Stats):
+        raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
+    if stats.s2.shape != family.shape(*stats.s1.shape):
+        raise ValueError(
+            f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
+            f"statistics have {stats.s2.shape}: make them with the same covariance"
+        )
+    remedy = find_remedy(regularization, reg_covar)
+    return make_m_step(family, remedy, lambda: pooled(stats) if total is None else total)(stats, previous)
+
+
+def make_m_step(family: Covariance, remedy: Remedy, total: Callable[[], Stats]) -> MStep:
+    """The M-step of a family under a remedy; `total` is called if the remedy asks for the moments of all rows."""
+    with np.errstate(all="ignore"):
+        return MStep(family, remedy, Units.of(family, total()) if remedy.monotone else NO_UNITS)
+
+
+def pooled(stats: Stats) -> Stats:
+    """The moments of all rows as one component, about their mean."""
+    near = stats.origin[0]
+    mean = near + (stats.s0 @ (stats.origin - near) + stats.s1.sum(axis=0)) / stats.sum_w
+    about = stats.shifted(np.repeat(mean[None], len(stats.origin), axis=0))
+    s0, s1, s2 = (sums.sum(axis=0, keepdims=True) for sums in (about.s0, about.s1, about.s2))
+    return Stats(np.nan, np.nan, np.nan, s0, s1, s2, mean[None], stats.n_rows)
+
+
+def held_parameters(
+    fixed: tuple[str, ...], weights: Array | None, means: Array | None, precisions: tuple[Array, Array] | None
+) -> Held:
+    """What is held of a start."""
+    return Held(
+        weights / weights.sum() if weights is not None and "weights" in fixed else None,
+        means if "means" in fixed else None,
+        precisions if "covariances" in fixed else None,
+    )

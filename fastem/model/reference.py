@@ -1,0 +1,80 @@
+"""The kernels' slow, readable NumPy twin: oracle of the tests and explanation for the reader.
+
+It materialises everything, (N, K, D) and more, and takes canonical parameters (see `fastem.model`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.model.families import log_norm
+from fastem.model.params import Array, Params
+from fastem.model.stats import Stats, outer
+
+
+def joint_log_density(X: Array, params: Params) -> Array:
+    """log weight_k + log N(x_n; mean_k, cov_k), (N, K): McLachlan & Peel (2000), eq. 3.1; noise comes last."""
+    z = X[:, None, :] - params.means  # (N, K, D)
+    if params.factor.shape[-2] > 1:
+        y = np.einsum("nkj,...kij->nki", z, np.broadcast_to(params.factor, (z.shape[1], *params.factor.shape[1:])))
+    else:
+        y = z * params.factor[:, 0]
+    joint = log_norm(params) - 0.5 * (y**2).sum(axis=-1)
+    if params.noise:
+        constant = np.log(params.noise.weight) + params.noise.log_density
+        joint = np.column_stack([joint, np.full(len(X), constant)])
+    return np.asarray(joint)
+
+
+def log_density(X: Array, params: Params) -> Array:
+    """log p(x_n), (N,)."""
+    return log_sum_exp(joint_log_density(X, params))
+
+
+def log_sum_exp(joint: Array) -> Array:
+    """log sum_k exp(joint_nk), (N,)."""
+    top = joint.max(axis=1)
+    return np.asarray(top + np.log(np.exp(joint - top[:, None]).sum(axis=1)))
+
+
+def responsibilities(X: Array, params: Params) -> Array:
+    """The E-step: posterior probability of each component, (N, K)."""
+    return np.asarray(np.exp(joint_log_density(X, params) - log_density(X, params)[:, None]))
+
+
+def assignment(X: Array, params: Params) -> Array:
+    """The E-step of classification EM: 1 for each row's most probable component, the first of equals, (N, K)."""
+    joint = joint_log_density(X, params)
+    return np.asarray(np.eye(joint.shape[1])[joint.argmax(axis=1)])
+
+
+def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[int, ...]) -> Stats:
+    """Sufficient statistics about `origin` of rows with given responsibilities; no log-likelihood."""
+    r = weight[:, None] * resp
+    z = X[:, None, :] - origin
+    s2 = sum(outer(r[n][:, None] * z[n], z[n], shape) for n in range(len(X)))
+    return Stats(np.nan, np.nan, np.nan, r.sum(axis=0), (r[:, :, None] * z).sum(axis=0), np.asarray(s2), origin, len(X))
+
+
+def accumulate(X: Array, params: Params, weight: Array, allowed: NDArray[np.bool_] | None = None) -> Stats:
+    """E-step and sufficient statistics: what the fused pass computes; `allowed` (N, K): components of the rows."""
+    joint = joint_log_density(X, params)
+    if allowed is not None:
+        joint = np.where(allowed, joint, -np.inf)
+    total = log_sum_exp(joint)
+    log_resp = joint - total[:, None]
+    resp = np.exp(log_resp)
+    K = len(params.means)
+    given = moments(X, resp[:, :K], weight, params.means, params.covariances.shape)
+    return Stats(
+        float(weight @ total),
+        float(weight @ joint.max(axis=1)),
+        float(-(weight @ (resp * np.where(resp > 0, log_resp, 0.0)).sum(axis=1))),
+        given.s0,
+        given.s1,
+        given.s2,
+        given.origin,
+        given.n_rows,
+        params.noise and params.noise._replace(weight=float(weight @ resp[:, K])),
+    )

@@ -1,0 +1,76 @@
+"""Remedies against the unbounded likelihood, and the M-step under them.
+
+The likelihood of a Gaussian mixture has no maximum: a component that shrinks onto one row, or into a subspace that
+holds its rows, takes it to infinity (Kiefer & Wolfowitz 1956). Each remedy but scikit-learn's `reg_covar` maximises
+an objective that is bounded, the log-likelihood plus `log_prior`, perhaps within a constraint; its M-step is the
+exact maximiser, so that no pass lowers the objective.
+
+They are written in `Units`, coordinates in which the covariance S0 of all rows is the identity (for diag its
+diagonal, for spherical the mean of that): what they do follows a change of the features' units, and none of their
+parameters has a unit. Below, N_k is the weight of a component's rows and M_k their covariance in these coordinates.
+
+To add a remedy is to add a class and an entry to REMEDIES, at the bottom.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastem.model.families import Covariance, empty_mass
+from fastem.model.params import Array, Params
+from fastem.model.stats import Stats
+from fastem.model.units import Units
+
+Estimate = tuple[Array, Array, Array]  # weights, means, covariances
+
+
+class Remedy:
+    """What keeps covariances from becoming singular; by default, a constraint on their eigenvalues.
+
+    Attributes
+    ----------
+    monotone : bool, whether an M-step cannot lower the log-likelihood + `log_prior`
+    """
+
+    monotone: ClassVar[bool] = True
+
+    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
+        """The M-step: weights, means and covariances; with `held` (K, D), about means that are not estimated."""
+        weights, means, relative, mass = unconstrained(family, stats, units, held)
+        return weights, means, units.absolute(constrain_eigenvalues(self, relative, mass, units))
+
+    def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
+        """What the objective adds to the log-likelihood, up to a constant."""
+        return 0.0
+
+    def constrain(self, eigenvalues: Array, mass: Array) -> Array:
+        """The eigenvalues (K|1, R), relative to S0, within the constraint, for rows of weight `mass` (K|1,)."""
+        return eigenvalues
+
+
+def unconstrained(
+    family: Covariance, stats: Stats, units: Units, held: Array | None
+) -> tuple[Array, Array, Array, Array]:
+    """Weights, means and covariances without a remedy, the last in `units`; and the weight of their rows, (K|1,)."""
+    weights, means, covariances = family.estimate(stats, 0.0, held)
+    mass = stats.s0 + empty_mass(stats)
+    return weights, means, units.relative(covariances), mass.sum(keepdims=True) if family.shared else mass
+
+
+def identity_like(relative: Array, units: Units) -> Array:
+    return np.eye(relative.shape[-1]) if units.matrices else np.ones(relative.shape[-1])
+
+
+def constrain_eigenvalues(remedy: Remedy, relative: Array, mass: Array, units: Units) -> Array:
+    """Covariances (in `units`) with their eigenvalues constrained."""
+    if not units.matrices:
+        return remedy.constrain(relative[..., 0, :], mass)[..., None, :]
+    values, vectors = np.linalg.eigh(relative)
+    return np.asarray((vectors * remedy.constrain(values, mass)[..., None, :]) @ vectors.swapaxes(-1, -2))
+
+
+def demand_value(holds: bool, message: str, value: Any) -> None:
+    if not holds:
+        raise ValueError(f"{message}; got {value!r}")

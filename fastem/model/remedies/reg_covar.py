@@ -1,0 +1,27 @@
+"""scikit-learn's `reg_covar`: a constant added to every variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastem.model.families import Covariance
+from fastem.model.params import Array
+from fastem.model.remedies.base import Estimate, Remedy
+from fastem.model.stats import Stats
+from fastem.model.units import Units
+
+
+@dataclass(frozen=True)
+class RegCovar(Remedy):
+    """scikit-learn's: add `reg_covar`, in the square of the data's units, to every variance after the M-step.
+
+    It maximises no fixed objective: the log-likelihood may fall from pass to pass.
+    """
+
+    reg_covar: float = 0.0
+    monotone: ClassVar[bool] = False
+
+    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
+        """See Remedy."""
+        return family.estimate(stats, self.reg_covar, held)

@@ -1,0 +1,34 @@
+"""The table of remedies by name. To add a remedy is to add a module beside this one and a row here."""
+
+from __future__ import annotations
+
+from fastem.model.checks import check_bound
+from fastem.model.remedies.base import Remedy
+from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
+from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
+from fastem.model.remedies.inverse_wishart import InverseWishart
+from fastem.model.remedies.reg_covar import RegCovar
+from fastem.model.remedies.ridge import Ridge
+
+
+def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> Remedy:
+    """The remedy that the arguments of this name ask for; ValueError for both, or for what is none."""
+    check_bound("reg_covar", reg_covar)
+    if regularization is None:
+        return RegCovar(reg_covar)
+    if reg_covar:
+        raise ValueError(f"regularization={regularization!r} takes the place of reg_covar: leave that at 0")
+    if isinstance(regularization, str) and regularization in REMEDIES:
+        return REMEDIES[regularization]
+    if isinstance(regularization, str) or type(regularization) not in map(type, REMEDIES.values()):
+        names = ", ".join(map(repr, REMEDIES))
+        raise ValueError(f"regularization must be None, one of {names}, or a remedy; got {regularization!r}")
+    return regularization
+
+
+REMEDIES: dict[str, Remedy] = {
+    "ridge": Ridge(),
+    "map": InverseWishart(),
+    "floor": EigenvalueFloor(),
+    "ratio": EigenvalueRatio(),
+}

@@ -1,0 +1,107 @@
+"""Coordinates in which the covariance of all rows is the identity: remedies are written in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.model.families import Covariance
+from fastem.model.matrices import variances
+from fastem.model.params import Array
+from fastem.model.stats import Stats
+
+FLAT = 1e-10  # what counts as no spread: eigenvalues of the features' correlation, of covariances relative to S0
+
+
+@dataclass(frozen=True)
+class Units:
+    """Coordinates in which the covariance of all rows, in a family's form, is the identity.
+
+    Directions in which the rows have no spread (a constant column, a linear combination of others) are left out:
+    there every component gets one and the same variance, which the data say nothing about.
+
+    Attributes
+    ----------
+    matrices : bool, whether the family's covariances are matrices; forward, back and flat are for these
+    mean : (D,) of all rows
+    scale : (D|1,) standard deviations of the features; for a constant one its absolute value, or 1
+    spread : (D|1,) bool, which features are not constant
+    forward : (R, D) from features to R whitened coordinates
+    back : (D, R) its inverse on its range
+    flat : (D, D) the covariance in the directions left out
+    log_det : float, log determinant of the identity in the features' units
+    """
+
+    matrices: bool
+    mean: Array
+    scale: Array
+    spread: NDArray[np.bool_]
+    forward: Array
+    back: Array
+    flat: Array
+    log_det: float
+
+    @classmethod
+    def of(cls, family: Covariance, total: Stats) -> Units:
+        """From the moments of all rows, as one component."""
+        _, means, covariance = family.estimate(total, 0.0)
+        spread = variances(covariance)[0] > 0
+        constant = np.where(means[0] != 0, np.abs(means[0]), 1.0)
+        scale = np.where(spread, np.sqrt(variances(covariance)[0]), constant[: len(spread)])
+        correlation = covariance[0] / scale / scale[:, None] if family.matrices else np.eye(len(scale))
+        values, vectors = np.linalg.eigh(correlation)
+        wide = values > FLAT
+        values = np.where(wide, values, 1.0)
+        axes = scale[:, None] * vectors * np.sqrt(values)
+        return cls(
+            matrices=family.matrices,
+            mean=means[0],
+            scale=scale,
+            spread=spread,
+            forward=((vectors / np.sqrt(values)).T / scale)[wide],
+            back=axes[:, wide],
+            flat=axes[:, ~wide] @ axes[:, ~wide].T,
+            log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
+        )
+
+    @property
+    def rank(self) -> int:
+        """The number of these coordinates: directions in which the rows have spread (spherical: 1 if in any)."""
+        return len(self.forward) if self.matrices else int(np.count_nonzero(self.spread))
+
+    def lengths(self, vectors: Array) -> Array:
+        """Lengths of vectors (n, D) in these coordinates, (n,)."""
+        inner = vectors @ self.forward.T if self.matrices else vectors / self.scale
+        return np.asarray(np.sqrt((inner**2).sum(axis=-1)))
+
+    def relative(self, covariances: Array) -> Array:
+        """Covariances (K|1, D|1, D|1) in these coordinates."""
+        if not self.matrices:
+            return np.asarray((covariances / self.scale / self.scale)[..., self.spread])
+        inner = self.forward @ covariances @ self.forward.T
+        return np.asarray((inner + inner.swapaxes(-1, -2)) / 2)
+
+    def absolute(self, relative: Array) -> Array:
+        """The inverse of `relative`, with the variance in directions without spread."""
+        if not self.matrices:
+            covariances = np.ones((*relative.shape[:-1], len(self.scale)))
+            covariances[..., self.spread] = relative
+            return covariances * self.scale * self.scale
+        inner = self.back @ relative @ self.back.T
+        return np.asarray((inner + inner.swapaxes(-1, -2)) / 2 + self.flat)
+
+    def inverse_trace(self, factor: Array) -> Array:
+        """Traces of the inverses of covariances in these coordinates, (K|1,), by their precision factor."""
+        if not self.matrices:
+            return np.asarray(((factor * self.scale)[..., self.spread] ** 2).sum(axis=(-2, -1)))
+        return np.asarray(((factor @ self.back) ** 2).sum(axis=(-2, -1)))
+
+    def log_dets(self, factor: Array) -> Array:
+        """Log determinants of covariances in these coordinates, (K|1,), by their precision factor."""
+        return np.asarray(-2 * np.log(variances(factor)).sum(axis=-1) - self.log_det)
+
+
+_EMPTY = np.empty((0, 0))
+NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0)  # RegCovar asks for none

@@ -1,0 +1,1 @@
+"""Rows times a mixture, once: statistics and scores."""

@@ -1,0 +1,95 @@
+"""A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.kernels import mixture as kernel
+from fastem.kernels.jit import n_threads
+from fastem.kernels.lanes import aligned
+from fastem.model.families import log_norm
+from fastem.model.matrices import variances
+from fastem.model.params import Array, Noise, Params
+from fastem.passes.sizes import tile_rows
+
+WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
+NO_WEIGHT: Array = np.empty(0)
+NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+NO_MASK: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
+NO_ROWS: Array = np.empty((0, 0))
+NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
+
+
+class KernelMixture:
+    """A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""
+
+    def __init__(self, params: Params, dtype: Any, distances: bool = False, white: bool = False) -> None:
+        self.dtype, self.origin = np.dtype(dtype), params.means
+        with np.errstate(divide="ignore"):  # a component of weight 0 has log_norm -inf
+            norm = np.zeros(len(params.means)) if distances else log_norm(params)
+        means, factor, D = params.means, params.factor, params.means.shape[1]
+        if params.noise:
+            norm, means, factor = with_noise(params.noise, norm, means, factor)
+        self.centre, self.white = np.zeros(D, self.dtype), np.zeros((0, 0), self.dtype)
+        if white:
+            self.centre = centre_of(params).astype(self.dtype)
+            self.white = np.ascontiguousarray(factor[0], self.dtype)
+            means, factor = (means - self.centre) @ factor[0].T, np.ones((1, 1, 1))
+        self.log_norm, self.means, self.factor = (
+            np.ascontiguousarray(array, dtype=self.dtype) for array in (norm, means, factor)
+        )
+        if not white:  # what the kernel subtracts is what the statistics are about
+            self.origin = self.means[: len(self.origin)].astype(np.float64)
+        self.K, self.D = self.means.shape
+
+    @property
+    def arguments(self) -> tuple[NDArray[Any], ...]:
+        """The kernels' arguments that describe the mixture."""
+        return self.log_norm, self.means, self.factor, self.centre, self.white
+
+    def scratch(self, n_blocks: int) -> NDArray[Any]:
+        size = self.dtype.itemsize
+        tile = tile_rows(self.K, self.D, size)
+        shape = min(n_threads(), n_blocks), kernel.scratch_size(self.D, self.K, tile, size)
+        return aligned(shape, self.dtype)
+
+
+def with_noise(noise: Noise, norm: Array, means: Array, factor: Array) -> tuple[Array, Array, Array]:
+    """Noise as one more component, the last, whose precision is 0: its density is what its norm says, everywhere."""
+    with np.errstate(divide="ignore"):
+        norm = np.append(norm, np.log(noise.weight) + noise.log_density)
+    each = np.broadcast_to(factor, (len(means), *factor.shape[1:]))
+    return norm, np.append(means, means[:1], axis=0), np.append(each, np.zeros_like(each[:1]), axis=0)
+
+
+def centre_of(params: Params) -> Array:
+    """The mixture's mean."""
+    return np.average(params.means, axis=0, weights=params.weights)
+
+
+def may_whiten(params: Params, limit: float) -> bool:
+    """Whether rows may be whitened about the mixture's mean once, instead of centred on each component's.
+
+    That is for a full covariance that all components share. Relative to it, the second moments lose eps times the
+    squared distance of the means from that centre (in standard deviations), and whitened rows eps times
+    sum_j |W_ij| |mean_j - centre_j|: `limit` bounds both.
+    """
+    if params.factor.shape[0] > 1 or params.factor.shape[1] == 1 or len(params.means) == 1 or params.noise:
+        return False
+    away, factor = params.means - centre_of(params), params.factor[0].T
+    return bool(max(((away @ factor) ** 2).sum(axis=1).max(), (np.abs(away) @ np.abs(factor)).max()) <= limit)
+
+
+def may_use_float32(params: Params) -> bool:
+    """Whether whitened rows keep 2**-7 of a standard deviation in float32, so that its arithmetic will do.
+
+    That is for the worst direction of the worst component; mean log-likelihoods then agree to 1e-6. Rounding in
+    y_i = sum_j W_ij (x_j - mean_j) has a standard deviation of about eps times the root of
+    sum_j W_ij^2 (var_j + mean_j^2): mean_j is rounded as well.
+    """
+    size, factor = variances(params.covariances) + params.means**2, params.factor**2
+    whitened = (factor * size[..., None, :]).sum(axis=-1) if factor.shape[-2] > 1 else factor[:, 0] * size
+    return bool(whitened.max() <= (2**-7 / np.finfo(np.float32).eps) ** 2)

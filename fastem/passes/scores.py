@@ -1,0 +1,134 @@
+"""Scores of rows under a mixture: densities, labels, responsibilities."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.kernels import mixture as kernel
+from fastem.model.given import check_params
+from fastem.model.params import Array, Params
+from fastem.passes.layout import NO_INDICES, NO_LABELS, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
+from fastem.passes.sizes import block_rows, slice_blocks
+from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.opening import find_source
+from fastem.sources.parts import local_rows
+
+
+class Scores(NamedTuple):
+    """Outputs of scoring; those of size 0 are not computed.
+
+    Attributes
+    ----------
+    density : (N,) float64, log density
+    label : (N,) int64, most probable component
+    resp : (N, K) float64, responsibilities
+    joint : (N, K) float64, log weight + log density per component
+    top_index, top_resp : (N, M) int64 and float64, the M largest responsibilities of each row, in descending order
+
+    A noise component is one more, the last.
+    """
+
+    density: Array = NO_WEIGHT
+    label: NDArray[np.int64] = NO_LABELS
+    resp: Array = NO_ROWS
+    joint: Array = NO_ROWS
+    top_index: NDArray[np.int64] = NO_INDICES
+    top_resp: Array = NO_ROWS
+
+    @classmethod
+    def empty(
+        cls,
+        N: int,
+        K: int,
+        density: bool = False,
+        label: bool = False,
+        resp: bool = False,
+        joint: bool = False,
+        top: int = 0,
+    ) -> Scores:
+        """Room for those wanted; `top` is M."""
+        return cls(
+            np.empty(N if density else 0),
+            np.empty(N if label else 0, dtype=np.int64),
+            np.empty((N if resp else 0, K)),
+            np.empty((N if joint else 0, K)),
+            np.empty((N if top else 0, top), dtype=np.int64),
+            np.empty((N if top else 0, top)),
+        )
+
+
+class Scorer:
+    """The E-step alone: fills a Scores, whose arrays belong to a source's rows, block by block; in float64.
+
+    With `distances`, joint is minus half the squared distance of each row to each component.
+    """
+
+    def __init__(self, params: Params, scores: Scores = Scores(), distances: bool = False) -> None:  # noqa: B008
+        if distances:
+            params = params._replace(noise=None)
+        white = not distances and may_whiten(params, WHITEN_LIMIT[0])
+        self.layout, self.scores = KernelMixture(params, np.float64, distances, white), scores
+        self.block_rows = block_rows(self.layout.K, self.layout.D)
+        self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
+
+    def __call__(self, block: Block) -> None:
+        """Score a block."""
+        rows = slice(block.start, block.start + len(block.X))
+        self.fill(block.X, Scores._make(out[rows] for out in self.scores))
+
+    def fill(self, X: NDArray[Any], scores: Scores) -> None:
+        """Score rows (n, D) into arrays of n rows."""
+        n_blocks = -(-len(X) // self.block_rows)
+        kernel.score(n_blocks, X, *self.layout.arguments, self.block_rows, *scores, self.layout.scratch(n_blocks))
+
+
+def log_density(X: ArrayLike, params: Params) -> Array:
+    """Log density of the mixture at each row.
+
+    Parameters
+    ----------
+    X : (N, D) array-like, or what `fastem.as_source` takes
+    params : Params
+
+    Returns
+    -------
+    (N,) float64; -inf where the density underflows under every component
+
+    Examples
+    --------
+    >>> import fastem
+    >>> params = fastem.make_params([1.0], [[0.0]], [[[1.0]]])
+    >>> fastem.log_density([[0.0], [2.0]], params).round(3)
+    array([-0.919, -2.919])
+    """
+    check_params(params)
+    source = find_source(X, n_features=params.means.shape[1])
+    return score(source, params, density=True).density
+
+
+def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
+    """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
+    source, K = local_rows(source), len(params.means) + (params.noise is not None and not distances)
+    scores = Scores.empty(source.n_rows, K, **wanted)
+    scorer = Scorer(params, scores, distances)
+    source.for_each(scorer, scorer.slice_rows, scorer.block_rows)
+    return scores
+
+
+def mean_density(source: Source, params: Params) -> tuple[float, float]:
+    """The weighted mean of the rows' log densities, and the sum of the weights."""
+    scorer = Scorer(params)
+
+    def add(block: Block) -> Array:
+        scores = Scores.empty(len(block.X), 0, density=True)
+        scorer.fill(block.X, scores)
+        if block.weight is None:
+            return np.array([scores.density.sum(), len(block.X)])
+        present = block.weight > 0  # 0 times -inf would be NaN
+        return np.array([(block.weight[present] * scores.density[present]).sum(), block.weight.sum()])
+
+    total, sum_w = source.reduce(add, rows_at_once(source.n_features))
+    return float(total / sum_w), float(sum_w)

@@ -1,0 +1,46 @@
+"""Sizes of tiles, blocks and slices of rows: functions of the mixture's shape alone, so that bits depend on nothing else."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+from fastem.kernels.micro import FIRST, FULL
+
+# The order of summation is a function of (K, D, shape of s2) alone, so that bits depend on nothing else. Rows fall
+# on an absolute grid of blocks; each block sums into memory of its own; blocks are added in order, then slices.
+BLOCK_FLOPS = 2e6, 1.5e9  # a block is worth a thread (50 us) and leaves work for others
+MAX_BLOCKS = 256  # per slice
+SLICE_BYTES = 256 << 20  # cap on the blocks' statistics
+SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ctrl-C is served
+
+
+@cache
+def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
+    """Points per tile: 1.5 KiB per row where K and D rows stay in the L2 cache; a multiple of 64."""
+    most = 1536 // itemsize
+    return min(most, max(64, 2**20 // itemsize // max(K, 4 * D) // 64 * 64))
+
+
+def row_flops(K: int, D: int, form: int = FULL) -> int:
+    """Work per row, with full covariances; of k-means, if only first moments are wanted."""
+    return K * (3 * D + 10) if form == FIRST else K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
+
+
+@cache
+def block_rows(K: int, D: int, form: int = FULL) -> int:
+    """Rows per block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
+    rows, flops = 1024, row_flops(K, D, form)
+    while rows < 16384 and rows * flops < BLOCK_FLOPS[0]:
+        rows *= 2
+    while rows > 128 and rows * flops > BLOCK_FLOPS[1]:
+        rows //= 2
+    return rows
+
+
+@cache
+def slice_blocks(K: int, D: int, n_values: int, form: int = FULL) -> int:
+    """Blocks per kernel call: a power of two, at least 2."""
+    flops = block_rows(K, D, form) * row_flops(K, D, form)
+    most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
+    return 1 << max(1, int(math.log2(most)))

@@ -1,0 +1,165 @@
+"""Statistics of all rows of a source under a mixture, in one pass: the functions under the EM loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
+from fastem.model.families import find_family
+from fastem.model.given import check_means, check_params
+from fastem.model.params import Array, Params
+from fastem.model.stats import Stats
+from fastem.passes.sums import Accumulator, Sums
+from fastem.sources.blocks import Block, Source
+from fastem.sources.labels import check_all_labels, check_resp, is_labelled
+from fastem.sources.opening import find_source
+from fastem.sources.parts import reduce_to
+
+OWN = "own"  # labels of rows: those of their source
+
+
+def evaluate(
+    source: Source,
+    params: Params,
+    shape: tuple[int, ...] | None = None,
+    mode: int = SOFT,
+    given: Any = OWN,
+    distances: bool = False,
+) -> Stats:
+    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
+
+    `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
+    """
+    accumulator = Accumulator(params, shape, mode, distances)
+
+    def relabelled(block: Block) -> Sums:
+        labels = None if given is None else given[block.start : block.start + len(block.X)]
+        return accumulator.sums(block._replace(labels=labels))
+
+    own = isinstance(given, str) or (given is None and not is_labelled(source))
+    function = accumulator.sums if own else relabelled
+    return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+
+
+def overall(source: Source, shape: tuple[int, ...]) -> Stats:
+    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
+    first = source.sample(1, np.random.RandomState(0)).X
+    rough = evaluate(source, unit_spheres(first[:1]), (0, 0, 0), HARD, None, distances=True)
+    return evaluate(
+        source, unit_spheres(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, None, distances=True
+    )
+
+
+def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, labels: Any = None) -> Stats:
+    """The E-step fused with the sums that the M-step needs, in one pass over the rows.
+
+    With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
+    accumulates the blocks under the same parameters, adds the statistics (``+``, `sum`, or across processes their
+    `Stats.to_buffer`, which can be added number by number), and makes of them the parameters of the next. Statistics
+    are about the means of their pass, so that no digits are lost however far from 0 the data are: those of different
+    parameters do not add (`Stats.shifted` moves them to another origin).
+
+    Parameters
+    ----------
+    X : (N, D) array-like, or what `fastem.as_source` takes
+    params : Params
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    labels : components of rows that are known, as `GaussianMixture.fit` takes them
+
+    Returns
+    -------
+    Stats
+        about ``params.means``
+
+    Raises
+    ------
+    ValueError
+        for rows, weights, labels or parameters that are not finite or do not match
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38, section 2 (sufficient statistics); Neal & Hinton
+    (1998), in: Jordan (ed.), Learning in Graphical Models, 355-368 (their sums over parts of the data).
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X = np.random.default_rng(0).normal(size=(1000, 2))
+    >>> params = fastem.make_params([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [np.eye(2), np.eye(2)])
+    >>> whole = fastem.accumulate(X, params)
+    >>> parts = fastem.accumulate(X[:300], params) + fastem.accumulate(X[300:], params)
+    >>> bool(np.allclose(whole.s2, parts.s2, rtol=1e-12)), whole.n_rows
+    (True, 1000)
+
+    The whole algorithm, over blocks that need never be in memory together:
+
+    >>> for _ in range(20):
+    ...     stats = sum(fastem.accumulate(block, params) for block in np.split(X, 10))
+    ...     params = fastem.m_step(stats)
+    >>> params.weights.shape, stats.n_rows
+    ((2,), 1000)
+    """
+    check_params(params)
+    return evaluate(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
+
+
+def moments(
+    X: Any,
+    *,
+    resp: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    n_components: int | None = None,
+    covariance: str = "full",
+    sample_weight: ArrayLike | None = None,
+    origin: ArrayLike | None = None,
+) -> Stats:
+    """Statistics of rows whose components are known: the start of a fit from labels or responsibilities.
+
+    Parameters
+    ----------
+    X : (N, D) array-like, or what `fastem.as_source` takes
+    resp : (N, K) array-like, non-negative; or
+    labels : (N,) array-like of int in 0..K-1
+    n_components : K, if the labels do not show it
+    covariance : family that the second moments are for
+    sample_weight : (N,) array-like, non-negative
+    origin : (K, D) array-like
+        what the moments are about. Default: the components' own means (found by a first pass), which keeps all
+        digits however far from 0 the data are
+
+    Returns
+    -------
+    Stats
+        with loglik NaN
+
+    Examples
+    --------
+    >>> import fastem
+    >>> fastem.moments([[0.0], [2.0], [10.0]], labels=[0, 0, 1]).s0
+    array([2., 1.])
+    """
+    source = find_source(X, sample_weight)
+    if (resp is None) == (labels is None):
+        raise ValueError("moments needs either resp (N, K) or labels (N,), and not both")
+    if labels is None:
+        mode, (given, K) = RESP, check_resp(resp, source.n_rows, n_components)
+    else:
+        mode, (given, K) = LABELS, check_all_labels(labels, source.n_rows, n_components)
+    D = source.n_features
+    shape = find_family(covariance).shape(K, D)
+
+    if origin is not None:
+        return evaluate(source, unit_spheres(check_means(origin, K, D)), shape, mode, given)
+    first = source.sample(1, np.random.RandomState(0)).X
+    rough = evaluate(source, unit_spheres(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
+    mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
+    return evaluate(source, unit_spheres(rough.origin + rough.s1 / mass), shape, mode, given)
+
+
+def unit_spheres(means: Array) -> Params:
+    """Spheres of variance 1 and weight 1 at `means`: the components of k-means, and carriers of an origin."""
+    ones = np.ones((1, 1, 1))
+    return Params(np.ones(len(means)), means, ones, ones)

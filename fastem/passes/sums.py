@@ -1,0 +1,242 @@
+"""The fused pass: from a block of rows and a mixture to sufficient statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.kernels import mixture as kernel
+from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
+from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
+from fastem.model.matrices import inverse_triangular
+from fastem.model.params import Array, Params
+from fastem.model.stats import Stats, outer
+from fastem.passes.layout import (
+    NO_LABELS,
+    NO_MASK,
+    NO_ROWS,
+    NO_WEIGHT,
+    WHITEN_LIMIT,
+    KernelMixture,
+    may_use_float32,
+    may_whiten,
+)
+from fastem.passes.sizes import block_rows, slice_blocks
+from fastem.sources.blocks import Block
+from fastem.sources.labels import certain_labels, check_range
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the kernel sums; additive, in the order of the rows.
+
+    Blocks are summed to slices, and slices to all rows: so the bits are the same in whatever parts of no more than a
+    slice rows come. The slices of a longer part begin with it (as those of a worker's partition do).
+
+    Attributes
+    ----------
+    accumulator : Accumulator that made them
+    layout : its mixture, for the dtype of the rows
+    n_rows : int
+    blocks : (n_blocks, n_values), of blocks that do not make up a slice yet
+    slices : (n_values,), of the slices before, or None
+    """
+
+    accumulator: Accumulator
+    layout: KernelMixture
+    n_rows: int
+    blocks: Array
+    slices: Array | None = None
+
+    def __add__(self, other: Sums) -> Sums:
+        size = self.accumulator.slice_rows // self.accumulator.block_rows
+        blocks, slices = other.blocks, self.slices
+        if other.slices is not None:
+            slices = other.slices if slices is None and not len(self.blocks) else self.total() + other.slices
+        elif len(self.blocks):
+            blocks = np.concatenate([self.blocks, blocks])
+        while len(blocks) >= size:
+            whole = blocks[:size].sum(axis=0)
+            blocks, slices = blocks[size:], whole if slices is None else slices + whole
+        return Sums(self.accumulator, self.layout, self.n_rows + other.n_rows, blocks, slices)
+
+    def __radd__(self, other: object) -> Sums:
+        if not isinstance(other, int) or other != 0:
+            return NotImplemented
+        if self.slices is None and len(self.blocks) <= self.accumulator.slice_rows // self.accumulator.block_rows:
+            return self
+        return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self  # a longer part, cut into slices
+
+    def total(self) -> Array:
+        """The sum over all rows, (n_values,)."""
+        rest = self.blocks.sum(axis=0)
+        return np.asarray(rest if self.slices is None else self.slices + rest)
+
+    def stats(self) -> Stats:
+        """The statistics of these rows."""
+        return self.accumulator.stats(self.layout, self.total(), self.n_rows)
+
+
+class Accumulator:
+    """The fused pass: a function from a Block to its Stats.
+
+    Float32 rows are worked on in float32 where `may_use_float32` holds (EM's passes, SOFT, alone): sums over more
+    than a tile are float64 in any case.
+
+    Parameters
+    ----------
+    params : Params; for LABELS and RESP only the means count, as origin
+    shape : canonical shape of the second moments wanted, default that of the covariances; (0, 0, 0) for none
+    mode : SOFT (EM), HARD (each row to its most probable component), both within what a block's labels allow;
+        LABELS (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
+        responsibilities)
+    distances : leave the components' weights and normalising constants out: k-means' assignment
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        shape: tuple[int, ...] | None = None,
+        mode: int = SOFT,
+        distances: bool = False,
+    ) -> None:
+        if mode in (LABELS, RESP) or distances:
+            params = params._replace(noise=None)
+        self.params, self.mode, self.distances = params, mode, distances
+        self.shape = params.covariances.shape if shape is None else shape
+        self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
+        K, D = params.means.shape
+        work = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
+        self.block_rows = block_rows(K, D, work)
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False), work)
+        self._layouts: dict[np.dtype[Any], KernelMixture] = {}
+
+    def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
+        """The mixture, for rows of a dtype."""
+        if dtype not in self._layouts:
+            single = dtype == np.float32 and self.mode == SOFT and may_use_float32(self.params)
+            white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
+            white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
+            self._layouts[dtype] = KernelMixture(
+                self.params, np.float32 if single else np.float64, self.distances, white
+            )
+        return self._layouts[dtype]
+
+    def n_values(self, white: bool) -> int:
+        """Numbers that a block's statistics take in the kernel."""
+        K, D = self.params.means.shape
+        K += self.params.noise is not None
+        rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
+        return int(kernel.N_SCALARS + K + ROWS * rows)
+
+    def __call__(self, block: Block) -> Stats:
+        """The statistics of a block of rows."""
+        return self.sums(block).stats()
+
+    def sums(self, block: Block) -> Sums:
+        """The same as a part of a sum; but for the last, blocks are multiples of `block_rows` rows."""
+        layout = self.layout(block.X.dtype)
+        n_blocks = -(-len(block.X) // self.block_rows)
+        out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
+        kernel.accumulate(
+            n_blocks,
+            block.X,
+            *self._given(block),
+            *layout.arguments,
+            self.mode,
+            self.form,
+            self.block_rows,
+            out,
+            layout.scratch(n_blocks),
+        )
+        return Sums(self, layout, len(block.X), out)
+
+    def _given(self, block: Block) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_], Array]:
+        """The kernel's arguments weight, labels, allowed and resp."""
+        weight, given = NO_WEIGHT if block.weight is None else block.weight, block.labels
+        if given is None and self.mode in (SOFT, HARD):
+            return weight, NO_LABELS, NO_MASK, NO_ROWS
+        if given is None:
+            raise ValueError("rows without labels have no statistics of their labels")
+        if self.mode == RESP:
+            return weight, NO_LABELS, NO_MASK, given
+        check_range(given, len(self.params.means), block.start)
+        if self.mode == LABELS:
+            given = certain_labels(given)
+            weight = np.where(given >= 0, 1.0 if block.weight is None else block.weight, 0.0)
+            return weight, np.maximum(given, 0), NO_MASK, NO_ROWS
+        if given.ndim == 1:
+            return weight, given, NO_MASK, NO_ROWS
+        if self.params.noise:  # a row may be noise if nothing is known of it
+            given = np.column_stack([given, given.all(axis=1)])
+        return weight, NO_LABELS, given, NO_ROWS
+
+    def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
+        """The statistics that a pass under `layout` has summed up in `total` (n_values)."""
+        K, D = layout.K, layout.D
+        begin = kernel.N_SCALARS
+        scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)
+        if layout.white.size > 0:
+            s1, s2 = _unwhitened(layout, s0, sums)
+        else:
+            s1, s2 = unpacked(sums.reshape(K, -1, ROWS)[: len(layout.origin)], self.form, D)
+            s2 = reduced(s2, self.shape)
+        if self.mode in (LABELS, RESP):
+            scalars[:] = np.nan
+        if self.mode == HARD:
+            scalars[0] = scalars[1]
+        loglik, class_loglik, entropy = (float(v) for v in scalars)
+        noise = self.params.noise and self.params.noise._replace(weight=float(s0[-1]))
+        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise)
+
+
+def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
+    """s1 (K, D) and s2 (K, D|1, D) of the kernel's moments (K, rows, 4); s2 is (0, 0, 0) if there is none."""
+    K, P = len(sums), ROWS * moments_rows(FIRST, D)
+    if form == FIRST:
+        return sums.reshape(K, P)[:, :D], np.empty((0, 0, 0))
+    if form == DIAG:
+        both = sums.reshape(K, -1, 2, ROWS).swapaxes(1, 2).reshape(K, 2, P)
+        return both[:, 0, :D], both[:, 1:, :D]
+    s1, s2, first = np.empty((K, P)), np.zeros((K, P, P)), 0
+    for i in range(0, P, ROWS):
+        rows = slice(i, i + ROWS)
+        s1[:, rows] = sums[:, first]
+        blocks = sums[:, first + 1 : first + 1 + i + ROWS].reshape(K, -1, ROWS, ROWS).swapaxes(1, 2)
+        s2[:, rows, rows] = blocks[:, :, 0]
+        s2[:, rows, :i] = blocks[:, :, 1:].reshape(K, ROWS, i)
+        first += 1 + i + ROWS
+    row, column = _below(D)
+    s2[:, column, row] = s2[:, row, column]
+    return s1[:, :D], s2[:, :D, :D]
+
+
+@cache
+def _below(D: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.tril_indices(D, -1)
+
+
+def reduced(s2: Array, shape: tuple[int, ...]) -> Array:
+    """Second moments (..., K, D|1, D) in the shape of the covariances that they are for."""
+    if shape[-1] == 1:
+        s2 = s2.sum(axis=-1, keepdims=True)
+    return s2.sum(axis=-3, keepdims=True) if shape[-3] == 1 else s2
+
+
+def _unwhitened(layout: KernelMixture, s0: Array, sums: Array) -> tuple[Array, Array]:
+    """s1 and s2 about the means, of first moments about the whitened means and second moments about the centre."""
+    n_rows = layout.K * moments_rows(FIRST, layout.D)
+    first, _ = unpacked(sums[:n_rows].reshape(layout.K, -1, ROWS), FIRST, layout.D)
+    _, second = unpacked(sums[None, n_rows:], FULL, layout.D)
+    means = layout.means.astype(np.float64)
+    shape = second.shape
+    moved = first + s0[:, None] * means  # sums about the centre
+    second = second - outer(first, means, shape) - outer(means, moved, shape)
+    back = inverse_triangular(layout.white.astype(np.float64))
+    # einsum, not matmul: BLAS would start its threads, which spin for 25 ms, against the next pass.
+    half = np.einsum("ij,fjk->fik", back, second)
+    return np.einsum("kj,ij->ki", first, back), np.einsum("fij,kj->fik", half, back)

@@ -1,0 +1,1 @@
+"""Where rows come from: arrays, files, functions, Dask and MPI; and scans over all rows."""

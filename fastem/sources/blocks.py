@@ -1,0 +1,244 @@
+"""Where rows come from. A source hands out blocks of rows; the driver hands in what to do with them.
+
+The driver asks for blocks of a size that depends on the mixture's shape alone, and sums their statistics in order: so
+the bits do not depend on where rows come from, nor on the pieces in which they come. An `ArraySource` has its rows at
+hand, a `fastem.streams.StreamSource` reads them anew on each pass; what else follows `Source` will do as well.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.model.params import Array
+
+BLOCK_BYTES = 4 << 20  # of rows in float64, where a block may be small
+
+T = TypeVar("T")  # what can be added: to 0, and to its like
+
+
+class Block(NamedTuple):
+    """Consecutive rows of a source, valid until the next block is asked for.
+
+    Attributes
+    ----------
+    start : int, the first row's index in the source
+    X : (n, D) float64 or float32, any layout
+    weight : (n,) float64, or None: every weight is 1
+    labels : the component of each row, (n,) int64, -1 for unknown; or those that it may belong to, (n, K) bool;
+        or None: all are unknown
+    """
+
+    start: int
+    X: NDArray[Any]
+    weight: Array | None
+    labels: NDArray[Any] | None = None
+
+
+class Sample(NamedTuple):
+    """Rows drawn from a source.
+
+    Attributes
+    ----------
+    X : (n, D) float64
+    weight : (n,) float64
+    labels : as those of a Block, or None
+    """
+
+    X: Array
+    weight: Array
+    labels: NDArray[Any] | None
+
+
+class Source(Protocol):
+    """What the driver asks of data; the functions are passed in, so that a source may run them where the rows are.
+
+    One whose blocks have labels says so, by an attribute ``labelled`` that is True.
+
+    Attributes
+    ----------
+    n_features : int
+    n_rows : int
+    sum_w : float, the sum of the weights
+    dtype : of the rows
+    columns : (D,) array of str, their names, or None
+    """
+
+    @property
+    def n_features(self) -> int: ...  # noqa: D102
+    @property
+    def n_rows(self) -> int: ...  # noqa: D102
+    @property
+    def sum_w(self) -> float: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+    @property
+    def columns(self) -> NDArray[Any] | None: ...  # noqa: D102
+
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
+        """The sum, in order, of `function` over blocks of `rows` rows (the last may be shorter).
+
+        With `grain`, over blocks of as many rows as the source likes, up to `rows`: multiples of `grain`, but the last.
+        """
+
+    def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
+        """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
+
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+        """About n rows; all rows of positive weight if there are no more."""
+
+
+class SourceError(OSError):
+    """A block of rows could not be read: the message names the pass over the data, the block and the cause.
+
+    Attributes
+    ----------
+    result : Result or None
+        the last complete iteration of the fit that this ended; None if there was none
+    """
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        self.result = result
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.result)
+
+
+class BlockSource(ABC):
+    """A source whose rows come one block after the other.
+
+    A subclass sets the attributes of a Source.
+    """
+
+    n_features: int
+    dtype: np.dtype[Any]
+    columns: NDArray[Any] | None
+    labelled: bool
+
+    @property
+    @abstractmethod
+    def n_rows(self) -> int:
+        """See Source."""
+
+    @property
+    @abstractmethod
+    def sum_w(self) -> float:
+        """See Source; by `cumulated`."""
+
+    @abstractmethod
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
+        """All rows, `rows` at a time, in order."""
+
+    def at_once(self, rows: int, grain: int) -> int:
+        """Rows of a block, where any multiple of `grain` up to `rows` will do."""
+        return max(grain, rows // grain * grain)
+
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
+        """See Source."""
+        total: Any = 0
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain))) as blocks:
+            for block in blocks:
+                total = total + function(block)
+        return total  # type: ignore[no-any-return]
+
+    def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
+        """See Source."""
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain))) as blocks:
+            for block in blocks:
+                function(block)
+
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+        """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
+        return self.present() if self.n_rows <= n else self.drawn(strata(n, self.sum_w, rng))
+
+    def drawn(self, places: Array) -> Sample:
+        """The rows at `places`, sums of weights in ascending order, with the weight 1 for each, and their labels."""
+        n, done, sum_w = len(places), 0, 0.0
+        rows, labels = np.empty((n, self.n_features)), []
+        with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
+            for block in blocks:
+                if block.weight is None:
+                    stop = int(np.searchsorted(places, block.start + len(block.X)))
+                    chosen = places[done:stop].astype(np.intp) - block.start
+                else:
+                    weights = cumulated(sum_w, block.weight)
+                    sum_w = float(weights[-1])
+                    stop = int(np.searchsorted(places, sum_w))
+                    chosen = np.searchsorted(weights, places[done:stop], side="right")
+                rows[done:stop] = block.X[chosen]
+                if block.labels is not None:
+                    labels.append(block.labels[chosen])
+                done = stop
+                if done == n:
+                    break
+        return Sample(rows, np.ones(n), np.concatenate(labels) if labels else None)
+
+    def present(self) -> Sample:
+        """All rows of positive weight."""
+        rows, weights, labels = [], [], []
+        with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
+            for block in blocks:
+                weight = np.ones(len(block.X)) if block.weight is None else block.weight
+                rows.append(block.X[weight > 0].astype(np.float64))
+                weights.append(weight[weight > 0])
+                if block.labels is not None:
+                    labels.append(block.labels[weight > 0])
+        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
+
+
+class ArraySource(BlockSource):
+    """Rows of an array, in memory or memory-mapped; blocks are views."""
+
+    def __init__(
+        self,
+        X: NDArray[Any],
+        weight: Array | None = None,
+        columns: NDArray[Any] | None = None,
+        labels: NDArray[Any] | None = None,
+    ) -> None:
+        self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
+        self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
+        self._sum_w = float(len(X))
+        if weight is not None:
+            self._sum_w, rows = 0.0, rows_at_once(1)
+            for start in range(0, len(X), rows):
+                self._sum_w = float(cumulated(self._sum_w, weight[start : start + rows])[-1])
+
+    @property
+    def n_rows(self) -> int:
+        """See Source."""
+        return len(self.X)
+
+    @property
+    def sum_w(self) -> float:
+        """See BlockSource."""
+        return self._sum_w
+
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
+        """See BlockSource."""
+        for start in range(0, self.n_rows, rows):
+            part = slice(start, start + rows)
+            weight, labels = (None if array is None else array[part] for array in (self.weight, self.labels))
+            yield Block(start, self.X[part], weight, labels)
+
+
+def cumulated(before: float, weight: Array) -> Array:
+    """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
+    return np.cumsum(np.concatenate([[before], weight]))[1:]
+
+
+def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
+    """A place drawn in each of n equal parts of [0, total), in ascending order."""
+    depth = (np.arange(n) + rng.uniform(size=n)) / n
+    return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))
+
+
+def rows_at_once(n_features: int) -> int:
+    """Rows of a block that may have any size."""
+    return max(1, BLOCK_BYTES // (8 * n_features))

@@ -1,0 +1,328 @@
+"""Rows of Dask collections: each pass is a task per partition, on the workers that hold them, and a tree of sums."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fastem.files.tables import choose_columns
+from fastem.kernels.jit import threads
+from fastem.sources.blocks import ArraySource, BlockSource, SourceError
+from fastem.sources.labels import check_labels
+from fastem.sources.parts import Part, PartedSource, pairwise
+from fastem.sources.rows import cast_rows, check_finite, feature_names
+from fastem.sources.weights import check_weight_values
+
+T = TypeVar("T")
+FAN_IN = 8  # sums that a task adds: a power of two, so that all are added `pairwise`
+
+
+def is_dask(X: Any) -> bool:
+    """Whether it is a Dask Array or DataFrame (or another of Dask's collections)."""
+    return hasattr(X, "__dask_graph__") and hasattr(X, "to_delayed")
+
+
+class DaskSource(PartedSource):
+    """Rows of a Dask Array (N, D) or DataFrame, which stay on the workers; `fastem.as_source` makes it.
+
+    A pass over the data is a task per partition, whose statistics are then added, pairwise in the order of the
+    partitions: so the bits depend on how the rows are cut into partitions, and not on the number of workers. All that
+    travels is parameters, once to each worker and pass, and statistics. (A start looks at a sample: the rows of
+    at most max(50,000, 50 n_components).) `GaussianMixture.predict`, `predict_proba` and `score_samples` of a
+    collection are lazy collections of the same partitions.
+
+    Partitions are computed on each pass: call `persist` on a collection that the workers' memory can hold. A task
+    works in one thread, and a worker does as many tasks at a time as it has threads: have at least as many partitions
+    as there are threads on the cluster, each of 100,000 rows or more (a task costs Dask a few milliseconds). A worker
+    that is lost costs the time to compute its partitions again.
+
+    Parameters
+    ----------
+    X : dask.array.Array in one chunk along the columns, or dask.dataframe.DataFrame; partitions may be empty
+    sample_weight : Dask Array (N,) or Series with the same partitions, an array (N,), or the name of a column
+    labels : as `fastem.as_source` takes them, in one of these forms
+    columns : names (DataFrame) or positions of the columns wanted, default all but those of the weights and labels
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is no table of numbers, or for weights in other partitions; in the first pass for NaN, infinity and
+        negative weights, with the partition and the row within it
+    SourceError
+        (an OSError) if a partition cannot be computed, or changes its length: with the pass and the partition, and
+        ``.result``, the last complete iteration of the fit
+
+    References
+    ----------
+    Neal & Hinton (1998), in: Jordan (ed.), Learning in Graphical Models, 355-368 (sums over parts of the data).
+
+    Examples
+    --------
+    >>> import dask.array as da, fastem
+    >>> X = da.concatenate([da.random.RandomState(0).normal(mean, 1.0, (1000, 2), chunks=500) for mean in (0.0, 9.0)])
+    >>> X = X.rechunk({1: -1})
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+    >>> model.weights_.round(3), model.predict(X)
+    (array([0.5, 0.5]), dask.array<_scored, shape=(2000,), dtype=int64, chunksize=(500,), chunktype=numpy.ndarray>)
+    """
+
+    def __init__(
+        self, X: Any, sample_weight: Any = None, labels: Any = None, columns: Sequence[str | int] | None = None
+    ) -> None:
+        if getattr(X, "ndim", 0) != 2:
+            raise ValueError(f"Expected 2D array, got {getattr(X, 'ndim', 0)}D {type(X).__name__} instead")
+        self.X, self.weight, self.labels = _chosen(X, sample_weight, labels, columns)
+        self.labelled = self.labels is not None
+        example = _example(self.X)
+        rows = cast_rows(example)
+        self.n_features, self.dtype, self.columns = rows.shape[1], rows.dtype, feature_names(example)
+        self.passes = 0
+
+    def here(self) -> BlockSource:
+        """See PartedSource: there are none."""
+        raise TypeError(
+            "the rows of a Dask collection stay on its workers: pass the collection itself to predict, predict_proba "
+            "or score_samples, which are lazy then (to write what they return, use its to_zarr or to_parquet)"
+        )
+
+    def total(self, function: Callable[[Part], T | None]) -> T | None:
+        """See PartedSource: a task per partition; then each task adds the sums of FAN_IN."""
+        from dask import delayed
+
+        self.passes += 1
+        chunks = _partitions(self.X)
+        beside = [
+            [None] * len(chunks) if values is None else _partitions(values) for values in (self.weight, self.labels)
+        ]
+        function = delayed(function, traverse=False)  # one key, which each worker fetches once
+        run, combine = delayed(_run, pure=False), delayed(_combine, pure=False)
+        tasks = [run(function, *task) for task in zip(self._places(len(chunks)), chunks, *beside, strict=True)]
+        sums, width = tasks, len(tasks)
+        while width > 1:
+            sums = [combine(sums[i : i + FAN_IN]) for i in range(0, width, FAN_IN)]
+            width = len(sums)
+        numbers = {delay.key: number for delays in (chunks, tasks) for number, delay in enumerate(delays)}
+        found = self._computed(sums[0], numbers)
+        if isinstance(found, Failure):
+            raise found.named(self.passes)
+        return found  # type: ignore[no-any-return]
+
+    def _places(self, n_parts: int) -> list[Place]:
+        """Of all partitions."""
+        if self._sizes is None:
+            return [Place(number, self.n_features, self.dtype) for number in range(n_parts)]
+        known = zip(range(n_parts), self.sizes(), self.starts(), strict=False)
+        return [Place(number, self.n_features, self.dtype, size[0], *start) for number, size, start in known]
+
+    def _computed(self, delay: Any, numbers: dict[Any, int]) -> Any:
+        """What a task returns; SourceError if it, or one that it needs, fails. `numbers`: partitions of tasks."""
+        from dask.base import get_scheduler
+
+        client: Any = getattr(get_scheduler(collections=[delay]), "__self__", None)
+        future: Any = None
+        try:
+            if client is None:  # no cluster: threads of this process
+                return delay.compute()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sending large graph")  # parameters, which are needed
+                future = client.compute(delay)
+            return future.result()
+        except Exception as error:
+            failed = future is not None and future.status == "error"
+            task = client.run_on_scheduler(_blamed, key=future.key) if failed else None
+            where = f"partition {numbers[task]}" if task in numbers else f"task {task}" if task else "a partition"
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise SourceError(f"pass {self.passes} over the data: {where} could not be computed ({cause})") from error
+
+
+def _blamed(key: Any, dask_scheduler: Any) -> Any:
+    """The task that failed first of those that a task needs; None if the scheduler has forgotten it."""
+    task = dask_scheduler.tasks.get(key)
+    return task and task.exception_blame and task.exception_blame.key
+
+
+def _chosen(X: Any, weight: Any, labels: Any, columns: Sequence[str | int] | None) -> tuple[Any, Any, Any]:
+    """The collections of rows, of their weights and of their labels (or None), partition by partition."""
+    names = list(X.columns) if hasattr(X, "columns") else None
+    beside = [name for name in (weight, labels) if isinstance(name, str)]
+    weight, labels = _alike(X, "sample_weight", weight), _alike(X, "labels", labels)
+    if columns is None and names is not None and beside:
+        columns = [name for name in names if name not in beside]
+    if columns is not None:
+        chosen = choose_columns("X", columns, names, X.shape[1])
+        X = X[[names[j] for j in chosen]] if names is not None else X[:, chosen]
+    if names is None and X.numblocks[1] != 1:
+        raise ValueError(
+            f"X is cut into {X.numblocks[1]} chunks along its columns: make rows whole, by X.rechunk({{1: -1}}), and "
+            "persist that"
+        )
+    return X, weight, labels
+
+
+def _alike(X: Any, what: str, values: Any) -> Any:
+    """Weights or labels of the rows of X as a collection of the same partitions; `what` they are."""
+    frame = hasattr(X, "columns")
+    if values is None:
+        return None
+    if isinstance(values, str):
+        if not frame or values not in list(X.columns):
+            raise ValueError(f"{what}: there is no column {values!r}")
+        return X[values]
+    if not is_dask(values):
+        if frame or np.isnan(X.shape[0]):
+            raise TypeError(f"{what} of a collection of unknown chunk sizes: a Dask Series or Array, or a column")
+        from dask import array
+
+        values = array.from_array(np.asarray(values), chunks=-1)
+    if not (frame or np.isnan([X.shape[0], *values.shape]).any()):
+        if values.shape[:1] != X.shape[:1] or (values.ndim > 1 and what != "labels"):
+            raise ValueError(f"{what}.shape == {values.shape}, expected {X.shape[:1]}!")
+        return values.rechunk((X.chunks[0], -1)[: values.ndim])
+    if values.ndim != 1 or values.npartitions != X.npartitions:
+        raise ValueError(
+            f"{what}: {values.npartitions} partitions of {values.ndim}D, expected {X.npartitions} of 1D, as of X"
+        )
+    return values
+
+
+def _example(X: Any) -> Any:
+    """A few rows that are like those of a collection."""
+    return X._meta_nonempty if hasattr(X, "columns") else np.ones((1, X.shape[1]), X.dtype)
+
+
+def _partitions(collection: Any) -> list[Any]:
+    """A `dask.delayed.Delayed` for each, in order."""
+    return list(np.ravel(collection.to_delayed()))
+
+
+# --- in tasks -----------------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """What a task has to know of its partition.
+
+    Attributes
+    ----------
+    number : int
+    n_features, dtype : of the rows
+    n_rows : int, or None in the first pass, which finds it out and looks at the values
+    first : int, rows before it
+    before : float, their weight
+    """
+
+    number: int
+    n_features: int
+    dtype: np.dtype[Any]
+    n_rows: int | None = None
+    first: int = 0
+    before: float = 0.0
+
+    def part(self, chunk: Any, weight: Any, labels: Any) -> Part:
+        """The partition, of what Dask holds of it."""
+        rows = cast_rows(chunk, n_features=self.n_features, min_rows=0).astype(self.dtype, copy=False)
+        if weight is not None:
+            weight = np.asarray(weight, dtype=np.float64)
+            if weight.shape != (len(rows),):
+                raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(len(rows),)}!")
+        if self.n_rows is None and len(rows):
+            check_finite(rows)
+            if weight is not None:
+                check_weight_values(weight, 0)
+        if self.n_rows not in (None, len(rows)):
+            raise OSError(f"it brought {len(rows)} rows, expected {self.n_rows}")
+        if labels is not None:
+            labels = check_labels(np.asarray(labels), len(rows))
+        return Part(self.number, ArraySource(rows, weight, labels=labels), self.first, self.before)
+
+
+class Failure(NamedTuple):
+    """What a task returns that could not do its part."""
+
+    number: int
+    error: Exception
+
+    def named(self, number: int) -> Exception:
+        """The error of a pass of this number, with the partition's."""
+        text = f"partition {self.number}: {self.error}"
+        for kind in (ValueError, TypeError):  # of values
+            if isinstance(self.error, kind):
+                return kind(text)
+        return SourceError(f"pass {number} over the data: {text}")
+
+
+def _run(
+    function: Callable[[Part], T | None], place: Place, chunk: Any, weight: Any, labels: Any
+) -> T | Failure | None:
+    """Do one partition in one thread: as many tasks run at a time as the worker has threads."""
+    try:
+        with threads(1):
+            return function(place.part(chunk, weight, labels))
+    except Exception as error:
+        return Failure(place.number, error)
+
+
+def _combine(values: Sequence[Any]) -> Any:
+    """The sum of values, or the first failure among them."""
+    return next((value for value in values if isinstance(value, Failure)), None) or pairwise(values)
+
+
+# --- scores -------------------------------------------------------------------------------------------------------
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def lazy_on_dask(method: M) -> M:
+    """Make a method that scores the rows of X return a lazy collection where X is a Dask collection."""
+
+    @wraps(method)
+    def scores(self: Any, X: Any) -> Any:
+        if is_dask(X) or isinstance(X, DaskSource):
+            return _lazy(self, method.__name__, X)
+        return method(self, X)
+
+    return scores  # type: ignore[return-value]
+
+
+def _lazy(model: Any, method: str, X: Any) -> Any:
+    """Scores of a Dask Array as one of the same chunks, of a DataFrame as a Series or DataFrame of the same index."""
+    from dask import delayed
+
+    source: Any = model._source(X)
+    K, noise = len(model.means_), hasattr(model, "noise_box_")
+    bare = copy.copy(model)  # its names have been compared
+    bare.__dict__.pop("feature_names_in_", None)
+    arguments = _scored, delayed(bare, traverse=False), method
+    dtype = np.dtype(np.int64) if method == "predict" else source.dtype
+    wide, X = method == "predict_proba", source.X
+    if hasattr(X, "columns"):
+        from pandas import DataFrame, Series
+
+        names = [f"p{k}" for k in range(K)] + ["p_noise"] * noise
+        table = {name: Series(dtype=dtype) for name in names}
+        return X.map_partitions(*arguments, meta=DataFrame(table) if wide else Series(dtype=dtype, name=NAMES[method]))
+    if wide:
+        return X.map_blocks(*arguments, chunks=(X.chunks[0], (K + noise,)), meta=np.empty((0, 0), dtype))
+    return X.map_blocks(*arguments, drop_axis=1, meta=np.empty(0, dtype))
+
+
+NAMES = {"predict": "label", "score_samples": "log_likelihood"}
+
+
+def _scored(chunk: Any, model: Any, method: str) -> Any:
+    """Scores of a partition, in one thread."""
+    rows = cast_rows(chunk, min_rows=0)
+    with threads(1):
+        scores = getattr(model, method)(rows if len(rows) else np.zeros((1, rows.shape[1]), rows.dtype))[: len(rows)]
+    if not hasattr(chunk, "index"):
+        return scores
+    from pandas import DataFrame, Series
+
+    if scores.ndim == 1:
+        return Series(scores, chunk.index, name=NAMES[method])
+    names = [f"p{k}" for k in range(len(model.means_))] + ["p_noise"] * hasattr(model, "noise_box_")
+    return DataFrame(scores, chunk.index, names)

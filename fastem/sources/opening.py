@@ -1,0 +1,164 @@
+"""From whatever holds rows to a source of them: `as_source`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.files.tables import map_npy
+from fastem.model.checks import NAME
+from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.dask_source import DaskSource, is_dask
+from fastem.sources.labels import check_labels
+from fastem.sources.readers import FunctionReader, ParquetReader, Reader, SlicedReader
+from fastem.sources.rows import check_n_features, check_names, check_rows, feature_names
+from fastem.sources.streams import StreamSource
+from fastem.sources.weights import check_weight
+
+
+def as_source(
+    X: Any, sample_weight: Any = None, labels: Any = None, *, columns: Sequence[str | int] | None = None
+) -> Source:
+    """Rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
+
+    All of these take what this function takes, but for a str; it is there to choose columns, weights and labels, and
+    to keep what a first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
+    the same to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned:
+    labels of N rows are N integers).
+
+    Parameters
+    ----------
+    X : where the rows are
+        an (N, D) array-like or data frame; a memory map, of which no copy is made;
+        any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or
+        an array of Zarr (read in whole chunks);
+        a path: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
+        read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
+        a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
+        tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
+        own;
+        a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
+        `fastem.sources.dask_source.DaskSource`;
+        a source already: it is returned
+    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
+    labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
+        that; of Parquet the name of a column of integers
+    columns : names (Parquet) or positions of the columns wanted, default all but those of the weights and labels
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is no table of numbers. Values are looked at in the first pass over the rows: NaN, infinity,
+        negative weights and labels that are none end it with a ValueError that names the row
+    ImportError
+        if a package is missing; the message names the extra to install
+    SourceError
+        (an OSError) by a later pass that cannot read its rows; it names the pass and the block, and ``.result`` holds
+        the last complete iteration of the fit. (A memory map whose file is cut short kills the process.)
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> def blocks():
+    ...     for seed in range(10):
+    ...         yield np.random.default_rng(seed).normal(seed % 2 * 9.0, 1.0, size=(500, 2))
+    >>> source = fastem.as_source(blocks)
+    >>> source.n_rows, source.n_features
+    (5000, 2)
+    >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
+    array([0.5, 0.5])
+    """
+    return find_source(Path(X) if isinstance(X, str) else X, sample_weight, labels, columns=columns)
+
+
+def find_source(
+    X: Any,
+    sample_weight: Any = None,
+    labels: Any = None,
+    *,
+    columns: Sequence[str | int] | None = None,
+    n_features: int | None = None,
+    min_rows: int = 1,
+    who: str = NAME,
+) -> Source:
+    """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
+    if hasattr(X, "reduce") and hasattr(X, "for_each"):
+        if sample_weight is not None or labels is not None or columns is not None:
+            raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
+        check_n_features(X.n_features, n_features)
+        return X  # type: ignore[no-any-return]
+    if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
+        X = map_npy(Path(X))
+    if type(X) is not np.ndarray or columns is not None:
+        if is_dask(X):
+            source = DaskSource(X, sample_weight, labels, columns)
+            check_n_features(source.n_features, n_features)
+            return source
+        reader = find_reader(X, sample_weight, columns, labels)
+        if reader is not None:
+            check_n_features(reader.n_features, n_features)
+            return StreamSource(reader)
+    rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
+    weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
+    return ArraySource(rows, weight, feature_names(X), known)
+
+
+def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME) -> Source:
+    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values."""
+    own = feature_names(X)
+    if own is not None:
+        check_names(own, names, who)
+    source = find_source(X, sample_weight, who=who)
+    if own is None:
+        check_names(source.columns, names, who)
+    return source
+
+
+def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:
+    """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
+    if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
+        return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels)
+    # A memory map of other numbers would be converted whole.
+    mapped = isinstance(X, np.memmap) and X.ndim == 2 and X.dtype not in (np.float32, np.float64)
+    if slices(X) or mapped or columns is not None:
+        rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
+        weight, known = (
+            array if array is None or slices(array) else np.asarray(array) for array in (sample_weight, labels)
+        )
+        return SlicedReader(rows, weight, columns, known)
+    if callable(X) and not isinstance(X, type):
+        if sample_weight is not None or labels is not None:
+            raise ValueError("a function yields its weights with the rows, as tuples (X, weight[, labels])")
+        return FunctionReader(X)
+    if isinstance(X, Iterator):
+        kind = type(X).__name__
+        raise TypeError(f"one pass would use up the rows: pass the function that makes the iterator, not {kind!r}")
+    return None
+
+
+def _parquet_path(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix.lower() in _OPENED_BY:
+        package, extra = _OPENED_BY[path.suffix.lower()]
+        raise ValueError(f'{path}: open it with {package} (pip install "fastem[{extra}]") and pass the array in it')
+    if not path.is_dir() and path.suffix.lower() != ".parquet":
+        raise ValueError(f"{path}: expected a file ending in .npy or .parquet, or a folder of .parquet files")
+    return path
+
+
+_OPENED_BY = {".h5": ("h5py", "hdf5"), ".hdf5": ("h5py", "hdf5"), ".zarr": ("zarr", "zarr")}
+
+
+def slices(X: Any) -> bool:
+    """Whether an object slices like an array that is elsewhere: it is no array, or stored in chunks."""
+    like_array = hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__") and not hasattr(X, "nnz")
+    return like_array and (not hasattr(X, "__array__") or hasattr(X, "chunks"))

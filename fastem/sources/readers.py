@@ -1,0 +1,242 @@
+"""How rows are read, piece by piece: from what slices like an array, from Parquet files, from a function.
+
+`fastem.streams` makes a source of a reader. To add a kind of data is to add a reader here, and to
+`fastem.streams.find_reader` how it is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastem.files.tables import check_numbers, choose_columns, open_parquet, parquet_files
+from fastem.sources.labels import check_label_kind
+from fastem.sources.rows import cast_rows, feature_names
+
+PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
+CHUNK_BYTES = 1 << 26  # most of a chunk of HDF5 or Zarr
+
+Piece = tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]
+
+
+class Reader(Protocol):
+    """Gives all rows, in order, as often as it is asked to.
+
+    Attributes
+    ----------
+    n_features : int
+    n_rows : int, or None if only a pass can tell
+    dtype : of the rows as they are worked on, float64 or float32
+    columns : (D,) array of str, their names, or None
+    weighted : bool, whether the rows have weights
+    label_shape : tuple, what the labels of a row are, () for an integer, (K,) for booleans; None without labels
+    where : str, what is being read, for messages
+    """
+
+    n_features: int
+    n_rows: int | None
+    dtype: np.dtype[Any]
+    columns: NDArray[Any] | None
+    weighted: bool
+    label_shape: tuple[int, ...] | None
+    where: str
+
+    def pieces(self) -> Iterator[Piece]:
+        """Rows (n, D) of numbers, their weights (n,) or None, and their labels, (n,) or (n, K), or None; of any n."""
+
+
+class SlicedReader:
+    """Rows of an object that has a shape and a dtype and gives an array for ``x[start:stop]``.
+
+    Parameters
+    ----------
+    X : (N, D)
+    weight : (N,) of the same kind, or None
+    columns : positions of the columns wanted, or None for all
+    labels : (N,) or (N, K) of the same kind, or None
+    """
+
+    n_rows: int | None
+    columns: NDArray[Any] | None = None
+
+    def __init__(
+        self, X: Any, weight: Any = None, columns: Sequence[str | int] | None = None, labels: Any = None
+    ) -> None:
+        if len(X.shape) != 2:
+            raise ValueError(f"Expected 2D array, got {len(X.shape)}D array instead: shape {tuple(X.shape)}")
+        N, D = (int(n) for n in X.shape)
+        if weight is not None and tuple(weight.shape) != (N,):
+            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(N,)}!")
+        if labels is not None:
+            check_label_kind(labels.shape, labels.dtype, N)
+        self.n_rows = N
+        self.X, self.weight, self.weighted, self.where = X, weight, weight is not None, "row 0"
+        self.labels, self.label_shape = labels, None if labels is None else tuple(labels.shape[1:])
+        self.chosen = None if columns is None else choose_columns("X", columns, None, D)
+        self.n_features = D if self.chosen is None else len(self.chosen)
+        self.dtype = float_dtype(X.dtype)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See Reader; whole chunks, where the rows are stored in chunks that are not huge."""
+        chunks, row_bytes = getattr(self.X, "chunks", None) or (1,), 8 * self.X.shape[1]
+        chunk = chunks[0] if isinstance(chunks[0], int) else 1
+        rows = max(1, min(chunk * max(1, PIECE_BYTES // (row_bytes * chunk)), CHUNK_BYTES // row_bytes))
+        N = int(self.X.shape[0])
+        for start in range(0, N, rows):
+            part = slice(start, min(start + rows, N))
+            self.where = f"the block of rows {part.start} to {part.stop - 1}"
+            X = np.asarray(self.X[part])
+            yield (
+                X if self.chosen is None else X[:, self.chosen],
+                None if self.weight is None else np.asarray(self.weight[part], dtype=np.float64),
+                None if self.labels is None else np.asarray(self.labels[part]),
+            )
+
+
+class ParquetReader:
+    """Columns of a Parquet file, of a folder of them in the order of their names, or of a `pyarrow.dataset.Dataset`.
+
+    A row group is read in parts, so that memory does not depend on its size. (Dataset's own batches decode it whole,
+    and to import `pyarrow.dataset` takes 33 MB: it is not used for what is no Dataset.)
+
+    Parameters
+    ----------
+    data : Path or Dataset
+    weight : name of the column of weights, or None
+    columns : names or positions of the columns wanted; default all but those of the weights and labels
+    labels : name of the column of labels, or None
+    """
+
+    n_rows: int | None
+    columns: NDArray[Any] | None
+    label_shape: tuple[int, ...] | None
+
+    def __init__(
+        self,
+        data: Any,
+        weight: str | None = None,
+        columns: Sequence[str | int] | None = None,
+        labels: str | None = None,
+    ) -> None:
+        self.where = place = str(data) if isinstance(data, Path) else "the dataset"
+        self.data = parquet_files(data) if isinstance(data, Path) else data
+        self.weighted, self.fields = weight is not None, list[str]()
+        self.label_shape = None if labels is None else ()
+        beside = [name for name in (weight, labels) if name is not None]
+        n_rows, kinds = 0, [np.dtype(np.bool_)]
+        for name, file in self._files():
+            with file:
+                schema, n_rows = file.schema_arrow, n_rows + file.metadata.num_rows
+            names = list(schema.names)
+            if not self.fields:
+                wanted: Sequence[str | int] = [n for n in names if n not in beside] if columns is None else columns
+                self.fields = [names[j] for j in choose_columns(place, [*wanted, *beside], names, len(names))]
+            chosen = choose_columns(name, self.fields, names, 0)
+            check_numbers(name, schema, chosen)
+            features = chosen[: len(chosen) - len(beside)]
+            kinds += [np.dtype(schema.field(j).type.to_pandas_dtype()) for j in features]
+        self.n_rows, names = n_rows, self.fields[: len(self.fields) - len(beside)]
+        self.columns, self.n_features = np.array(names, dtype=object), len(names)
+        self.dtype = float_dtype(np.result_type(*kinds))
+
+    def _files(self) -> Iterator[tuple[str, Any]]:
+        """Names and open files."""
+        for part in self.data if isinstance(self.data, list) else self.data.get_fragments():
+            name = str(part) if isinstance(part, Path) else str(part.path)
+            self.where = f"row group 0 of {name}"
+            yield name, open_parquet(part if isinstance(part, Path) else part.open(), name)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See Reader."""
+        rows = max(1, PIECE_BYTES // (8 * len(self.fields)))
+        for name, file in self._files():
+            with file:
+                for number in range(file.num_row_groups):
+                    self.where = f"row group {number} of {name}"
+                    batches = file.iter_batches(rows, row_groups=[number], columns=self.fields, use_threads=False)
+                    yield from map(self._arrays, batches)
+
+    def _arrays(self, batch: Any) -> Piece:
+        table = np.empty((len(self.fields), batch.num_rows))
+        for values, field in zip(table, self.fields, strict=True):
+            copy_column(batch.column(field), values)
+        D, labelled = self.n_features, self.label_shape is not None
+        return table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None
+
+
+def copy_column(column: Any, out: NDArray[np.float64]) -> None:
+    """Numbers of an Arrow array as float64, a null as NaN. (Its `to_numpy` imports pandas, if there is one: 30 MB.)"""
+    kind, part = np.dtype(column.type.to_pandas_dtype()), slice(column.offset, column.offset + len(column))
+    bitmap, data = column.buffers()
+    if kind.kind == "b":
+        out[:] = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[part]
+    else:
+        out[:] = np.frombuffer(data, kind)[part]
+    if column.null_count:
+        out[np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")[part] == 0] = np.nan
+
+
+class FunctionReader:
+    """Blocks that a function yields, anew each time it is called.
+
+    Parameters
+    ----------
+    function : without arguments; gives an iterable of blocks, array-likes (n, D) or tuples of one and its weights (n,)
+        or of one, weights or None, and labels
+    """
+
+    n_rows: int | None = None
+    columns: NDArray[Any] | None
+
+    def __init__(self, function: Callable[[], Iterable[Any]]) -> None:
+        self.function, self.where = function, "block 0"
+        first = next(iter(function()), None)
+        if first is None:
+            raise ValueError("Found array with 0 sample(s): the function yields no block.")
+        rows, weight, labels = _parts(first)
+        X = cast_rows(rows, min_rows=0)
+        self.columns, self.weighted = feature_names(rows), weight is not None
+        self.label_shape = None if labels is None else np.shape(labels)[1:]
+        self.n_features, self.dtype = X.shape[1], X.dtype
+
+    def pieces(self) -> Iterator[Piece]:
+        """See Reader."""
+        self.where = "block 0"
+        for number, block in enumerate(self.function(), 1):
+            rows, weight, labels = _parts(block)
+            X = cast_rows(rows, n_features=self.n_features, min_rows=0)
+            if X.dtype != self.dtype:
+                raise ValueError(f"expected {self.dtype} as in the first block, got {X.dtype}")
+            if self.weighted != (weight is not None) or (self.weighted and np.shape(weight) != (len(X),)):
+                raise ValueError(f"expected {len(X) if self.weighted else 'no'} weights, got {np.size(weight)}")
+            if (labels is None) != (self.label_shape is None):
+                raise ValueError(f"expected labels {'as' if labels is None else 'in no block, as'} in the first block")
+            if labels is not None:
+                labels = np.asarray(labels)
+                check_label_kind(labels.shape, labels.dtype, len(X))
+                if labels.shape[1:] != self.label_shape:
+                    raise ValueError(f"expected labels as in the first block, got shape {labels.shape}")
+            yield X, None if weight is None else np.asarray(weight, dtype=np.float64), labels
+            self.where = f"block {number}"
+
+
+def _parts(block: Any) -> tuple[Any, Any, Any]:
+    """Rows, weights and labels of a block that a function yields."""
+    if not isinstance(block, tuple):
+        return block, None, None
+    if not 1 <= len(block) <= 3:
+        raise ValueError(f"expected rows, or a tuple (X, weight) or (X, weight, labels); got {len(block)} parts")
+    rows, weight, labels = (*block, None, None)[:3]
+    return rows, weight, labels
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """What rows of this dtype are worked on in: float32 as it is, all other numbers float64."""
+    found = np.dtype(dtype)
+    if found.kind not in "fiub":
+        raise ValueError(f"expected rows of numbers, found dtype {found}")
+    return np.dtype(np.float32 if found.kind == "f" and found.itemsize == 4 else np.float64)

@@ -1,0 +1,200 @@
+"""Sources of rows that are read anew on each pass, and `as_source`, which makes a source of whatever holds rows."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Generator, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, rows_at_once
+from fastem.sources.labels import check_label_values
+from fastem.sources.readers import Piece, Reader
+from fastem.sources.rows import check_finite
+from fastem.sources.weights import check_weight_scale, check_weight_values
+
+T = TypeVar("T")
+
+
+class Totals(NamedTuple):
+    """What a pass finds out.
+
+    Attributes
+    ----------
+    n_rows : int
+    sum_w : float, as `cumulated` adds
+    largest : float, of the weights
+    """
+
+    n_rows: int = 0
+    sum_w: float = 0.0
+    largest: float = 0.0
+
+
+class StreamSource(BlockSource):
+    """Rows that a reader gives in pieces: put together to the blocks asked for, while the next block is being read.
+
+    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        if reader.n_features < 1:
+            raise ValueError("Found array with 0 feature(s) while a minimum of 1 is required.")
+        self.reader, self.passes = reader, 0
+        self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
+        self.labelled = reader.label_shape is not None
+        self._totals: Totals | None = None
+        self._spare: list[list[Block]] = []  # buffers of passes before; a pass has its own, in whatever thread it runs
+
+    @property
+    def n_rows(self) -> int:
+        """See Source; known beforehand, or by a pass."""
+        return self._found().n_rows if self.reader.n_rows is None else self.reader.n_rows
+
+    @property
+    def sum_w(self) -> float:
+        """See BlockSource; by a pass, if there are weights."""
+        return self._found().sum_w if self.reader.weighted else float(self.n_rows)
+
+    def _found(self) -> Totals:
+        """What the first complete pass found out; a pass for it, if there has been none."""
+        if self._totals is None:
+            self.for_each(lambda block: None, rows_at_once(self.n_features))
+        assert self._totals is not None
+        return self._totals
+
+    def at_once(self, rows: int, grain: int) -> int:
+        """See BlockSource: two blocks are in memory."""
+        return super().at_once(min(rows, rows_at_once(self.n_features)), grain)
+
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
+        """See BlockSource."""
+        self.passes += 1
+        buffers = self._spare.pop() if self._spare else []
+        if not buffers or len(buffers[0].X) < rows:
+            buffers = [self._buffer(rows), self._buffer(rows)]
+        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
+        self._spare.append(buffers)  # not of a pass that was left early: its reader may still be at work
+
+    def _filled(self, two: list[Block], number: int) -> Generator[Block, None, None]:
+        """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
+        rows, buffers = len(two[0].X), itertools.cycle(two)
+        block, filled, totals = next(buffers), 0, Totals()
+        for X, weight, labels in self._pieces(number):
+            after, taken = self._added(totals, len(X), weight, labels), 0
+            while taken < len(X):
+                n = min(rows - filled, len(X) - taken)
+                with np.errstate(over="ignore"):  # a long double becomes infinity
+                    block.X[filled : filled + n] = X[taken : taken + n]
+                if self._totals is None:
+                    check_finite(block.X[filled : filled + n], totals.n_rows + taken, self.reader.where)
+                if block.weight is not None and weight is not None:
+                    block.weight[filled : filled + n] = weight[taken : taken + n]
+                if block.labels is not None and labels is not None:
+                    block.labels[filled : filled + n] = labels[taken : taken + n]
+                filled, taken = filled + n, taken + n
+                if filled == rows:
+                    yield block._replace(start=totals.n_rows + taken - rows)
+                    block, filled = next(buffers), 0
+            totals = after
+        if filled:
+            yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
+        self._end(totals, number)
+
+    def _buffer(self, rows: int) -> Block:
+        shape = self.reader.label_shape
+        return Block(
+            0,
+            np.empty((rows, self.n_features), self.dtype),
+            np.empty(rows) if self.reader.weighted else None,
+            None if shape is None else np.empty((rows, *shape), np.bool_ if shape else np.int64),
+        )
+
+    def _pieces(self, number: int) -> Iterator[Piece]:
+        """The reader's pieces that have rows; SourceError for one that cannot be read."""
+        try:
+            for piece in self.reader.pieces():
+                if len(piece[0]):
+                    yield piece
+        except Exception as error:
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            where = self.reader.where
+            raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
+
+    def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None) -> Totals:
+        """The totals after n more rows, whose weights and labels the first pass looks at."""
+        if labels is not None and self._totals is None:
+            check_label_values(labels, totals.n_rows)
+        if weight is None or self._totals is not None:
+            return totals._replace(n_rows=totals.n_rows + n)
+        check_weight_values(weight, totals.n_rows)
+        sum_w, largest = cumulated(totals.sum_w, weight)[-1], max(totals.largest, weight.max())
+        return Totals(totals.n_rows + n, float(sum_w), float(largest))
+
+    def _end(self, totals: Totals, number: int) -> None:
+        """A complete pass brings as many rows as expected; the first is what later ones are held to."""
+        expected = self.reader.n_rows if self._totals is None else self._totals.n_rows
+        if expected is not None and totals.n_rows != expected:
+            raise SourceError(f"pass {number} over the data brought {totals.n_rows} rows, expected {expected}")
+        if self._totals is None:
+            if totals.n_rows == 0:
+                raise ValueError("Found array with 0 sample(s): the source has no rows.")
+            if self.reader.weighted:
+                check_weight_scale(totals.largest)
+            self._totals = totals
+
+
+def _first_rows(block: Block, n: int) -> Block:
+    weight, labels = (None if array is None else array[:n] for array in (block.weight, block.labels))
+    return Block(block.start, block.X[:n], weight, labels)
+
+
+END = object()
+
+
+def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
+    """The items of a generator that runs in a thread of its own, one item ahead of who asks for them.
+
+    It is a daemon: who leaves early, by Ctrl-C for instance, does not wait for a read that takes long.
+    """
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    ready: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def read() -> None:
+        while wanted.get():
+            try:
+                ready.put((next(items, END), None))
+            except BaseException as error:
+                ready.put((END, error))
+        items.close()
+
+    thread = threading.Thread(target=read, name="fastem-reader", daemon=True)
+    thread.start()
+    wanted.put(True)
+    try:
+        while True:
+            item, error = _get(ready)
+            if error is not None:
+                raise error
+            if item is END:
+                return
+            wanted.put(True)
+            yield item
+    finally:
+        wanted.put(False)
+        thread.join(timeout=0.1)
+
+
+def _get(queue: SimpleQueue[T]) -> T:
+    """The next of a queue. Waiting without a timeout, the main thread may not notice Ctrl-C: the signal can reach
+    another thread, and on Windows none ends the wait.
+    """
+    while True:
+        try:
+            return queue.get(timeout=0.1)
+        except Empty:
+            pass
