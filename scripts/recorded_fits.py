@@ -143,7 +143,7 @@ def record() -> Numbers:
 
 def differing(a: Numbers, b: Numbers) -> dict[str, float]:
     """Return the names whose bytes differ, each with the largest difference of its numbers."""
-    found = {name: np.inf for name in a.keys() ^ b.keys()}
+    found = dict.fromkeys(a.keys() ^ b.keys(), np.inf)
     for name in a.keys() & b.keys():
         one, other = a[name], b[name]
         if one.shape != other.shape or one.dtype != other.dtype:

@@ -151,12 +151,12 @@ def quadratic_forms(
     task: Task, repeat: Callable[..., None], pool: ThreadPoolExecutor, seconds: float, rate: float
 ) -> tuple[Callable[[], Any], int]:
     """The checked quadratic forms, on a tile of its own per thread; and the number of points."""
-    from fastem.model import reference
-    from fastem.passes.sums import Accumulator
-    from fastem.passes.sizes import tile_rows
     from fastem.kernels.lanes import aligned
     from fastem.kernels.micro import padded
     from fastem.kernels.mixture import joint
+    from fastem.model import reference
+    from fastem.passes.sizes import tile_rows
+    from fastem.passes.sums import Accumulator
 
     rows, params = make_mixture(task)
     layout, n = Accumulator(params).layout(rows.dtype), tile_rows(task.K, task.D)

@@ -19,12 +19,12 @@ def _wipe_stale_cache():
     if spec is None or not spec.origin:
         return
     package = Path(spec.origin).parent
-    sources = [package / "_jit.py", *(package / "kernels").glob("*.py")]
+    sources = (package / "kernels").glob("*.py")
     newest = max((p.stat().st_mtime for p in sources if p.exists()), default=0.0)
     roots = [package]
     if os.environ.get("NUMBA_CACHE_DIR"):
         cache = Path(os.environ["NUMBA_CACHE_DIR"])
-        roots += [*cache.glob("fastem_*"), *cache.glob("kernels_*")]
+        roots += cache.glob("kernels_*")
     for root in roots:
         for index in root.rglob("*.nbi"):
             files = [index, *index.parent.glob(f"{index.stem}.*.nbc")]

@@ -16,7 +16,8 @@ import numpy as np
 
 TYPES = ("full", "tied", "diag", "spherical")  # scikit-learn's
 FAMILIES = (*TYPES, "tied_diag", "tied_spherical")
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 COLLAPSED = "Fitting the mixture model failed because some components have ill-defined empirical covariance"
 
 

@@ -160,7 +160,7 @@ def ascend(
     max_iter: int,
     callback: Callback | None = None,
 ) -> Result:
-    """L-BFGS in place of `fastem.em.run`; of the M-step only the family and reg_covar count.
+    """L-BFGS in place of `fastem.fitting.loop.fit_with_reseeds`; of the M-step only the family and reg_covar count.
 
     Coordinates go stale: every ROUND iterations it begins anew in those about the mixture where it is. (On hard starts
     that took 2 to 5 times fewer iterations.)

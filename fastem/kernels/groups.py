@@ -138,7 +138,7 @@ def draw(weight, nearest, start, stop, u):
 
 @njit(**HELPER)
 def seeds(X, weight, start, stop, uniforms, nearest, centres):
-    """Greedy k-means++, as `fastem.lloyd.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
+    """Greedy k-means++, as `fastem.fitting.seeds.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
     K, used = centres.shape[0], 1
     n_candidates = (uniforms.size - 1) // max(1, K - 1)
     fill(nearest[start:stop], 1.0)
@@ -289,7 +289,7 @@ def m_step(s0, sums, n_rows, reg_covar, zero, before, origin, mass, variances, p
 
 @njit(**HELPER)
 def mend(covariance, second, square, divisor):
-    """Divide sums by `divisor`, then as `fastem.covariance._mend`; fill the upper triangle."""
+    """Divide sums by `divisor`, then as `fastem.model.families.mend_lost_variances`; fill the upper triangle."""
     R, C = covariance.shape
     for i in range(R):
         for j in range(i + 1 if R > 1 else C):
@@ -341,7 +341,7 @@ def factorise(covariance, zero, factor):
 
 @njit(**HELPER)
 def log_norm(weights, factor, D, lognorm):
-    """lognorm (K) OUT: log weight + log normalising constant, as `fastem.covariance.log_norm`."""
+    """lognorm (K) OUT: log weight + log normalising constant, as `fastem.model.families.log_norm`."""
     F, R, C = factor.shape
     for k in range(weights.size):
         log_det = 0.0

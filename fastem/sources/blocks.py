@@ -2,7 +2,7 @@
 
 The driver asks for blocks of a size that depends on the mixture's shape alone, and sums their statistics in order: so
 the bits do not depend on where rows come from, nor on the pieces in which they come. An `ArraySource` has its rows at
-hand, a `fastem.streams.StreamSource` reads them anew on each pass; what else follows `Source` will do as well.
+hand, a `fastem.sources.streams.StreamSource` reads them anew on each pass; what else follows `Source` will do as well.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 What is done to the rows of a part is done where they are; what comes back is what it makes of them (statistics, a
 sample), summed pairwise in the order of the parts. So the bits depend on the parts, and on nothing else: not on how
-many machines hold them, nor on which of them is first. `fastem.sources.dask_source` and `fastem.sources.mpi_source` are the two kinds.
+many machines hold them, nor on which of them is first. `fastem.sources.dask_source` and `fastem.sources.mpi_source`
+are the two kinds.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Part(NamedTuple):
 
 
 class PartedSource(ABC):
-    """A source whose rows are in parts; see `fastem.sources.Source`.
+    """A source whose rows are in parts; see `fastem.sources.blocks.Source`.
 
     A subclass sets the attributes n_features, dtype and columns.
     """

@@ -1,7 +1,7 @@
 """How rows are read, piece by piece: from what slices like an array, from Parquet files, from a function.
 
 `fastem.streams` makes a source of a reader. To add a kind of data is to add a reader here, and to
-`fastem.streams.find_reader` how it is recognised.
+`fastem.sources.opening.find_reader` how it is recognised.
 """
 
 from __future__ import annotations

@@ -1,0 +1,405 @@
+"""Model files and tables."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from helpers import FAMILIES
+
+import fastem
+from fastem.files import tables
+from fastem.files.archive import ModelFileError
+from fastem.files.tables import read_table, write_table
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def fitted(rng, covariance="full", dtype=np.float64, **options):
+    X = np.concatenate([rng.normal(size=(60, 3)), rng.normal(5.0, 2.0, size=(40, 3))]).astype(dtype)
+    model = fastem.GaussianMixture(2, covariance_type=covariance, random_state=3, **options)
+    return model.fit(X), X
+
+
+# --- models: round trip
+
+
+@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_loaded_model_is_the_saved_one(tmp_path, rng, covariance, dtype):
+    model, X = fitted(rng, covariance, dtype, tol=1e-4, max_iter=50)
+    fastem.save(model, tmp_path / "m.npz")
+    other = fastem.load(tmp_path / "m.npz")
+    for name in ("weights_", "means_", "covariances_"):
+        assert getattr(other, name).dtype == dtype
+        np.testing.assert_array_equal(getattr(other, name), getattr(model, name))
+    for name in ("n_iter_", "converged_", "lower_bound_", "lower_bounds_", "status_"):
+        assert getattr(other, name) == getattr(model, name)
+    assert other.get_params() == model.get_params()
+    # The factor is recomputed, from covariances that may have been rounded to float32.
+    rtol = 1e-12 if dtype is np.float64 else 1e-4
+    np.testing.assert_allclose(other.score_samples(X), model.score_samples(X), rtol=rtol)
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    assert type(other.n_iter_) is int
+    assert type(other.converged_) is bool
+
+
+def test_float64_scores_keep_their_bits(tmp_path, rng):
+    model, X = fitted(rng)
+    fastem.save(model, tmp_path / "m.npz")
+    np.testing.assert_array_equal(fastem.load(tmp_path / "m.npz").score_samples(X), model.score_samples(X))
+
+
+def test_a_model_from_parameters_round_trips(tmp_path):
+    model = fastem.GaussianMixture.from_parameters([0.25, 0.75], [[0.0], [3.0]], [1.0, 4.0], "spherical")
+    fastem.save(model, tmp_path / "m.npz")
+    other = fastem.load(tmp_path / "m.npz")
+    np.testing.assert_array_equal(other.covariances_, [1.0, 4.0])
+    assert other.n_components == 2
+    assert other.status_ is None
+    assert not other.converged_
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path, rng):
+    model, _ = fitted(rng)
+    fastem.save(model, tmp_path / "a.npz")
+    fastem.save(fastem.load(tmp_path / "a.npz"), tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_the_file_is_read_by_numpy_alone(tmp_path, rng):
+    model, _ = fitted(rng, "tied", tol=0.125, weights_init=[0.5, 0.5])
+    fastem.save(model, str(tmp_path / "m.npz"), feature_names=["a", "ß", "c, d"])
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as archive:
+        content = dict(archive)
+    assert content["format"] == "fastem.GaussianMixture"
+    assert content["version"] == 1
+    assert content["covariance_type"] == "tied"
+    assert content["covariances"].shape == (3, 3)
+    assert content["feature_names"].tolist() == ["a", "ß", "c, d"]
+    parameters = json.loads(str(content["parameters"]))
+    assert parameters["tol"] == 0.125
+    assert parameters["random_state"] == 3
+    assert "weights_init" not in parameters  # an array
+    assert list(fastem.load(tmp_path / "m.npz").feature_names_in_) == ["a", "ß", "c, d"]
+
+
+def test_numpy_scalars_among_the_parameters_are_stored(tmp_path, rng):
+    model, _ = fitted(rng, max_iter=np.int64(7), tol=np.float64(0.5))
+    fastem.save(model, tmp_path / "m.npz")
+    assert fastem.load(tmp_path / "m.npz").get_params()["max_iter"] == 7
+
+
+def test_a_random_generator_is_not_stored(tmp_path, rng):
+    model, _ = fitted(rng)
+    model.set_params(random_state=np.random.RandomState(0))
+    fastem.save(model, tmp_path / "m.npz")
+    assert fastem.load(tmp_path / "m.npz").random_state is None
+
+
+def test_a_big_endian_file_loads(tmp_path, rng):
+    model, X = fitted(rng)
+    fastem.save(model, tmp_path / "m.npz")
+    content = dict(np.load(tmp_path / "m.npz"))
+    for name in ("weights", "means", "covariances"):
+        content[name] = content[name].astype(">f8")
+    np.savez(tmp_path / "m.npz", **content)
+    other = fastem.load(tmp_path / "m.npz")
+    assert other.means_.dtype.isnative
+    np.testing.assert_array_equal(other.score_samples(X), model.score_samples(X))
+
+
+# --- models: refused
+
+
+def test_an_unfitted_model_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="not fitted"):
+        fastem.save(fastem.GaussianMixture(), tmp_path / "m.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_could_not_be_read_back_is_not_saved(tmp_path):
+    nearly_singular = [[[1.0, 1.0 - 1e-9], [1.0 - 1e-9, 1.0]]]
+    model = fastem.GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], nearly_singular)
+    fastem.save(model, tmp_path / "double.npz")
+    model.covariances_ = model.covariances_.astype(np.float32)
+    with pytest.raises(ValueError, match="positive-definite"):
+        fastem.save(model, tmp_path / "single.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["double.npz"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, rng, monkeypatch):
+    model, _ = fitted(rng)
+    (tmp_path / "m.npz").write_bytes(b"old")
+
+    def fail(stream, **arrays):
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        fastem.save(model, tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.npz"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_saved_file_has_the_usual_permissions(tmp_path, rng):
+    fastem.save(fitted(rng)[0], tmp_path / "m.npz")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "m.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.fixture
+def content(tmp_path, rng):
+    """The arrays of a good model file, with names."""
+    fastem.save(fitted(rng)[0], tmp_path / "good.npz", feature_names=["a", "b", "c"])
+    return dict(np.load(tmp_path / "good.npz"))
+
+
+def test_every_truncation_is_refused(tmp_path, content):
+    whole = (tmp_path / "good.npz").read_bytes()
+    path = tmp_path / "short.npz"
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFileError):
+            fastem.load(path)
+
+
+def test_a_flipped_byte_is_refused_or_harmless(tmp_path, content):
+    whole = (tmp_path / "good.npz").read_bytes()
+    path = tmp_path / "flipped.npz"
+    for position in range(0, len(whole), 53):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        try:
+            model = fastem.load(path)
+        except ModelFileError:
+            continue
+        np.testing.assert_array_equal(model.means_, content["means"])
+
+
+# --- csv
+
+
+def table(tmp_path, text, name="t.csv", **options):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return read_table(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "first"),
+    [
+        ("a,b\n1,2\n3,4\n", ["a", "b"], [1.0, 2.0]),
+        ("1,2\n3,4\n", None, [1.0, 2.0]),
+        ("1,2\n3,4", None, [1.0, 2.0]),
+        ("\n\na , b\r\n\r\n1, 2\r\n\r\n3,4\r\n", ["a", "b"], [1.0, 2.0]),
+        ("\ufeffa,b\n1,2\n", ["a", "b"], [1.0, 2.0]),
+        ('"a,x","b"\n"1","2"\n', ["a,x", "b"], [1.0, 2.0]),
+        ('"a\nx",b\n1,2\n', ["a\nx", "b"], [1.0, 2.0]),
+        (",b\n0,2\n", ["", "b"], [0.0, 2.0]),
+        ("-1e-300,+.5\n", None, [-1e-300, 0.5]),
+        ("größe\n0.1\n", ["größe"], [0.1]),
+    ],
+)
+def test_csv(tmp_path, text, names, first):
+    X, found = table(tmp_path, text)
+    assert found == names
+    assert X.dtype == np.float64
+    assert X.ndim == 2
+    np.testing.assert_array_equal(X[0], first)
+
+
+@pytest.mark.parametrize("columns", [["c", "a"], [2, 0], ["2", "0"], ["c", 0]])
+def test_csv_columns_by_name_or_position(tmp_path, columns):
+    X, names = table(tmp_path, "a,b,c\n1,red,3\n4,blue,6\n", columns=columns)
+    assert names == ["c", "a"]
+    np.testing.assert_array_equal(X, [[3.0, 1.0], [6.0, 4.0]])
+
+
+CSV_FAULTS = {
+    "word": ("a,b\n1,2\n3,x\n", "column 'b', row 3: expected a finite number, found 'x'"),
+    "empty cell": ("a,b\n1,2\n,4\n", "column 'a', row 3: expected a finite number, found ''"),
+    "empty cell in the first row": ("1,,3\n4,5,6\n", "column '1', row 1: .* found ''"),
+    "blank lines are counted": ("a\n\n1\n\nx\n", "column 'a', row 5"),
+    "nan": ("a,b\n1,nan\n", "column 'b', row 2: expected a finite number, found 'nan'"),
+    "infinity": ("1,2\n3,-inf\n", "column '1', row 2: expected a finite number, found '-inf'"),
+    "overflow": ("1\n1e999\n", "column '0', row 2: .* found '1e999'"),
+    "underscore": ("1\n1_000\n", "found '1_000'"),
+    "short row": ("a,b\n1,2\n3\n", "row 3 has 1 cells, expected 2"),
+    "long row": ("a,b\n1,2\n3,4,5\n", "row 3 has 3 cells, expected 2"),
+    "other delimiter": ("a;b\n1;2\n", "column 'a;b', row 2: .* found '1;2'"),
+    "empty file": ("", "the file is empty"),
+    "blank file": ("\n\n", "the file is empty"),
+    "header alone": ("a,b\n", "a header and no rows"),
+    "mixed first row": ("5.1,setosa\n4.9,setosa\n", r"mixes names \('setosa'\) and numbers \('5.1'\)"),
+}
+
+
+@pytest.mark.parametrize("fault", CSV_FAULTS)
+def test_a_bad_csv_cell_is_named(tmp_path, fault):
+    text, message = CSV_FAULTS[fault]
+    with pytest.raises(ValueError, match=message) as caught:
+        table(tmp_path, text)
+    assert str(caught.value).startswith(str(tmp_path / "t.csv"))
+
+
+def test_a_long_row_is_refused_even_where_columns_are_chosen(tmp_path):
+    with pytest.raises(ValueError, match="row 3 has 3 cells, expected 2"):
+        table(tmp_path, "a,b\n1,2\n3,4,5\n", columns=["a"])
+
+
+def test_an_unknown_column_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(ValueError, match="no column 'z'; the columns are a, b"):
+        table(tmp_path, "a,b\n1,2\n", columns=["z"])
+    with pytest.raises(ValueError, match="no column '2'; the columns are 0 to 1"):
+        table(tmp_path, "1,2\n", columns=["2"])
+    with pytest.raises(ValueError, match="no column '-1'"):
+        table(tmp_path, "1,2\n", columns=[-1])
+    with pytest.raises(ValueError, match="more than one column 'a'"):
+        table(tmp_path, "a,a\n1,2\n", columns=["a"])
+
+
+def test_a_csv_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\n")
+    with pytest.raises(ValueError, match="not UTF-8 text"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_an_unknown_ending_and_a_missing_file(tmp_path):
+    (tmp_path / "t.xls").touch()
+    with pytest.raises(ValueError, match=r"expected a file ending in \.csv, \.npy or \.parquet"):
+        read_table(tmp_path / "t.xls")
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such file"):
+        read_table(tmp_path / "absent.csv")
+
+
+# --- npy
+
+
+def test_npy_is_mapped_not_read(tmp_path, rng):
+    X = rng.normal(size=(5, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", X)
+    found, names = read_table(tmp_path / "x.npy")
+    assert isinstance(found, np.memmap)
+    assert not found.flags.writeable
+    assert found.dtype == np.float32
+    assert names is None
+    np.testing.assert_array_equal(found, X)
+    np.testing.assert_array_equal(read_table(tmp_path / "x.npy", columns=["2", 0])[0], X[:, [2, 0]])
+
+
+def test_npy_of_one_dimension_is_one_column(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(4))
+    assert read_table(tmp_path / "x.npy")[0].shape == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((2, 2, 2)), r"in one or two dimensions, found float64 of shape \(2, 2, 2\)"),
+        (np.array(1.0), r"found float64 of shape \(\)"),
+        (np.array(["a"]), "found <U1"),
+        (np.array([1j]), "found complex128"),
+        (np.array([{}], dtype=object), "not a .npy file of numbers"),
+        (np.empty((0, 2)), "not a .npy file of numbers|the table is empty"),
+    ],
+)
+def test_an_unsuitable_npy_is_refused(tmp_path, array, message):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ValueError, match=message):
+        read_table(tmp_path / "x.npy")
+
+
+def test_a_damaged_npy_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((100, 2)))
+    whole = (tmp_path / "x.npy").read_bytes()
+    for length in (0, 5, 60, 500):
+        (tmp_path / "x.npy").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"x\.npy: not a \.npy file of numbers, or a damaged one"):
+            read_table(tmp_path / "x.npy")
+
+
+# --- parquet
+
+
+def test_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    columns = {"a": [1.5, 2.5], "b": ["x", "y"], "c": pa.array([3, 4], pa.int32())}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    X, names = read_table(tmp_path / "t.parquet", columns=["c", 0])
+    assert names == ["c", "a"]
+    np.testing.assert_array_equal(X, [[3.0, 1.5], [4.0, 2.5]])
+    assert tables.layout(tmp_path / "t.parquet") == (["a", "b", "c"], 3)
+    with pytest.raises(ValueError, match=r"column 'b' holds (large_)?string, expected numbers"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_parquet_keeps_float32(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    X = np.arange(6, dtype=np.float32).reshape(3, 2)
+    pq.write_table(pa.table({"a": X[:, 0], "b": X[:, 1]}), tmp_path / "t.parquet")
+    found, _ = read_table(tmp_path / "t.parquet")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, X)
+
+
+@pytest.mark.parametrize(("bad", "found"), [(None, "a null"), (float("nan"), "nan"), (float("inf"), "inf")])
+def test_a_bad_parquet_cell_is_named(tmp_path, bad, found):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, bad]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=f"column 'b', row 3: expected a finite number, found {found}"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"t\.parquet: not a parquet file, or a damaged one"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "t.parquet").touch()
+    with pytest.raises(ImportError, match=r'pip install "fastem\[parquet\]"'):
+        read_table(tmp_path / "t.parquet")
+
+
+# --- tables out
+
+
+def test_csv_keeps_every_bit(tmp_path, rng):
+    X = rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-300, 300, size=(50, 2))
+    write_table(tmp_path / "x.csv", X, ["a", 'b "quoted", with comma'])
+    found, names = read_table(tmp_path / "x.csv")
+    np.testing.assert_array_equal(found, X)
+    assert names == ["a", 'b "quoted", with comma']
+
+
+def test_long_tables_are_written_whole(tmp_path):
+    labels = np.arange(150_000)
+    write_table(tmp_path / "x.csv", labels, ["label"])
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "x.csv", skiprows=1), labels)
+
+
+def test_npy_out(tmp_path, rng):
+    X = rng.normal(size=(5, 2)).astype(np.float32)
+    write_table(tmp_path / "x.npy", X, ["a", "b"])
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), X)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected a file ending in \.csv, \.npy or \.parquet"):
+        write_table(tmp_path / "x.txt", np.ones(2), ["a"])
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(ValueError, match="cannot be written here"):
+        write_table(tmp_path / "d.csv", np.ones(2), ["a"])

@@ -1,0 +1,197 @@
+"""Stepwise EM on streams of blocks."""
+
+import pickle
+
+import numpy as np
+import pytest
+from helpers import FAMILIES, make_mixture, make_start, natural, start_params, state_bytes
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastem
+from fastem import GaussianMixture, Stepwise
+from fastem.model.params import Noise
+
+N_BLOCKS = 100
+
+
+def draw(n, seed=0):
+    """Rows of five overlapping components in two dimensions, in random order, and a start near them."""
+    mixture = make_mixture(n, 2, 5, spacing=2.5, seed=seed)
+    X = np.random.default_rng(seed).permutation(mixture.X)
+    return X, start_params(make_start(mixture, "full"), "full"), mixture
+
+
+def stream(X, state, n_blocks, first=0):
+    """The state after all blocks, taken in order from block `first` on and round again."""
+    blocks = np.array_split(X, n_blocks)
+    for b in range(n_blocks):
+        state = state.partial_fit(blocks[(first + b) % n_blocks])
+    return state
+
+
+def nats_below_batch(n, n_blocks, firsts, tol=1e-9):
+    """How far below the batch fit's mean log-likelihood a single pass ends, for streams that begin elsewhere."""
+    X, start, _ = draw(n)
+    batch = fastem.em(X, start, tol=tol, max_iter=2000).loglik / n
+    ends = [stream(X, Stepwise(start), n_blocks, first).params for first in firsts]
+    return batch - np.array([fastem.log_density(X, params).mean() for params in ends])
+
+
+def test_one_pass_is_near_the_batch_fit():
+    below = nats_below_batch(200_000, N_BLOCKS, (0, 37, 81))
+    assert (below < 0.01).all(), below
+    assert (below > -1e-9).all()
+
+
+@pytest.mark.slow
+def test_ten_million_rows():
+    below = nats_below_batch(10_000_000, 1000, (0, 333), tol=1e-6)
+    assert (below < 0.01).all(), below
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_recursion(covariance_type):
+    """The definition, written with parameters of the statistics: averages of (1, x, x x')."""
+    mixture = make_mixture(3000, 3, 2, spacing=3.0)
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, size=3000)
+    params = start_params(make_start(mixture, covariance_type), covariance_type)
+    state, total, running = Stepwise(params, covariance_type, reg_covar=0.0, exponent=0.7), 0.0, 0.0
+    zero = np.zeros((2, 3))
+    for rows in np.array_split(np.arange(3000), [500, 600, 1900]):
+        block = fastem.accumulate(mixture.X[rows], params, weight[rows]).shifted(zero)
+        w = weight[rows].sum()
+        total += w
+        gamma = (w / total) ** 0.7
+        mine = np.concatenate([np.ravel(a) for a in (block.s0, block.s1, block.s2)]) / w
+        running = (1 - gamma) * running + gamma * mine
+        s0, s1, s2 = (
+            part.reshape(a.shape)
+            for part, a in zip(
+                np.split(running, np.cumsum([block.s0.size, block.s1.size])),
+                (block.s0, block.s1, block.s2),
+                strict=True,
+            )
+        )
+        params = fastem.m_step(fastem.Stats(np.nan, np.nan, np.nan, s0, s1, s2, zero, 1), covariance_type)
+        state = state.partial_fit(mixture.X[rows], weight[rows])
+        for got, want in zip(state.params[:4], params[:4], strict=True):
+            assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+    assert state.n_steps == 4
+    assert state.stats.n_rows == 3000
+    assert_allclose(state.stats.sum_w, weight.sum(), rtol=1e-12)
+
+
+def test_the_first_block_is_one_step_of_em():
+    X, start, _ = draw(2000)
+    state = Stepwise(start, reg_covar=0.0).partial_fit(X)
+    want = fastem.m_step(fastem.accumulate(X, start))
+    for got, expected in zip(state.params[:4], want[:4], strict=True):
+        assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_weights_have_no_unit():
+    X, start, _ = draw(2000)
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, size=2000)
+    states = [
+        Stepwise(start).partial_fit(X[:900], c * weight[:900]).partial_fit(X[900:], c * weight[900:]) for c in (1, 64)
+    ]
+    assert_allclose(states[1].params.means, states[0].params.means, rtol=1e-10)
+
+
+def test_far_from_zero():
+    X, start, _ = draw(20_000)
+    moved = start._replace(means=start.means + 2.0**27)
+    X = np.round(X * 2**16) / 2**16
+    near, far = stream(X, Stepwise(start), 40), stream(X + 2.0**27, Stepwise(moved), 40)
+    assert_allclose(far.params.covariances, near.params.covariances, rtol=1e-5)
+
+
+def test_noise():
+    X, start, _ = draw(20_000)
+    X = np.random.default_rng(0).permutation(np.r_[X, np.random.default_rng(1).uniform(-30, 30, size=(5000, 2))])
+    noise = Noise(0.05, np.array([[-30.0] * 2, [30.0] * 2]))
+    start = start._replace(weights=0.95 * start.weights, noise=noise)
+    state = stream(X, Stepwise(start), 50)
+    assert abs(state.params.noise.weight - 0.2) < 0.03
+    assert_allclose(state.params.weights.sum() + state.params.noise.weight, 1)
+
+
+def test_a_failed_step_changes_nothing():
+    X, start, _ = draw(2000)
+    state = Stepwise(start).partial_fit(X)
+    for bad in (X[:, :1], np.full((3, 2), np.nan)):
+        with pytest.raises(ValueError, match=r"X has 1 features|NaN"):
+            state.partial_fit(bad)
+    assert state.n_steps == 1
+    rows = np.ones((10, 2))
+    with pytest.raises(fastem.SingularCovarianceError):
+        Stepwise(start._replace(means=rows[:5]), reg_covar=0.0).partial_fit(rows)
+    for exponent in (0.5, 1.1, 0.0):
+        with pytest.raises(ValueError, match="exponent must be in"):
+            Stepwise(start, exponent=exponent)
+
+
+def test_family_must_fit():
+    _, _, mixture = draw(100)
+    diag = fastem.make_params(mixture.weights, mixture.means, natural(mixture.covariances, "diag"), "diag")
+    with pytest.raises(ValueError, match="needs second moments of shape"):
+        Stepwise(diag, "full").partial_fit(mixture.X)
+
+
+def test_states_do_not_change():
+    X, start, _ = draw(2000)
+    first = Stepwise(start).partial_fit(X[:1000])
+    before = first.stats.s2.copy()
+    second = first.partial_fit(X[1000:])
+    assert_array_equal(first.stats.s2, before)
+    assert (first.n_steps, second.n_steps) == (1, 2)
+
+
+# ---- the estimator -------------------------------------------------------------------------------------
+
+
+def test_partial_fit_is_fit_and_steps():
+    X, _, _ = draw(4000)
+    blocks = np.array_split(X, 4)
+    model = GaussianMixture(5, random_state=0, tol=1e-2)
+    for block in blocks:
+        assert model.partial_fit(block) is model
+    first = GaussianMixture(5, random_state=0, tol=1e-2).fit(blocks[0])
+    state = Stepwise(first.params_)
+    for block in blocks:
+        state = state.partial_fit(block)
+    assert_array_equal(model.means_, state.params.means)
+    assert_array_equal(model.covariances_, state.params.covariances)
+    assert (model.n_iter_, model.status_, model.converged_) == (4, None, False)
+    assert_allclose(model.lower_bound_, state.stats.loglik / 4000)
+    assert np.isnan(Stepwise(first.params_).mean_loglik)
+    assert len(model.lower_bounds_) == 4
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.partial_fit(blocks[0]).means_, model.partial_fit(blocks[0]).means_)
+    model.fit(blocks[0])  # begins anew
+    assert_array_equal(model.partial_fit(blocks[0]).means_, Stepwise(first.params_).partial_fit(blocks[0]).params.means)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_partial_fit_of_each_kind(covariance_type):
+    X = draw(4000)[0].astype(np.float32)
+    model = GaussianMixture(5, covariance_type=covariance_type, noise=True, random_state=0, tol=1e-2)
+    model.fit(X[:1000])
+    model.partial_fit(X[1000:], sample_weight=np.ones(3000))
+    assert model.means_.dtype == np.float32
+    assert_allclose(model.weights_.sum() + model.noise_weight_, 1, rtol=1e-5)
+    assert np.isfinite(model.score(X))
+
+
+def test_partial_fit_refusals():
+    X, start, _ = draw(2000)
+    model = GaussianMixture.from_parameters(start.weights, start.means, start.covariances).partial_fit(X)
+    before = state_bytes(model)
+    for bad, message in ((X[:, :1], "X has 1 features"), (np.full((3, 2), np.nan), "NaN")):
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(bad)
+    with pytest.raises(ValueError, match="partial_fit works with reg_covar alone; got regularization='map'"):
+        GaussianMixture(2, regularization="map", reg_covar=0.0).partial_fit(X)
+    with pytest.raises(ValueError, match="Expected n_samples >= n_components"):
+        GaussianMixture(5).partial_fit(X[:3])
+    assert state_bytes(model) == before

@@ -1,0 +1,329 @@
+"""The remedies against the unbounded likelihood: their objectives, their maxima, and that no pass loses."""
+
+import dataclasses
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from hard import CLASSES, problem
+from helpers import FAMILIES, make_mixture, outcome
+from scipy.optimize import minimize_scalar
+from scipy.stats import invgamma, invwishart, multivariate_normal
+
+import fastem
+from fastem import EigenvalueFloor, EigenvalueRatio, GaussianMixture, InverseWishart, Ridge
+from fastem.model import families, maximisation
+from fastem.model.matrices import factorise
+from fastem.model.remedies import eigenvalue_ratio, table
+
+EPS = np.finfo(float).eps
+REMEDIES = (Ridge(0.5), InverseWishart(0.2), EigenvalueFloor(0.7), EigenvalueRatio(1.5))
+BOTH = [pytest.param(t, r, id=f"{t}-{type(r).__name__}") for t, r in itertools.product(FAMILIES, REMEDIES)]
+
+
+# ---- objectives and maxima ---------------------------------------------------------------------------
+
+
+def _soft(n=40, d=3, k=2):
+    mixture = make_mixture(n, d, k, spacing=4.0)
+    noise = np.random.default_rng(3).dirichlet(np.ones(k), n)
+    return mixture.X * [1.0, 20.0, 0.3], 0.8 * np.eye(k)[mixture.labels] + 0.2 * noise
+
+
+def _full(params):
+    """Covariances as (K, D, D)."""
+    (k, d), c = params.means.shape, params.covariances
+    return np.broadcast_to(c if c.shape[1] == d > 1 else c[:, 0, :, None] * np.eye(d), (k, d, d))
+
+
+def _expected(X, resp, params):
+    """The expected complete-data log-likelihood, row by row."""
+    rows = [multivariate_normal(m, c).logpdf(X) for m, c in zip(params.means, _full(params), strict=True)]
+    return float((resp * (np.log(params.weights) + np.array(rows).T)).sum())
+
+
+def _m_step(X, covariance, remedy):
+    one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
+    return maximisation.make_m_step(families.find_family(covariance), remedy, lambda: one)
+
+
+def _spd(covariances):
+    return (
+        all((np.linalg.eigvalsh(c) > 0).all() for c in covariances)
+        if covariances.shape[1] > 1
+        else (covariances > 0).all()
+    )
+
+
+def _moved(params, rng, size):
+    """Parameters nearby, of the same family."""
+    c = params.covariances
+    scale = np.sqrt(np.einsum("kii->ki", c) if c.shape[1] > 1 else c[:, 0, :])
+    noise = size * rng.normal(size=c.shape)
+    if c.shape[1] > 1:
+        covariances = c + (noise + noise.swapaxes(1, 2)) * scale[:, :, None] * scale[:, None, :]
+    else:
+        covariances = c * np.exp(noise)
+    means = params.means + size * scale * rng.normal(size=params.means.shape)
+    return params.weights, means, covariances
+
+
+def _family_params(weights, means, covariances):
+    return fastem.Params(weights, means, covariances, factorise(covariances))
+
+
+@pytest.mark.parametrize(("covariance", "remedy"), [p for p in BOTH if "Eigen" not in p.id])
+def test_gradient_vanishes_at_the_m_step(covariance, remedy):
+    """Central differences of expected log-likelihood + log prior in every direction tried, against its curvature."""
+    X, resp = _soft()
+    step = _m_step(X, covariance, remedy)
+    params = step(fastem.moments(X, resp=resp, covariance=covariance))
+
+    def objective(params):
+        return _expected(X, resp, params) + remedy.log_prior(params, step.family, step.units)
+
+    best, rng, h = objective(params), np.random.default_rng(0), 1e-4
+    for _ in range(30):
+        moved = _moved(params, rng, 1.0)
+        both = []
+        for sign in (1, -1):
+            pair = zip(params[:3], moved, strict=True)
+            both.append(objective(_family_params(*(a + sign * h * (b - a) for a, b in pair))))
+        slope, curvature = (both[0] - both[1]) / (2 * h), (2 * best - sum(both)) / h**2
+        assert curvature > 0
+        assert abs(slope) < 1e-4 * curvature
+
+
+@pytest.mark.parametrize(("covariance", "remedy"), [p for p in BOTH if "Eigen" in p.id])
+def test_nothing_feasible_nearby_is_better(covariance, remedy):
+    X, resp = _soft()
+    step = _m_step(X, covariance, remedy)
+    stats = fastem.moments(X, resp=resp, covariance=covariance)
+    params = step(stats)
+    strict = fastem.m_step(stats, covariance)
+    best = _expected(X, resp, params)
+    binds = covariance != "tied_spherical" or isinstance(remedy, EigenvalueFloor)  # one eigenvalue has no ratio
+    assert (best < _expected(X, resp, strict) - 1e-6) == binds
+    rng, tried = np.random.default_rng(0), 0
+    for size in np.repeat([1e-3, 1e-2, 1e-1], 100):
+        near = _moved(params, rng, size)
+        if _spd(near[2]):
+            feasible = step.feasible(_family_params(*near))
+            assert _expected(X, resp, feasible) <= best + 1e-9
+            tried += 1
+    assert tried > 200
+
+
+@pytest.mark.parametrize(("covariance", "remedy"), BOTH)
+def test_feasible_is_where_the_constraint_holds(covariance, remedy):
+    X, resp = _soft()
+    step = _m_step(X, covariance, remedy)
+    params = step(fastem.moments(X, resp=resp, covariance=covariance))
+    np.testing.assert_allclose(step.feasible(params).covariances, params.covariances, rtol=1e-10)
+    S0 = np.cov(X.T, bias=True)
+    white = np.linalg.inv(np.linalg.cholesky(S0))
+    if covariance.endswith("diag"):
+        white = np.diag(1 / np.sqrt(np.diag(S0)))
+    elif covariance.endswith("spherical"):
+        white = np.eye(3) / np.sqrt(np.trace(S0) / 3)
+    values = np.linalg.eigvalsh(white @ _full(params) @ white.T)
+    if isinstance(remedy, EigenvalueFloor):
+        assert values.min() >= remedy.floor * (1 - 1e-9)
+    if isinstance(remedy, EigenvalueRatio):
+        assert values.max() <= remedy.ratio * values.min() * (1 + 1e-9)
+
+
+def test_truncation_is_the_minimum():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values = np.exp(3 * rng.normal(size=(3, 4))) * (rng.uniform(size=(3, 4)) < 0.8)
+        mass, ratio = rng.uniform(0, 5, 3), np.exp(rng.uniform(0, 5))
+
+        def loss(m, values=values, mass=mass, ratio=ratio):
+            e = np.clip(values, m, ratio * m)
+            return (mass[:, None] * (np.log(e) + values / e)).sum()
+
+        got = loss(eigenvalue_ratio.truncation(values, mass, ratio))
+        points = np.concatenate([values[values > 0], values[values > 0] / ratio])
+        grid = min(loss(m) for m in np.exp(np.linspace(np.log(points.min()) - 1, np.log(points.max()) + 1, 500)))
+        best = minimize_scalar(lambda t: loss(np.exp(t)), bounds=np.log([points.min(), points.max()]), method="bounded")
+        assert got <= min(grid, best.fun) + 1e-6 * abs(got)
+
+
+@pytest.mark.parametrize("covariance", FAMILIES)
+def test_log_prior_of_the_inverse_wishart(covariance):
+    """Differences of it are those of scipy's densities."""
+    X, resp = _soft()
+    d, k, kappa = X.shape[1], 2, 0.2
+    step = _m_step(X, covariance, InverseWishart(kappa))
+    params = step(fastem.moments(X, resp=resp, covariance=covariance))
+    S0, m = np.cov(X.T, bias=True), X.mean(axis=0)
+
+    def density(params):
+        full, c = _full(params), params.covariances
+        total = sum(multivariate_normal(m, s / kappa).logpdf(mu) for mu, s in zip(params.means, full, strict=True))
+        size = k ** (-2 / d)
+        if covariance in ("full", "tied"):
+            return total + sum(invwishart(d + 2, S0 * size).logpdf(s) for s in c)
+        scale = np.diag(S0) * size if covariance.endswith("diag") else np.trace(S0) / d * size
+        return total + invgamma((d + 2) / 2, scale=scale / 2).logpdf(c).sum()
+
+    rng, pairs = np.random.default_rng(1), []
+    for _ in range(5):
+        other = _family_params(*_moved(params, rng, 0.02))
+        pairs.append((density(other), step.remedy.log_prior(other, step.family, step.units)))
+    want, got = np.array(pairs).T
+    np.testing.assert_allclose(np.diff(got), np.diff(want), rtol=1e-8, atol=1e-8)
+
+
+def test_ridge_is_in_closed_form():
+    X, resp = _soft()
+    stats = fastem.moments(X, resp=resp)
+    got = fastem.m_step(stats, regularization=Ridge(2.0))
+    plain, S0 = fastem.m_step(stats), np.cov(X.T, bias=True)
+    nk = stats.s0[:, None, None]
+    np.testing.assert_allclose(got.covariances, (nk * plain.covariances + 2 * S0) / (nk + 2), rtol=1e-10)
+
+
+# ---- no pass loses -----------------------------------------------------------------------------------
+
+
+def _fall(history, kappa, n):
+    """The largest fall of a total objective in units of its tolerance."""
+    total = np.array(history) * n
+    allowed = EPS * (np.abs(total[:-1]) + n) * (64 + kappa)
+    return float(((total[:-1] - total[1:]) / allowed).max(initial=0.0))
+
+
+def _never_falls(name, seed, covariance, remedy):
+    X, labels = problem(name, seed)
+    stats = fastem.moments(X, labels=labels, covariance=covariance)
+    start = fastem.m_step(stats, covariance, regularization=remedy)
+    result = fastem.em(X, start, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
+    assert np.isfinite(result.history).all()
+    assert len(result.history) > 1
+    kappa = _m_step(X, covariance, table.find_remedy(remedy)).condition(result.params)
+    assert _fall(result.history, kappa, len(X)) <= 1, f"{name} {seed} {covariance} {remedy}"
+    for values in result.params[:4]:
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("remedy", table.REMEDIES)
+@pytest.mark.parametrize("name", CLASSES)
+def test_never_falls(name, remedy, covariance):
+    _never_falls(name, 0, covariance, remedy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("remedy", table.REMEDIES)
+def test_never_falls_on_many(remedy, covariance):
+    for name, seed in itertools.product(CLASSES, range(1, 21)):
+        _never_falls(name, seed, covariance, remedy)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("remedy", ["floor", "ratio"])
+def test_any_start_is_made_feasible(remedy, covariance):
+    """A spike on equal rows as a start, higher than what the constraint allows: no pass falls from it."""
+    X, _ = problem("duplicates", 0)
+    stats = fastem.moments(X, labels=np.arange(len(X)) % 2, covariance=covariance)
+    start = fastem.m_step(stats, covariance)
+    size = np.array([1.0, 1e-14])[:, None, None]
+    spike = start._replace(means=X[[-1, 0]], covariances=start.covariances * size, factor=start.factor / np.sqrt(size))
+    result = fastem.em(X, spike, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
+    assert fastem.accumulate(X, spike).loglik / len(X) > result.history[-1]
+    assert result.status is fastem.Status.MAX_ITER
+    assert not any(event.what == "fell" for event in result.events)
+
+
+def test_reg_covar_does_fall():
+    """What the others are for; and a check that the tolerance is not too wide to see a fall."""
+    falls = 0.0
+    for seed in range(10):
+        X, labels = problem("duplicates", seed)
+        start = fastem.m_step(fastem.moments(X, labels=labels), reg_covar=0.1)
+        result = fastem.em(X, start, reg_covar=0.1, tol=0.0, max_iter=50)
+        falls = max(falls, _fall(result.history, np.linalg.cond(result.params.covariances).max(), len(X)))
+    assert falls > 1e6
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
+@pytest.mark.parametrize("remedy", table.REMEDIES)
+def test_units_change_nothing(remedy, covariance):
+    X = make_mixture(300, 3, 2, spacing=3.0).X
+    units = np.array([1e-7, 1.0, 1e6])
+    labels = np.arange(300) % 2
+    results = []
+    for rows in (X, X * units):
+        start = fastem.m_step(fastem.moments(rows, labels=labels, covariance=covariance), covariance)
+        results.append(fastem.em(rows, start, covariance=covariance, regularization=remedy, tol=0, max_iter=20).params)
+    np.testing.assert_allclose(results[1].means, results[0].means * units, rtol=1e-6)
+    np.testing.assert_allclose(results[1].weights, results[0].weights, rtol=1e-6)
+
+
+# ---- the argument ------------------------------------------------------------------------------------
+
+
+def test_repr_clone_pickle_and_parameters():
+    from sklearn.base import clone
+
+    model = GaussianMixture(2, regularization=Ridge(0.5))
+    assert repr(model) == "GaussianMixture(n_components=2, regularization=Ridge(strength=0.5))"
+    assert repr(GaussianMixture()) == "GaussianMixture()"
+    assert clone(model).get_params() == model.get_params()
+    assert pickle.loads(pickle.dumps(model)).regularization == Ridge(0.5)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.regularization.strength = 1.0
+
+
+@pytest.mark.parametrize("bad", ["ridges", 3, Ridge, object()])
+def test_what_is_no_remedy(bad):
+    X = np.arange(10.0)[:, None]
+    for call in (
+        lambda: GaussianMixture(2, regularization=bad).fit(X),
+        lambda: fastem.m_step(fastem.moments(X, labels=[0] * 10), regularization=bad),
+        lambda: fastem.em(X, fastem.make_params([1.0], [[0.0]], [[[1.0]]]), regularization=bad),
+    ):
+        with pytest.raises(ValueError, match="regularization must be None, one of 'ridge', 'map', 'floor', 'ratio'"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda v=v: Ridge(v) for v in (0.0, -1.0, np.inf, np.nan)),
+        *(lambda v=v: InverseWishart(v) for v in (-1.0, np.inf)),
+        *(lambda v=v: EigenvalueFloor(v) for v in (0.0, 1.0)),
+        *(lambda v=v: EigenvalueRatio(v) for v in (0.5, np.inf)),
+    ],
+)
+def test_bad_parameters_are_named(make):
+    with pytest.raises(ValueError, match=r"must be in .*; got"):
+        make()
+
+
+def test_one_remedy_at_a_time():
+    stats = fastem.moments([[0.0], [1.0]], labels=[0, 0])
+    with pytest.raises(ValueError, match="takes the place of reg_covar"):
+        fastem.m_step(stats, reg_covar=1e-6, regularization="map")
+
+
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize("remedy", table.REMEDIES)
+@pytest.mark.parametrize("covariance", FAMILIES)
+def test_estimator(covariance, remedy, init):
+    """A fit from every start, and the class as `em` and `m_step` together."""
+    X = make_mixture(400, 3, 3, spacing=6.0).X
+    model, error, _ = outcome(
+        lambda: GaussianMixture(
+            3, covariance_type=covariance, init_params=init, regularization=remedy, random_state=0, max_iter=30
+        ).fit(X)
+    )
+    assert error is None
+    assert np.isfinite(model.score(X))
+    assert (np.diff(model.lower_bounds_) > -1e-12).all()
+    again = fastem.em(X, model.params_, covariance=covariance, regularization=remedy, tol=0.0, max_iter=2)
+    assert again.history[0] >= model.lower_bound_ - 1e-12

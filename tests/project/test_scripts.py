@@ -1,0 +1,83 @@
+"""The scripts, in small (their benchmarks run in quick mode elsewhere)."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import _common
+import pytest
+from helpers import ROOT, child_env
+
+SCRIPTS = ROOT / "scripts"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
+def test_faults(tmp_path):
+    """An error, a right and a wrong number, and a death: each in its cell, for both packages."""
+    cases = ["NaN in X", "masked", "`sample_weight`", "cut short"]
+    command = [sys.executable, str(SCRIPTS / "faults.py"), "--quick", "--output", str(tmp_path)]
+    command += [word for case in cases for word in ("--case", case)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=child_env())
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "faults.json").read_text())
+    nan, masked, weights, cut = found["cases"]
+    assert not found["whole"]
+    for package in ("scikit-learn", "fastem"):
+        assert nan[package].startswith("ValueError: Input X contains NaN")
+        assert cut[package] == "process killed by SIGBUS"
+    assert masked["scikit-learn"].startswith("mean 1")
+    assert "(right: 4." in masked["scikit-learn"]
+    assert masked["fastem"].startswith("ValueError: Input X has masked entries")
+    assert weights["scikit-learn"].startswith("TypeError: ")
+    assert weights["fastem"].endswith(" (right)")
+    for row in found["cases"]:
+        assert f"| {row['case']} | {row['scikit-learn']} | {row['fastem']} |" in (tmp_path / "faults.md").read_text()
+
+
+def test_rewrite_section(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- faults:start -->\nold\n<!-- faults:end -->\nafter\n")
+    for _ in range(2):
+        _common.rewrite_section("faults", "new", readme)
+        assert readme.read_text() == "before\n<!-- faults:start -->\nnew\n<!-- faults:end -->\nafter\n"
+    with pytest.raises(SystemExit, match="performance:start"):
+        _common.rewrite_section("performance", "new", readme)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "found"),
+    [
+        ("embedding", ["--quick"], ["seconds_per_call", "accepted", "means_moved"]),
+        ("many_fits", ["--quick", "--rounds=1"], ["the same start", "k-means, each its own"]),
+    ],
+)
+def test_examples(name, options, found, tmp_path):
+    command = [sys.executable, SCRIPTS / f"{name}.py", *options, "--output", tmp_path]
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(found) <= set(json.loads((tmp_path / f"{name}.json").read_text()))
+    assert (tmp_path / f"{name}.md").read_text().rstrip() in done.stdout
+
+
+@pytest.mark.slow
+def test_gallery(tmp_path):
+    """Figures and the page; what is in the repository is of this text."""
+    command = [sys.executable, SCRIPTS / "gallery.py", "--output", tmp_path]
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "README.md").read_text()
+    pictures = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert len(pictures) >= 10
+    assert pictures == sorted(re.findall(r"\]\((\w+\.png)\)", page))
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
+    assert page == (SCRIPTS / "gallery" / "README.md").read_text(), "run scripts/gallery.py"
+    assert pictures == sorted(path.name for path in (SCRIPTS / "gallery").glob("*.png"))
+
+
+def test_one_figure(tmp_path):
+    command = [sys.executable, SCRIPTS / "gallery.py", "--output", tmp_path, "--only", "lower_bound"]
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.name for path in tmp_path.iterdir()] == ["lower_bound.png"]
