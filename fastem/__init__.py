@@ -12,7 +12,8 @@ from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files.datasets import load_faithful
 from fastem.fitting.gradient import lbfgs, log_likelihood_and_gradient
-from fastem.fitting.loop import FitInterrupted, em
+from fastem.fitting.interruption import FitInterrupted
+from fastem.fitting.loop import em
 from fastem.fitting.stepwise import Stepwise
 from fastem.kernels.ahead import warmup
 from fastem.model.checks import ConvergenceWarning, NotFittedError

@@ -33,7 +33,7 @@ from fastem.estimators.anomaly import AnomalyDetector, rows_at
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files import archive, atomic, datasets, tables
-from fastem.fitting.loop import FitInterrupted
+from fastem.fitting.interruption import FitInterrupted
 from fastem.kernels.ahead import warmup
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import variances

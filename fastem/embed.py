@@ -52,12 +52,25 @@ from fastem.kernels.jit import check_dtypes
 from fastem.kernels.lanes import CACHE_LINE, aligned
 from fastem.kernels.micro import DIAG, FULL, ROWS, moments_rows, padded
 from fastem.kernels.mixture import N_SCALARS, scratch_size
+from fastem.kernels.points import accumulate_block, accumulate_point, log_density, responsibilities
 from fastem.model.given import check_params
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.model.stats import Stats
 from fastem.passes.layout import KernelMixture
 from fastem.passes.sizes import tile_rows
 from fastem.passes.sums import Accumulator
+
+__all__ = [
+    "Mixture",
+    "accumulate_block",
+    "accumulate_point",
+    "buffers",
+    "log_density",
+    "pack",
+    "responsibilities",
+    "to_stats",
+]
 
 
 class Mixture(NamedTuple):

@@ -50,15 +50,15 @@ class _Scene(NamedTuple):
 
 
 def plot_fit(
-    model: "GaussianMixture",
+    model: GaussianMixture,
     X: Any,
     *,
     features: Sequence[int | str] | None = None,
     feature_names: Sequence[str] | None = None,
     sample_weight: npt.ArrayLike | None = None,
     max_points: int = 20_000,
-    figure: "Figure | None" = None,
-) -> "Figure":
+    figure: Figure | None = None,
+) -> Figure:
     """Draw data and the mixture fitted to them.
 
     One feature: a histogram, each component's density and their sum. Two: the points, coloured by their
@@ -128,7 +128,7 @@ def plot_fit(
     return figure
 
 
-def plot_selection(selection: Any, *, ax: "Axes | None" = None) -> "Axes":
+def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     """Draw what `fastem.select` found: its criterion against the number of components, a line per covariance type.
 
     Of a selection by cross-validation, the mean log-likelihood of the rows held out, for the best covariance type with
@@ -192,7 +192,7 @@ def plot_selection(selection: Any, *, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
+def plot_history(model: GaussianMixture, *, ax: Axes | None = None) -> Axes:
     """Draw the mean log-likelihood of the fit against the iteration.
 
     Parameters
@@ -238,7 +238,7 @@ def plot_history(model: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes
     return ax
 
 
-def plot_points(X: Any, resp: npt.ArrayLike | None = None, *, ax: "Axes | None" = None) -> "Axes":
+def plot_points(X: Any, resp: npt.ArrayLike | None = None, *, ax: Axes | None = None) -> Axes:
     """Draw rows of two features in the colours of the components that may have produced them.
 
     Parameters
@@ -294,7 +294,7 @@ def plot_points(X: Any, resp: npt.ArrayLike | None = None, *, ax: "Axes | None" 
     return ax
 
 
-def plot_anomalies(detector: Any, X: Any, *, ax: "Axes | None" = None) -> "Axes":
+def plot_anomalies(detector: Any, X: Any, *, ax: Axes | None = None) -> Axes:
     """Draw rows of two features, those that a detector flags in red, and lines of equal density.
 
     Parameters
@@ -351,7 +351,7 @@ def plot_anomalies(detector: Any, X: Any, *, ax: "Axes | None" = None) -> "Axes"
 
 
 def _scene(
-    model: "GaussianMixture",
+    model: GaussianMixture,
     X: Any,
     features: Sequence[int | str] | None,
     feature_names: Sequence[str] | None,
@@ -382,7 +382,7 @@ def _scene(
     )
 
 
-def _names(model: "GaussianMixture", feature_names: Sequence[str] | None, D: int) -> list[str]:
+def _names(model: GaussianMixture, feature_names: Sequence[str] | None, D: int) -> list[str]:
     if feature_names is None:
         return [str(name) for name in getattr(model, "feature_names_in_", [f"x{j}" for j in range(D)])]
     if len(feature_names) != D:
@@ -433,7 +433,7 @@ def _colors(K: int) -> Array:
 # Panels
 
 
-def _draw_pairs(figure: "Figure", scene: _Scene) -> None:
+def _draw_pairs(figure: Figure, scene: _Scene) -> None:
     """Draw a lower triangle of scatter plots, the marginals on its diagonal and the legend in its corner."""
     d = len(scene.names)
     axes = figure.subplots(d, d, squeeze=False)
@@ -455,7 +455,7 @@ def _draw_pairs(figure: "Figure", scene: _Scene) -> None:
     _draw_legend(axes[0, d - 1], scene, loc="upper right")
 
 
-def _draw_marginal(ax: "Axes", scene: _Scene, j: int) -> None:
+def _draw_marginal(ax: Axes, scene: _Scene, j: int) -> None:
     """Draw the histogram of feature j, the components' densities and their sum."""
     x = scene.points[:, j]
     means, sd = scene.means[:, j], np.sqrt(scene.covariances[:, j, j])
@@ -478,7 +478,7 @@ def _draw_marginal(ax: "Axes", scene: _Scene, j: int) -> None:
     _open_frame(ax)
 
 
-def _draw_pair(ax: "Axes", scene: _Scene, i: int, j: int) -> None:
+def _draw_pair(ax: Axes, scene: _Scene, i: int, j: int) -> None:
     """Draw feature j against feature i: the rows, the centres, and ellipses at one and two sigma."""
     pair = [i, j]
     # label -1, noise, has the last colour
@@ -489,7 +489,7 @@ def _draw_pair(ax: "Axes", scene: _Scene, i: int, j: int) -> None:
     _draw_centres(ax, scene, pair)
 
 
-def _draw_points(ax: "Axes", points: Array, colors: Array, sample_weight: Array) -> None:
+def _draw_points(ax: Axes, points: Array, colors: Array, sample_weight: Array) -> None:
     """Draw rows (n, 2) as discs, smaller and paler the more there are, and frame them."""
     fade = min(1.0, (_OPAQUE_POINTS / max(len(points), 1)) ** 0.4)
     ax.scatter(
@@ -505,7 +505,7 @@ def _draw_points(ax: "Axes", points: Array, colors: Array, sample_weight: Array)
     _open_frame(ax)
 
 
-def _draw_ellipses(ax: "Axes", mean: Array, covariance: Array, color: Array) -> None:
+def _draw_ellipses(ax: Axes, mean: Array, covariance: Array, color: Array) -> None:
     """Draw the ellipses on which the Mahalanobis distance is one (filled) and two."""
     from matplotlib.patches import Ellipse
 
@@ -519,7 +519,7 @@ def _draw_ellipses(ax: "Axes", mean: Array, covariance: Array, color: Array) -> 
     ax.add_patch(Ellipse(centre, 2 * width, 2 * height, angle=angle, fill=False, edgecolor=dark, lw=0.8))
 
 
-def _draw_centres(ax: "Axes", scene: _Scene, pair: list[int]) -> None:
+def _draw_centres(ax: Axes, scene: _Scene, pair: list[int]) -> None:
     """Mark the component means: by their numbers, or by crosses where those would be too many."""
     from matplotlib.patheffects import withStroke
 
@@ -531,7 +531,7 @@ def _draw_centres(ax: "Axes", scene: _Scene, pair: list[int]) -> None:
         ax.text(x, y, str(k), ha="center", va="center", weight="bold", path_effects=halo, clip_on=True)
 
 
-def _draw_legend(ax: "Axes", scene: _Scene, **place: Any) -> None:
+def _draw_legend(ax: Axes, scene: _Scene, **place: Any) -> None:
     """List the components' numbers, colours and weights, if they are few, and the mixture's line."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -564,11 +564,11 @@ def _limits(x: Array) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _open_frame(ax: "Axes") -> None:
+def _open_frame(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _new_figure(size: tuple[float, float]) -> "Figure":
+def _new_figure(size: tuple[float, float]) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, dpi=150, layout="constrained")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 
 
 def divergences(params: Params, other: Params) -> Array:

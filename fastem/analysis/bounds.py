@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.model.given import check_params
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.passes.scores import Scorer, Scores
 from fastem.sources.blocks import Block, rows_at_once
 from fastem.sources.labels import check_distributions
@@ -79,7 +80,7 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     True
     """
     source = find_source(X, sample_weight, n_features=check_params(params).means.shape[1])
-    K = len(params.means) + (params.noise is not None)
+    K = params.n_columns
     distributions = check_distributions(q, source.n_rows, K)
     scorer = Scorer(params)
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.matrices import factorise, inverse_triangular, variances
-from fastem.model.params import Array, Noise, Params
+from fastem.model.matrices import Array, factorise, inverse_triangular, variances
+from fastem.model.params import Noise, Params
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 

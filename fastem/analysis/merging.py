@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.matrices import TINY
-from fastem.model.params import Array, Params
+from fastem.model.matrices import TINY, Array
+from fastem.model.params import Params
 from fastem.passes.scores import Scorer, Scores
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.parts import local_rows
@@ -77,7 +77,7 @@ def hierarchy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]
     the new cluster would. Noise counts in the entropy, but does not merge.
     """
     K = len(params.means)
-    first = np.arange(K + (params.noise is not None))  # of a component's cluster
+    first = np.arange(params.n_columns)  # of a component's cluster
     everything = [(a, b) for a in range(K) for b in range(a)]
     entropy, falls = entropy_and_falls(source, params, first, everything)
     gains = np.full((K, K), -np.inf)
@@ -123,7 +123,7 @@ def entropy_and_falls(
 
 def row_entropy(source: Source, params: Params) -> Array:
     """The entropy of each row's responsibilities, (N,)."""
-    source, K = local_rows(source), len(params.means) + (params.noise is not None)
+    source, K = local_rows(source), params.n_columns
     scorer, out = Scorer(params), np.empty(source.n_rows)
 
     def add(block: Block) -> None:

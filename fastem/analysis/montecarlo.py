@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 
@@ -28,7 +29,7 @@ class Estimate(NamedTuple):
 def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
     """Rows (n, D), sorted by component, and their components (n,), K for noise; in scikit-learn's order of draws."""
     K, D = params.means.shape
-    weights = params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
+    weights = params.shares
     counts = rng.multinomial(n, weights / weights.sum())
     rows, y = np.empty((n, D)), np.repeat(np.arange(len(weights)), counts)
     for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
 from fastem.model.checks import check_fitted
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.opening import find_source
 

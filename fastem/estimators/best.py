@@ -15,9 +15,9 @@ from fastem.fitting.loop import iterate
 from fastem.fitting.lost import principal_axes, split_component
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
-from fastem.model.matrices import SingularCovarianceError, factorise
-from fastem.model.maximisation import make_m_step, pooled
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array, SingularCovarianceError, factorise
+from fastem.model.maximisation import make_model, pooled
+from fastem.model.params import Params
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.model.result import Status
 from fastem.model.stats import Stats
@@ -135,7 +135,7 @@ def has_spike(model: GaussianMixture, stats: Stats) -> bool:
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
     """The start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
-    return make_m_step(model._family(), model._remedy(), lambda: pooled(stats))(stats)
+    return make_model(model._family(), model._remedy(), lambda: pooled(stats)).update(stats)
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
@@ -143,7 +143,7 @@ def best_split(fit: Fit, source: Source) -> Params | None:
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
     family, remedy = model._family(), model._remedy()
-    m_step = replace(make_m_step(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
+    m_step = replace(make_model(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
     axes = principal_axes(m_step, params)
     donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
     results = []

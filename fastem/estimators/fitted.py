@@ -17,7 +17,8 @@ from fastem.estimators.protocol import Estimator
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
 from fastem.model.families import Covariance, find_family
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.model.result import Status
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.opening import find_named
@@ -331,7 +332,7 @@ class Fitted(Estimator):
             raise ValueError("scikit-learn's GaussianMixture has no noise component")
         family, model = self._family(), Theirs()
         if family.shared and not family.matrices:
-            family = find_family(family.form)
+            family = find_family(family.storage.form)
         known = model.get_params()
         parameters = {name: value for name, value in self.get_params().items() if name in known}
         if parameters["init_params"] not in ("kmeans", "k-means++", "random", "random_from_data"):

@@ -15,11 +15,12 @@ from fastem.analysis.align import ORDERS, matching
 from fastem.analysis.montecarlo import draw
 from fastem.estimators.fitted import Fitted
 from fastem.estimators.parameters import check_constructor, check_state, check_top
-from fastem.fitting.loop import Callback, collapsed_result, m_step_for
+from fastem.fitting.loop import Callback, collapsed_result, model_for
 from fastem.fitting.report import NO_FIT, Report, Start
-from fastem.fitting.restarts import fit_from_starts, rank
+from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
 from fastem.fitting.starts.table import Given
 from fastem.fitting.stepwise import Stepwise
+from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import (
     ConvergenceWarning,
@@ -38,9 +39,9 @@ from fastem.model.given import (
     check_weights,
     make_params,
 )
-from fastem.model.matrices import SingularCovarianceError
+from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import held_parameters
-from fastem.model.params import Array, Noise, Params
+from fastem.model.params import Noise, Params
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Result, Status
@@ -420,17 +421,17 @@ class GaussianMixture(Fitted):
         before = (self.params_, self.lower_bound_) if warm else None
         with failing_together(source), threads(self.n_threads):
             held = held_parameters(tuple(self.fixed), given.weights, given.means, given.precisions)
-            m_step = m_step_for(source, self.covariance_type, self._remedy(), held, self.assignment)
-            results = fit_from_starts(self, source, m_step, given, before, callback, checkpoint)
+            m_step = model_for(source, self.covariance_type, self._remedy(), held, self.assignment)
+            results = fit_from_starts(source, m_step, self._options(), given, before, callback, checkpoint)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
         ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
         if best.n_iter and ends_on_m_step:
             try:
-                params = agreed(source, lambda: m_step(best.stats, best.params))
+                params = agreed(source, lambda: m_step.update(best.stats, best.params))
             except SingularCovarianceError as error:
-                results[kept] = best = collapsed_result(best, error)
+                results[kept] = best = collapsed_result(best, error.components)
         self._adopt(params, results, kept, source.dtype)
         for name in ("feature_names_in_", "_stepwise"):
             self.__dict__.pop(name, None)
@@ -440,6 +441,21 @@ class GaussianMixture(Fitted):
             message = f"{DID_NOT_CONVERGE} {best.status.advice}"
             warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
         return source
+
+    def _options(self) -> FitOptions:
+        return FitOptions(
+            n_components=self.n_components,
+            init_params=self.init_params,
+            n_init=self.n_init,
+            solver=self.solver,
+            stop=Stop(self.criterion, self.tol),
+            max_iter=self.max_iter,
+            on_collapse=self.on_collapse,
+            random_state=self.random_state,
+            verbose=self.verbose,
+            verbose_interval=self.verbose_interval,
+            described=self.get_params(deep=False),
+        )
 
     def _remedy(self) -> Remedy:
         """What keeps covariances from collapsing; beside a `regularization` reg_covar counts for nothing."""

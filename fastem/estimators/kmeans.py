@@ -24,9 +24,9 @@ from fastem.model.checks import (
     real_numbers,
 )
 from fastem.model.given import check_means
-from fastem.model.params import Array
+from fastem.model.matrices import Array
+from fastem.model.params import unit_spheres
 from fastem.passes.scores import score
-from fastem.passes.statistics import unit_spheres
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.opening import find_named, find_source
 from fastem.sources.parts import PartedSource

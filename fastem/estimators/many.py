@@ -25,10 +25,10 @@ from fastem.kernels.lanes import aligned
 from fastem.kernels.micro import DIAG, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import N_SCALARS, scratch_size
 from fastem.model.checks import ConvergenceWarning, check_random_state, exception
-from fastem.model.families import COVARIANCES, log_norm
+from fastem.model.families import COVARIANCES
 from fastem.model.given import check_means, check_precisions, check_weights
-from fastem.model.matrices import pivot_tolerance
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array, pivot_tolerance
+from fastem.model.params import Params, log_norm
 from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.passes.sizes import row_flops, tile_rows

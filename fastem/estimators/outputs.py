@@ -85,7 +85,7 @@ def column_names(model: GaussianMixture, what: str) -> list[str]:
 def score_blocks(model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
     """Call `write` with a kind of score of each block of a checked source, in order."""
     params, kind = model.params_, KINDS[what]
-    K = len(params.means) + (params.noise is not None)
+    K = params.n_columns
     scorer = Scorer(params)
 
     def add(block: Block) -> None:

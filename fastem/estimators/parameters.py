@@ -12,8 +12,7 @@ from fastem.fitting.options import check_choices, check_fixed
 from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers
 from fastem.model.families import COVARIANCES
 from fastem.model.given import check_means, check_noise, shape_of_means
-from fastem.model.matrices import variances
-from fastem.model.params import Array
+from fastem.model.matrices import Array, variances
 
 SOLVERS = ("em", "lbfgs")
 INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")

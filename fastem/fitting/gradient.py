@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.fitting.loop import Callback, FitInterrupted, callback_ends, collapsed_result, m_step_for
+from fastem.fitting.interruption import handing_over
+from fastem.fitting.loop import Callback, collapsed_result, model_for
 from fastem.fitting.options import check_choices, check_em
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
 from fastem.model.families import empty_mass
 from fastem.model.given import check_params
-from fastem.model.matrices import SingularCovarianceError
-from fastem.model.maximisation import MStep
+from fastem.model.matrices import Array, SingularCovarianceError
+from fastem.model.maximisation import GaussianModel
 from fastem.model.parametrization import Parametrization
-from fastem.model.params import Array, Params
+from fastem.model.params import Params
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
 from fastem.model.units import FLAT
 from fastem.passes.statistics import evaluate
-from fastem.sources.blocks import Source, SourceError
+from fastem.sources.blocks import Source
 from fastem.sources.opening import find_source
 from fastem.sources.parts import agreed, failing_together
 
@@ -139,14 +141,14 @@ def lbfgs(
     check_choices("lbfgs", criterion, "reseed", None)
     source = find_source(X, sample_weight, n_features=params.means.shape[1])
     with failing_together(source), threads(check_n_threads(n_threads)):
-        m_step = m_step_for(source, covariance, find_remedy(None, reg_covar))
-        return ascend(source, params, m_step, stop=Stop(criterion, tol), max_iter=max_iter, callback=callback)
+        model = model_for(source, covariance, find_remedy(None, reg_covar))
+        return ascend(source, params, model, stop=Stop(criterion, tol), max_iter=max_iter, callback=callback)
 
 
-def after_one_step(source: Source, params: Params, m_step: MStep) -> Params:
+def after_one_step(source: Source, params: Params, model: GaussianModel) -> Params:
     """A start after an iteration of EM: seeds have no spread, and so no scale for L-BFGS to begin with."""
     try:
-        return agreed(source, partial(m_step, evaluate(source, params), params))
+        return agreed(source, partial(model.update, evaluate(source, params), params))
     except SingularCovarianceError:  # `ascend` will say so
         return params
 
@@ -154,7 +156,7 @@ def after_one_step(source: Source, params: Params, m_step: MStep) -> Params:
 def ascend(
     source: Source,
     params: Params,
-    m_step: MStep,
+    model: GaussianModel,
     *,
     stop: Stop,
     max_iter: int,
@@ -167,9 +169,9 @@ def ascend(
     """
     from scipy.optimize import minimize  # 16 MB and 0.2 s, which most programs need not pay
 
-    ascent = Ascent(source, params, m_step, stop, max_iter, callback)
+    ascent = Ascent(source, params, model, stop, max_iter, callback)
     options = dict(maxcor=MEMORY, maxiter=ROUND, maxfun=100 * ROUND, ftol=0.0, gtol=0.0)
-    try:
+    with handing_over(lambda _: ascent.result), suppress(StopIteration):  # the start's; `minimize` catches later ones
         ascent.accept(ascent.origin)
         while not ascent.ended:
             outcome = minimize(
@@ -178,26 +180,19 @@ def ascend(
             if outcome.nit < ROUND:
                 break
             ascent.renew()
-    except StopIteration:  # of the start; `minimize` catches the later ones
-        pass
-    except (KeyboardInterrupt, SourceError) as error:
-        if isinstance(error, SourceError):
-            error.result = ascent.result
-            raise
-        raise FitInterrupted(ascent.result) from error
     return ascent.end()
 
 
-def collapsing(m_step: MStep, result: Result) -> list[int]:
+def collapsing(model: GaussianModel, result: Result) -> list[int]:
     """Components whose rows have no spread in some direction, relative to their covariance: they go on to shrink."""
     params, stats = result.params, result.stats
-    _, _, covariances = m_step.estimate(stats)
-    if m_step.family.matrices:
+    _, _, covariances = model.estimate(stats)
+    if model.family.matrices:
         relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
         least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
     else:
         least = (covariances * params.factor**2).min(axis=(-2, -1))
-    empty = False if m_step.family.shared else stats.s0 <= empty_mass(stats)  # without rows a covariance stays as it is
+    empty = False if model.family.shared else stats.s0 <= empty_mass(stats)  # without rows a covariance stays as it is
     return np.flatnonzero((least < FLAT) & ~np.asarray(empty)).tolist()
 
 
@@ -218,14 +213,14 @@ class Ascent:
         self,
         source: Source,
         params: Params,
-        m_step: MStep,
+        model: GaussianModel,
         stop: Stop,
         max_iter: int,
         callback: Callback | None,
     ) -> None:
-        self.source, self.m_step, self.stop = source, m_step, stop
+        self.source, self.model, self.stop = source, model, stop
         self.max_iter, self.callback = max_iter, callback
-        self.space = Parametrization.around(params, getattr(m_step.remedy, "reg_covar", 0.0))
+        self.space = Parametrization.around(params, getattr(model.remedy, "reg_covar", 0.0))
         self.origin = np.zeros(self.space.unit.size)
         self.n_passes, self.n_steps = 0, -1  # steps in these coordinates; the first turn is the start's
         self.latest: Point | None = None  # the last that was evaluated
@@ -265,23 +260,25 @@ class Ascent:
         n_iter = len(history)
         self.result = Result(params, stats, stats.loglik, history, n_iter, Status.INTERRUPTED)
         self.n_steps += 1
-        if self.callback is not None and agreed(
-            self.source, partial(callback_ends, self.callback, n_iter, bound, params)
-        ):
-            self.halt(Status.INTERRUPTED)
-        if self.m_step.strict and (components := agreed(self.source, partial(collapsing, self.m_step, self.result))):
-            self.result = collapsed_result(self.result, SingularCovarianceError(components))
-            self.halt(Status.DEGENERATE)
         course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
-        status = agreed(self.source, partial(self.verdict, course, n_iter))
+        status, components = agreed(self.source, partial(self.decide, self.result, course))
+        if components:
+            self.result = collapsed_result(self.result, components)
         if status is not None:
             self.halt(status)
 
-    def verdict(self, course: Course, n_iter: int) -> Status | None:
-        """How the fit ends here; None if it goes on. The first step goes along the gradient, and may be short."""
+    def decide(self, result: Result, course: Course) -> tuple[Status | None, list[int]]:
+        """Decide how the fit ends here (None if it goes on), and name the components that collapse.
+
+        The first step goes along the gradient, and may be short: it is no sign of convergence.
+        """
+        if self.callback is not None and self.callback(result.n_iter, result.history[-1], result.params):
+            return Status.INTERRUPTED, []
+        if self.model.strict and (components := collapsing(self.model, result)):
+            return Status.DEGENERATE, components
         if self.n_steps > 1 and self.stop(course):
-            return Status.CONVERGED
-        return Status.MAX_ITER if n_iter >= self.max_iter else None
+            return Status.CONVERGED, []
+        return (Status.MAX_ITER if result.n_iter >= self.max_iter else None), []
 
     def halt(self, status: Status) -> NoReturn:
         """End the fit."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.kernels.mixture import HARD
-from fastem.model.matrices import EPS
-from fastem.model.params import Array
+from fastem.model.matrices import EPS, Array
+from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
 from fastem.passes.scores import Scorer, Scores, score
-from fastem.passes.statistics import evaluate, overall, unit_spheres
+from fastem.passes.statistics import evaluate, overall
 from fastem.sources.blocks import Block, Source, rows_at_once
 
 

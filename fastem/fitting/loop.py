@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem.fitting.interruption import handing_over
 from fastem.fitting.lost import ON_COLLAPSE, find_lost
 from fastem.fitting.options import check_choices, check_em, check_fixed
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
@@ -18,14 +19,15 @@ from fastem.kernels.mixture import HARD, SOFT
 from fastem.model.checks import check_n_threads
 from fastem.model.families import find_family
 from fastem.model.matrices import SingularCovarianceError
-from fastem.model.maximisation import NOTHING_HELD, Held, MStep, held_parameters, make_m_step
+from fastem.model.maximisation import NOTHING_HELD, GaussianModel, Held, held_parameters, make_model
 from fastem.model.params import Params
+from fastem.model.protocol import Model
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate, overall
-from fastem.sources.blocks import Source, SourceError
+from fastem.sources.blocks import Source
 from fastem.sources.labels import check_kept
 from fastem.sources.opening import find_source
 from fastem.sources.parts import agreed, failing_together
@@ -35,32 +37,89 @@ Callback = Callable[[int, float, Params], Any]
 PATIENCE = 2  # reseeds in a row that may fail
 
 
-class FitInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a fit.
+def e_step(source: Source, params: Params, model: Model) -> Stats:
+    """The pass that comes before this M-step."""
+    return evaluate(source, params, mode=HARD if model.hard else SOFT)
+
+
+class Decision(NamedTuple):
+    """What follows a pass: one decision, which all processes that drive a fit take over from the first of them.
 
     Attributes
     ----------
-    result : Result or None
-        the last complete iteration; None if there was none
+    bound : float, the objective per row
+    fell : bool, whether that is less than before by more than rounding
+    status : Status or None, how the fit ends; None if it goes on
+    params : Params or None, of the next pass, if there is one
+    collapsed : list of int, the components that have no covariance, if the fit ends by them
+    interrupted : bool, whether Ctrl-C came while the callback ran
     """
 
-    def __init__(self, result: Result | None) -> None:
-        self.result = result
-        super().__init__("the fit was interrupted; .result holds the last complete iteration")
+    bound: float
+    fell: bool
+    status: Status | None = None
+    params: Params | None = None
+    collapsed: Sequence[int] = ()
+    interrupted: bool = False
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.result,)
 
+@dataclass(frozen=True)
+class Rules:
+    """By what a fit goes on or ends.
 
-def e_step(source: Source, params: Params, m_step: MStep) -> Stats:
-    """The pass that comes before this M-step."""
-    return evaluate(source, params, mode=HARD if m_step.hard else SOFT)
+    Attributes
+    ----------
+    model : Model
+    stop : Stop
+    max_iter : int, most passes
+    sum_w : float, the weight of all rows
+    eps : float, the relative size of rounding
+    callback : function or None
+    previous : float, the bound that the first change is taken against
+    done : int, passes before the first of this loop
+    """
+
+    model: Model
+    stop: Stop
+    max_iter: int
+    sum_w: float
+    eps: float
+    callback: Callback | None = None
+    previous: float = -np.inf
+    done: int = 0
+
+    def decide(self, before: Result | None, params: Params, stats: Stats) -> Decision:
+        """Decide what follows a pass under `params`, after the iterations of `before`."""
+        bound = self.model.objective(params, stats)
+        fell = before is not None and self.model.fell(before.history[-1], bound, params, self.eps)
+        if fell and self.model.monotone:
+            return Decision(bound, fell, Status.DECREASED)
+        past = before.history if before else []
+        n_iter = len(past) + 1
+        try:
+            if self.callback is not None and self.callback(self.done + n_iter, bound, params):
+                return Decision(bound, fell, Status.INTERRUPTED)
+        except KeyboardInterrupt:
+            return Decision(bound, fell, Status.INTERRUPTED, interrupted=True)
+        recent = [self.previous, *past[-LOOKBACK:], bound][-LOOKBACK:]
+        if self.stop(Course(recent, self.sum_w, params, before and before.params)):
+            return Decision(bound, fell, Status.CONVERGED)
+        if n_iter >= self.max_iter:
+            return Decision(bound, fell, Status.MAX_ITER)
+        return self.next(bound, fell, params, stats)
+
+    def next(self, bound: float, fell: bool, params: Params, stats: Stats) -> Decision:
+        """Decide what follows if the fit goes on: the M-step, which fails where a component collapses."""
+        try:
+            return Decision(bound, fell, params=self.model.update(stats, params))
+        except SingularCovarianceError as error:
+            return Decision(bound, fell, Status.DEGENERATE, collapsed=error.components)
 
 
 def iterate(
     source: Source,
     params: Params,
-    m_step: MStep,
+    model: Model,
     *,
     stop: Stop,
     max_iter: int,
@@ -70,82 +129,57 @@ def iterate(
     resume: Result | None = None,
     keep: Callable[[Result], None] | None = None,
 ) -> Result:
-    """The EM loop. `previous` is the bound that the first change is taken against, `done` the passes before these.
+    """Run EM from `params` until a rule ends it. `previous` and `done` are those of `Rules`.
 
-    Each turn proposes parameters, evaluates them by a pass over the data and accepts or rejects them. Rejected, with
-    the end of the fit where it was, are parameters that are no mixture (a collapsed component) and, under a remedy
-    that excludes it, a fall of the objective. `keep` is given the result of each iteration but the last; from such a
-    one, `resume`, the loop goes on as if it had never stopped.
+    Each turn evaluates the parameters by a pass over the data, and decides. Parameters that are no mixture (a collapsed
+    component) and, under a monotone model, a fall of the objective end the fit where it was. `keep` is given the result
+    of each iteration but the last; from such a one, `resume`, the loop goes on as if it had never stopped.
     """
-    result = resume
-    history = [] if result is None else list(result.history)
-    events = [] if result is None else list(result.events)
-    recent = [previous, *history][-LOOKBACK:]
     eps = float(np.finfo(source.dtype).eps)
-    try:
+    rules = Rules(model, stop, max_iter, source.sum_w, eps, callback, previous, done)
+    result = resume
+    with handing_over(lambda _: result):
+        if result is not None:
+            again = partial(rules.next, result.history[-1], False, result.params, result.stats)
+            decision = agreed(source, again)
+            if decision.params is None:
+                return collapsed_result(result, decision.collapsed, done)
+            params = decision.params
         while True:
-            if result is not None:
-                try:
-                    params = agreed(source, partial(m_step, result.stats, result.params))
-                except SingularCovarianceError as error:
-                    return collapsed_result(result, error, done)
-            stats = e_step(source, params, m_step)
-            last = None if result is None else history[-1]
-            bound, fell = agreed(source, partial(judge_pass, m_step, params, stats, last, eps))
-            if result is not None and fell:
-                events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
-                if m_step.remedy.monotone:
-                    return result._replace(status=Status.DECREASED)
-            history.append(bound)
-            recent = [*recent[1 - LOOKBACK :], bound]
-            before = result
+            stats = e_step(source, params, model)
+            decision = agreed(source, partial(rules.decide, result, params, stats))
+            events = list(result.events) if result is not None else []
+            if decision.fell:
+                assert result is not None
+                change = decision.bound - result.history[-1]
+                events.append(Event(done + result.n_iter + 1, "fell", change=change))
+                if decision.status is Status.DECREASED:
+                    return result._replace(status=Status.DECREASED, events=events)
+            history = [*(result.history if result is not None else ()), decision.bound]
             result = Result(params, stats, stats.loglik, history, len(history), Status.INTERRUPTED, events)
-            if callback is not None and agreed(
-                source, partial(callback_ends, callback, done + len(history), bound, params)
-            ):
-                return result
-            course = Course(recent, source.sum_w, params, None if before is None else before.params)
-            status = agreed(source, partial(decide_status, stop, course, len(history) >= max_iter))
-            if status is not None:
-                return result._replace(status=status)
+            if decision.interrupted:
+                raise KeyboardInterrupt
+            if decision.collapsed:
+                return collapsed_result(result, decision.collapsed, done)
+            if decision.params is None:
+                assert decision.status is not None
+                return result._replace(status=decision.status)
+            params = decision.params
             if keep is not None:
                 keep(result)
-    except (KeyboardInterrupt, SourceError) as error:
-        if result is not None:
-            del history[result.n_iter :]
-        if isinstance(error, SourceError):
-            error.result = result
-            raise
-        raise FitInterrupted(result) from error
 
 
-def judge_pass(m_step: MStep, params: Params, stats: Stats, before: float | None, eps: float) -> tuple[float, bool]:
-    """The objective per row, and whether it fell from that `before`."""
-    bound = m_step.objective(params, stats)
-    return bound, before is not None and m_step.fell(before, bound, params, eps)
-
-
-def decide_status(stop: Stop, course: Course, last: bool) -> Status | None:
-    """How a fit ends after a pass, the last that is allowed or not; None if it goes on."""
-    return Status.CONVERGED if stop(course) else Status.MAX_ITER if last else None
-
-
-def callback_ends(callback: Callback, iteration: int, bound: float, params: Params) -> bool:
-    """Whether a callback ends the fit."""
-    return bool(callback(iteration, bound, params))
-
-
-def collapsed_result(result: Result, error: SingularCovarianceError, done: int = 0) -> Result:
-    """The result of a fit whose next M-step, after `done` passes before its own, is singular."""
+def collapsed_result(result: Result, components: Sequence[int], done: int = 0) -> Result:
+    """Return the result of a fit that ends where some `components` have no covariance; `done` passes came before it."""
     detail = "singular covariance: the parameters before are kept"
-    event = Event(done + result.n_iter, "collapsed", tuple(error.components), detail)
+    event = Event(done + result.n_iter, "collapsed", tuple(components), detail)
     return result._replace(status=Status.DEGENERATE, events=[*result.events, event])
 
 
 def fit_with_reseeds(
     source: Source,
     params: Params,
-    m_step: MStep,
+    model: GaussianModel,
     *,
     stop: Stop,
     max_iter: int,
@@ -155,17 +189,17 @@ def fit_with_reseeds(
     resume: Result | None = None,
     keep: Callable[[Result], None] | None = None,
 ) -> Result:
-    """`climb`, and again from a better place for components that lost their rows or rank (under monotone remedies).
+    """Run `iterate`; under a monotone model again, from a better place for components that lost their rows or rank.
 
     A reseed lowers the objective at first: its result is kept only if that ends higher than without it. Attempts end
     after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
-    `keep` are those of the first `climb`: what comes after it is done again.
+    `keep` are those of the first `iterate`: what comes after it is done again.
     """
-    params = agreed(source, partial(m_step.feasible, params))
+    params = agreed(source, partial(model.feasible, params))
     best = iterate(
         source,
         params,
-        m_step,
+        model,
         stop=stop,
         max_iter=max_iter,
         callback=callback,
@@ -173,22 +207,20 @@ def fit_with_reseeds(
         resume=resume,
         keep=keep,
     )
-    lost = agreed(source, partial(find_lost, m_step, best.stats))
+    propose = ON_COLLAPSE[on_collapse]
+    lost = agreed(source, partial(find_lost, model, best.stats))
     passes, failed = best.n_iter, 0
-    while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
-        proposal = agreed(source, partial(ON_COLLAPSE[on_collapse], m_step, best.params, lost, failed))
+    while model.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
+        proposal = agreed(source, partial(propose, model, best.params, lost, failed))
         if proposal is None:
             break
         begun = best._replace(events=[*best.events, proposal.event(passes)])
         left = max_iter - passes
-        try:
-            trial = iterate(source, proposal.params, m_step, stop=stop, max_iter=left, callback=callback, done=passes)
-        except (FitInterrupted, SourceError) as end:
-            end.result = better_of(begun, end.result, proposal.final)
-            raise
+        with handing_over(partial(better_of, begun, final=proposal.final)):
+            trial = iterate(source, proposal.params, model, stop=stop, max_iter=left, callback=callback, done=passes)
         passes += trial.n_iter
         best = better_of(begun, trial, proposal.final)
-        before, lost = lost, agreed(source, partial(find_lost, m_step, best.stats))
+        before, lost = lost, agreed(source, partial(find_lost, model, best.stats))
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
@@ -300,17 +332,17 @@ def em(
     source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
     check_kept(source, on_collapse)
     with failing_together(source), threads(check_n_threads(n_threads)):
-        m_step = m_step_for(source, covariance, remedy, held, assignment)
+        model = model_for(source, covariance, remedy, held, assignment)
         stop = Stop(criterion, tol)
         return fit_with_reseeds(
-            source, params, m_step, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse
+            source, params, model, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse
         )
 
 
-def m_step_for(
+def model_for(
     source: Source, covariance: str, remedy: Remedy, held: Held = NOTHING_HELD, assignment: str = "soft"
-) -> MStep:
+) -> GaussianModel:
     """The M-step of a family under a remedy, for the rows of a source."""
     family = find_family(covariance)
-    m_step = make_m_step(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
-    return replace(m_step, held=held, hard=assignment == "hard")
+    model = make_model(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    return replace(model, held=held, hard=assignment == "hard")

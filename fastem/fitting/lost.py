@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.maximisation import MStep
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import Params
 from fastem.model.result import Event
 from fastem.model.stats import Stats
 from fastem.model.units import FLAT
@@ -69,42 +70,42 @@ class Proposal(NamedTuple):
         return Event(iteration, self.what, self.components, self.detail)
 
 
-def find_lost(m_step: MStep, stats: Stats) -> Lost:
+def find_lost(model: GaussianModel, stats: Stats) -> Lost:
     """The components without enough rows, or (under a remedy) with rows in a subspace of what all rows span."""
-    rank, needed = rows_needed(m_step, stats.s1.shape[1])
+    rank, needed = rows_needed(model, stats.s1.shape[1])
     row = min(1.0, stats.sum_w / max(stats.n_rows, 1))  # weights that sum to 1 are no counts
     lost = Lost(np.empty(0, dtype=np.intp), stats.s0 / row, needed)
     gone = lost.short
-    if m_step.remedy.monotone and not m_step.family.shared and m_step.held.precisions is None and rank:
-        gone |= are_flat(m_step, stats)
+    if model.monotone and not model.family.shared and model.held.precisions is None and rank:
+        gone |= are_flat(model, stats)
     return lost._replace(components=np.flatnonzero(gone))
 
 
-def rows_needed(m_step: MStep, D: int) -> tuple[int, int]:
+def rows_needed(model: GaussianModel, D: int) -> tuple[int, int]:
     """The rank that covariances can have, and how many rows one of that rank needs."""
-    family, given = m_step.family, m_step.held.precisions is not None
-    rank = m_step.units.rank if m_step.remedy.monotone else D
+    family, given = model.family, model.held.precisions is not None
+    rank = model.units.rank if model.monotone else D
     return rank, 1 if family.shared or given or rank == 0 else rank + 1 if family.matrices else 2
 
 
 @np.errstate(all="ignore")
-def are_flat(m_step: MStep, stats: Stats) -> NDArray[np.bool_]:
+def are_flat(model: GaussianModel, stats: Stats) -> NDArray[np.bool_]:
     """Whether each component's rows have no spread in some direction, (K,)."""
-    relative = m_step.units.relative(m_step.family.estimate(stats, 0.0)[2])
-    values = np.linalg.eigvalsh(relative) if m_step.units.matrices else relative[..., 0, :]
+    relative = model.units.relative(model.family.estimate(stats, 0.0)[2])
+    values = np.linalg.eigvalsh(relative) if model.units.matrices else relative[..., 0, :]
     least, most = values.min(axis=-1), values.max(axis=-1)
     return np.asarray((least <= FLAT * most) | (most <= FLAT**2))
 
 
-def reseed_lost(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal | None:
+def reseed_lost(model: GaussianModel, params: Params, lost: Lost, failed: int) -> Proposal | None:
     """Each lost component in place of half of another; the first `failed` choices of that have been tried.
 
     None if there is no other, or if the means are held.
     """
-    if m_step.held.means is not None:
+    if model.held.means is not None:
         return None
-    axes = principal_axes(m_step, params)
-    extent = lost.rows * (m_step.units.lengths(axes) ** 2)
+    axes = principal_axes(model, params)
+    extent = lost.rows * (model.units.lengths(axes) ** 2)
     extent[lost.rows < 2 * lost.needed] = 0.0  # too light to be cut
     extent[lost.components] = 0.0
     donors = np.argsort(-extent, kind="stable")[: np.count_nonzero(extent)][failed:]
@@ -115,19 +116,19 @@ def reseed_lost(m_step: MStep, params: Params, lost: Lost, failed: int) -> Propo
         params = split_component(params, int(donor), int(lost_one), axes[donor])
     halves = ", ".join(str(donor) for _, donor in pairs)
     names = tuple(int(k) for k, _ in pairs)
-    return Proposal(m_step.feasible(params), "reseeded", names, f"{lost}: now half of {halves}", False)
+    return Proposal(model.feasible(params), "reseeded", names, f"{lost}: now half of {halves}", False)
 
 
-def principal_axes(m_step: MStep, params: Params) -> Array:
+def principal_axes(model: GaussianModel, params: Params) -> Array:
     """Per component, one standard deviation along the axis on which it is widest, relative to all rows; (K, D).
 
     A spherical component has none: the line from the mean of all rows to its own, or the first feature's axis.
     """
-    units, (K, D) = m_step.units, params.means.shape
+    units, (K, D) = model.units, params.means.shape
     if not units.rank:
         return np.zeros((K, D))
     relative = units.relative(params.covariances)
-    if m_step.family.matrices:
+    if model.family.matrices:
         values, vectors = np.linalg.eigh(relative)
         axes = np.sqrt(values[:, -1:]) * (vectors[..., -1] @ units.back.T)
         return np.asarray(np.broadcast_to(axes, (K, D)))
@@ -159,7 +160,7 @@ def split_component(params: Params, donor: int, other: int, axis: Array) -> Para
     return params._replace(weights=weights, means=means, covariances=covariances)
 
 
-def drop_lost(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal | None:
+def drop_lost(model: GaussianModel, params: Params, lost: Lost, failed: int) -> Proposal | None:
     """The mixture without its lost components; if all are, without those that are short of rows, unless all are."""
     every = np.arange(len(lost.rows))
     gone = lost.components if len(lost.components) < len(every) else np.flatnonzero(lost.short)
@@ -171,10 +172,10 @@ def drop_lost(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposa
     weights = params.weights[kept] * (params.weights.sum() / params.weights[kept].sum())
     params = Params(weights, params.means[kept], covariances, factor, params.noise)
     detail = f"{lost._replace(components=gone)}; {len(kept)} components go on, numbered from 0"
-    return Proposal(m_step.feasible(params), "dropped", tuple(map(int, gone)), detail, True)
+    return Proposal(model.feasible(params), "dropped", tuple(map(int, gone)), detail, True)
 
 
-ON_COLLAPSE: dict[str, Callable[[MStep, Params, Lost, int], Proposal | None]] = {
+ON_COLLAPSE: dict[str, Callable[[GaussianModel, Params, Lost, int], Proposal | None]] = {
     "reseed": reseed_lost,
     "drop": drop_lost,
 }

@@ -4,39 +4,80 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.fitting.checkpoint import Checkpoint, describe, plain
 from fastem.fitting.gradient import after_one_step, ascend
-from fastem.fitting.loop import Callback, FitInterrupted, e_step, fit_with_reseeds
+from fastem.fitting.interruption import handing_over
+from fastem.fitting.loop import Callback, e_step, fit_with_reseeds
 from fastem.fitting.starts.table import Given, make_start
 from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
-from fastem.model.maximisation import MStep
+from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.result import Result, Status
-from fastem.sources.blocks import Source, SourceError
+from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed, check_alike, is_leader
 
 
+class FitOptions(NamedTuple):
+    """How many fits there are, from which starts, and by what each ends.
+
+    Attributes
+    ----------
+    n_components : int
+    init_params : str, a row of `fastem.fitting.starts.table.STARTS`
+    n_init : int, how many starts there are
+    solver : "em" or "lbfgs"
+    stop : Stop
+    max_iter : int
+    on_collapse : str, a row of `fastem.fitting.lost.ON_COLLAPSE`
+    random_state : int, RandomState or None
+    verbose, verbose_interval : int, what is printed and how often
+    described : dict, all that a fit depends on, by name: processes compare it, and a checkpoint keeps it
+    """
+
+    n_components: int
+    init_params: str
+    n_init: int
+    solver: str
+    stop: Stop
+    max_iter: int
+    on_collapse: str
+    random_state: Any
+    verbose: int
+    verbose_interval: int
+    described: dict[str, Any]
+
+    def for_labels(self, all_known: bool) -> FitOptions:
+        """Return the options of a fit to rows with labels, which are its start; if all are known, it is one M-step."""
+        if not all_known:
+            return self._replace(init_params="labels")
+        any_change = Stop("change", np.inf)
+        return self._replace(
+            init_params="labels", n_init=1, solver="em", stop=any_change, max_iter=min(self.max_iter, 1)
+        )
+
+
 def fit_from_starts(
-    model: Any,
     source: Source,
-    m_step: MStep,
+    model: GaussianModel,
+    options: FitOptions,
     given: Given,
-    before: tuple[Params, float] | None,
-    callback: Callback | None,
-    checkpoint: str | os.PathLike[str] | None,
+    before: tuple[Params, float] | None = None,
+    callback: Callback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> list[Result]:
-    """The result of each start that `n_init` asks for.
+    """Return the result of each start that `options` asks for.
 
     Parameters
     ----------
-    model : GaussianMixture, for its constructor's parameters
-    source, m_step : the rows, and the M-step for them
+    source, model : the rows, and what is fitted to them
+    options : FitOptions
     given : parts of the start that the user gives
     before : parameters and bound of the fit that warm_start continues, or None
     callback, checkpoint : as in `GaussianMixture.fit`
@@ -46,63 +87,62 @@ def fit_from_starts(
     FitInterrupted, SourceError
         with the best result so far
     """
-    rng, K = check_random_state(model.random_state), model.n_components
-    printer = Printer(model.verbose if is_leader(source) else 0, model.verbose_interval, callback)
-    init, stop, max_iter = model.init_params, Stop(model.criterion, model.tol), model.max_iter
-    n_starts, bound = (1, before[1]) if before else (model.n_init, -np.inf)
-    solver = model.solver
+    rng = check_random_state(options.random_state)
+    printer = Printer(options.verbose if is_leader(source) else 0, options.verbose_interval, callback)
+    n_starts, bound = (1, before[1]) if before else (options.n_init, -np.inf)
     if given.known is not None:
-        init = "labels"
-    if given.all_known:  # one M-step, after which any change is small enough
-        before, n_starts, bound, stop, max_iter = None, 1, 0.0, Stop("change", np.inf), min(max_iter, 1)
-        solver = "em"
-    check_alike(source, "parameters", lambda: plain(model.get_params(deep=False)) | {"random_state": None})
-    fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
+        options = options.for_labels(given.all_known)
+    if given.all_known:
+        before, n_starts, bound = None, 1, 0.0
+    check_alike(source, "parameters", lambda: plain(options.described) | {"random_state": None})
+    fit = {} if checkpoint is None else describe(options.described, source, before, given.known)
     keep = Checkpoint(checkpoint if is_leader(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
-    results, current = revived(source, m_step, *loaded)
+    results, current = revived(source, model, *loaded)
     try:
-        for number in range(len(results), n_starts):
-            printer.begin(number)
-            if current is not None:
-                params = current.params
-            else:
-                keep(results, None)
-                params = before[0] if before else make_start(source, K, m_step, init, rng, given)
-                if solver != "em" and not before and given.precisions is None:
-                    params = after_one_step(source, params, m_step)
-            if max_iter == 0:
-                return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-            em = partial(
-                fit_with_reseeds,
-                previous=bound,
-                on_collapse=model.on_collapse,
-                resume=current,
-                keep=partial(keep, results),
-            )
-            result = (em if solver == "em" else ascend)(
-                source,
-                params,
-                m_step,
-                stop=stop,
-                max_iter=max_iter,
-                callback=printer,
-            )
-            printer.end(result)
-            results, current = [*results, result], None
-            if result.status is Status.INTERRUPTED:
-                return results
-        keep(results, None)
-    except (KeyboardInterrupt, SourceError) as end:
-        done = [*results, getattr(end, "result", None)]
-        best = max(filter(None, done), key=rank, default=None)
-        if isinstance(end, SourceError):
-            end.result = best
-            raise
-        raise FitInterrupted(best) from end
+        with handing_over(lambda last: best_of([*results, last])):
+            for number in range(len(results), n_starts):
+                printer.begin(number)
+                if current is not None:
+                    params = current.params
+                else:
+                    keep(results, None)
+                    params = before[0] if before else first_params(source, model, options, rng, given)
+                if options.max_iter == 0:
+                    return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
+                solve: Callable[..., Result] = ascend
+                if options.solver == "em":
+                    solve = partial(
+                        fit_with_reseeds,
+                        previous=bound,
+                        on_collapse=options.on_collapse,
+                        resume=current,
+                        keep=partial(keep, results),
+                    )
+                result = solve(source, params, model, stop=options.stop, max_iter=options.max_iter, callback=printer)
+                printer.end(result)
+                results, current = [*results, result], None
+                if result.status is Status.INTERRUPTED:
+                    return results
+            keep(results, None)
     finally:
         keep.write()
     return results
+
+
+def first_params(
+    source: Source, model: GaussianModel, options: FitOptions, rng: np.random.RandomState, given: Given
+) -> Params:
+    """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
+    params = make_start(source, options.n_components, model, options.init_params, rng, given)
+    if options.solver == "em" or given.precisions is not None:
+        return params
+    return after_one_step(source, params, model)
+
+
+def best_of(results: Iterable[Result | None]) -> Result | None:
+    """Return the best of the results that there are, or None."""
+    return max(filter(None, results), key=rank, default=None)
 
 
 def rank(result: Result) -> tuple[bool, int, float]:
@@ -118,14 +158,14 @@ def rank(result: Result) -> tuple[bool, int, float]:
 
 
 def revived(
-    source: Source, m_step: MStep, results: list[Result], current: Result | None
+    source: Source, model: GaussianModel, results: list[Result], current: Result | None
 ) -> tuple[list[Result], Result | None]:
     """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
 
     def evaluated(result: Result) -> Result:
-        return result._replace(stats=e_step(source, result.params, m_step))
+        return result._replace(stats=e_step(source, result.params, model))
 
-    best = max(results, key=rank, default=None)
+    best = best_of(results)
     return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
 
 

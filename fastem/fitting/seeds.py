@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.fitting.lloyd import squared_distances
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.sources.blocks import ArraySource, Source
 
 SEED_ROWS = 50_000  # seeds look at max(SAMPLE_ROWS, 50 K) rows at most

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 
 
 def check_bound(name: str, value: Any) -> None:
@@ -88,6 +88,7 @@ def check_n_threads(n_threads: Any) -> int | None:
 
 
 def demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
+    """Raise a ValueError in scikit-learn's words unless a parameter `holds`."""
     if not holds:
         raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
 

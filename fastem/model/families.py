@@ -6,47 +6,106 @@ To add a family is to add an entry to COVARIANCES, at the bottom.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
-from fastem.model.matrices import EPS, variances
-from fastem.model.params import Array, Params
+from fastem.model.matrices import EPS, Array, variances
 from fastem.model.stats import Stats, outer
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the covariances of a mixture are stored: their canonical shape, and what follows from it alone.
+
+    Attributes
+    ----------
+    shared : bool, whether all components have one covariance
+    form : "full", "diag" or "spherical"
+    """
+
+    shared: bool
+    form: Literal["full", "diag", "spherical"]
+
+    @property
+    def matrices(self) -> bool:
+        """Whether covariances are matrices, not variances."""
+        return self.form == "full"
+
+    def shape(self, K: int, D: int) -> tuple[int, int, int]:
+        """Return the canonical shape (K|1, D|1, D|1)."""
+        return 1 if self.shared else K, D if self.matrices else 1, 1 if self.form == "spherical" else D
+
+    def natural_shape(self, K: int, D: int) -> tuple[int, ...]:
+        """Return the estimator's shape: (K, D, D), (K, D) or (K,), and without K if the covariance is shared."""
+        matrix = {"full": (D, D), "diag": (D,), "spherical": ()}[self.form]
+        return matrix if self.shared else (K, *matrix)
+
+    def divisor(self, mass: Array, D: int) -> Array:
+        """Return what divides scatter to make covariances, (..., K|1, 1, 1); `mass` (..., K) is the weight of rows."""
+        each = mass.sum(axis=-1, keepdims=True) if self.shared else mass
+        return np.asarray((each * D if self.form == "spherical" else each)[..., None, None])
+
+
+class Constraint(Protocol):
+    """What the covariances of a family obey, beside their storage."""
+
+    def estimate(self, scatter: Array, mass: Array, storage: Storage, D: int) -> Array:
+        """Return the covariances of maximum likelihood, for `scatter` in canonical shape and rows of weight `mass`."""
+
+    def n_parameters(self, storage: Storage, K: int, D: int) -> int:
+        """Return the number of free parameters of K covariances in D dimensions."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """Every number that is stored is free."""
+
+    def estimate(self, scatter: Array, mass: Array, storage: Storage, D: int) -> Array:
+        """See Constraint."""
+        return scatter / storage.divisor(mass, D)
+
+    def n_parameters(self, storage: Storage, K: int, D: int) -> int:
+        """See Constraint."""
+        return (1 if storage.shared else K) * {"full": D * (D + 1) // 2, "diag": D, "spherical": 1}[storage.form]
 
 
 @dataclass(frozen=True)
 class Covariance:
     """A covariance family.
 
-    Parameters
+    Attributes
     ----------
-    name : covariance_type, as scikit-learn calls it
-    shared : one covariance for all components
-    form : "full", "diag" or "spherical"
+    name : str, the covariance_type, as scikit-learn calls it
+    storage : Storage, how its covariances are stored
+    constraint : Constraint, what they obey
     """
 
     name: str
-    shared: bool
-    form: Literal["full", "diag", "spherical"]
+    storage: Storage
+    constraint: Constraint = Free()
+
+    @property
+    def shared(self) -> bool:
+        """Whether all components have one covariance."""
+        return self.storage.shared
 
     @property
     def matrices(self) -> bool:
         """Whether its covariances are matrices, not variances."""
-        return self.form == "full"
+        return self.storage.matrices
 
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
-        """The canonical shape (K|1, D|1, D|1) of its covariances."""
-        return 1 if self.shared else K, D if self.matrices else 1, 1 if self.form == "spherical" else D
+        """Return the canonical shape (K|1, D|1, D|1) of its covariances."""
+        return self.storage.shape(K, D)
 
     def natural_shape(self, K: int, D: int) -> tuple[int, ...]:
-        """The estimator's shape: (K, D, D), (K, D) or (K,), and without K if it is shared."""
-        matrix = {"full": (D, D), "diag": (D,), "spherical": ()}[self.form]
-        return matrix if self.shared else (K, *matrix)
+        """Return the shape of its covariances in an estimator."""
+        return self.storage.natural_shape(K, D)
 
     def n_parameters(self, K: int, D: int) -> int:
-        """Free parameters of its covariances."""
-        return (1 if self.shared else K) * {"full": D * (D + 1) // 2, "diag": D, "spherical": 1}[self.form]
+        """Return the number of free parameters of its covariances."""
+        return self.constraint.n_parameters(self.storage, K, D)
 
     def estimate(self, stats: Stats, reg_covar: float, means: Array | None = None) -> tuple[Array, Array, Array]:
         """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
@@ -64,11 +123,9 @@ class Covariance:
         step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
         moved = (2 * nk - s0)[..., None] * step
         scatter = s2 - outer(moved, step, s2.shape)
-        mass = nk.sum(axis=-1, keepdims=True) if self.shared else nk
-        divisor = mass * s1.shape[-1] if self.form == "spherical" else mass
-        covariances = scatter / divisor[..., None, None]
+        covariances = self.constraint.estimate(scatter, nk, self.storage, s1.shape[-1])
         means = stats.origin + step
-        mend_lost_variances(covariances, s2, divisor[..., None, None], nk[..., None], means)
+        mend_lost_variances(covariances, s2, self.storage.divisor(nk, s1.shape[-1]), nk[..., None], means)
         variances(covariances)[...] += reg_covar
         return weights, means, covariances
 
@@ -98,14 +155,6 @@ def mend_lost_variances(covariances: Array, s2: Array, divisor: Array, nk: Array
     diagonal[constant] = 0.0
 
 
-def log_norm(params: Params) -> Array:
-    """log weight + log normalising constant of each component, (..., K); -inf for weight 0."""
-    D = params.means.shape[-1]
-    diagonal = variances(params.factor)
-    log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
-    return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
-
-
 def find_family(covariance: str) -> Covariance:
     """The family of this name; ValueError if there is none."""
     if not isinstance(covariance, str) or covariance not in COVARIANCES:
@@ -116,11 +165,11 @@ def find_family(covariance: str) -> Covariance:
 COVARIANCES = {
     family.name: family
     for family in (
-        Covariance("full", shared=False, form="full"),
-        Covariance("tied", shared=True, form="full"),
-        Covariance("diag", shared=False, form="diag"),
-        Covariance("spherical", shared=False, form="spherical"),
-        Covariance("tied_diag", shared=True, form="diag"),
-        Covariance("tied_spherical", shared=True, form="spherical"),
+        Covariance("full", Storage(shared=False, form="full")),
+        Covariance("tied", Storage(shared=True, form="full")),
+        Covariance("diag", Storage(shared=False, form="diag")),
+        Covariance("spherical", Storage(shared=False, form="spherical")),
+        Covariance("tied_diag", Storage(shared=True, form="diag")),
+        Covariance("tied_spherical", Storage(shared=True, form="spherical")),
     )
 }

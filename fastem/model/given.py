@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastem.model.checks import copy_of_shape, finite_of_shape, real_numbers
 from fastem.model.families import COVARIANCES, find_family
-from fastem.model.matrices import SingularCovarianceError, factorise, from_precisions, variances
-from fastem.model.params import Array, Noise, Params
+from fastem.model.matrices import Array, SingularCovarianceError, factorise, from_precisions, variances
+from fastem.model.params import Noise, Params
 
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
 
@@ -79,6 +79,7 @@ def check_weights(weights: ArrayLike, K: int, noise: float = 0.0, leading: tuple
 
 
 def check_mixing(array: Array, noise: float, tolerance: float) -> None:
+    """Refuse weights outside of [0, 1], or that with the noise's do not sum to 1 within `tolerance`."""
     if (array < 0).any() or (array > 1).any():
         # scikit-learn's tests match its words, which name min and max the wrong way round.
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.model.families import Covariance, empty_mass, find_family
-from fastem.model.matrices import factorise, pivot_tolerance, variances
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array, factorise, pivot_tolerance, variances
+from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, constrain_eigenvalues
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.table import find_remedy
@@ -53,7 +53,7 @@ NOTHING_HELD = Held()
 
 
 @dataclass(frozen=True)
-class MStep:
+class GaussianModel:
     """The M-step of a family under a remedy, for rows whose moments are known.
 
     Attributes
@@ -81,7 +81,7 @@ class MStep:
         return self.held.instead(*estimate, stats.noise.weight / stats.sum_w if stats.noise else 0.0)
 
     @np.errstate(all="ignore")
-    def __call__(self, stats: Stats, previous: Params | None = None) -> Params:
+    def update(self, stats: Stats, previous: Params | None = None) -> Params:
         """The parameters; the arguments are those of `m_step`."""
         weights, means, covariances = self.estimate(stats)
         if previous is not None and self.strict and not self.family.shared and self.held.precisions is None:
@@ -89,6 +89,20 @@ class MStep:
             covariances[empty] = previous.covariances[empty]
         noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
         return Params(weights, means, covariances, self.factorise(covariances), noise)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether an update cannot lower the objective."""
+        return self.remedy.monotone
+
+    def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
+        """Return the shape of the second moments that `update` needs: that of the covariances."""
+        return self.family.shape(K, D)
+
+    def n_parameters(self, params: Params) -> int:
+        """Return the number of free parameters: those that are held do not count."""
+        held = (("weights", self.held.weights), ("means", self.held.means), ("covariances", self.held.precisions))
+        return n_free(params, self.family, [name for name, value in held if value is not None])
 
     def factorise(self, covariances: Array) -> Array:
         """Their precision factor; a pivot that is rounding counts as zero in a strict fit alone."""
@@ -130,6 +144,13 @@ class MStep:
     def objective(self, params: Params, stats: Stats) -> float:
         """What EM maximises, per row: the mean log-likelihood, under a monotone remedy with its log prior."""
         return (stats.loglik + self.remedy.log_prior(params, self.family, self.units)) / stats.sum_w
+
+
+def n_free(params: Params, family: Covariance, fixed: Iterable[str] = ()) -> int:
+    """Return the number of free parameters of a mixture of this family, with some `fixed` by name."""
+    K, D = params.means.shape
+    sizes = {"weights": K - 1, "means": K * D, "covariances": family.n_parameters(K, D)}
+    return sum(int(size) for name, size in sizes.items() if name not in fixed) + (params.noise is not None)
 
 
 def m_step(
@@ -184,13 +205,13 @@ def m_step(
             f"statistics have {stats.s2.shape}: make them with the same covariance"
         )
     remedy = find_remedy(regularization, reg_covar)
-    return make_m_step(family, remedy, lambda: pooled(stats) if total is None else total)(stats, previous)
+    return make_model(family, remedy, lambda: pooled(stats) if total is None else total).update(stats, previous)
 
 
-def make_m_step(family: Covariance, remedy: Remedy, total: Callable[[], Stats]) -> MStep:
+def make_model(family: Covariance, remedy: Remedy, total: Callable[[], Stats]) -> GaussianModel:
     """The M-step of a family under a remedy; `total` is called if the remedy asks for the moments of all rows."""
     with np.errstate(all="ignore"):
-        return MStep(family, remedy, Units.of(family, total()) if remedy.monotone else NO_UNITS)
+        return GaussianModel(family, remedy, Units.of(family, total()) if remedy.monotone else NO_UNITS)
 
 
 def pooled(stats: Stats) -> Stats:

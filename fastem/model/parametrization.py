@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.model.matrices import inverse_triangular, variances
-from fastem.model.params import Array, Noise, Params
+from fastem.model.matrices import Array, inverse_triangular, variances
+from fastem.model.params import Noise, Params
 from fastem.model.stats import Stats
 
 LARGEST = 300.0  # logarithm of a root: a line search that goes far meets neither infinity nor NaN
@@ -81,14 +81,14 @@ class Parametrization:
     def of(cls, params: Params) -> Parametrization:
         """The plain coordinates of mixtures of this shape, and with its noise component's box."""
         shape, one = params.covariances.shape, np.ones((1, 1, 1))
-        logits, means = np.zeros(len(_shares(params))), np.zeros(params.means.shape)
+        logits, means = np.zeros(len(params.shares)), np.zeros(params.means.shape)
         unit = np.ones(logits.size + means.size + shape[0] * _n_roots(shape))
         return cls(logits, means, one, one, unit, shape, params.noise and params.noise.box)
 
     @classmethod
     def around(cls, params: Params, reg_covar: float = 0.0) -> Parametrization:
         """Coordinates about a mixture. Where a variance is reg_covar or less, 0 is a mixture with a little more."""
-        return cls._about(params, _logarithms(_shares(params)), _root(params, reg_covar, LIFT * reg_covar), reg_covar)
+        return cls._about(params, _logarithms(params.shares), _root(params, reg_covar, LIFT * reg_covar), reg_covar)
 
     def about(self, theta: ArrayLike) -> Parametrization:
         """Coordinates about the mixture of a vector."""
@@ -98,7 +98,7 @@ class Parametrization:
     @classmethod
     def _about(cls, params: Params, logits: Array, root: Array, reg_covar: float) -> Parametrization:
         shape, (K, D) = params.covariances.shape, params.means.shape
-        mass = np.maximum(_shares(params), LEAST_SHARE / K)
+        mass = np.maximum(params.shares, LEAST_SHARE / K)
         own = mass[:K] if shape[0] == K else np.ones(1)
         curvature = np.ones(_n_roots(shape))
         curvature[_diagonal(shape)] = 2 * (D // shape[-1])
@@ -120,7 +120,7 @@ class Parametrization:
             raise ValueError(f"the vectors are those of mixtures with covariances of shape {self.shape}")
         triangles = _times(_inverse(self.root), _root(params, self.reg_covar))
         variances(triangles)[...] = np.log(variances(triangles))
-        a = _logarithms(_shares(params)) - self.logits
+        a = _logarithms(params.shares) - self.logits
         b = _applied(_inverse(self.spread), params.means - self.means)
         return self._joined(a, b, triangles) / self.unit
 
@@ -152,7 +152,7 @@ class Parametrization:
         roots = _times(_transposed(self.root), _times(_times(up, excess), _times(factor, lower)))
         variances(roots)[...] *= variances(triangles)
         b = _applied(_transposed(self.spread), _applied(up, _applied(factor, stats.s1)))
-        return self._joined(counts - _shares(params) * stats.sum_w, b, roots) * self.unit
+        return self._joined(counts - params.shares * stats.sum_w, b, roots) * self.unit
 
     def _cholesky(self, lower: Array) -> Array:
         """The Cholesky factor of reg_covar I + L L'."""
@@ -175,11 +175,6 @@ class Parametrization:
     def _joined(self, a: Array, b: Array, triangles: Array) -> Array:
         row, column = _entries(self.shape)
         return np.concatenate([a, b.ravel(), triangles[..., row, column].ravel()])
-
-
-def _shares(params: Params) -> Array:
-    """The weights, with that of noise."""
-    return params.weights if params.noise is None else np.append(params.weights, params.noise.weight)
 
 
 def _logarithms(shares: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A mixture's parameters. NumPy only.
+"""A mixture's parameters, and what the kernels of a pass read of them.
 
 Matrices that belong to components have one canonical shape everywhere below the estimator: ``(K|1, D|1, D|1)``,
 with leading batch axes allowed. The first of the three axes says whether components share the matrix, the other
@@ -7,8 +7,8 @@ two its form::
     full (K, D, D)   diag (K, 1, D)        spherical (K, 1, 1)
     tied (1, D, D)   tied_diag (1, 1, D)   tied_spherical (1, 1, 1)
 
-so that the shape alone says how to compute, by broadcasting, and no other code asks for a covariance type.
-(Where shapes coincide, at D = 1 or K = 1, so do the models.)
+so that the shape alone says how to compute with them, by broadcasting. What they obey beside (a family's constraint) is
+a matter of the M-step alone, see `fastem.model.families`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from fastem.model.matrices import Array, variances
 
 
 class Noise(NamedTuple):
@@ -39,6 +39,24 @@ class Noise(NamedTuple):
         return float(-np.log(self.box[1] - self.box[0]).sum())
 
 
+class Terms(NamedTuple):
+    """What the E-step computes with: the joint log density of a row and component k is
+    ``log_norm[k] - |factor[k] (x - means[k])|^2 / 2``.
+
+    Attributes
+    ----------
+    log_norm : (K'|1,) float64, log weight + log normalising constant; -inf for a component of weight 0
+    means : (K', D) float64
+    factor : (K'|1, D|1, D|1) float64, canonical shape
+
+    K' is `Params.n_columns`: noise is one more component, the last.
+    """
+
+    log_norm: Array
+    means: Array
+    factor: Array
+
+
 class Params(NamedTuple):
     """A Gaussian mixture. To change it, make another with `fastem.make_params`: `factor` goes with `covariances`.
 
@@ -57,8 +75,44 @@ class Params(NamedTuple):
     factor: Array
     noise: Noise | None = None
 
+    @property
+    def n_columns(self) -> int:
+        """The number of columns of responsibilities: K, and one more for noise."""
+        return len(self.means) + (self.noise is not None)
 
-def permuted(params: Params, order: NDArray[np.intp]) -> Params:
-    """The mixture with its components in another order: component k is what `order[k]` was."""
-    covariances, factor = (m if len(m) == 1 else m[order] for m in (params.covariances, params.factor))
-    return Params(params.weights[order], params.means[order], covariances, factor, params.noise)
+    @property
+    def shares(self) -> Array:
+        """The weights of all columns of responsibilities, that of noise last; they sum to 1."""
+        return self.weights if self.noise is None else np.append(self.weights, self.noise.weight)
+
+    def permuted(self, order: NDArray[np.intp]) -> Params:
+        """Return the mixture with its components in another order: component k is what `order[k]` was."""
+        covariances, factor = (m if len(m) == 1 else m[order] for m in (self.covariances, self.factor))
+        return Params(self.weights[order], self.means[order], covariances, factor, self.noise)
+
+    @np.errstate(divide="ignore")  # a component of weight 0 has log_norm -inf
+    def terms(self) -> Terms:
+        """Return what the E-step computes with. The precision of noise is 0: its density is the same everywhere."""
+        norm = log_norm(self)
+        if self.noise is None:
+            return Terms(norm, self.means, self.factor)
+        each = np.broadcast_to(self.factor, (len(self.means), *self.factor.shape[1:]))
+        return Terms(
+            np.append(norm, np.log(self.noise.weight) + self.noise.log_density),
+            np.append(self.means, self.means[:1], axis=0),
+            np.append(each, np.zeros_like(each[:1]), axis=0),
+        )
+
+
+def log_norm(params: Params) -> Array:
+    """Return log weight + log normalising constant of each component, (..., K); -inf for weight 0."""
+    D = params.means.shape[-1]
+    diagonal = variances(params.factor)
+    log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
+    return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
+
+
+def unit_spheres(means: Array) -> Params:
+    """Return spheres of variance 1 and weight 1 at `means`: the components of k-means, and carriers of an origin."""
+    ones = np.ones((1, 1, 1))
+    return Params(np.ones(len(means)), means, ones, ones)

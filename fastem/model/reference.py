@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.families import log_norm
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params, log_norm
 from fastem.model.stats import Stats, outer
 
 

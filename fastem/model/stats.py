@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.model.params import Array, Noise
+from fastem.model.matrices import Array
+from fastem.model.params import Noise
 
 BUFFER_VERSION = 1
 BUFFER_HEADER = 10  # numbers before the body, see Stats.to_buffer

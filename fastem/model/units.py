@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.families import Covariance
-from fastem.model.matrices import variances
-from fastem.model.params import Array
+from fastem.model.matrices import Array, variances
 from fastem.model.stats import Stats
 
 FLAT = 1e-10  # what counts as no spread: eigenvalues of the features' correlation, of covariances relative to S0

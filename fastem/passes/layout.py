@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from fastem.kernels import mixture as kernel
 from fastem.kernels.jit import n_threads
 from fastem.kernels.lanes import aligned
-from fastem.model.families import log_norm
-from fastem.model.matrices import variances
-from fastem.model.params import Array, Noise, Params
+from fastem.model.matrices import Array, variances
+from fastem.model.params import Params
 from fastem.passes.sizes import tile_rows
 
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
@@ -28,11 +27,10 @@ class KernelMixture:
 
     def __init__(self, params: Params, dtype: Any, distances: bool = False, white: bool = False) -> None:
         self.dtype, self.origin = np.dtype(dtype), params.means
-        with np.errstate(divide="ignore"):  # a component of weight 0 has log_norm -inf
-            norm = np.zeros(len(params.means)) if distances else log_norm(params)
-        means, factor, D = params.means, params.factor, params.means.shape[1]
-        if params.noise:
-            norm, means, factor = with_noise(params.noise, norm, means, factor)
+        norm, means, factor = params.terms()
+        if distances:
+            norm = np.zeros(len(means))
+        D = means.shape[1]
         self.centre, self.white = np.zeros(D, self.dtype), np.zeros((0, 0), self.dtype)
         if white:
             self.centre = centre_of(params).astype(self.dtype)
@@ -51,18 +49,11 @@ class KernelMixture:
         return self.log_norm, self.means, self.factor, self.centre, self.white
 
     def scratch(self, n_blocks: int) -> NDArray[Any]:
+        """Return the memory that the threads of a call on `n_blocks` blocks work in."""
         size = self.dtype.itemsize
         tile = tile_rows(self.K, self.D, size)
         shape = min(n_threads(), n_blocks), kernel.scratch_size(self.D, self.K, tile, size)
         return aligned(shape, self.dtype)
-
-
-def with_noise(noise: Noise, norm: Array, means: Array, factor: Array) -> tuple[Array, Array, Array]:
-    """Noise as one more component, the last, whose precision is 0: its density is what its norm says, everywhere."""
-    with np.errstate(divide="ignore"):
-        norm = np.append(norm, np.log(noise.weight) + noise.log_density)
-    each = np.broadcast_to(factor, (len(means), *factor.shape[1:]))
-    return norm, np.append(means, means[:1], axis=0), np.append(each, np.zeros_like(each[:1]), axis=0)
 
 
 def centre_of(params: Params) -> Array:

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.kernels import mixture as kernel
 from fastem.model.given import check_params
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.passes.layout import NO_INDICES, NO_LABELS, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block, Source, rows_at_once
@@ -111,7 +112,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
 
 def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
     """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
-    source, K = local_rows(source), len(params.means) + (params.noise is not None and not distances)
+    source, K = local_rows(source), len(params.means) if distances else params.n_columns
     scores = Scores.empty(source.n_rows, K, **wanted)
     scorer = Scorer(params, scores, distances)
     source.for_each(scorer, scorer.slice_rows, scorer.block_rows)

@@ -1,4 +1,4 @@
-"""Sizes of tiles, blocks and slices of rows: functions of the mixture's shape alone, so that bits depend on nothing else."""
+"""Sizes of tiles, blocks and slices of rows: they depend on the mixture's shape alone, and so do the bits."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model.families import find_family
 from fastem.model.given import check_means, check_params
-from fastem.model.params import Array, Params
+from fastem.model.params import Params, unit_spheres
 from fastem.model.stats import Stats
 from fastem.passes.sums import Accumulator, Sums
 from fastem.sources.blocks import Block, Source
@@ -157,9 +157,3 @@ def moments(
     rough = evaluate(source, unit_spheres(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
     mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
     return evaluate(source, unit_spheres(rough.origin + rough.s1 / mass), shape, mode, given)
-
-
-def unit_spheres(means: Array) -> Params:
-    """Spheres of variance 1 and weight 1 at `means`: the components of k-means, and carriers of an origin."""
-    ones = np.ones((1, 1, 1))
-    return Params(np.ones(len(means)), means, ones, ones)

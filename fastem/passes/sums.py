@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fastem.kernels import mixture as kernel
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model.matrices import inverse_triangular
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array, inverse_triangular
+from fastem.model.params import Params
 from fastem.model.stats import Stats, outer
 from fastem.passes.layout import (
     NO_LABELS,
@@ -128,8 +128,7 @@ class Accumulator:
 
     def n_values(self, white: bool) -> int:
         """Numbers that a block's statistics take in the kernel."""
-        K, D = self.params.means.shape
-        K += self.params.noise is not None
+        K, D = self.params.n_columns, self.params.means.shape[1]
         rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
         return int(kernel.N_SCALARS + K + ROWS * rows)
 

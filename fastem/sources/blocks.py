@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 
 BLOCK_BYTES = 4 << 20  # of rows in float64, where a block may be small
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.checks import given_components, real_numbers, refuse_masked
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.sources.blocks import Source
 
 # --- labels -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.sources.blocks import Block, BlockSource, Sample, Source, strata
 from fastem.sources.weights import check_weight_scale
 

@@ -79,6 +79,7 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
 
 
 def as_floats(X: Any) -> NDArray[Any]:
+    """Return what holds numbers as an array of floats; refuse text, dates and complex numbers."""
     if hasattr(X, "to_numpy") and hasattr(X, "dtypes") and not hasattr(X, "lazy"):  # pandas: NA becomes NaN
         dtypes = np.atleast_1d(np.asarray(X.dtypes, dtype=object))
         for dtype in dtypes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastem.model.checks import NAME
 from fastem.model.given import check_box
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.labels import certain_labels, check_range, is_labelled
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.model.checks import real_numbers
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 
 
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:

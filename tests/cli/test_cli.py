@@ -500,7 +500,9 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint():
     """SIGINT as soon as three iterations are kept; the second command ends with the model file of an unbroken one."""
     np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
     args = ["fit", "x.npy", "-k", "3", "--seed", "0", "--tol", "0", "--max-iter", "250"]
-    code = "from fastem import checkpoint, __main__; checkpoint.INTERVAL = 0.0; __main__.main()"
+    code = (
+        "from fastem import __main__; from fastem.fitting import checkpoint; checkpoint.INTERVAL = 0.0; __main__.main()"
+    )
     command = [sys.executable, "-c", code, *args, "--checkpoint", "c.npz"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()) as process:
         deadline = time.monotonic() + 60

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, KMeans, Status
-from fastem.fitting.loop import m_step_for
+from fastem.fitting.loop import model_for
 from fastem.model import reference
 from fastem.model.families import COVARIANCES
 from fastem.model.maximisation import held_parameters
@@ -27,9 +27,9 @@ def problem(covariance, n=400, k=3, d=3):
     return mixture.X, make_start(mixture, covariance)
 
 
-def held_m_step(X, params, covariance, fixed, regularization=None):
+def held_model(X, params, covariance, fixed, regularization=None):
     held = held_parameters(fixed, params.weights, params.means, params[2:4])
-    return m_step_for(ArraySource(X), covariance, find_remedy(regularization), held)
+    return model_for(ArraySource(X), covariance, find_remedy(regularization), held)
 
 
 @pytest.mark.parametrize("covariance", FAMILIES)
@@ -39,7 +39,7 @@ def test_the_m_step_by_hand(covariance, fixed):
     X, start = problem(covariance)
     params = start_params(start, covariance)
     stats = fastem.accumulate(X, params)
-    got = held_m_step(X, params, covariance, fixed)(stats)
+    got = held_model(X, params, covariance, fixed).update(stats)
     resp = reference.responsibilities(X, params)
     mass = resp.sum(axis=0)
     means = params.means if "means" in fixed else resp.T @ X / mass[:, None]
@@ -79,13 +79,13 @@ def test_the_map_m_step_about_held_means():
     X, start = problem("full", d=2)
     params = start_params(start, "full")
     resp = reference.responsibilities(X, params)
-    step = held_m_step(X, params, "full", ("means",), fastem.InverseWishart(5.0))
-    best = step(fastem.accumulate(X, params))
+    model = held_model(X, params, "full", ("means",), fastem.InverseWishart(5.0))
+    best = model.update(fastem.accumulate(X, params))
 
     def objective(covariances):
         other = fastem.make_params(best.weights, best.means, covariances)
         joint = reference.joint_log_density(X, other)
-        return (resp * joint).sum() + step.remedy.log_prior(other, step.family, step.units)
+        return (resp * joint).sum() + model.remedy.log_prior(other, model.family, model.units)
 
     rng, top = np.random.default_rng(0), objective(best.covariances)
     for size in np.repeat([1e-3, 1e-2, 1e-1], 30):

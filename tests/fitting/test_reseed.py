@@ -26,7 +26,7 @@ def _three(n=600):
 
 def _m_step(X, covariance, remedy):
     one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
-    return maximisation.make_m_step(families.find_family(covariance), table.find_remedy(remedy), lambda: one)
+    return maximisation.make_model(families.find_family(covariance), table.find_remedy(remedy), lambda: one)
 
 
 def _start(X, labels, covariance, remedy):
@@ -119,7 +119,7 @@ def test_halves_make_the_whole(covariance):
     """Two halves have the mean of the component that was cut and, along its axis, its variance."""
     X = make_mixture(500, 3, 2, spacing=4.0).X * [1.0, 30.0, 0.1]
     m_step = _m_step(X, covariance, "map")
-    params = m_step(fastem.moments(X, labels=np.arange(500) % 3, covariance=covariance))
+    params = m_step.update(fastem.moments(X, labels=np.arange(500) % 3, covariance=covariance))
     axes = lost_components.principal_axes(m_step, params)
     cut = lost_components.split_component(params, 0, 2, axes[0])
     assert cut.weights.sum() == pytest.approx(1.0)
@@ -145,7 +145,7 @@ def test_another_attempt_cuts_another_component():
     X = _three().X
     stats = fastem.moments(X, labels=_three().labels, n_components=4)
     m_step = _m_step(X, "full", "map")
-    params, lost = m_step(stats), lost_components.find_lost(m_step, stats)
+    params, lost = m_step.update(stats), lost_components.find_lost(m_step, stats)
     assert lost.components.tolist() == [3]
     proposals = [lost_components.reseed_lost(m_step, params, lost, failed) for failed in range(4)]
     assert len({proposal.detail for proposal in proposals[:3]}) == 3

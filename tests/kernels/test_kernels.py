@@ -16,11 +16,10 @@ from fastem.kernels.lanes import STEP, aligned, micro_kernel
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model import reference
 from fastem.model.families import COVARIANCES
-from fastem.model.params import Params
+from fastem.model.params import Params, unit_spheres
 from fastem.model.stats import Stats
 from fastem.passes import sizes, sums
 from fastem.passes.scores import score
-from fastem.passes.statistics import unit_spheres
 from fastem.passes.sums import Accumulator
 from fastem.sources import blocks
 from fastem.sources.blocks import ArraySource

@@ -9,8 +9,9 @@ from numpy.testing import assert_allclose
 
 import fastem
 from fastem.model import reference
-from fastem.model.families import COVARIANCES, log_norm
+from fastem.model.families import COVARIANCES
 from fastem.model.matrices import factorise, from_precisions
+from fastem.model.params import log_norm
 from fastem.model.stats import outer
 
 

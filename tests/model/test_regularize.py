@@ -45,7 +45,7 @@ def _expected(X, resp, params):
 
 def _m_step(X, covariance, remedy):
     one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
-    return maximisation.make_m_step(families.find_family(covariance), remedy, lambda: one)
+    return maximisation.make_model(families.find_family(covariance), remedy, lambda: one)
 
 
 def _spd(covariances):
@@ -78,7 +78,7 @@ def test_gradient_vanishes_at_the_m_step(covariance, remedy):
     """Central differences of expected log-likelihood + log prior in every direction tried, against its curvature."""
     X, resp = _soft()
     step = _m_step(X, covariance, remedy)
-    params = step(fastem.moments(X, resp=resp, covariance=covariance))
+    params = step.update(fastem.moments(X, resp=resp, covariance=covariance))
 
     def objective(params):
         return _expected(X, resp, params) + remedy.log_prior(params, step.family, step.units)
@@ -100,7 +100,7 @@ def test_nothing_feasible_nearby_is_better(covariance, remedy):
     X, resp = _soft()
     step = _m_step(X, covariance, remedy)
     stats = fastem.moments(X, resp=resp, covariance=covariance)
-    params = step(stats)
+    params = step.update(stats)
     strict = fastem.m_step(stats, covariance)
     best = _expected(X, resp, params)
     binds = covariance != "tied_spherical" or isinstance(remedy, EigenvalueFloor)  # one eigenvalue has no ratio
@@ -119,7 +119,7 @@ def test_nothing_feasible_nearby_is_better(covariance, remedy):
 def test_feasible_is_where_the_constraint_holds(covariance, remedy):
     X, resp = _soft()
     step = _m_step(X, covariance, remedy)
-    params = step(fastem.moments(X, resp=resp, covariance=covariance))
+    params = step.update(fastem.moments(X, resp=resp, covariance=covariance))
     np.testing.assert_allclose(step.feasible(params).covariances, params.covariances, rtol=1e-10)
     S0 = np.cov(X.T, bias=True)
     white = np.linalg.inv(np.linalg.cholesky(S0))
@@ -157,7 +157,7 @@ def test_log_prior_of_the_inverse_wishart(covariance):
     X, resp = _soft()
     d, k, kappa = X.shape[1], 2, 0.2
     step = _m_step(X, covariance, InverseWishart(kappa))
-    params = step(fastem.moments(X, resp=resp, covariance=covariance))
+    params = step.update(fastem.moments(X, resp=resp, covariance=covariance))
     S0, m = np.cov(X.T, bias=True), X.mean(axis=0)
 
     def density(params):

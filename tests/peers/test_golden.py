@@ -7,7 +7,7 @@ import pytest
 from helpers import GOLDEN, Fitted, assert_close, from_params, natural
 
 import fastem
-from fastem.fitting.loop import m_step_for
+from fastem.fitting.loop import model_for
 from fastem.model.families import COVARIANCES
 from fastem.sources.blocks import ArraySource
 
@@ -107,7 +107,7 @@ def test_the_recommended_fit_is_as_good(entry):
     X, family, _ = _start(entry)
     sigma = np.array(entry["sigma"], float)
     params = fastem.make_params(entry["pro"], entry["mean"], natural(sigma, family, entry["pro"]), family)
-    m_step = m_step_for(ArraySource(X), family, fastem.InverseWishart())
+    m_step = model_for(ArraySource(X), family, fastem.InverseWishart())
     model = fastem.GaussianMixture(
         entry["G"], covariance_type=family, init_params="auto", regularization="map", n_init=10, random_state=0,
         tol=1e-9, max_iter=5000,

@@ -18,8 +18,9 @@ from fastem.kernels import jit, micro
 from fastem.kernels import mixture as kernel
 from fastem.kernels.mixture import HARD
 from fastem.model import reference
+from fastem.model.params import unit_spheres
 from fastem.passes.scores import score
-from fastem.passes.statistics import evaluate, unit_spheres
+from fastem.passes.statistics import evaluate
 from fastem.passes.sums import Accumulator
 from fastem.sources.blocks import ArraySource
 

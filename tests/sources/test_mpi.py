@@ -139,7 +139,7 @@ def test_ranks_cannot_diverge(ranks, tmp_path):
     if comm.rank:
         lloyd = kmeans.lloyd
         kmeans.lloyd = lambda *args: lloyd(*args)._replace(centres=lloyd(*args).centres * (1 + 1e-12))
-        maximisation.MStep.__call__ = stopping.Stop.__call__ = None
+        maximisation.GaussianModel.update = stopping.Stop.__call__ = None
     source, options = MPISource(comm, X[own]), {FITS["plain"]}
     model = GaussianMixture(4, max_iter=300, **options).fit(source)
     found["bytes"] = state_bytes(model).hex()

@@ -1,1 +1,1 @@
-"""Starts of a fit, one a module; a new one is a module here and a row of the table in `table`."""
+"""Starts of a fit, one a module: a new one is a module here and a row of `table`."""

@@ -7,16 +7,17 @@ import numpy as np
 from fastem.fitting.lloyd import lloyd, tolerated_shift
 from fastem.fitting.seeds import distinct_sample, seeds
 from fastem.kernels.mixture import HARD
-from fastem.model.maximisation import MStep
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
-from fastem.passes.statistics import evaluate, unit_spheres
+from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed
 
 MAX_LLOYD, TOL = 300, 1e-4  # of k-means
 
 
-def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
     """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres.
 
     Components are numbered by their centres' first coordinate (then the second, ...), not by the seed's luck.
@@ -24,4 +25,4 @@ def from_kmeans(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     sample = distinct_sample(source, K, rng)
     centres = lloyd(sample, seeds(sample, K, rng), tolerated_shift(sample, TOL), MAX_LLOYD).centres
     centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
-    return evaluate(source, unit_spheres(centres), m_step.family.shape(K, source.n_features), HARD, distances=True)
+    return evaluate(source, unit_spheres(centres), model.moments_shape(K, source.n_features), HARD, distances=True)

@@ -11,31 +11,32 @@ from fastem.fitting.lloyd import squared_distances
 from fastem.fitting.lost import rows_needed
 from fastem.fitting.seeds import SEED_ROWS, draw_indices
 from fastem.kernels.mixture import HARD, LABELS
-from fastem.model.maximisation import MStep
-from fastem.model.params import Array
+from fastem.model.matrices import Array
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
-from fastem.passes.statistics import evaluate, unit_spheres
+from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed
 
 LABELLED_LLOYD = 10  # steps of k-means among rows whose labels it keeps to
 
 
-def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
     """Statistics of the rows whose component is known, if each has enough; else k-means that keeps to them.
 
     Components with such rows have a centre at their mean; others get theirs by k-means++ and a few steps of k-means
     on a sample; then all rows are assigned, where their labels hold. Basu, Banerjee & Mooney (2002), Semi-supervised
     clustering by seeding, ICML (their constrained k-means).
     """
-    shape = m_step.family.shape(K, source.n_features)
+    shape = model.moments_shape(K, source.n_features)
     first = source.sample(1, np.random.RandomState(0)).X
     rough = evaluate(source, unit_spheres(np.repeat(first[:1], K, axis=0)), (0, 0, 0), LABELS)
     seeded = rough.s0 > 0
     centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
     stats = evaluate(source, unit_spheres(centres), shape, LABELS)
     row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
-    if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
+    if (stats.s0 >= 2 * row * rows_needed(model, source.n_features)[1]).all():
         return stats
     if not seeded.all():
         found = unlabelled_centres(source, centres, seeded, rng)

@@ -11,20 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastem.fitting.interruption import handing_over
 from fastem.fitting.lloyd import lloyd, tolerated_shift
-from fastem.fitting.loop import FitInterrupted, e_step, iterate
+from fastem.fitting.loop import e_step, iterate
 from fastem.fitting.seeds import distinct_sample, seeds, weights_of
 from fastem.fitting.starts.kmeans import TOL, from_kmeans
 from fastem.fitting.stopping import Stop
 from fastem.kernels.mixture import HARD, SOFT
 from fastem.model.families import COVARIANCES
-from fastem.model.matrices import SingularCovarianceError, inverse_triangular
-from fastem.model.maximisation import MStep
-from fastem.model.params import Array, Params, permuted
+from fastem.model.matrices import Array, SingularCovarianceError, inverse_triangular
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import Params, unit_spheres
 from fastem.model.result import Result, Status
 from fastem.model.stats import Stats
 from fastem.passes.scores import score
-from fastem.passes.statistics import evaluate, moments, overall, unit_spheres
+from fastem.passes.statistics import evaluate, moments, overall
 from fastem.sources.blocks import ArraySource, Source
 
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
@@ -38,7 +39,7 @@ RANK_TOL = 1e-10  # share of a column's variance below which other columns expla
 MOST_DISTANCE = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
-def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+def race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
     """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
 
     k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
@@ -48,36 +49,34 @@ def race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> S
     Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
     none is left, the start is that of `from_kmeans`.
     """
-    try:
-        best = run_race(source, K, m_step, rng)
-    except FitInterrupted as interrupt:  # its result is that of a short fit to a sample
-        raise FitInterrupted(None) from interrupt
-    return from_kmeans(source, K, m_step, rng) if best is None else best
+    with handing_over(lambda _: None):  # a result of the race is that of a short fit to a sample
+        best = run_race(source, K, model, rng)
+    return from_kmeans(source, K, model, rng) if best is None else best
 
 
-def run_race(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats | None:
+def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats | None:
     """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
     sample = distinct_sample(source, K, rng, RACE_ROWS)
     total = overall(sample, (1, sample.n_features, sample.n_features))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    entrants = list(itertools.product(partitions(sample, K, rng), first_steps(m_step)))
-    runners: Iterable[Params] = contenders(sample, entrants, K, m_step)
+    entrants = list(itertools.product(partitions(sample, K, rng), first_steps(model)))
+    runners: Iterable[Params] = contenders(sample, entrants, K, model)
     stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
     for n_iter in RACE_ROUNDS:
         n_kept, results = -(-n_kept // 2), []
         for params in runners:
-            result = iterate(sample, params, m_step, stop=stop, max_iter=n_iter)
-            sound = m_step.remedy.monotone or not is_too_narrow(result, covariance)
+            result = iterate(sample, params, model, stop=stop, max_iter=n_iter)
+            sound = model.monotone or not is_too_narrow(result, covariance)
             if sound and result.status is not Status.DEGENERATE:  # sorted keeps the first of equals first
                 results = sorted([*results, result], key=lambda result: -result.history[-1])[:n_kept]
         runners = [result.params for result in results]
     if not results:
         return None
     best = results[0].params
-    if not m_step.held.anything:  # components of which something is held are told apart by that
-        best = permuted(best, np.lexsort(best.means.T[::-1]))
-    return e_step(sample, best, m_step)
+    if not model.held.anything:  # components of which something is held are told apart by that
+        best = best.permuted(np.lexsort(best.means.T[::-1]))
+    return e_step(sample, best, model)
 
 
 def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
@@ -95,34 +94,38 @@ def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[
     return list(found.values())
 
 
-def first_steps(m_step: MStep) -> list[MStep]:
+def first_steps(model: GaussianModel) -> list[GaussianModel]:
     """The M-steps that make a mixture of a partition.
 
     Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
     rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
     Under a remedy, whose objective sees through that noise, fits that have their own from the start compete as well.
     """
-    tied = replace(m_step, family=COVARIANCES["tied"])
-    if tied.family.form != m_step.family.form or m_step.family.shared or m_step.held.precisions is not None:
-        return [m_step]
-    return [tied, m_step] if m_step.remedy.monotone else [tied]
+    tied = replace(model, family=COVARIANCES["tied"])
+    if (
+        tied.family.storage.form != model.family.storage.form
+        or model.family.shared
+        or model.held.precisions is not None
+    ):
+        return [model]
+    return [tied, model] if model.monotone else [tied]
 
 
 def contenders(
-    sample: ArraySource, entrants: list[tuple[NDArray[np.int64], MStep]], K: int, m_step: MStep
+    sample: ArraySource, entrants: list[tuple[NDArray[np.int64], GaussianModel]], K: int, model: GaussianModel
 ) -> Iterator[Params]:
     """The mixtures that enter the race, each of a partition and a first M-step."""
-    family = m_step.family
+    family = model.family
     for label, first in entrants:
         stats = moments(
             sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
         )
         with contextlib.suppress(SingularCovarianceError):
-            params = first(stats)
+            params = first.update(stats)
             if first.family != family:
                 shared = iterate(sample, params, first, stop=Stop("change", RACE_TOL), max_iter=RACE_TIED).params
-                mode = HARD if m_step.hard else SOFT
-                params = m_step(evaluate(sample, shared, family.shape(*shared.means.shape), mode))
+                mode = HARD if model.hard else SOFT
+                params = model.update(evaluate(sample, shared, family.shape(*shared.means.shape), mode))
             yield params
 
 

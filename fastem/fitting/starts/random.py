@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from fastem.kernels.mixture import RESP
-from fastem.model.maximisation import MStep
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
-from fastem.passes.statistics import overall, unit_spheres
+from fastem.passes.statistics import overall
 from fastem.passes.sums import Accumulator, Sums
 from fastem.sources.blocks import Block, Source
 from fastem.sources.parts import PartedSource, reduce_to
 
 
-def from_random(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) -> Stats:
+def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
     mean = overall(source, (0, 0, 0))
-    origin, shape = unit_spheres(np.repeat(mean.origin, K, axis=0)), m_step.family.shape(K, source.n_features)
+    origin, shape = unit_spheres(np.repeat(mean.origin, K, axis=0)), model.moments_shape(K, source.n_features)
     # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
     seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 

@@ -18,11 +18,11 @@ from fastem.fitting.starts.rows import from_rows, from_seeds
 from fastem.kernels.mixture import HARD
 from fastem.model.checks import ConvergenceWarning, exception
 from fastem.model.families import COVARIANCES
-from fastem.model.matrices import SingularCovarianceError, pivot_tolerance
-from fastem.model.maximisation import MStep
-from fastem.model.params import Array, Noise, Params
+from fastem.model.matrices import Array, SingularCovarianceError, pivot_tolerance
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import Noise, Params, unit_spheres
 from fastem.model.stats import Stats
-from fastem.passes.statistics import evaluate, overall, unit_spheres
+from fastem.passes.statistics import evaluate, overall
 from fastem.sources.blocks import Source
 from fastem.sources.scans import Known
 
@@ -51,7 +51,9 @@ class Given(NamedTuple):
         return self.known is not None and not self.known.n_unknown and self.noise is None
 
 
-def make_start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given) -> Params:
+def make_start(
+    source: Source, K: int, model: GaussianModel, init: str, rng: np.random.RandomState, given: Given
+) -> Params:
     """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
 
     Raises
@@ -60,28 +62,28 @@ def make_start(source: Source, K: int, m_step: MStep, init: str, rng: np.random.
         with the cause: which column or component
     """
     if given.noise is None:
-        return start_without_noise(source, K, m_step, init, rng, given)
+        return start_without_noise(source, K, model, init, rng, given)
     rows = source if given.known else without_clutter(source, rng)
-    params = start_without_noise(rows, K, m_step, init, rng, given)
+    params = start_without_noise(rows, K, model, init, rng, given)
     return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
 
 
 def start_without_noise(
-    source: Source, K: int, m_step: MStep, init: str, rng: np.random.RandomState, given: Given
+    source: Source, K: int, model: GaussianModel, init: str, rng: np.random.RandomState, given: Given
 ) -> Params:
     """`start` without noise."""
     if given.all_known:
         given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
-    if m_step.held.means is not None:  # clusters of other means would say nothing about the components of these
-        shape = m_step.family.shape(K, source.n_features)
-        stats = evaluate(source, unit_spheres(m_step.held.means), shape, HARD, distances=True)
+    if model.held.means is not None:  # clusters of other means would say nothing about the components of these
+        shape = model.moments_shape(K, source.n_features)
+        stats = evaluate(source, unit_spheres(model.held.means), shape, HARD, distances=True)
     else:
-        stats = STARTS[init](source, K, m_step, rng)
-    weights, means, covariances = m_step.estimate(stats)
+        stats = STARTS[init](source, K, model, rng)
+    weights, means, covariances = model.estimate(stats)
     try:
-        precisions = given.precisions or (covariances, m_step.factorise(covariances))
+        precisions = given.precisions or (covariances, model.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(why_singular(source, stats)) from None
     n_distinct = len(np.unique(means, axis=0))
@@ -121,7 +123,7 @@ def why_singular(source: Source, stats: Stats) -> str:
     return "The rows of a component lie in a subspace."
 
 
-Initialiser = Callable[[Source, int, MStep, np.random.RandomState], Stats]
+Initialiser = Callable[[Source, int, GaussianModel, np.random.RandomState], Stats]
 STARTS: dict[str, Initialiser] = {
     "auto": race,
     "kmeans": from_kmeans,

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastem.model.families import Covariance, empty_mass
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.model.stats import Stats
 from fastem.model.units import Units
 
@@ -60,6 +61,7 @@ def unconstrained(
 
 
 def identity_like(relative: Array, units: Units) -> Array:
+    """Return S0 in its own coordinates, where it is the identity, in the form of `relative`."""
     return np.eye(relative.shape[-1]) if units.matrices else np.ones(relative.shape[-1])
 
 
@@ -72,5 +74,6 @@ def constrain_eigenvalues(remedy: Remedy, relative: Array, mass: Array, units: U
 
 
 def demand_value(holds: bool, message: str, value: Any) -> None:
+    """Raise a ValueError with the value unless a condition `holds`."""
     if not holds:
         raise ValueError(f"{message}; got {value!r}")

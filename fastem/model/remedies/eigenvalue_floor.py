@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.model.remedies.base import Remedy, demand_value
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastem.model.families import Covariance, empty_mass
-from fastem.model.params import Array, Params
+from fastem.model.matrices import Array
+from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, demand_value, identity_like, unconstrained
 from fastem.model.stats import Stats, outer
 from fastem.model.units import Units

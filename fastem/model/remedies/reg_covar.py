@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fastem.model.families import Covariance
-from fastem.model.params import Array
+from fastem.model.matrices import Array
 from fastem.model.remedies.base import Estimate, Remedy
 from fastem.model.stats import Stats
 from fastem.model.units import Units

@@ -1,0 +1,55 @@
+"""The seam between what a mixture is and how it is fitted: what the EM loop asks of a model.
+
+`fastem.model.maximisation.GaussianModel` is the one that fits Gaussian mixtures. A model of another kind is another
+class with these methods, whose parameters give the passes their `fastem.model.params.Terms`; the loop, its stopping
+rules, its checkpoints and its reports stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastem.model.params import Params
+from fastem.model.stats import Stats
+
+
+class Model(Protocol):
+    """What the EM loop asks of a model.
+
+    Attributes
+    ----------
+    hard : bool
+        whether the E-step gives each row to one component, whole: `Stats.loglik` is then the classification
+        log-likelihood, which takes the log-likelihood's place in the objective
+    monotone : bool
+        whether `update` cannot lower `objective`, so that a fall is a fault
+    """
+
+    @property
+    def hard(self) -> bool: ...  # noqa: D102
+    @property
+    def monotone(self) -> bool: ...  # noqa: D102
+
+    def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
+        """Return the shape of the second moments that `update` needs."""
+
+    def feasible(self, params: Params) -> Params:
+        """Return a start within the model's constraints: from any other the objective may fall."""
+
+    def update(self, stats: Stats, previous: Params | None = None) -> Params:
+        """Return the parameters that maximise the expected objective: the M-step.
+
+        Raises
+        ------
+        SingularCovarianceError
+            if a component has no covariance
+        """
+
+    def objective(self, params: Params, stats: Stats) -> float:
+        """Return what EM maximises, per row; `stats` are those of a pass under `params`."""
+
+    def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
+        """Return whether the objective fell by more than rounding of relative size `eps` explains."""
+
+    def n_parameters(self, params: Params) -> int:
+        """Return the number of free parameters."""
