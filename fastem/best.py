@@ -18,7 +18,7 @@ from fastem.estimator import GaussianMixture
 from fastem.model import Array, Params, Stats, Status
 from fastem.regularize import InverseWishart, bind, pooled
 from fastem.reseed import principal_axes, split
-from fastem.sources import ArraySource, Source, extent
+from fastem.sources import ArraySource, Source, extent, rounding_of
 from fastem.stopping import Stop
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
@@ -107,7 +107,7 @@ def attempt(model: GaussianMixture, source: Source, start: Params | None = None)
     except SingularCovarianceError:
         return Fit(model, None, Status.DEGENERATE.name)
     fitted.set_params(**own)
-    stats = evaluate(source, fitted.params_)
+    stats = evaluate(source, fitted.params_, exact=True)  # moments of all rows are made of it
     return Fit(fitted, stats, COLLAPSED if collapsed(fitted, stats) else getattr(fitted.status_, "name", ""))
 
 
@@ -130,7 +130,7 @@ def collapsed(model: GaussianMixture, stats: Stats) -> bool:
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
     """The start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
-    return bind(model._family(), model._remedy(), lambda: pooled(stats))(stats)
+    return bind(model._family(), model._remedy(), lambda: pooled(stats), rounding_of(source))(stats)
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
@@ -138,7 +138,8 @@ def best_split(fit: Fit, source: Source) -> Params | None:
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
     family, remedy = model._family(), model._remedy()
-    m_step = replace(bind(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
+    units_in_any_case = bind(family, InverseWishart(), lambda: pooled(stats), rounding_of(source))
+    m_step = replace(units_in_any_case, remedy=remedy)
     axes = principal_axes(m_step, params)
     donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
     results = []

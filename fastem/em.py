@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem._jit import threads
-from fastem.covariance import SingularCovarianceError, find
-from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores, Sums
-from fastem.model import Array, Event, Params, Result, Stats, Status
+from fastem.covariance import SingularCovarianceError, find, of_shape
+from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Scorer, Scores, Sums, float32_shows
+from fastem.model import EPS, Array, Event, Params, Result, Stats, Status
 from fastem.parts import agreed, here, reduce_to, together
-from fastem.regularize import FREE, Held, MStep, Remedy, bind, find_remedy
-from fastem.reseed import ON_COLLAPSE, find_lost
-from fastem.sources import Block, Source, SourceError, is_labelled, rows_at_once
+from fastem.regularize import FREE, Held, MStep, RegCovar, Remedy, bind, find_remedy
+from fastem.reseed import ON_COLLAPSE, Lost, find_lost
+from fastem.sources import Block, Source, SourceError, is_labelled, rounding_of, rows_at_once
 from fastem.stopping import LOOKBACK, Course, Stop
 from fastem.streams import find_source
 from fastem.validate import (
@@ -62,12 +62,13 @@ def evaluate(
     mode: int = SOFT,
     given: Any = OWN,
     distances: bool = False,
+    exact: bool = False,
 ) -> Stats:
     """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
 
     `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
     """
-    accumulator = Accumulator(params, shape, mode, distances)
+    accumulator = Accumulator(params, shape, mode, distances, exact)
 
     def relabelled(block: Block) -> Sums:
         labels = None if given is None else given[block.start : block.start + len(block.X)]
@@ -78,9 +79,37 @@ def evaluate(
     return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
 
 
-def e_step(source: Source, params: Params, m_step: MStep) -> Stats:
+def e_step(source: Source, params: Params, m_step: MStep, exact: bool = False) -> Stats:
     """The pass that comes before this M-step."""
-    return evaluate(source, params, mode=HARD if m_step.hard else SOFT)
+    return evaluate(source, params, mode=HARD if m_step.hard else SOFT, exact=exact)
+
+
+def stepped(source: Source, result: Result, m_step: MStep) -> Params:
+    """The M-step after a pass; where sums in float32 are too coarse for it, after the same pass in float64."""
+    params = agreed(source, partial(shown, m_step, result.stats, result.params))
+    if params is None:
+        stats = e_step(source, result.params, m_step, exact=True)
+        params = agreed(source, partial(m_step, stats, result.params))
+    return params
+
+
+def shown(m_step: MStep, stats: Stats, previous: Params) -> Params | None:
+    """The M-step's parameters, None where sums in float32 do not show them."""
+    try:
+        params = m_step(stats, previous)
+    except SingularCovarianceError:
+        if stats.eps == EPS:
+            raise
+        return None
+    return params if stats.eps == EPS or float32_shows(stats, params) else None
+
+
+def lost_from(source: Source, result: Result, m_step: MStep) -> Lost:
+    """The components that lost their rows or rank; where sums in float32 say so, sums in float64 decide."""
+    lost = agreed(source, partial(find_lost, m_step, result.stats))
+    if result.stats.eps == EPS or not len(lost.components):
+        return lost
+    return agreed(source, partial(find_lost, m_step, e_step(source, result.params, m_step, exact=True)))
 
 
 def climb(
@@ -107,17 +136,15 @@ def climb(
     history = [] if result is None else list(result.history)
     events = [] if result is None else list(result.events)
     recent = [previous, *history][-LOOKBACK:]
-    eps = float(np.finfo(source.dtype).eps)
     try:
         while True:
             if result is not None:
                 try:
-                    params = agreed(source, partial(m_step, result.stats, result.params))
+                    params = stepped(source, result, m_step)
                 except SingularCovarianceError as error:
                     return collapsed(result, error, done)
             stats = e_step(source, params, m_step)
-            last = None if result is None else history[-1]
-            bound, fell = agreed(source, partial(judged, m_step, params, stats, last, eps))
+            bound, fell = agreed(source, partial(judged, m_step, params, stats, result))
             if result is not None and fell:
                 events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
                 if m_step.remedy.monotone:
@@ -143,10 +170,12 @@ def climb(
         raise FitInterrupted(result) from error
 
 
-def judged(m_step: MStep, params: Params, stats: Stats, before: float | None, eps: float) -> tuple[float, bool]:
-    """The objective per row, and whether it fell from that `before`."""
+def judged(m_step: MStep, params: Params, stats: Stats, before: Result | None) -> tuple[float, bool]:
+    """The objective per row, and whether it fell from that of the iteration `before`."""
     bound = m_step.objective(params, stats)
-    return bound, before is not None and m_step.fell(before, bound, params, eps)
+    if before is None:
+        return bound, False
+    return bound, m_step.fell(before.history[-1], bound, params, max(stats.eps, before.stats.eps))
 
 
 def verdict(stop: Stop, course: Course, last: bool) -> Status | None:
@@ -197,7 +226,7 @@ def run(
         resume=resume,
         keep=keep,
     )
-    lost = agreed(source, partial(find_lost, m_step, best.stats))
+    lost = lost_from(source, best, m_step)
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
         proposal = agreed(source, partial(ON_COLLAPSE[on_collapse], m_step, best.params, lost, failed))
@@ -212,7 +241,7 @@ def run(
             raise
         passes += trial.n_iter
         best = better(begun, trial, proposal.final)
-        before, lost = lost, agreed(source, partial(find_lost, m_step, best.stats))
+        before, lost = lost, lost_from(source, best, m_step)
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
@@ -343,7 +372,7 @@ def hold(
 def bind_to(source: Source, covariance: str, remedy: Remedy, held: Held = FREE, assignment: str = "soft") -> MStep:
     """The M-step of a family under a remedy, for the rows of a source."""
     family = find(covariance)
-    m_step = bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    m_step = bind(family, remedy, lambda: overall(source, family.shape(1, source.n_features)), rounding_of(source))
     return replace(m_step, held=held, hard=assignment == "hard")
 
 
@@ -362,6 +391,9 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     `Stats.to_buffer`, which can be added number by number), and makes of them the parameters of the next. Statistics
     are about the means of their pass, so that no digits are lost however far from 0 the data are: those of different
     parameters do not add (`Stats.shifted` moves them to another origin).
+
+    float32 rows are worked on in float32 where that shows each component's narrowest direction (`Stats.eps` says where
+    that was), else in float64.
 
     Parameters
     ----------
@@ -404,7 +436,11 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     ((2,), 1000)
     """
     check_params(params)
-    return evaluate(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
+    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
+    stats, plain = evaluate(source, params), MStep(of_shape(params.covariances.shape, *params.means.shape), RegCovar())
+    if stats.eps == EPS or shown(plain, stats, params) is not None:
+        return stats
+    return evaluate(source, params, exact=True)
 
 
 def moments(

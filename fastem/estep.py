@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem._jit import n_threads
-from fastem.covariance import inverse_triangular, log_norm, variances
+from fastem.covariance import inverse_triangular, log_norm, nothing, variances, whitened
 from fastem.kernels import mixture as kernel
 from fastem.kernels.lanes import aligned
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model import Array, Noise, Params, Stats, outer
+from fastem.model import EPS, Array, Noise, Params, Stats, outer
 from fastem.sources import Block, certain, check_range
 
 __all__ = ["HARD", "LABELS", "RESP", "SOFT", "Accumulator", "Scorer", "Scores", "Sums"]
@@ -28,6 +28,11 @@ MAX_BLOCKS = 256  # per slice
 SLICE_BYTES = 256 << 20  # cap on the blocks' statistics
 SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ctrl-C is served
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
+# What float32 arithmetic must keep, its relative rounding being EPS32.
+EPS32 = float(np.finfo(np.float32).eps)
+MOST_NOISE = 2**-7  # standard deviations of a component, in a whitened row: 6e-6 of the mean log-likelihood at most
+MOST_LOSS = 2**-8  # of a variance, in second moments: costs a quarter of its square, 4e-6 of the mean log-likelihood
+FLOAT32_RANGE = 2.0**-64, 2.0**64  # of variances: squares of rows, weighted and summed, neither overflow nor vanish
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 NO_MASK: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
@@ -127,15 +132,33 @@ def may_whiten(params: Params, limit: float) -> bool:
 
 
 def may_use_float32(params: Params) -> bool:
-    """Whether whitened rows keep 2**-7 of a standard deviation in float32, so that its arithmetic will do.
+    """Whether float32 arithmetic shows the narrowest direction of each component, in rows and in second moments.
 
-    That is for the worst direction of the worst component; mean log-likelihoods then agree to 1e-6. Rounding in
-    y_i = sum_j W_ij (x_j - mean_j) has a standard deviation of about eps times the root of
-    sum_j W_ij^2 (var_j + mean_j^2): mean_j is rounded as well.
+    Rounding in y_i = sum_j W_ij (x_j - mean_j) has a standard deviation of about eps times the root of
+    sum_j W_ij^2 (var_j + mean_j^2), as mean_j is rounded as well: MOST_NOISE bounds it. For second moments see
+    `float32_shows`. At both bounds mean log-likelihoods agree with those of float64 to about 1e-5, where features are
+    neither far from 0 nor strongly correlated to 1e-6.
     """
-    size, factor = variances(params.covariances) + params.means**2, params.factor**2
-    whitened = (factor * size[..., None, :]).sum(axis=-1) if factor.shape[-2] > 1 else factor[:, 0] * size
-    return bool(whitened.max() <= (2**-7 / np.finfo(np.float32).eps) ** 2)
+    variance = variances(params.covariances)
+    noise = EPS32**2 * whitened(params.factor, variance + params.means**2)
+    inside = (variance >= FLOAT32_RANGE[0]) & (variance <= FLOAT32_RANGE[1])
+    return bool(noise.max() <= MOST_NOISE**2 and _keeps(params.factor, variance) and inside.all())
+
+
+def float32_shows(stats: Stats, params: Params) -> bool:
+    """Whether second moments that were summed in float32 show the covariances that an M-step made of them.
+
+    These lose about eps32 of the moments of each feature (0.1 to 0.9 of that was measured), and so, of a variance along
+    a direction W_i, eps32 times sum_j W_ij^2 m_j, m_j being the mean square of feature j about the mean of the pass.
+    """
+    mass = stats.s0 + nothing(stats)
+    mass = mass.sum(keepdims=True) if len(stats.s2) == 1 else mass
+    return _keeps(params.factor, variances(stats.s2) / mass[:, None] / (stats.s1.shape[1] // stats.s2.shape[-1]))
+
+
+def _keeps(factor: Array, square: Array) -> bool:
+    """Whether sums of squares in float32, of features of this mean square, keep the variances of a factor."""
+    return bool(EPS32 * whitened(factor, square).max() <= MOST_LOSS)  # NaN and infinity are not kept
 
 
 @dataclass(frozen=True)
@@ -193,7 +216,7 @@ class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
     Float32 rows are worked on in float32 where `may_use_float32` holds (EM's passes, SOFT, alone): sums over more
-    than a tile are float64 in any case.
+    than a tile are float64 in any case. `Stats.eps` says which it was.
 
     Parameters
     ----------
@@ -203,6 +226,7 @@ class Accumulator:
         LABELS (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
         responsibilities)
     distances : leave the components' weights and normalising constants out: k-means' assignment
+    exact : float64 arithmetic, whatever the rows
     """
 
     def __init__(
@@ -211,10 +235,11 @@ class Accumulator:
         shape: tuple[int, ...] | None = None,
         mode: int = SOFT,
         distances: bool = False,
+        exact: bool = False,
     ) -> None:
         if mode in (LABELS, RESP) or distances:
             params = params._replace(noise=None)
-        self.params, self.mode, self.distances = params, mode, distances
+        self.params, self.mode, self.distances, self.exact = params, mode, distances, exact
         self.shape = params.covariances.shape if shape is None else shape
         self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
         K, D = params.means.shape
@@ -226,7 +251,7 @@ class Accumulator:
     def layout(self, dtype: np.dtype[Any]) -> Layout:
         """The mixture, for rows of a dtype."""
         if dtype not in self._layouts:
-            single = dtype == np.float32 and self.mode == SOFT and may_use_float32(self.params)
+            single = dtype == np.float32 and self.mode == SOFT and not self.exact and may_use_float32(self.params)
             white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
             white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
             self._layouts[dtype] = Layout(self.params, np.float32 if single else np.float64, self.distances, white)
@@ -297,7 +322,8 @@ class Accumulator:
             scalars[0] = scalars[1]
         loglik, class_loglik, entropy = (float(v) for v in scalars)
         noise = self.params.noise and self.params.noise._replace(weight=float(s0[-1]))
-        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise)
+        eps = EPS if layout.dtype == np.float64 else EPS32
+        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise, eps)
 
 
 def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:

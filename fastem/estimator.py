@@ -16,13 +16,13 @@ from fastem._jit import threads
 from fastem.align import ORDERS, matching
 from fastem.covariance import Covariance, SingularCovarianceError, find
 from fastem.dask_source import lazy_on_dask
-from fastem.em import Callback, bind_to, collapsed, hold, mean_density, score
+from fastem.em import Callback, bind_to, collapsed, hold, mean_density, score, stepped
 from fastem.estep import Scores
 from fastem.fitted import Fitted
 from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.montecarlo import draw
-from fastem.parts import agreed, together
+from fastem.parts import together
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -399,15 +399,15 @@ class GaussianMixture(Fitted):
             held = hold(tuple(self.fixed), given.weights, given.means, given.precisions)
             m_step = bind_to(source, self.covariance_type, self._remedy(), held, self.assignment)
             results = fits(self, source, m_step, given, before, callback, checkpoint)
-        kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
-        best = results[kept]
-        params = best.params
-        ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
-        if best.n_iter and ends_on_m_step:
-            try:
-                params = agreed(source, lambda: m_step(best.stats, best.params))
-            except SingularCovarianceError as error:
-                results[kept] = best = collapsed(best, error)
+            kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
+            best = results[kept]
+            params = best.params
+            ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+            if best.n_iter and ends_on_m_step:
+                try:
+                    params = stepped(source, best, m_step)
+                except SingularCovarianceError as error:
+                    results[kept] = best = collapsed(best, error)
         self._adopt(params, results, kept, source.dtype)
         for name in ("feature_names_in_", "_stepwise"):
             self.__dict__.pop(name, None)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem._jit import threads
-from fastem.covariance import SingularCovarianceError, nothing
-from fastem.em import Callback, FitInterrupted, bind_to, collapsed, ends, evaluate
-from fastem.model import Array, Event, Params, Result, Stats, Status
+from fastem.covariance import SingularCovarianceError, nothing, rounding, variances
+from fastem.em import Callback, FitInterrupted, bind_to, collapsed, ends, evaluate, stepped
+from fastem.model import EPS, Array, Event, Params, Result, Stats, Status
 from fastem.parametrization import Parametrization
 from fastem.parts import agreed, together
-from fastem.regularize import FLAT, MStep, find_remedy
+from fastem.regularize import MStep, find_remedy
 from fastem.sources import Source, SourceError
 from fastem.stopping import LOOKBACK, Course, Stop
 from fastem.streams import find_source
@@ -137,8 +137,9 @@ def lbfgs(
 
 def after_one_step(source: Source, params: Params, m_step: MStep) -> Params:
     """A start after an iteration of EM: seeds have no spread, and so no scale for L-BFGS to begin with."""
+    begun = Result(params, evaluate(source, params), 0.0, [], 0, Status.MAX_ITER)
     try:
-        return agreed(source, partial(m_step, evaluate(source, params), params))
+        return stepped(source, begun, m_step)
     except SingularCovarianceError:  # `ascend` will say so
         return params
 
@@ -180,17 +181,26 @@ def ascend(
     return ascent.end()
 
 
-def collapsing(m_step: MStep, result: Result) -> list[int]:
-    """Components whose rows have no spread in some direction, relative to their covariance: they go on to shrink."""
-    params, stats = result.params, result.stats
+def collapsing_from(source: Source, result: Result, m_step: MStep) -> list[int]:
+    """Components that go on to shrink; where sums in float32 say so, sums in float64 decide."""
+    components = agreed(source, partial(collapsing, m_step, result.params, result.stats))
+    if result.stats.eps == EPS or not components:
+        return components
+    stats = evaluate(source, result.params, exact=True)
+    return agreed(source, partial(collapsing, m_step, result.params, stats))
+
+
+def collapsing(m_step: MStep, params: Params, stats: Stats) -> list[int]:
+    """Components whose rows have no spread in some direction but rounding: they go on to shrink."""
     _, _, covariances = m_step.estimate(stats)
+    variances(covariances)[...] -= rounding(stats, EPS)
     if m_step.family.matrices:
         relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
         least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
     else:
         least = (covariances * params.factor**2).min(axis=(-2, -1))
     empty = False if m_step.family.shared else stats.s0 <= nothing(stats)  # without rows a covariance stays as it is
-    return np.flatnonzero((least < FLAT) & ~np.asarray(empty)).tolist()
+    return np.flatnonzero((least <= 0) & ~np.asarray(empty)).tolist()
 
 
 class Point(NamedTuple):
@@ -259,7 +269,7 @@ class Ascent:
         self.n_steps += 1
         if self.callback is not None and agreed(self.source, partial(ends, self.callback, n_iter, bound, params)):
             self.halt(Status.INTERRUPTED)
-        if self.m_step.strict and (components := agreed(self.source, partial(collapsing, self.m_step, self.result))):
+        if self.m_step.strict and (components := collapsing_from(self.source, self.result, self.m_step)):
             self.result = collapsed(self.result, SingularCovarianceError(components))
             self.halt(Status.DEGENERATE)
         course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, tolerance
+from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, rounding, tolerance
 from fastem.em import FitInterrupted, at, climb, e_step, evaluate, moments, overall, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Sums
 from fastem.lloyd import (
@@ -31,7 +31,7 @@ from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
 from fastem.parts import PartedSource, agreed, reduce_to
 from fastem.regularize import MStep
 from fastem.reseed import rows_needed
-from fastem.sources import ArraySource, Block, Known, Source
+from fastem.sources import ArraySource, Block, Known, Source, rounding_of
 from fastem.stopping import Stop
 from fastem.validate import ConvergenceWarning, exception
 
@@ -45,7 +45,6 @@ RACE_LLOYD = 5  # steps of k-means
 RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
 RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
-RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
 COLLAPSED = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
@@ -295,7 +294,8 @@ def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) ->
     sample = distinct_sample(source, K, rng, RACE_ROWS)
     total = overall(sample, (1, sample.n_features, sample.n_features))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    entrants = list(itertools.product(partitions(sample, K, rng), first_steps(m_step)))
+    systems = coordinates(sample.X, weights_of(sample), rounding_of(source))
+    entrants = list(itertools.product(partitions(sample, systems, K, rng), first_steps(m_step)))
     runners: Iterable[Params] = contenders(sample, entrants, K, m_step)
     stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
@@ -315,10 +315,12 @@ def winner(source: Source, K: int, m_step: MStep, rng: np.random.RandomState) ->
     return e_step(sample, best, m_step)
 
 
-def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+def partitions(
+    sample: ArraySource, systems: list[Array], K: int, rng: np.random.RandomState
+) -> list[NDArray[np.int64]]:
     """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
     found: dict[bytes, NDArray[np.int64]] = {}
-    for X in coordinates(sample.X, weights_of(sample)):
+    for X in systems:
         rows = ArraySource(X, sample.weight)
         enough = small(rows, TOL)
         for _ in range(RACE_STARTS):
@@ -361,20 +363,23 @@ def contenders(
             yield params
 
 
-def coordinates(X: Array, weight: Array) -> list[Array]:
+def coordinates(X: Array, weight: Array, eps: float) -> list[Array]:
     """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
 
-    Standardised rows lack constant columns, whitened rows also those that are linear combinations of others.
+    Standardised rows lack columns that are constant but for rounding (`eps` is that of the rows), whitened rows also
+    those of which other columns explain all but rounding.
     """
-    D = X.shape[1]
-    _, mean, covariances = COVARIANCES["full"].estimate(overall(ArraySource(X, weight), (1, D, D)), 0.0)
-    kept = np.flatnonzero(np.diagonal(covariances[0]))
+    D, full = X.shape[1], COVARIANCES["full"]
+    total = overall(ArraySource(X, weight), (1, D, D))
+    _, mean, covariances = full.estimate(total, 0.0)
+    variance, noise = np.diagonal(covariances[0]), rounding(total, eps)[0]
+    kept = np.flatnonzero(variance > noise)
     if not len(kept):
         return [X]
-    scale = np.sqrt(np.diagonal(covariances[0])[kept])
+    scale = np.sqrt(variance[kept])
     standard = (X[:, kept] - mean[0, kept]) / scale
     correlation = covariances[0][np.ix_(kept, kept)] / np.outer(scale, scale)
-    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=RANK_TOL)
+    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=float((noise[kept] / variance[kept]).max()))
     inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
     white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
     return [X, standard, white]

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+EPS = float(np.finfo(np.float64).eps)
 BUFFER_VERSION = 1
 BUFFER_HEADER = 10  # numbers before the body, see Stats.to_buffer
 MAX_COPIES = 2**12  # buffers that may be summed
@@ -105,6 +106,8 @@ class Stats:
     origin : (K, D) what s1 and s2 are about: the means of the pass
     n_rows : int, rows read, those of weight 0 included
     noise : Noise or None, the rows of a noise component
+    eps : float, relative rounding of the arithmetic within a tile of rows: of float64, or of float32 where a pass over
+        float32 rows could work in that
     """
 
     loglik: float
@@ -116,6 +119,7 @@ class Stats:
     origin: Array
     n_rows: int
     noise: Noise | None = None
+    eps: float = EPS
 
     @property
     def sum_w(self) -> float:
@@ -144,6 +148,7 @@ class Stats:
             self.origin,
             self.n_rows + other.n_rows,
             mine and others and mine._replace(weight=mine.weight + others.weight),
+            max(self.eps, other.eps),
         )
 
     def __radd__(self, other: object) -> Stats:

@@ -22,11 +22,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.covariance import Covariance, check_bound, factorise, find, nothing, tolerance, variances
-from fastem.model import Array, Params, Stats, outer
+from fastem.covariance import Covariance, check_bound, factorise, find, nothing, rounding, tolerance, variances
+from fastem.model import EPS, Array, Params, Stats, outer
 
-FLAT = 1e-10  # what counts as no spread: eigenvalues of the features' correlation, of covariances relative to S0
-
+LEAST = 16 * EPS  # variance, relative to S0, of rows that are all alike
 Estimate = tuple[Array, Array, Array]  # weights, means, covariances
 
 
@@ -34,8 +33,8 @@ Estimate = tuple[Array, Array, Array]  # weights, means, covariances
 class Units:
     """Coordinates in which the covariance of all rows, in a family's form, is the identity.
 
-    Directions in which the rows have no spread (a constant column, a linear combination of others) are left out:
-    there every component gets one and the same variance, which the data say nothing about.
+    Directions in which the rows have no spread but rounding (a constant column, a linear combination of others) are
+    left out: there every component gets one and the same variance, which the data say nothing about.
 
     Attributes
     ----------
@@ -47,6 +46,7 @@ class Units:
     back : (D, R) its inverse on its range
     flat : (D, D) the covariance in the directions left out
     log_det : float, log determinant of the identity in the features' units
+    eps : float, relative rounding of the rows
     """
 
     matrices: bool
@@ -57,9 +57,10 @@ class Units:
     back: Array
     flat: Array
     log_det: float
+    eps: float
 
     @classmethod
-    def of(cls, family: Covariance, total: Stats) -> Units:
+    def of(cls, family: Covariance, total: Stats, eps: float) -> Units:
         """From the moments of all rows, as one component."""
         _, means, covariance = family.estimate(total, 0.0)
         spread = variances(covariance)[0] > 0
@@ -67,7 +68,7 @@ class Units:
         scale = np.where(spread, np.sqrt(variances(covariance)[0]), constant[: len(spread)])
         correlation = covariance[0] / scale / scale[:, None] if family.matrices else np.eye(len(scale))
         values, vectors = np.linalg.eigh(correlation)
-        wide = values > FLAT
+        wide = values > (rounding(total, eps)[0] / scale**2) @ vectors**2
         values = np.where(wide, values, 1.0)
         axes = scale[:, None] * vectors * np.sqrt(values)
         return cls(
@@ -79,6 +80,7 @@ class Units:
             back=axes[:, wide],
             flat=axes[:, ~wide] @ axes[:, ~wide].T,
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
+            eps=eps,
         )
 
     @property
@@ -116,6 +118,10 @@ class Units:
     def log_dets(self, factor: Array) -> Array:
         """Log determinants of covariances in these coordinates, (K|1,), by their precision factor."""
         return np.asarray(-2 * np.log(variances(factor)).sum(axis=-1) - self.log_det)
+
+
+_NONE = np.empty((0, 0))
+NO_UNITS = Units(False, _NONE, _NONE, _NONE > 0, _NONE, _NONE, _NONE, 0.0, EPS)  # RegCovar asks for none
 
 
 class Remedy:
@@ -332,7 +338,7 @@ class EigenvalueRatio(Remedy):
         """See Remedy."""
         if not eigenvalues.size:
             return eigenvalues
-        least = max(truncation(eigenvalues, mass, self.ratio), FLAT)  # bounds it on K distinct rows too
+        least = max(truncation(eigenvalues, mass, self.ratio), LEAST)  # bounds it on K distinct rows too
         return np.clip(eigenvalues, least, self.ratio * least)
 
 
@@ -425,7 +431,7 @@ class MStep:
 
     family: Covariance
     remedy: Remedy
-    units: Units
+    units: Units = NO_UNITS
     held: Held = FREE
     hard: bool = False
 
@@ -481,10 +487,12 @@ class MStep:
 
     @np.errstate(all="ignore")
     def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
-        """Whether the objective per row fell by more than rounding explains, `eps` (1 + |it|) (64 + condition)."""
-        unit = eps * (1 + abs(before))
-        fall = before - after
-        return fall > 64 * unit and fall > (64 + self.condition(params)) * unit
+        """Whether the objective per row fell by more than rounding explains, (64 `eps` + condition EPS) (1 + |it|).
+
+        Sums in float32 (whose `eps` is given then) are used where they resolve covariances: see `float32_shows`.
+        """
+        size, fall = 1 + abs(before), before - after
+        return fall > 64 * eps * size and fall > (64 * eps + self.condition(params) * EPS) * size
 
     @np.errstate(all="ignore")
     def objective(self, params: Params, stats: Stats) -> float:
@@ -547,10 +555,13 @@ def m_step(
     return bind(family, remedy, lambda: pooled(stats) if total is None else total)(stats, previous)
 
 
-def bind(family: Covariance, remedy: Remedy, total: Callable[[], Stats]) -> MStep:
-    """The M-step of a family under a remedy; `total` is called if the remedy asks for the moments of all rows."""
+def bind(family: Covariance, remedy: Remedy, total: Callable[[], Stats], eps: float = EPS) -> MStep:
+    """The M-step of a family under a remedy; `total` is called if the remedy asks for the moments of all rows.
+
+    `eps` is the relative rounding of the rows.
+    """
     with np.errstate(all="ignore"):
-        return MStep(family, remedy, Units.of(family, total()) if remedy.monotone else NO_UNITS)
+        return MStep(family, remedy, Units.of(family, total(), eps) if remedy.monotone else NO_UNITS)
 
 
 def pooled(stats: Stats) -> Stats:
@@ -559,7 +570,7 @@ def pooled(stats: Stats) -> Stats:
     mean = near + (stats.s0 @ (stats.origin - near) + stats.s1.sum(axis=0)) / stats.sum_w
     about = stats.shifted(np.repeat(mean[None], len(stats.origin), axis=0))
     s0, s1, s2 = (sums.sum(axis=0, keepdims=True) for sums in (about.s0, about.s1, about.s2))
-    return Stats(np.nan, np.nan, np.nan, s0, s1, s2, mean[None], stats.n_rows)
+    return Stats(np.nan, np.nan, np.nan, s0, s1, s2, mean[None], stats.n_rows, eps=stats.eps)
 
 
 def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> Remedy:
@@ -576,9 +587,6 @@ def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> 
         raise ValueError(f"regularization must be None, one of {names}, or a remedy; got {regularization!r}")
     return regularization
 
-
-_NONE = np.empty((0, 0))
-NO_UNITS = Units(False, _NONE, _NONE, _NONE > 0, _NONE, _NONE, _NONE, 0.0)  # RegCovar asks for none
 
 REMEDIES: dict[str, Remedy] = {
     "ridge": Ridge(),

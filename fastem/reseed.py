@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.covariance import rounding, variances
 from fastem.model import Array, Event, Params, Stats
-from fastem.regularize import FLAT, MStep
+from fastem.regularize import MStep
 
 HALF = 2 / np.pi  # half of a normal: its mean is at sqrt(HALF) sd, its variance less by HALF variances
 
@@ -86,11 +87,12 @@ def rows_needed(m_step: MStep, D: int) -> tuple[int, int]:
 
 @np.errstate(all="ignore")
 def flat(m_step: MStep, stats: Stats) -> NDArray[np.bool_]:
-    """Whether each component's rows have no spread in some direction, (K,)."""
-    relative = m_step.units.relative(m_step.family.estimate(stats, 0.0)[2])
+    """Whether each component's rows have no spread in some direction but rounding, (K,)."""
+    spread = m_step.family.estimate(stats, 0.0)[2]
+    variances(spread)[...] -= rounding(stats, m_step.units.eps)
+    relative = m_step.units.relative(spread)
     values = np.linalg.eigvalsh(relative) if m_step.units.matrices else relative[..., 0, :]
-    least, most = values.min(axis=-1), values.max(axis=-1)
-    return np.asarray((least <= FLAT * most) | (most <= FLAT**2))
+    return np.asarray(values.min(axis=-1) <= 0)
 
 
 def reseed(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal | None:

@@ -282,6 +282,11 @@ def extent(source: Source, axis: int | None = None, present: bool = False) -> Ex
     return source.reduce(look, rows_at_once(source.n_features))
 
 
+def rounding_of(source: Source) -> float:
+    """The relative rounding of the rows, by their dtype."""
+    return float(np.finfo(source.dtype).eps)
+
+
 # --- labels -------------------------------------------------------------------------------------------------------
 
 

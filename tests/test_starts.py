@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import fastem
 from fastem import GaussianMixture, init, lloyd
+from fastem.model import EPS
 from fastem.sources import ArraySource
 
 SYSTEMS = ("raw", "standardised", "whitened")
@@ -23,7 +24,7 @@ def _index(data, monkeypatch, system=None):
     with monkeypatch.context() as patch:
         if system is not None:
             every = init.coordinates
-            patch.setattr(init, "coordinates", lambda X, weight: [every(X, weight)[SYSTEMS.index(system)]])
+            patch.setattr(init, "coordinates", lambda X, weight, eps: [every(X, weight, eps)[SYSTEMS.index(system)]])
         models = [quiet_fit(_auto(data.K, seed), data.X) for seed in SEEDS]
     return np.mean([adjusted_rand_score(data.labels, model.predict(data.X)) for model in models])
 
@@ -59,20 +60,20 @@ def test_units_do_not_matter(covariance_type, seed):
 def test_standardised_and_whitened_rows():
     X = make_mixture(500, 3, 2).X @ np.array([[1e3, 0, 0], [5.0, 1.0, 0], [0, 0.2, 1e-3]]) + 50.0
     weight = np.random.default_rng(0).uniform(0.5, 2, 500)
-    raw, standard, white = init.coordinates(X, weight)
+    raw, standard, white = init.coordinates(X, weight, EPS)
     assert raw is X
     for rows in (standard, white):
         np.testing.assert_allclose(np.average(rows, axis=0, weights=weight), 0, atol=1e-8)
     np.testing.assert_allclose(np.average(standard**2, axis=0, weights=weight), 1, rtol=1e-9)
     np.testing.assert_allclose((white * weight[:, None]).T @ white / weight.sum(), np.eye(3), atol=1e-8)
-    for scaled in init.coordinates(X * [4.0, 1.0, 0.5], weight)[1:]:
+    for scaled in init.coordinates(X * [4.0, 1.0, 0.5], weight, EPS)[1:]:
         assert scaled.tobytes() in (standard.tobytes(), white.tobytes())
 
 
 def test_columns_without_information_are_left_out():
     X = make_mixture(500, 3, 2).X
     X = np.c_[X[:, 0], np.full(500, 7.0), X[:, 1:], X[:, 0] - 3 * X[:, 1], X[:, 2]]
-    raw, standard, white = init.coordinates(X, np.ones(500))
+    raw, standard, white = init.coordinates(X, np.ones(500), EPS)
     assert (raw.shape, standard.shape, white.shape) == ((500, 6), (500, 5), (500, 3))
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(3), atol=1e-10)
     np.testing.assert_allclose(_auto(2).fit(X).means_[:, 1], 7.0, rtol=1e-12)
