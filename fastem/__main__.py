@@ -428,6 +428,10 @@ class _Rows:
         return self.source.n_rows
 
     @property
+    def n_present(self) -> int:
+        return self.source.n_present
+
+    @property
     def sum_w(self) -> float:
         return self.source.sum_w
 

@@ -13,7 +13,7 @@ from fastem import validate
 from fastem.estimator import GaussianMixture
 from fastem.model import Array
 from fastem.protocol import Estimator
-from fastem.sources import Block, Source, rows_at_once
+from fastem.sources import Block, Source, all_weights, rows_at_once
 from fastem.streams import find_source
 
 SLACK = 1e-9  # a share of the rows is met if it is by rounding
@@ -152,7 +152,7 @@ class AnomalyDetector(Estimator):
     def _found_threshold(self, model: GaussianMixture, source: Source) -> float:
         if self.threshold is not None:
             return float(self.threshold)
-        return lowest(model._scores(source, density=True).density, weights_of(source), self.contamination)
+        return lowest(model._scores(source, density=True).density, all_weights(source), self.contamination)
 
     def _adopt(self, model: GaussianMixture, threshold: float) -> None:
         self.estimator_, self.threshold_, self.n_features_in_ = model, threshold, model.n_features_in_
@@ -195,18 +195,6 @@ def lowest(density: Array, weight: Array | None, share: float) -> float:
     below = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
     first = np.searchsorted(below, share * below[-1] * (1 + SLACK), side="right")
     return float(density[order[min(first, len(order) - 1)]])
-
-
-def weights_of(source: Source) -> Array | None:
-    """The weights of all rows of a source, (N,), or None."""
-    found: list[Array] = []
-
-    def keep(block: Block) -> None:
-        if block.weight is not None:
-            found.append(block.weight.copy())
-
-    source.for_each(keep, rows_at_once(source.n_features))
-    return np.concatenate(found) if found else None
 
 
 def rows_at(source: Source, index: NDArray[np.intp]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from fastem.estimator import GaussianMixture
 from fastem.model import Array, Params, Stats, Status
 from fastem.regularize import InverseWishart, bind, pooled
 from fastem.reseed import principal_axes, split
-from fastem.sources import ArraySource, Source, extent
+from fastem.sources import ArraySource, Source
 from fastem.stopping import Stop
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
@@ -63,14 +63,14 @@ def best_fit(
     """
     K = model.n_components
     few = max(SAMPLE_ROWS, 50 * K)
-    if extent(source).n_present < K:
+    if source.n_present < K:
         return Fit(model, None, Status.TOO_FEW_ROWS.name)
     if partition is not None:
         try:
             return attempt(model, source, of_labels(model, source, partition))
         except SingularCovarianceError:
             return Fit(model, None, Status.DEGENERATE.name)
-    if source.n_rows <= few:
+    if source.n_present <= few:
         return winner(model, source, before)
     X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
     fit = winner(model, ArraySource(X, weight), before)

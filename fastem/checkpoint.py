@@ -184,7 +184,7 @@ def describe(
     return {
         **plain(parameters),
         "start": None if warm is None else _digest(*warm[0], warm[1]),
-        "rows": source.n_rows,
+        "rows": source.n_present,
         "features": source.n_features,
         "dtype": str(source.dtype),
         "sum of weights": source.sum_w,

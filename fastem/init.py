@@ -170,7 +170,7 @@ def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState
     seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
-        present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
+        present = block.weights() > 0
         generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
         drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
@@ -194,7 +194,7 @@ def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     seeded = rough.s0 > 0
     centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
     stats = evaluate(source, at(centres), shape, LABELS)
-    row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
+    row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
     if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
         return stats
     if not seeded.all():

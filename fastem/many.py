@@ -47,7 +47,7 @@ class Partition:
     labels : (G,) of the groups, in ascending order
     bounds : (G + 1,) int64, where a group's rows begin, in order
     order : (N,) or None
-        the rows' indices by group, each group's in the order of X; None: they are in order
+        the rows' indices by group, each group's in the order of X; None: they are in order, and all are there
     """
 
     labels: NDArray[Any]
@@ -69,6 +69,14 @@ class Partition:
         """By indices into `labels`, (N,)."""
         bounds = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(labels)))])
         return cls(labels, bounds, None if (codes[1:] >= codes[:-1]).all() else stable_order(codes))
+
+    def present(self, weight: Array | None) -> Partition:
+        """The same groups without their rows of weight 0."""
+        if weight is None or weight.all():
+            return self
+        order = np.arange(len(weight)) if self.order is None else self.order
+        there = weight[order] > 0
+        return Partition(self.labels, np.concatenate([[0], np.cumsum(there)])[self.bounds], order[there])
 
     def rows(self, array: NDArray[Any]) -> NDArray[Any]:
         """Rows of an array by group."""
@@ -210,6 +218,7 @@ class ManyMixtures:
         """
         rows, parts = self._parts(X, groups, sizes)
         weight = validate.check_weight(sample_weight, len(rows))
+        parts = parts.present(weight)
         K, D = self.means.shape[1:]
         shape = self.params.covariances.shape[1:]
         form = FULL if shape[-2] > 1 else DIAG
@@ -379,7 +388,7 @@ def fit_many(
     rows = validate.check_rows(X).astype(np.float64, copy=False)
     weight = validate.check_weight(sample_weight, len(rows))
     validate.check_spread(ArraySource(rows, weight))
-    parts = Partition.of(len(rows), groups, sizes)
+    parts = Partition.of(len(rows), groups, sizes).present(weight)
     G, K, D = len(parts.labels), n_components, rows.shape[1]
     given, mixtures = check_starts(weights_init, means_init, precisions_init, covariance_type, (G, K, D))
     n_uniforms = 0 if given == kernel.WEIGHTS + kernel.MEANS + kernel.PRECISIONS else 1 + (K - 1) * (2 + int(np.log(K)))

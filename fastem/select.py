@@ -238,7 +238,7 @@ def select(
     rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
     parts = [Part(rows)]
     if criterion == "cv":
-        number = deal(cv, source.n_rows, seed)
+        number = deal(cv, source, seed)
         parts += [Part(rows, number != fold) for fold in np.unique(number)]
     selection = Selection(criterion)
     try:

@@ -177,25 +177,28 @@ def _numbers(name: str, value: Any) -> Array:
 
 def check_extent(source: Source, n_components: int) -> None:
     """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
-    if source.n_rows < 2:
+    if source.n_rows > 1:
+        check_spread(source)
+    if source.n_present < 2:
         raise ValueError(
             f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
+            + (" Rows of weight 0 do not count." if source.n_rows > 1 else "")
         )
-    n_present = check_spread(source)
-    if n_present < n_components:
+    if source.n_present < n_components:
         raise ValueError(
-            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {n_present}"
+            "Expected n_samples >= n_components but got "
+            f"n_components = {n_components}, n_samples = {source.n_present}"
         )
 
 
-def check_spread(source: Source) -> int:
-    """Refuse values whose weighted sum of squares would overflow; returns the number of rows of positive weight."""
+def check_spread(source: Source) -> None:
+    """Refuse values whose weighted sum of squares would overflow."""
     for axis in (None, 0):
         found = extent(source, axis)
         with np.errstate(over="ignore"):
             width = np.max(found.high - found.low)
             if np.isfinite(4 * source.sum_w * source.n_features * width * width):
-                return found.n_present
+                return
     raise ValueError(
         f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
         "Scale the data."
@@ -204,7 +207,7 @@ def check_spread(source: Source) -> int:
 
 def box_of(source: Source) -> Array:
     """Least and largest values of the columns among rows with a weight, (2, D); ValueError if a column is constant."""
-    found = extent(source, axis=0, present=True)
+    found = extent(source, axis=0)
     return check_box(np.array([found.low, found.high]))
 
 
@@ -478,9 +481,9 @@ def check_kmeans(estimator: Any) -> None:
 
 def check_clusters(source: Source, n_clusters: int) -> None:
     """Refuse fewer rows than clusters, and values whose weighted sum of squares would overflow."""
-    n_present = check_spread(source)
-    if n_present < n_clusters:
-        raise ValueError(f"n_samples={n_present} should be >= n_clusters={n_clusters}.")
+    check_spread(source)
+    if source.n_present < n_clusters:
+        raise ValueError(f"n_samples={source.n_present} should be >= n_clusters={n_clusters}.")
 
 
 def check_centres(centres: Any, K: int, D: int) -> Array:

@@ -206,7 +206,8 @@ def test_cross_validation_needs_blocks(faithful):
 
         def __init__(self):
             self.own = ArraySource(faithful)
-            self.n_features, self.n_rows, self.sum_w, self.dtype = 2, 272, 272.0, self.own.dtype
+            self.n_features, self.n_rows, self.n_present = 2, 272, 272
+            self.sum_w, self.dtype = 272.0, self.own.dtype
 
         def reduce(self, *args):
             return self.own.reduce(*args)
