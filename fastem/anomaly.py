@@ -13,6 +13,7 @@ from fastem import validate
 from fastem.estimator import GaussianMixture
 from fastem.model import Array
 from fastem.protocol import Estimator
+from fastem.regularize import unit_free
 from fastem.sources import Block, Source, all_weights, rows_at_once
 from fastem.streams import find_source
 
@@ -25,7 +26,8 @@ class AnomalyDetector(Estimator):
     Parameters
     ----------
     estimator : GaussianMixture, default None
-        what is fitted: a copy of it, and where there is none, one Gaussian
+        what is fitted: a copy of it, and where there is none, one Gaussian with a `regularization`, so that the
+        columns' units do not matter
     contamination : float in (0, 0.5], default 0.01
         the share of the rows (of their weight) seen in fit that are anomalies: as many are flagged, but of rows of
         equal density at the threshold, which are not
@@ -116,7 +118,7 @@ class AnomalyDetector(Estimator):
             for parameters or data that cannot be used
         """
         check_constructor(self)
-        model = GaussianMixture() if self.estimator is None else self.estimator
+        model = GaussianMixture(**unit_free()) if self.estimator is None else self.estimator
         model = type(model)(**copy.deepcopy(model.get_params()))
         source = find_source(X, sample_weight, min_rows=2)
         model.fit(source)

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import warnings
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -23,11 +24,11 @@ from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.montecarlo import draw
 from fastem.parts import agreed, together
-from fastem.regularize import Remedy, find_remedy
+from fastem.regularize import Remedy, find_remedy, warn_of_unit
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
 from fastem.sources import Source
-from fastem.stepwise import Stepwise
+from fastem.stepwise import Stepwise, expected
 from fastem.streams import find_named, find_source
 
 DID_NOT_CONVERGE = (
@@ -35,6 +36,7 @@ DID_NOT_CONVERGE = (
     "check for degenerate data."
 )
 
+ROWS_PER_PARAMETER = 10  # that given parameters stand for
 NOISE = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
 
@@ -122,6 +124,7 @@ class GaussianMixture(Fitted):
     lower_bounds_ : list of float, one per iteration
     noise_weight_ : float, with `noise`
     noise_box_ : (2, D) float64, with `noise`: least and largest values of the features
+    n_samples_seen_ : float, the weight of the rows fitted to; of a stream, of all so far
     n_features_in_ : int
     feature_names_in_ : (D,) array of str, if X was a data frame
 
@@ -206,8 +209,9 @@ class GaussianMixture(Fitted):
         covariances: ArrayLike,
         covariance_type: str = "full",
         noise: tuple[float, ArrayLike] | None = None,
+        n_samples_seen: float | None = None,
     ) -> Self:
-        """A fitted estimator from known parameters, ready to predict, score and sample.
+        """A fitted estimator from known parameters, ready to predict, score and sample, and to follow a stream from.
 
         Parameters
         ----------
@@ -216,11 +220,14 @@ class GaussianMixture(Fitted):
         covariances : array-like, in the shape of `covariances_`
         covariance_type : str
         noise : weight and box (2, D) of a component of constant density, optional
+        n_samples_seen : float > 0, optional
+            how many rows (of weight 1) the mixture stands for in `partial_fit`: the more, the less a block moves it.
+            Default: ten for each free parameter
 
         Raises
         ------
         ValueError
-            as `fastem.make_params`
+            as `fastem.make_params`, and for an n_samples_seen that is no positive number
 
         Examples
         --------
@@ -233,6 +240,7 @@ class GaussianMixture(Fitted):
         model = cls(len(params.means), covariance_type=covariance_type, noise=noise is not None)
         model._store(params, np.dtype(np.float64))
         model._record(None, -np.inf, [], 0)
+        model.n_samples_seen_ = validate.check_seen(model._seen() if n_samples_seen is None else n_samples_seen)
         return model
 
     # --- fitting --------------------------------------------------------------------------------------------------
@@ -272,7 +280,9 @@ class GaussianMixture(Fitted):
             and when the fit ends in any way. Where it is there, the fit goes on from it, and ends with the bits of a
             fit that was never interrupted (on the same kind of machine, with the same version); a finished fit ends
             with its own, at once. Parameters (but verbose, warm_start and n_threads) and rows must be those of the
-            first time. The generator `random_state` is put in the state that it had
+            first time; but with a larger max_iter, runs that had stopped at the smaller one go on from where they were
+            (to the same bits, unless components had been reseeded or dropped before). The generator `random_state` is
+            put in the state that it had
 
         Returns
         -------
@@ -333,9 +343,12 @@ class GaussianMixture(Fitted):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
 
-        The first call of all fits its block, for a start; after `fit` or `from_parameters` that is the start (its rows
-        do not count as seen). `n_iter_` is the number of steps, `lower_bound_` the running mean log-likelihood,
-        `status_` None: a stream does not converge. The state is in a pickle, not in `fastem.save`.
+        The first call of all fits its block, for a start. After `fit` the fitted mixture counts for the rows that it
+        was fitted to, `n_samples_seen_`; after `from_parameters` or `from_sklearn` for as many as is said there. With
+        rows of weight w that come to n_samples_seen_, the step moves the mixture by (w / (w + n_samples_seen_)) ** 0.6
+        of the way to what they say, so that one row moves it little. `n_iter_` is the number of steps, `lower_bound_`
+        the running mean log-likelihood, `status_` None: a stream does not converge. A pickle and a file of
+        `fastem.save` go on where the stream was.
 
         Parameters
         ----------
@@ -360,20 +373,33 @@ class GaussianMixture(Fitted):
         ):
             if value is not None:
                 raise ValueError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
-        if not hasattr(self, "weights_"):
+        fitted = hasattr(self, "weights_")
+        if not fitted:
             self._fit(X, sample_weight)
         source = self._source(X, sample_weight)
-        state = getattr(self, "_stepwise", None)
-        if state is None:
-            state = Stepwise(self.params_, self._family().name, self.reg_covar)
+        state = self._stream() if fitted else Stepwise(self.params_, self._family().name, self.reg_covar)
         with threads(validate.check_n_threads(self.n_threads)):
             state = state.partial_fit(source)
         validate.check_representable(state.params, self.means_.dtype)
         self._store(state.params, self.means_.dtype)
         bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
         self._record(None, state.mean_loglik, bounds, state.n_steps)
-        self._stepwise = state
+        self._stepwise, self.n_samples_seen_ = state, state.stats.sum_w
         return self
+
+    def _stream(self) -> Stepwise:
+        """The state of the stream that `partial_fit` follows; before a first block the mixture, for the rows seen."""
+        if "_stepwise" in self.__dict__:
+            return replace(self._stepwise, reg_covar=self.reg_covar)
+        params, family, seen = self.params_, self._family(), self._seen()
+        stats = expected(family, params, seen, self.reg_covar)
+        if np.isfinite(self.lower_bound_):  # else nothing is known of it
+            stats = replace(stats, loglik=seen * self.lower_bound_)
+        return Stepwise(params, family.name, self.reg_covar, stats=stats)
+
+    def _seen(self) -> float:
+        """How many rows the mixture stands for."""
+        return float(getattr(self, "n_samples_seen_", ROWS_PER_PARAMETER * self._n_parameters()))
 
     def _fit(
         self,
@@ -408,14 +434,15 @@ class GaussianMixture(Fitted):
                 params = agreed(source, lambda: m_step(best.stats, best.params))
             except SingularCovarianceError as error:
                 results[kept] = best = collapsed(best, error)
-        self._adopt(params, results, kept, source.dtype)
-        for name in ("feature_names_in_", "_stepwise"):
-            self.__dict__.pop(name, None)
+        self._adopt(params, results, kept, source)
+        self.__dict__.pop("feature_names_in_", None)
         if source.columns is not None:
             self.feature_names_in_ = source.columns
         if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
             message = f"{DID_NOT_CONVERGE} {best.status.advice}"
             warnings.warn(message, validate.exception(validate.ConvergenceWarning), stacklevel=3)
+        if best.n_iter and self.regularization is None:
+            warn_of_unit(self.reg_covar, m_step.family, best.stats, stacklevel=3)
         return source
 
     def _remedy(self) -> Remedy:
@@ -447,15 +474,17 @@ class GaussianMixture(Fitted):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _adopt(self, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
+    def _adopt(self, params: Params, results: list[Result], kept: int, source: Source) -> None:
         """Take over the parameters that are made of one of the results.
 
         All is computed and checked by then: a failed fit leaves the estimator as it was.
         """
-        validate.check_representable(params, dtype)
-        self._store(params, dtype)
+        validate.check_representable(params, source.dtype)
+        self._store(params, source.dtype)
+        self.n_samples_seen_ = source.sum_w
         report, best = Report(tuple(map(Start.of, results)), kept), results[kept]
-        status = Status.INTERRUPTED if results[-1].status is Status.INTERRUPTED else best.status
+        interrupted = any(result.status is Status.INTERRUPTED for result in results)
+        status = Status.INTERRUPTED if interrupted else best.status
         self._record(status, report.starts[kept].bound, best.history, best.n_iter, report)
 
     def _family(self) -> Covariance:
@@ -725,6 +754,7 @@ class GaussianMixture(Fitted):
 
     def _set_parameters(self, params: tuple[NDArray[Any], ...], xp: Any = None) -> None:
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
+        self.__dict__.pop("_stepwise", None)  # the state of a stream belongs to parameters that were
         U = self.precisions_cholesky_
         with np.errstate(all="ignore"):
             self.precisions_ = U @ U.swapaxes(-1, -2) if self._family().matrices else np.square(U, out=np.empty_like(U))

@@ -186,8 +186,7 @@ def check_extent(source: Source, n_components: int) -> None:
         )
     if source.n_present < n_components:
         raise ValueError(
-            "Expected n_samples >= n_components but got "
-            f"n_components = {n_components}, n_samples = {source.n_present}"
+            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {source.n_present}"
         )
 
 
@@ -546,13 +545,18 @@ def check_top(m: Any, K: int) -> int:
     return int(m)
 
 
-def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
-    """Check the arguments of `em`."""
+def check_mixture(params: Params, covariance: str, reg_covar: float) -> None:
+    """Refuse what is no mixture of this family, and a reg_covar that is negative."""
     shape = find(covariance).shape(*check_params(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
         raise ValueError(f"covariance={covariance!r} needs covariances of shape {shape}; got {got}")
     check_bound("reg_covar", reg_covar)
+
+
+def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
+    """Check the arguments of `em`."""
+    check_mixture(params, covariance, reg_covar)
     check_bound("tol", tol)
     if not (isinstance(max_iter, numbers.Integral) and max_iter >= 1):
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
@@ -589,6 +593,14 @@ def check_fixed(caller: str, assignment: Any, fixed: Any, on_collapse: Any) -> t
 def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
     if not holds:
         raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
+
+
+def check_seen(n_samples_seen: Any) -> float:
+    """How many rows a mixture stands for: a positive number."""
+    real = isinstance(n_samples_seen, numbers.Real) and not isinstance(n_samples_seen, (bool, np.bool_))
+    if not real or not 0 < float(n_samples_seen) < np.inf:
+        raise ValueError(f"n_samples_seen must be a positive number of rows; got {n_samples_seen!r}")
+    return float(n_samples_seen)
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:
