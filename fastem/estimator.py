@@ -384,6 +384,7 @@ class GaussianMixture(Fitted):
         self._store(state.params, self.means_.dtype)
         bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
         self._record(None, state.mean_loglik, bounds, state.n_steps)
+        assert state.stats is not None
         self._stepwise, self.n_samples_seen_ = state, state.stats.sum_w
         return self
 

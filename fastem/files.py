@@ -119,7 +119,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         "status": "" if model.status_ is None else model.status_.name,
         "converged": model.converged_,
         "n_samples_seen": model._seen(),
-        "stream": model._stream().stats.to_buffer() if hasattr(model, "_stepwise") else np.empty(0),
+        "stream": model._stepwise.stats.to_buffer() if hasattr(model, "_stepwise") else np.empty(0),
     }
     write(target, LAYOUT, arrays)
 

@@ -377,12 +377,11 @@ def test_rows_of_weight_0_change_no_bit_of_functions(data):
     assert a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize("criterion", ["bic", "cv"])
-@pytest.mark.parametrize("n", [300, 9000])  # samples are of 10,000 rows
+@pytest.mark.parametrize(("criterion", "n"), [("bic", 300), ("bic", 9000), ("cv", 300)])  # samples are of 10,000 rows
 def test_rows_of_weight_0_change_no_bit_of_select(criterion, n):
     mixture = make_mixture(n, 2, 3, spacing=5.0, seed=2)
     weight = np.random.default_rng(1).uniform(0.5, 1.5, n)
-    options = {"criterion": criterion, "cv": 3, "random_state": 0, "max_iter": 50}
+    options = {"criterion": criterion, "cv": 3, "random_state": 0, "max_iter": 20}
     a, b = (
         fastem.select(rows, [2, 3], ("full", "tied"), sample_weight=w, **options)
         for rows, w in ((mixture.X, weight), with_absent(mixture.X, weight))
