@@ -272,10 +272,11 @@ def em(
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
-        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
-        never falls; the history holds that objective
+        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that no
+        iteration lowers. The history holds that objective: it falls only where a component was reseeded or dropped
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-        weight 2 is the row twice, weight 0 the row absent
+        weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
+        under the priors of "ridge" and "map", and by the criterion "aitken"
     labels : components of rows that are known, as `GaussianMixture.fit` takes them
         on_collapse must be "reseed" then
     tol : stop when what the criterion measures is less

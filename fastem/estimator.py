@@ -52,8 +52,8 @@ class GaussianMixture(Fitted):
     tol : float, default 1e-3
         a fit has converged when what the criterion measures is less
     reg_covar : float, default 1e-6
-        added to every variance (in the square of the data's units). 0 asks for strict maximum likelihood: a singular
-        start is then an error
+        added to every variance (in the square of the data's units: a warning tells where it is more than 1 % of a
+        column's variance). 0 asks for strict maximum likelihood: a singular start is then an error
     max_iter : int, default 100
     n_init : int, default 1
         starts; the one with the largest lower bound is kept
@@ -64,6 +64,8 @@ class GaussianMixture(Fitted):
         of max(10,000, 50 n_components) rows; the best is fitted to all. Each of n_init is a competition of its own
     weights_init : (K,) array-like, optional
     means_init : (K, D) array-like, optional
+        given alone, each is put to the nearest of the clusters that "kmeans" or "auto" finds (scikit-learn pairs them
+        by number)
     precisions_init : array-like, optional
         inverse covariances, in the shape of `precisions_`
     random_state : int, RandomState or None, default None
@@ -77,16 +79,17 @@ class GaussianMixture(Fitted):
         `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
     regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
         what keeps covariances from collapsing, in place of reg_covar (which then counts for nothing): a `fastem.Ridge`,
-        `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these the objective, and
-        so the lower bound, never falls, and a change of a feature's unit changes nothing
+        `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these no iteration lowers
+        the objective (`lower_bounds_` falls only where a component was reseeded or dropped), and a change of a
+        feature's unit changes nothing
     on_collapse : {"reseed", "drop"}, default "reseed"
         what becomes, under a `regularization`, of a component that has lost its rows or its rank when the fit has
         converged: it takes half of the component that is spread most, and the fit goes on (if it ends lower than it
         was, it is undone); or it is left out, and the fitted mixture has fewer components. `fit_report_` tells
     criterion : {"change", "aitken", "parameters"}, default "change"
         what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
-        components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
-        or the largest change of a parameter, in standard deviations (see `fastem.stopping`)
+        components that overlap; an estimate (no bound) of what the log-likelihood of all rows has yet to gain; or the
+        largest change of a parameter, in standard deviations (see `fastem.stopping`)
     solver : {"em", "lbfgs"}, default "em"
         "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
         much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
@@ -265,7 +268,9 @@ class GaussianMixture(Fitted):
             on each pass; the fit has the same bits. Those of Dask collections stay on the workers
         y : ignored, as in scikit-learn, where pipelines and searches pass what they have; labels are `labels`
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-            weight 2 is the row twice, weight 0 the row absent
+            weight 2 is the row twice; weight 0 the row absent, to the last bit where such rows come last. Only ratios
+            of weights matter, but where rows are counted: twice the weights are twice the rows under the priors of
+            regularization "ridge" and "map", by the criterion "aitken", in `bic`, `aic` and `partial_fit`
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
             the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the

@@ -515,7 +515,7 @@ def test_a_larger_max_iter_goes_on_after_an_interruption(two, file):
 
 def test_a_smaller_max_iter_is_another_fit(two, file):
     quiet_fit(GaussianMixture(2, random_state=0, max_iter=5, tol=0), two.X, checkpoint=file)
-    with pytest.raises(ValueError, match="max_iter 5 .here 4"):
+    with pytest.raises(ValueError, match=r"max_iter 5 .here 4"):
         GaussianMixture(2, random_state=0, max_iter=4, tol=0).fit(two.X, checkpoint=file)
 
 

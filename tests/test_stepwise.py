@@ -86,8 +86,8 @@ def test_the_first_block_is_one_step_of_em():
     X, start, _ = draw(2000)
     state = Stepwise(start, reg_covar=0.0).partial_fit(X)
     want = fastem.m_step(fastem.accumulate(X, start))
-    for got, expected in zip(state.params[:4], want[:4], strict=True):
-        assert_allclose(got, expected, rtol=1e-12)
+    for got, right in zip(state.params[:4], want[:4], strict=True):
+        assert_allclose(got, right, rtol=1e-12)
 
 
 def test_weights_have_no_unit():
@@ -295,7 +295,7 @@ def test_variances_below_reg_covar_become_that():
 
 
 def test_given_parameters_count_for_ten_rows_each():
-    X, start, _ = draw(10)
+    start = draw(10)[1]
     model = GaussianMixture.from_parameters(start.weights, start.means, start.covariances)
     assert model.n_samples_seen_ == 10 * model._n_parameters() == 290
     assert model.marginal(0).n_samples_seen_ == 290

@@ -1,4 +1,4 @@
-"""sample_weight: weight 2 is the row twice, weight 0 the row absent, and their scale means nothing to a fit."""
+"""sample_weight: weight 2 is the row twice, weight 0 the row absent; without a prior their scale means nothing."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_weight_1_is_no_weight(data, init):
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("scale", [2.0**-30, 1e-3, 7.0, 1e6])
 def test_scale_of_weights(data, init, scale):
-    """A fit is the same for any unit of the weights; totals (bic's n) are not."""
+    """Without a prior a fit is the same for any unit of the weights; totals (bic's n) are not."""
     mixture, weight, _ = data
     options = {"init_params": init, "random_state": 1, "max_iter": 20}
     a = quiet_fit(GaussianMixture(3, **options), mixture.X, sample_weight=weight)
