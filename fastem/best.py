@@ -16,13 +16,13 @@ from fastem.em import climb, evaluate, moments
 from fastem.estep import row_flops
 from fastem.estimator import GaussianMixture
 from fastem.model import Array, Params, Stats, Status
-from fastem.regularize import InverseWishart, bind, pooled
+from fastem.regularize import EigenvalueFloor, InverseWishart, RegCovar, Units, bind, pooled
 from fastem.reseed import principal_axes, split
-from fastem.sources import ArraySource, Source, extent, rounding_of
+from fastem.sources import ArraySource, Source, rounding_of
 from fastem.stopping import Stop
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
-COLLAPSED = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` bounds
+COLLAPSED = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` or a floor bounds
 NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 
 SAMPLE_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
@@ -63,14 +63,14 @@ def best_fit(
     """
     K = model.n_components
     few = max(SAMPLE_ROWS, 50 * K)
-    if extent(source).n_present < K:
+    if source.n_present < K:
         return Fit(model, None, Status.TOO_FEW_ROWS.name)
     if partition is not None:
         try:
             return attempt(model, source, of_labels(model, source, partition))
         except SingularCovarianceError:
             return Fit(model, None, Status.DEGENERATE.name)
-    if source.n_rows <= few:
+    if source.n_present <= few:
         return winner(model, source, before)
     X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
     fit = winner(model, ArraySource(X, weight), before)
@@ -112,19 +112,24 @@ def attempt(model: GaussianMixture, source: Source, start: Params | None = None)
 
 
 def collapsed(model: GaussianMixture, stats: Stats) -> bool:
-    """Whether, without a remedy, a component is a spike: in a direction its variance is little but `reg_covar`.
+    """Whether a component is a spike: in a direction its variance is little but `reg_covar`, or the floor's.
 
     That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
     """
-    if model.regularization is not None:
+    family, covariances, remedy = model._family(), model.params_.covariances, model._remedy()
+    if isinstance(remedy, EigenvalueFloor):
+        units = Units.of(family, pooled(stats))
+        relative = units.relative(covariances)
+        values = np.linalg.eigvalsh(relative) if family.matrices else relative
+        return bool((values <= 2 * remedy.floor).any())
+    if not isinstance(remedy, RegCovar):
         return False
-    family, covariances = model._family(), model.params_.covariances
     whole = family.estimate(pooled(stats), 0.0)[2][0]
     values, spread = covariances[:, 0], whole[0]
     if family.matrices:
         values, vectors = np.linalg.eigh(covariances)
         spread = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
-    return bool(((values <= 2 * model.reg_covar) & (values <= NARROW * spread)).any())
+    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * spread)).any())
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:

@@ -76,7 +76,8 @@ def evaluate(
 
     own = isinstance(given, str) or (given is None and not is_labelled(source))
     function = accumulator.sums if own else relabelled
-    return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+    stats = reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+    return replace(stats, n_rows=source.n_present)
 
 
 def e_step(source: Source, params: Params, m_step: MStep, exact: bool = False) -> Stats:
@@ -300,10 +301,11 @@ def em(
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
-        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
-        never falls; the history holds that objective
+        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that no
+        iteration lowers. The history holds that objective: it falls only where a component was reseeded or dropped
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-        weight 2 is the row twice, weight 0 the row absent
+        weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
+        under the priors of "ridge" and "map", and by the criterion "aitken"
     labels : components of rows that are known, as `GaussianMixture.fit` takes them
         on_collapse must be "reseed" then
     tol : stop when what the criterion measures is less
@@ -540,12 +542,12 @@ def mean_density(source: Source, params: Params) -> tuple[float, float]:
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:
-        scores = Scores.empty(len(block.X), 0, density=True)
-        scorer.fill(block.X, scores)
-        if block.weight is None:
-            return np.array([scores.density.sum(), len(block.X)])
-        present = block.weight > 0  # 0 times -inf would be NaN
-        return np.array([(block.weight[present] * scores.density[present]).sum(), block.weight.sum()])
+        X, weight = block.present()[1:3]  # 0 times -inf would be NaN
+        scores = Scores.empty(len(X), 0, density=True)
+        scorer.fill(X, scores)
+        if weight is None:
+            return np.array([scores.density.sum(), len(X)])
+        return np.array([(weight * scores.density).sum(), weight.sum()])
 
     total, sum_w = source.reduce(add, rows_at_once(source.n_features))
     return float(total / sum_w), float(sum_w)

@@ -128,7 +128,7 @@ def to_stats(params: Params, mixture: Mixture, sums: Array, n_rows: int) -> Stat
     params : Params, what was packed
     mixture : Mixture, as it was packed
     sums : (n,) float64, the sum of the rows of `buffers` that were added to
-    n_rows : int, how many points were
+    n_rows : int, how many points of positive weight were
 
     Returns
     -------

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, rounding, tolerance
+from fastem.covariance import COVARIANCES, SingularCovarianceError, inverse_triangular, rounding, tolerance, variances
 from fastem.em import FitInterrupted, at, climb, e_step, evaluate, moments, overall, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator, Sums
 from fastem.lloyd import (
@@ -29,7 +29,7 @@ from fastem.lloyd import (
 )
 from fastem.model import Array, Noise, Params, Result, Stats, Status, permuted
 from fastem.parts import PartedSource, agreed, reduce_to
-from fastem.regularize import MStep
+from fastem.regularize import MStep, pooled
 from fastem.reseed import rows_needed
 from fastem.sources import ArraySource, Block, Known, Source, rounding_of
 from fastem.stopping import Stop
@@ -93,12 +93,16 @@ def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.Ra
         given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
+    order = np.arange(K)
     if m_step.held.means is not None:  # clusters of other means would say nothing about the components of these
         shape = m_step.family.shape(K, source.n_features)
         stats = evaluate(source, at(m_step.held.means), shape, HARD, distances=True)
     else:
         stats = INITIALISERS[init](source, K, m_step, rng)
+        if given.means is not None and init in FIND_CLUSTERS:  # their numbers are not those of the means
+            order = nearest_order(m_step.estimate(stats)[1], given.means, stats)
     weights, means, covariances = m_step.estimate(stats)
+    weights, covariances = weights[order], covariances if m_step.family.shared else covariances[order]
     try:
         precisions = given.precisions or (covariances, m_step.factorise(covariances))
     except SingularCovarianceError as error:
@@ -114,6 +118,22 @@ def clusters(source: Source, K: int, m_step: MStep, init: str, rng: np.random.Ra
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
     )
+
+
+def nearest_order(means: Array, given: Array, stats: Stats) -> NDArray[np.intp]:
+    """The order in which clusters (K, D) are nearest to given means, one each: the sum of squared distances is least.
+
+    Distances are in standard deviations of all rows, so that no column's unit counts.
+    """
+    variance = variances(pooled(stats).s2)[0] / stats.sum_w
+    steps = (given[:, None] - means) / np.sqrt(np.where(variance > 0, variance, 1.0))
+    distances = (steps**2).sum(axis=-1)
+    order = distances.argmin(axis=1)
+    if len(np.unique(order)) < len(order):  # two means are nearest to one cluster
+        from scipy.optimize import linear_sum_assignment  # 16 MB and 0.2 s, which most programs need not pay
+
+        _, order = linear_sum_assignment(distances)
+    return np.asarray(order)
 
 
 def cause(source: Source, stats: Stats) -> str:
@@ -169,7 +189,7 @@ def from_noise(source: Source, K: int, m_step: MStep, rng: np.random.RandomState
     seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
-        present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
+        present = block.weights() > 0
         generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
         drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))
@@ -193,7 +213,7 @@ def from_labels(source: Source, K: int, m_step: MStep, rng: np.random.RandomStat
     seeded = rough.s0 > 0
     centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
     stats = evaluate(source, at(centres), shape, LABELS)
-    row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
+    row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
     if (stats.s0 >= 2 * row * rows_needed(m_step, source.n_features)[1]).all():
         return stats
     if not seeded.all():
@@ -413,3 +433,4 @@ INITIALISERS: dict[str, Initialiser] = {
     "random_from_data": from_rows,
     "labels": from_labels,  # for rows that have labels, whatever init_params
 }
+FIND_CLUSTERS = ("auto", "kmeans")  # the others' components are alike, or numbered by labels

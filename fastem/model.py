@@ -104,7 +104,7 @@ class Stats:
     s1 : (K, D) sum_n w_n r_nk (x_n - origin_k)
     s2 : (K|1, D|1, D|1) second moments about the origins, in the shape of the covariances they are for
     origin : (K, D) what s1 and s2 are about: the means of the pass
-    n_rows : int, rows read, those of weight 0 included
+    n_rows : int, rows of positive weight
     noise : Noise or None, the rows of a noise component
     eps : float, relative rounding of the arithmetic within a tile of rows: of float64, or of float32 where a pass over
         float32 rows could work in that

@@ -14,6 +14,7 @@ To add a remedy is to add a class and an entry to REMEDIES, at the bottom.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -543,6 +544,13 @@ def m_step(
     >>> params.means.ravel(), params.covariances.ravel()
     (array([ 1., 11.]), array([1., 1.]))
     """
+    family = check_stats(stats, covariance)
+    remedy = find_remedy(regularization, reg_covar)
+    return bind(family, remedy, lambda: pooled(stats) if total is None else total)(stats, previous)
+
+
+def check_stats(stats: Any, covariance: str) -> Covariance:
+    """The family; statistics must be of it."""
     family = find(covariance)
     if not isinstance(stats, Stats):
         raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
@@ -551,8 +559,7 @@ def m_step(
             f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
             f"statistics have {stats.s2.shape}: make them with the same covariance"
         )
-    remedy = find_remedy(regularization, reg_covar)
-    return bind(family, remedy, lambda: pooled(stats) if total is None else total)(stats, previous)
+    return family
 
 
 def bind(family: Covariance, remedy: Remedy, total: Callable[[], Stats], eps: float = EPS) -> MStep:
@@ -587,6 +594,35 @@ def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> 
         raise ValueError(f"regularization must be None, one of {names}, or a remedy; got {regularization!r}")
     return regularization
 
+
+def unit_free(reg_covar: float | None = None, regularization: str | Remedy | None = None) -> dict[str, Any]:
+    """The argument that is given; if neither is, UNIT_FREE, for scikit-learn's default reg_covar has a unit."""
+    if reg_covar is not None and regularization is not None:
+        raise ValueError(f"regularization={regularization!r} takes the place of reg_covar: leave that out")
+    if reg_covar is not None:
+        return {"reg_covar": reg_covar}
+    return {"regularization": UNIT_FREE if regularization is None else regularization}
+
+
+def warn_of_unit(reg_covar: float, family: Covariance, stats: Stats, stacklevel: int) -> None:
+    """Warn if reg_covar is more than COARSE of a column's variance (that of a constant one says nothing)."""
+    if not reg_covar:
+        return
+    with np.errstate(all="ignore"):
+        spread = variances(family.estimate(pooled(stats), 0.0)[2])[0]
+    narrow = np.flatnonzero((spread > 0) & (reg_covar > COARSE * spread))
+    if len(narrow):
+        column = narrow[spread[narrow].argmin()]
+        whose = "the mean variance of the columns" if len(spread) == 1 else f"the variance of column {column}"
+        warnings.warn(
+            f"reg_covar={reg_covar:g} is more than {COARSE:.0%} of {whose}, {spread[column]:.3g}: it widens all "
+            "components. Scale the data, pass a smaller reg_covar, or a regularization, for which units do not matter.",
+            stacklevel=stacklevel + 1,
+        )
+
+
+UNIT_FREE = EigenvalueFloor(1e-10)  # clusters that are 1e5 standard deviations apart keep theirs
+COARSE = 0.01  # share of a column's variance from which on reg_covar shows
 
 REMEDIES: dict[str, Remedy] = {
     "ridge": Ridge(),

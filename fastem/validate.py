@@ -177,25 +177,27 @@ def _numbers(name: str, value: Any) -> Array:
 
 def check_extent(source: Source, n_components: int) -> None:
     """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
-    if source.n_rows < 2:
+    if source.n_rows > 1:
+        check_spread(source)
+    if source.n_present < 2:
         raise ValueError(
             f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
+            + (" Rows of weight 0 do not count." if source.n_rows > 1 else "")
         )
-    n_present = check_spread(source)
-    if n_present < n_components:
+    if source.n_present < n_components:
         raise ValueError(
-            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {n_present}"
+            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {source.n_present}"
         )
 
 
-def check_spread(source: Source) -> int:
-    """Refuse values whose weighted sum of squares would overflow; returns the number of rows of positive weight."""
+def check_spread(source: Source) -> None:
+    """Refuse values whose weighted sum of squares would overflow."""
     for axis in (None, 0):
         found = extent(source, axis)
         with np.errstate(over="ignore"):
             width = np.max(found.high - found.low)
             if np.isfinite(4 * source.sum_w * source.n_features * width * width):
-                return found.n_present
+                return
     raise ValueError(
         f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
         "Scale the data."
@@ -204,7 +206,7 @@ def check_spread(source: Source) -> int:
 
 def box_of(source: Source) -> Array:
     """Least and largest values of the columns among rows with a weight, (2, D); ValueError if a column is constant."""
-    found = extent(source, axis=0, present=True)
+    found = extent(source, axis=0)
     return check_box(np.array([found.low, found.high]))
 
 
@@ -242,7 +244,7 @@ def check_weight_scale(largest: float) -> None:
     if not 1e-100 < largest < 1e100:
         raise ValueError(
             f"sample_weight is too large or too small: with a largest weight of {largest:.3g}, products overflow "
-            "float64 or lose digits. Scale the weights: only their ratios matter to a fit."
+            "float64 or lose digits. Scale the weights."
         )
 
 
@@ -478,9 +480,9 @@ def check_kmeans(estimator: Any) -> None:
 
 def check_clusters(source: Source, n_clusters: int) -> None:
     """Refuse fewer rows than clusters, and values whose weighted sum of squares would overflow."""
-    n_present = check_spread(source)
-    if n_present < n_clusters:
-        raise ValueError(f"n_samples={n_present} should be >= n_clusters={n_clusters}.")
+    check_spread(source)
+    if source.n_present < n_clusters:
+        raise ValueError(f"n_samples={source.n_present} should be >= n_clusters={n_clusters}.")
 
 
 def check_centres(centres: Any, K: int, D: int) -> Array:
@@ -543,13 +545,18 @@ def check_top(m: Any, K: int) -> int:
     return int(m)
 
 
-def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
-    """Check the arguments of `em`."""
+def check_mixture(params: Params, covariance: str, reg_covar: float) -> None:
+    """Refuse what is no mixture of this family, and a reg_covar that is negative."""
     shape = find(covariance).shape(*check_params(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
         raise ValueError(f"covariance={covariance!r} needs covariances of shape {shape}; got {got}")
     check_bound("reg_covar", reg_covar)
+
+
+def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
+    """Check the arguments of `em`."""
+    check_mixture(params, covariance, reg_covar)
     check_bound("tol", tol)
     if not (isinstance(max_iter, numbers.Integral) and max_iter >= 1):
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
@@ -586,6 +593,14 @@ def check_fixed(caller: str, assignment: Any, fixed: Any, on_collapse: Any) -> t
 def _demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
     if not holds:
         raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
+
+
+def check_seen(n_samples_seen: Any) -> float:
+    """How many rows a mixture stands for: a positive number."""
+    real = isinstance(n_samples_seen, numbers.Real) and not isinstance(n_samples_seen, (bool, np.bool_))
+    if not real or not 0 < float(n_samples_seen) < np.inf:
+        raise ValueError(f"n_samples_seen must be a positive number of rows; got {n_samples_seen!r}")
+    return float(n_samples_seen)
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:
