@@ -111,12 +111,12 @@ class GaussianMixture(Fitted):
 
     Attributes
     ----------
-    weights_ : (K,), with `noise` their sum is 1 - noise_weight_
+    weights_ : (K,), with `noise` their sum is 1 - `noise_weight_`
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, () tied_spherical; precision = U U'
-        with U = precisions_cholesky_. All parameters are float32 if X was, else float64
-    converged_ : bool, True for one reason only: status_ is Status.CONVERGED
+        with U = `precisions_cholesky_`. All parameters are float32 if X was, else float64
+    converged_ : bool, True for one reason only: `status_` is Status.CONVERGED
     status_ : Status, why the fit ended; None if the parameters were given
     fit_report_ : Report, what happened at which iteration, for every start; to be printed
         components reseeded, dropped or short of rows, falls of the bound under reg_covar, collapse
@@ -274,7 +274,7 @@ class GaussianMixture(Fitted):
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
             the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
-            fit is one M-step and n_iter_ is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
+            fit is one M-step, `n_iter_` is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
             one, by maximum likelihood (divisors N_k and N). Else it is EM, which starts from the rows with labels,
             whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), the sum over the
             components of each row. With `noise`, a row may be noise if it may belong to any component
