@@ -52,12 +52,24 @@ from fastem.kernels.jit import check_dtypes
 from fastem.kernels.lanes import CACHE_LINE, aligned
 from fastem.kernels.micro import DIAG, FULL, ROWS, moments_rows, padded
 from fastem.kernels.mixture import N_SCALARS, scratch_size
+from fastem.kernels.points import accumulate_block, accumulate_point, log_density, responsibilities
 from fastem.model.given import check_params
 from fastem.model.params import Array, Params
 from fastem.model.stats import Stats
-from fastem.passes.layout import KernelMixture
+from fastem.passes.layout import KernelMixture as Layout
 from fastem.passes.sizes import tile_rows
 from fastem.passes.sums import Accumulator
+
+__all__ = [
+    "Mixture",
+    "accumulate_block",
+    "accumulate_point",
+    "buffers",
+    "log_density",
+    "pack",
+    "responsibilities",
+    "to_stats",
+]
 
 
 class Mixture(NamedTuple):
@@ -94,7 +106,7 @@ def pack(params: Params, dtype: DTypeLike = np.float64) -> Mixture:
     """
     check_params(params)
     (name,) = check_dtypes([np.dtype(dtype).name])
-    layout = KernelMixture(params, name)
+    layout = Layout(params, name)
     return Mixture(layout.log_norm, layout.means, layout.factor)
 
 
@@ -120,12 +132,12 @@ def to_stats(params: Params, mixture: Mixture, sums: Array, n_rows: int) -> Stat
     params : Params, what was packed
     mixture : Mixture, as it was packed
     sums : (n,) float64, the sum of the rows of `buffers` that were added to
-    n_rows : int, how many points were
+    n_rows : int, how many points of positive weight were
 
     Returns
     -------
     Stats
     """
     accumulator = Accumulator(params)
-    layout = KernelMixture(params, mixture.means.dtype)
+    layout = Layout(params, mixture.means.dtype)
     return accumulator.stats(layout, np.array(sums[: accumulator.n_values(white=False)]), n_rows)

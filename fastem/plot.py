@@ -4,8 +4,6 @@ Figures are made without pyplot, so nothing global changes and nothing is shown:
 ``figure.savefig("fit.png")``, or display them as the last value of a notebook cell.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 

@@ -8,21 +8,20 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.fitting.loop import Callback, FitInterrupted, callback_ends, collapsed_result, m_step_for
+from fastem.fitting.loop import Callback, FitInterrupted, callback_ends, collapsed_result, m_step_for, stepped
 from fastem.fitting.options import check_choices, check_em
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
-from fastem.model.families import empty_mass
+from fastem.model.families import empty_mass, rounding
 from fastem.model.given import check_params
-from fastem.model.matrices import SingularCovarianceError
+from fastem.model.matrices import EPS, SingularCovarianceError, variances
 from fastem.model.maximisation import MStep
 from fastem.model.parametrization import Parametrization
 from fastem.model.params import Array, Params
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
-from fastem.model.units import FLAT
 from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source, SourceError
 from fastem.sources.opening import find_source
@@ -145,8 +144,9 @@ def lbfgs(
 
 def after_one_step(source: Source, params: Params, m_step: MStep) -> Params:
     """A start after an iteration of EM: seeds have no spread, and so no scale for L-BFGS to begin with."""
+    begun = Result(params, evaluate(source, params), 0.0, [], 0, Status.MAX_ITER)
     try:
-        return agreed(source, partial(m_step, evaluate(source, params), params))
+        return stepped(source, begun, m_step)
     except SingularCovarianceError:  # `ascend` will say so
         return params
 
@@ -188,17 +188,26 @@ def ascend(
     return ascent.end()
 
 
-def collapsing(m_step: MStep, result: Result) -> list[int]:
-    """Components whose rows have no spread in some direction, relative to their covariance: they go on to shrink."""
-    params, stats = result.params, result.stats
+def collapsing_from(source: Source, result: Result, m_step: MStep) -> list[int]:
+    """Components that go on to shrink; where sums in float32 say so, sums in float64 decide."""
+    components = agreed(source, partial(collapsing, m_step, result.params, result.stats))
+    if result.stats.eps == EPS or not components:
+        return components
+    stats = evaluate(source, result.params, exact=True)
+    return agreed(source, partial(collapsing, m_step, result.params, stats))
+
+
+def collapsing(m_step: MStep, params: Params, stats: Stats) -> list[int]:
+    """Components whose rows have no spread in some direction but rounding: they go on to shrink."""
     _, _, covariances = m_step.estimate(stats)
+    variances(covariances)[...] -= rounding(stats, EPS)
     if m_step.family.matrices:
         relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
         least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
     else:
         least = (covariances * params.factor**2).min(axis=(-2, -1))
     empty = False if m_step.family.shared else stats.s0 <= empty_mass(stats)  # without rows a covariance stays as it is
-    return np.flatnonzero((least < FLAT) & ~np.asarray(empty)).tolist()
+    return np.flatnonzero((least <= 0) & ~np.asarray(empty)).tolist()
 
 
 class Point(NamedTuple):
@@ -269,7 +278,7 @@ class Ascent:
             self.source, partial(callback_ends, self.callback, n_iter, bound, params)
         ):
             self.halt(Status.INTERRUPTED)
-        if self.m_step.strict and (components := agreed(self.source, partial(collapsing, self.m_step, self.result))):
+        if self.m_step.strict and (components := collapsing_from(self.source, self.result, self.m_step)):
             self.result = collapsed_result(self.result, SingularCovarianceError(components))
             self.halt(Status.DEGENERATE)
         course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)

@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.fitting.lost import ON_COLLAPSE, find_lost
+from fastem.fitting.lost import ON_COLLAPSE, Lost, find_lost
 from fastem.fitting.options import check_choices, check_em, check_fixed
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.kernels.mixture import HARD, SOFT
 from fastem.model.checks import check_n_threads
 from fastem.model.families import find_family
-from fastem.model.matrices import SingularCovarianceError
+from fastem.model.matrices import EPS, SingularCovarianceError
 from fastem.model.maximisation import NOTHING_HELD, Held, MStep, held_parameters, make_m_step
 from fastem.model.params import Params
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
+from fastem.passes.precision import shown
 from fastem.passes.statistics import evaluate, overall
-from fastem.sources.blocks import Source, SourceError
+from fastem.sources.blocks import Source, SourceError, rounding_of
 from fastem.sources.labels import check_kept
 from fastem.sources.opening import find_source
 from fastem.sources.parts import agreed, failing_together
@@ -52,9 +53,26 @@ class FitInterrupted(KeyboardInterrupt):
         return type(self), (self.result,)
 
 
-def e_step(source: Source, params: Params, m_step: MStep) -> Stats:
+def e_step(source: Source, params: Params, m_step: MStep, exact: bool = False) -> Stats:
     """The pass that comes before this M-step."""
-    return evaluate(source, params, mode=HARD if m_step.hard else SOFT)
+    return evaluate(source, params, mode=HARD if m_step.hard else SOFT, exact=exact)
+
+
+def stepped(source: Source, result: Result, m_step: MStep) -> Params:
+    """The M-step after a pass; where sums in float32 are too coarse for it, after the same pass in float64."""
+    params = agreed(source, partial(shown, m_step, result.stats, result.params))
+    if params is None:
+        stats = e_step(source, result.params, m_step, exact=True)
+        params = agreed(source, partial(m_step, stats, result.params))
+    return params
+
+
+def lost_from(source: Source, result: Result, m_step: MStep) -> Lost:
+    """The components that lost their rows or rank; where sums in float32 say so, sums in float64 decide."""
+    lost = agreed(source, partial(find_lost, m_step, result.stats))
+    if result.stats.eps == EPS or not len(lost.components):
+        return lost
+    return agreed(source, partial(find_lost, m_step, e_step(source, result.params, m_step, exact=True)))
 
 
 def iterate(
@@ -81,17 +99,15 @@ def iterate(
     history = [] if result is None else list(result.history)
     events = [] if result is None else list(result.events)
     recent = [previous, *history][-LOOKBACK:]
-    eps = float(np.finfo(source.dtype).eps)
     try:
         while True:
             if result is not None:
                 try:
-                    params = agreed(source, partial(m_step, result.stats, result.params))
+                    params = stepped(source, result, m_step)
                 except SingularCovarianceError as error:
                     return collapsed_result(result, error, done)
             stats = e_step(source, params, m_step)
-            last = None if result is None else history[-1]
-            bound, fell = agreed(source, partial(judge_pass, m_step, params, stats, last, eps))
+            bound, fell = agreed(source, partial(judge_pass, m_step, params, stats, result))
             if result is not None and fell:
                 events.append(Event(done + len(history) + 1, "fell", change=bound - history[-1]))
                 if m_step.remedy.monotone:
@@ -119,10 +135,12 @@ def iterate(
         raise FitInterrupted(result) from error
 
 
-def judge_pass(m_step: MStep, params: Params, stats: Stats, before: float | None, eps: float) -> tuple[float, bool]:
-    """The objective per row, and whether it fell from that `before`."""
+def judge_pass(m_step: MStep, params: Params, stats: Stats, before: Result | None) -> tuple[float, bool]:
+    """The objective per row, and whether it fell from that of the iteration `before`."""
     bound = m_step.objective(params, stats)
-    return bound, before is not None and m_step.fell(before, bound, params, eps)
+    if before is None:
+        return bound, False
+    return bound, m_step.fell(before.history[-1], bound, params, max(stats.eps, before.stats.eps))
 
 
 def decide_status(stop: Stop, course: Course, last: bool) -> Status | None:
@@ -173,7 +191,7 @@ def fit_with_reseeds(
         resume=resume,
         keep=keep,
     )
-    lost = agreed(source, partial(find_lost, m_step, best.stats))
+    lost = lost_from(source, best, m_step)
     passes, failed = best.n_iter, 0
     while m_step.remedy.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
         proposal = agreed(source, partial(ON_COLLAPSE[on_collapse], m_step, best.params, lost, failed))
@@ -188,7 +206,7 @@ def fit_with_reseeds(
             raise
         passes += trial.n_iter
         best = better_of(begun, trial, proposal.final)
-        before, lost = lost, agreed(source, partial(find_lost, m_step, best.stats))
+        before, lost = lost, lost_from(source, best, m_step)
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
@@ -247,10 +265,11 @@ def em(
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
-        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
-        never falls; the history holds that objective
+        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that no
+        iteration lowers. The history holds that objective: it falls only where a component was reseeded or dropped
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-        weight 2 is the row twice, weight 0 the row absent
+        weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
+        under the priors of "ridge" and "map", and by the criterion "aitken"
     labels : components of rows that are known, as `GaussianMixture.fit` takes them
         on_collapse must be "reseed" then
     tol : stop when what the criterion measures is less
@@ -312,5 +331,7 @@ def m_step_for(
 ) -> MStep:
     """The M-step of a family under a remedy, for the rows of a source."""
     family = find_family(covariance)
-    m_step = make_m_step(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    m_step = make_m_step(
+        family, remedy, lambda: overall(source, family.shape(1, source.n_features)), rounding_of(source)
+    )
     return replace(m_step, held=held, hard=assignment == "hard")

@@ -60,14 +60,17 @@ def fit_from_starts(
     fit = {} if checkpoint is None else describe(model.get_params(deep=False), source, before, given.known)
     keep = Checkpoint(checkpoint if is_leader(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
-    results, current = revived(source, m_step, *loaded)
+    results = revived(source, m_step, loaded)
     try:
-        for number in range(len(results), n_starts):
+        for number in range(n_starts):
+            current = results[number] if number < len(results) else None
+            if current is not None and current.status is not Status.INTERRUPTED:
+                continue
             printer.begin(number)
             if current is not None:
                 params = current.params
             else:
-                keep(results, None)
+                keep(results)
                 params = before[0] if before else make_start(source, K, m_step, init, rng, given)
                 if solver != "em" and not before and given.precisions is None:
                     params = after_one_step(source, params, m_step)
@@ -78,7 +81,7 @@ def fit_from_starts(
                 previous=bound,
                 on_collapse=model.on_collapse,
                 resume=current,
-                keep=partial(keep, results),
+                keep=partial(note, keep, results, number),
             )
             result = (em if solver == "em" else ascend)(
                 source,
@@ -89,10 +92,10 @@ def fit_from_starts(
                 callback=printer,
             )
             printer.end(result)
-            results, current = [*results, result], None
+            results = with_run(results, number, result)
             if result.status is Status.INTERRUPTED:
                 return results
-        keep(results, None)
+        keep(results)
     except (KeyboardInterrupt, SourceError) as end:
         done = [*results, getattr(end, "result", None)]
         best = max(filter(None, done), key=rank, default=None)
@@ -117,16 +120,25 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def revived(
-    source: Source, m_step: MStep, results: list[Result], current: Result | None
-) -> tuple[list[Result], Result | None]:
-    """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
+def revived(source: Source, m_step: MStep, results: list[Result]) -> list[Result]:
+    """Results with the statistics that a checkpoint does not keep, where they are needed."""
+    open_ended = any(result.status is Status.INTERRUPTED for result in results)  # then any may end as the best
+    best = max(results, key=rank, default=None)
 
     def evaluated(result: Result) -> Result:
         return result._replace(stats=e_step(source, result.params, m_step))
 
-    best = max(results, key=rank, default=None)
-    return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
+    return [evaluated(one) if open_ended or one is best else one for one in results]
+
+
+def with_run(results: list[Result], number: int, result: Result) -> list[Result]:
+    """The results with that of one run in its place."""
+    return [*results[:number], result, *results[number + 1 :]]
+
+
+def note(keep: Checkpoint, results: list[Result], number: int, result: Result) -> None:
+    """Note a run's last iteration."""
+    keep(with_run(results, number, result))
 
 
 class Printer:

@@ -11,6 +11,7 @@ from scipy.linalg import lapack
 from fastem.model.params import Array
 
 EPS = float(np.finfo(np.float64).eps)
+
 TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, and its inverse overflows
 
 
