@@ -38,6 +38,7 @@ from fastem.kernels.ahead import warmup
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import variances
 from fastem.model.params import Params
+from fastem.model.remedies.table import unit_free
 from fastem.model.result import Result, Status
 from fastem.sources.blocks import Block, Sample, Source, SourceError
 from fastem.sources.labels import is_labelled
@@ -102,7 +103,10 @@ Init = Annotated[
 Starts = Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")]
 MaxIter = Annotated[int, typer.Option(min=0, help="Iterations at most.")]
 Tol = Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")]
-RegCovar = Annotated[float, typer.Option(min=0.0, help="Added to the variances.")]
+RegCovar = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Added to the variances (default: none, but a floor in the data's own units)."),
+]
 Regularization = Annotated[
     Literal["ridge", "map", "floor", "ratio"] | None,
     typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
@@ -151,7 +155,7 @@ def fit(
     n_init: Starts = 1,
     max_iter: MaxIter = 100,
     tol: Tol = 1e-3,
-    reg_covar: RegCovar = 1e-6,
+    reg_covar: RegCovar = None,
     regularization: Regularization = None,
     on_collapse: Annotated[
         Literal["reseed", "drop"],
@@ -185,12 +189,11 @@ def fit(
             covariance_type=covariance,
             assignment=assignment,
             tol=tol,
-            reg_covar=reg_covar,
+            **unit_free(reg_covar, regularization),
             max_iter=max_iter,
             n_init=n_init,
             init_params=init,
             random_state=seed,
-            regularization=regularization,
             on_collapse=on_collapse,
             criterion=criterion,
             noise=noise,
@@ -200,7 +203,7 @@ def fit(
             with _progress(max_iter, source) as callback:
                 model.fit(source, callback=callback, checkpoint=checkpoint)
         except (FitInterrupted, SourceError) as end:
-            kept = _rescue(model, end.result, source.dtype, output, names)
+            kept = _rescue(model, end.result, source, output, names)
             if isinstance(end, SourceError):
                 raise SourceError(f"{end}; the fit ends {kept}") from end
             typer.echo(f"fastem: interrupted {kept}", err=True)
@@ -240,7 +243,7 @@ def choose(
     n_init: Starts = 1,
     max_iter: MaxIter = 100,
     tol: Tol = 1e-3,
-    reg_covar: RegCovar = 1e-6,
+    reg_covar: RegCovar = None,
     regularization: Regularization = None,
     stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
     noise: Noise = False,
@@ -271,8 +274,7 @@ def choose(
                     n_init=n_init,
                     max_iter=max_iter,
                     tol=tol,
-                    reg_covar=reg_covar,
-                    regularization=regularization,
+                    **unit_free(reg_covar, regularization),
                     noise=noise,
                     n_threads=threads,
                 )
@@ -434,6 +436,10 @@ class _Rows:
         return self.source.n_rows
 
     @property
+    def n_present(self) -> int:
+        return self.source.n_present
+
+    @property
     def sum_w(self) -> float:
         return self.source.sum_w
 
@@ -513,7 +519,7 @@ def _open_for_model(model_file: Path, file: Path, columns: str | None) -> tuple[
 def _rescue(
     model: GaussianMixture,
     result: Result | None,
-    dtype: np.dtype[Any],
+    source: Source,
     output: Path | None,
     names: list[str] | None,
 ) -> str:
@@ -522,7 +528,7 @@ def _rescue(
         return "before the first iteration was complete: no model is written"
     if output is None:
         return f"after {result.n_iter} iterations: no model is written, for want of --output"
-    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, dtype)
+    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, source)
     files.save(model, output, feature_names=names)
     return f"after {result.n_iter} iterations: their model is in {output}"
 

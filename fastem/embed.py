@@ -57,7 +57,7 @@ from fastem.model.given import check_params
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.stats import Stats
-from fastem.passes.layout import KernelMixture
+from fastem.passes.layout import KernelMixture as Layout
 from fastem.passes.sizes import tile_rows
 from fastem.passes.sums import Accumulator
 
@@ -107,7 +107,7 @@ def pack(params: Params, dtype: DTypeLike = np.float64) -> Mixture:
     """
     check_params(params)
     (name,) = check_dtypes([np.dtype(dtype).name])
-    layout = KernelMixture(params, name)
+    layout = Layout(params, name)
     return Mixture(layout.log_norm, layout.means, layout.factor)
 
 
@@ -133,12 +133,12 @@ def to_stats(params: Params, mixture: Mixture, sums: Array, n_rows: int) -> Stat
     params : Params, what was packed
     mixture : Mixture, as it was packed
     sums : (n,) float64, the sum of the rows of `buffers` that were added to
-    n_rows : int, how many points were
+    n_rows : int, how many points of positive weight were
 
     Returns
     -------
     Stats
     """
     accumulator = Accumulator(params)
-    layout = KernelMixture(params, mixture.means.dtype)
+    layout = Layout(params, mixture.means.dtype)
     return accumulator.stats(layout, np.array(sums[: accumulator.n_values(white=False)]), n_rows)

@@ -23,6 +23,8 @@ import numpy as np
 BLAS_DISGUISE = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_VERBOSE")
 THREAD_LIMITS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 INK, FAINT = "#222222", "#d9d9d9"
 COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#6a4c93", "#7f7f7f", "#8cb369")
 MARKERS = "osD^vPX"
@@ -41,9 +43,8 @@ def restart_in_clean_environment() -> None:
 
 def add_root_to_path() -> str:
     """Make the checkout's fastem importable; the folder to put on a child's PYTHONPATH."""
-    root = str(Path(__file__).resolve().parents[1])
-    sys.path.insert(0, root)
-    return root
+    sys.path.insert(0, str(ROOT))
+    return str(ROOT)
 
 
 def n_cores() -> int:
@@ -189,16 +190,15 @@ def progress(message: str = "") -> None:
         print(f"\r{message:<78}", end="" if message else "\r", file=sys.stderr, flush=True)
 
 
-def rewrite_section(name: str, section: str, readme: Path | None = None) -> None:
-    """Put a section between README's markers of this name."""
-    readme = readme or Path(__file__).resolve().parents[1] / "README.md"
+def rewrite_section(page: Path, name: str, section: str) -> None:
+    """Put a section between the markers of this name on a page."""
     start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-    text = readme.read_text()
+    text = page.read_text()
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        sys.exit(f"{readme} must hold the lines {start} and {end}, in this order, once: the section goes between them")
+        sys.exit(f"{page} must hold the lines {start} and {end}, in this order, once: the section goes between them")
     before, after = text.split(start)[0], text.split(end)[1]
-    readme.write_text(f"{before}{start}\n{section}\n{end}{after}")
-    print(f"rewrote the {name} section of {readme}")
+    page.write_text(f"{before}{start}\n{section}\n{end}{after}")
+    print(f"rewrote the {name} section of {page}")
 
 
 def write(folder: Path, name: str, results: dict[str, Any], markdown: str) -> None:

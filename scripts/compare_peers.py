@@ -1,7 +1,7 @@
 """fastem against other exact EM codes on this machine: same rows, same start, same number of iterations.
 
     python scripts/compare_peers.py [--quick] [--python onedal=PATH/TO/python] [--output FOLDER]
-    python scripts/compare_peers.py --readme results/peers.json      rewrite README.md's performance section
+    python scripts/compare_peers.py --pages results/peers.json      rewrite docs/performance.md and README.md
 
 Each peer is a process that keeps the rows and does fits when asked; a round asks every peer once, so that a ratio
 compares neighbours in time. Seconds per iteration = (t(1 + M iterations) - t(1 iteration)) / M, so that checking the
@@ -34,6 +34,14 @@ import numpy as np
 from _peers import COLUMNS, DTYPES, DTYPES_OF, FAMILIES, FAMILIES_OF, PEERS, PeerError, Team, unpack
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # of final mean log-likelihoods, relative to the larger of 1 and them
+
+# Four of the cases: a usual one, many dimensions, `diag`, and the one that is best for another tool.
+IN_README = [
+    (1_000_000, 10, 10, "full", "float64"),
+    (50_000, 64, 64, "full", "float64"),
+    (1_000_000, 10, 10, "diag", "float64"),
+    (1_000_000, 2, 3, "full", "float32"),
+]
 
 
 # ---- cases -------------------------------------------------------------------------------------------
@@ -334,7 +342,7 @@ def measure_context(team: Team, settings: Settings, quick: bool) -> list[dict[st
     return records
 
 
-# ---- tables, README, figure --------------------------------------------------------------------------
+# ---- tables, pages, figure --------------------------------------------------------------------------
 
 
 def best(record: dict[str, Any], key: str) -> dict[str, dict[str, float]]:
@@ -458,7 +466,7 @@ def winners(results: dict[str, Any]) -> str:
 
 
 def section(results: dict[str, Any]) -> str:
-    """What README.md shows."""
+    """What docs/performance.md shows."""
     machine, cases = results["machine"], results["cases"]
     versions = ", ".join(f"{PEERS[name].title} {v}" for name, v in results["peers"].items() if v and name != "sklearn1")
     parts = [
@@ -493,6 +501,16 @@ CONTEXT = (
 def absent(results: dict[str, Any]) -> str:
     """The peers that were not found."""
     return ", ".join(PEERS[name].title for name in results["absent"] if name != "sklearn1")
+
+
+def summary(results: dict[str, Any]) -> str:
+    """What README.md shows."""
+    machine = results["machine"]
+    records = [r for r in results["cases"] if (r["N"], r["D"], r["K"], r["covariance"], r["dtype"]) in IN_README]
+    return (
+        f"Time per EM iteration on {machine['cpu']}, {machine['cores']} cores, {machine['date']}; in parentheses how "
+        f"many times as long as fastem the tool takes:\n\n{time_table(records)}"
+    )
 
 
 def agreement(results: dict[str, Any]) -> str:
@@ -556,11 +574,12 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
-def rewrite_readme(results: dict[str, Any]) -> None:
-    """Put the section between README's markers."""
+def rewrite_pages(results: dict[str, Any]) -> None:
+    """Put the tables between the markers of docs/performance.md, and a few rows between README's."""
     if results["quick"] or any(line.startswith("NOT") for line in problems(results)):
-        sys.exit("these results are of a quick run, or hold a mismatch: they are not for the README")
-    common.rewrite_section("performance", section(results))
+        sys.exit("these results are of a quick run, or hold a mismatch: they are not for the docs")
+    common.rewrite_section(common.DOCS / "performance.md", "performance", section(results))
+    common.rewrite_section(common.ROOT / "README.md", "speed", summary(results))
 
 
 # ---- the whole ---------------------------------------------------------------------------------------
@@ -582,7 +601,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--context", action="store_true", help="also the rows that TorchGMM's authors published")
     parser.add_argument("--budget", type=float, help="seconds for a peer in a case, after which it sits out")
     parser.add_argument("--cxxflags", default="", help="for Armadillo's driver, for instance --cxxflags=-I/opt/include")
-    parser.add_argument("--readme", type=Path, metavar="JSON", help="only rewrite README.md from these results")
+    parser.add_argument("--pages", type=Path, metavar="JSON", help="only rewrite docs and README from these results")
     args = parser.parse_args()
     if wrong := set(args.peers.split(",")) - set(PEERS):
         parser.error(f"--peers: there is no {', '.join(sorted(wrong))}; there are {', '.join(PEERS)}")
@@ -629,10 +648,10 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, write and draw; or rewrite README.md."""
+    """Measure, write and draw; or rewrite the pages."""
     args = parse()
-    if args.readme:
-        return rewrite_readme(json.loads(args.readme.read_text()))
+    if args.pages:
+        return rewrite_pages(json.loads(args.pages.read_text()))
     common.restart_in_clean_environment()
     with tempfile.TemporaryDirectory() as folder:
         results = measure_all(args, Path(folder))

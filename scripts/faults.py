@@ -1,7 +1,7 @@
 """Bad input and faults: what scikit-learn's GaussianMixture does with them, and what fastem's does, as this run saw it.
 
     python scripts/faults.py [--quick] [--case WORDS] [--output FOLDER]
-    python scripts/faults.py --readme results/faults.json      rewrite README.md's section on faults
+    python scripts/faults.py --page results/faults.json      rewrite the tables of docs/faults.md
 
 Each case runs in a process under a time limit, so that a hang or a crash is an outcome like any other. Nothing in the
 tables is written by hand but the descriptions of the cases: an outcome is an exception's class with the first and last
@@ -470,7 +470,7 @@ def observe_all(titles: list[str], big: int) -> list[dict[str, str]]:
 
 
 def section(results: dict[str, Any]) -> str:
-    """What README.md shows."""
+    """What docs/faults.md shows."""
     versions = results["machine"]["versions"]
     head = (
         f"Seen on {results['machine']['date']} by `scripts/faults.py`, which runs both packages (scikit-learn "
@@ -481,16 +481,16 @@ def section(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Observe and write; or rewrite README.md."""
+    """Observe and write; or rewrite docs/faults.md."""
     parser = common.parser(__doc__ or "", rounds=False)
     parser.add_argument("--case", action="append", default=[], metavar="WORDS", help="cases whose description has them")
-    parser.add_argument("--readme", type=Path, metavar="JSON", help="only rewrite README.md from these results")
+    parser.add_argument("--page", type=Path, metavar="JSON", help="only rewrite docs/faults.md from these results")
     args = parser.parse_args()
-    if args.readme:
-        results = json.loads(args.readme.read_text())
+    if args.page:
+        results = json.loads(args.page.read_text())
         if not results["whole"]:
-            sys.exit("these results are of a quick run, or of some cases: they are not for the README")
-        return common.rewrite_section("faults", section(results))
+            sys.exit("these results are of a quick run, or of some cases: they are not for the docs")
+        return common.rewrite_section(common.DOCS / "faults.md", "faults", section(results))
     common.restart_in_clean_environment()
     titles = [title for title in CASES if not args.case or any(words in title for words in args.case)]
     big = 20_000 if args.quick else 1_000_000

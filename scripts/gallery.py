@@ -1,6 +1,6 @@
 """The figures of a course on mixtures, drawn with fastem: PNG files, and a page that explains each.
 
-    pip install ".[gallery]" && python scripts/gallery.py             # all, into scripts/gallery
+    pip install ".[gallery]" && python scripts/gallery.py             # all, into docs/gallery
     python scripts/gallery.py --only photograph --output elsewhere    # one of them
 
 Each figure is a function; the first line of its docstring is the title on the page, the rest the text.
@@ -501,8 +501,8 @@ def save(figure: Figure, path: Path) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    folder = Path(__file__).resolve().parent / "gallery"
-    options.add_argument("--output", type=Path, default=folder, help="where to (default: scripts/gallery)")
+    folder = _common.DOCS / "gallery"
+    options.add_argument("--output", type=Path, default=folder, help="where to (default: docs/gallery)")
     options.add_argument("--only", nargs="+", choices=list(FIGURES), help="some of the figures, and no page")
     args = options.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -511,7 +511,7 @@ def main() -> None:
         save(FIGURES[name](), args.output / f"{name}.png")
         print(f"{args.output / name}.png ({time.perf_counter() - since:.1f} s)")
     if not args.only:
-        (args.output / "README.md").write_text(page(list(FIGURES)))
+        (args.output / "index.md").write_text(page(list(FIGURES)))
 
 
 if __name__ == "__main__":

@@ -107,10 +107,10 @@ def entropy_and_falls(
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:
-        scores = Scores.empty(len(block.X), K, resp=True)
-        scorer.fill(block.X, scores)
-        weight = np.ones(len(block.X)) if block.weight is None else block.weight
-        t = np.zeros((K, len(block.X)))
+        there = block.present()
+        scores, weight = Scores.empty(len(there.X), K, resp=True), there.weights()
+        scorer.fill(there.X, scores)
+        t = np.zeros((K, len(there.X)))
         for k, cluster in enumerate(first):
             t[cluster] += scores.resp[:, k]
         own = _sums(_entropies(t), weight)

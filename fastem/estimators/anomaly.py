@@ -13,8 +13,10 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
 from fastem.model.checks import check_fitted
 from fastem.model.matrices import Array
+from fastem.model.remedies.table import unit_free
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.opening import find_source
+from fastem.sources.scans import all_weights
 
 SLACK = 1e-9  # a share of the rows is met if it is by rounding
 
@@ -25,7 +27,8 @@ class AnomalyDetector(Estimator):
     Parameters
     ----------
     estimator : GaussianMixture, default None
-        what is fitted: a copy of it, and where there is none, one Gaussian
+        what is fitted: a copy of it, and where there is none, one Gaussian with a `regularization`, so that the
+        columns' units do not matter
     contamination : float in (0, 0.5], default 0.01
         the share of the rows (of their weight) seen in fit that are anomalies: as many are flagged, but of rows of
         equal density at the threshold, which are not
@@ -116,7 +119,7 @@ class AnomalyDetector(Estimator):
             for parameters or data that cannot be used
         """
         check_constructor(self)
-        model = GaussianMixture() if self.estimator is None else self.estimator
+        model = GaussianMixture(**unit_free()) if self.estimator is None else self.estimator
         model = type(model)(**copy.deepcopy(model.get_params()))
         source = find_source(X, sample_weight, min_rows=2)
         model.fit(source)
@@ -152,7 +155,7 @@ class AnomalyDetector(Estimator):
     def _found_threshold(self, model: GaussianMixture, source: Source) -> float:
         if self.threshold is not None:
             return float(self.threshold)
-        return lowest(model._scores(source, density=True).density, weights_of(source), self.contamination)
+        return lowest(model._scores(source, density=True).density, all_weights(source), self.contamination)
 
     def _adopt(self, model: GaussianMixture, threshold: float) -> None:
         self.estimator_, self.threshold_, self.n_features_in_ = model, threshold, model.n_features_in_
@@ -195,18 +198,6 @@ def lowest(density: Array, weight: Array | None, share: float) -> float:
     below = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
     first = np.searchsorted(below, share * below[-1] * (1 + SLACK), side="right")
     return float(density[order[min(first, len(order) - 1)]])
-
-
-def weights_of(source: Source) -> Array | None:
-    """The weights of all rows of a source, (N,), or None."""
-    found: list[Array] = []
-
-    def keep(block: Block) -> None:
-        if block.weight is not None:
-            found.append(block.weight.copy())
-
-    source.for_each(keep, rows_at_once(source.n_features))
-    return np.concatenate(found) if found else None
 
 
 def rows_at(source: Source, index: NDArray[np.intp]) -> NDArray[Any]:

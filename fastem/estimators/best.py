@@ -18,16 +18,18 @@ from fastem.kernels.jit import threads
 from fastem.model.matrices import Array, SingularCovarianceError, factorise
 from fastem.model.maximisation import make_model, pooled
 from fastem.model.params import Params
+from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.inverse_wishart import InverseWishart
+from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Status
 from fastem.model.stats import Stats
+from fastem.model.units import Units
 from fastem.passes.sizes import row_flops
 from fastem.passes.statistics import evaluate, moments
-from fastem.sources.blocks import ArraySource, Source
-from fastem.sources.scans import find_extent
+from fastem.sources.blocks import ArraySource, Source, rounding_of
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
-SPIKE = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` bounds
+SPIKE = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` or a floor bounds
 NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 
 CONTEST_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
@@ -68,14 +70,14 @@ def best_fit(
     """
     K = model.n_components
     few = max(CONTEST_ROWS, 50 * K)
-    if find_extent(source).n_present < K:
+    if source.n_present < K:
         return Fit(model, None, Status.TOO_FEW_ROWS.name)
     if partition is not None:
         try:
             return fit_from(model, source, of_labels(model, source, partition))
         except SingularCovarianceError:
             return Fit(model, None, Status.DEGENERATE.name)
-    if source.n_rows <= few:
+    if source.n_present <= few:
         return better_start(model, source, before)
     X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
     fit = better_start(model, ArraySource(X, weight), before)
@@ -112,30 +114,38 @@ def fit_from(model: GaussianMixture, source: Source, start: Params | None = None
     except SingularCovarianceError:
         return Fit(model, None, Status.DEGENERATE.name)
     fitted.set_params(**own)
-    stats = evaluate(source, fitted.params_)
-    return Fit(fitted, stats, SPIKE if has_spike(fitted, stats) else getattr(fitted.status_, "name", ""))
+    stats = evaluate(source, fitted.params_, exact=True)  # moments of all rows are made of it
+    return Fit(
+        fitted, stats, SPIKE if has_spike(fitted, stats, rounding_of(source)) else getattr(fitted.status_, "name", "")
+    )
 
 
-def has_spike(model: GaussianMixture, stats: Stats) -> bool:
-    """Whether, without a remedy, a component is a spike: in a direction its variance is little but `reg_covar`.
+def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
+    """Whether a component is a spike: in a direction its variance is little but `reg_covar`, or the floor's.
 
     That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
     """
-    if model.regularization is not None:
+    family, covariances, remedy = model._family(), model.params_.covariances, model._remedy()
+    if isinstance(remedy, EigenvalueFloor):
+        units = Units.of(family, pooled(stats), eps)
+        relative = units.relative(covariances)
+        values = np.linalg.eigvalsh(relative) if family.matrices else relative
+        return bool((values <= 2 * remedy.floor).any())
+    if not isinstance(remedy, RegCovar):
         return False
-    family, covariances = model._family(), model.params_.covariances
     whole = family.estimate(pooled(stats), 0.0)[2][0]
     values, spread = covariances[:, 0], whole[0]
     if family.matrices:
         values, vectors = np.linalg.eigh(covariances)
         spread = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
-    return bool(((values <= 2 * model.reg_covar) & (values <= NARROW * spread)).any())
+    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * spread)).any())
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
     """The start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
-    return make_model(model._family(), model._remedy(), lambda: pooled(stats)).update(stats)
+    model_of_rows = make_model(model._family(), model._remedy(), lambda: pooled(stats), rounding_of(source))
+    return model_of_rows.update(stats)
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
@@ -143,7 +153,8 @@ def best_split(fit: Fit, source: Source) -> Params | None:
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
     family, remedy = model._family(), model._remedy()
-    m_step = replace(make_model(family, InverseWishart(), lambda: pooled(stats)), remedy=remedy)  # units in any case
+    units_in_any_case = make_model(family, InverseWishart(), lambda: pooled(stats), rounding_of(source))
+    m_step = replace(units_in_any_case, remedy=remedy)
     axes = principal_axes(m_step, params)
     donors = np.argsort(-stats.s0 * m_step.units.lengths(axes) ** 2, kind="stable")[:MAX_SPLITS]
     results = []

@@ -41,10 +41,11 @@ class Fitted(Estimator):
         feature_names_in_: NDArray[Any]
 
         @classmethod
-        def from_parameters(cls, *args: Any) -> Self: ...  # noqa: D102
+        def from_parameters(cls, *args: Any, **kwargs: Any) -> Self: ...  # noqa: D102
         @property
         def params_(self) -> Params: ...  # noqa: D102
         def _family(self) -> Covariance: ...
+        def _seen(self) -> float: ...
         def _source(self, X: Any, sample_weight: Any = None) -> Source: ...
         def _set_parameters(self, params: tuple[NDArray[Any], ...]) -> None: ...
         def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None: ...
@@ -60,7 +61,7 @@ class Fitted(Estimator):
         family, noise = self._family(), params.noise
         shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
         covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
-        model = self.from_parameters(shares, params.means, covariances, family.name, noise)
+        model = self.from_parameters(shares, params.means, covariances, family.name, noise, self._seen())
         model.set_params(random_state=self.random_state, n_threads=self.n_threads)
         if names is not None:
             model.feature_names_in_ = names
@@ -349,12 +350,14 @@ class Fitted(Estimator):
         return model
 
     @classmethod
-    def from_sklearn(cls, estimator: Any) -> Self:
+    def from_sklearn(cls, estimator: Any, n_samples_seen: float | None = None) -> Self:
         """The fit of a `sklearn.mixture.GaussianMixture`, which stays as it is: the same numbers to the last bit.
 
         Parameters
         ----------
         estimator : fitted sklearn.mixture.GaussianMixture
+        n_samples_seen : float > 0, optional
+            how many rows it was fitted to, which scikit-learn does not keep: see `from_parameters`
 
         Returns
         -------
@@ -384,7 +387,7 @@ class Fitted(Estimator):
             raise TypeError(f"expected a sklearn.mixture.GaussianMixture, got a {type(estimator).__name__}")
         check_is_fitted(estimator)
         arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
-        model = cls.from_parameters(*arrays, estimator.covariance_type)
+        model = cls.from_parameters(*arrays, estimator.covariance_type, n_samples_seen=n_samples_seen)
         model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})
         model._set_parameters(tuple(np.array(array) for array in (*arrays, estimator.precisions_cholesky_)))
         status = Status.CONVERGED if estimator.converged_ else Status.MAX_ITER

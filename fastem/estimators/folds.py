@@ -9,20 +9,32 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.sources.blocks import ArraySource, Block, BlockSource, Source, cumulated, rows_at_once
+from fastem.sources.blocks import ArraySource, Block, BlockSource, Source, cumulated, n_positive, rows_at_once
+from fastem.sources.scans import all_weights
 
 
-def deal(cv: Any, N: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each row, (N,)."""
-    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and 2 <= cv <= N:
-        return np.random.RandomState(seed).permutation(N) % int(cv)
+def deal(cv: Any, source: Source, seed: int) -> NDArray[np.int64]:
+    """The fold of each row, (N,); each fold has rows of positive weight, and others change nothing."""
+    N, n_present = source.n_rows, source.n_present
+    weight = None if n_present == N else all_weights(source)
+    present = np.ones(N, dtype=bool) if weight is None else weight > 0
     folds = np.asarray(cv)
-    if folds.dtype.kind not in "iu" or folds.shape != (N,) or len(np.unique(folds)) < 2:
+    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and 2 <= cv <= n_present:
+        folds = np.zeros(N, dtype=np.int64)
+        folds[present] = np.random.RandomState(seed).permutation(n_present) % int(cv)
+    if folds.dtype.kind not in "iu" or folds.shape != (N,) or len(np.unique(folds[present])) < 2:
         raise ValueError(
-            f"cv must be an int in [2, {N}], or the fold of each of the {N} rows, integers of two values or more; got "
-            f"{cv!r:.60}"
+            f"cv must be an int in [2, {n_present}], or the fold of each of the {N} rows, integers of two values or "
+            f"more; got {cv!r:.60}"
         )
-    return folds
+    return np.where(present, folds, folds[present][0])
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether an array is a view of a memory map."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
 
 
 class Rows(NamedTuple):
@@ -34,7 +46,7 @@ class Rows(NamedTuple):
     def part(self, keep: NDArray[np.bool_]) -> Rows:
         """Those of its rows that are to be kept: a copy if they are in memory, else all, with weight 0 for others."""
         source, partitions = self
-        if isinstance(source, ArraySource) and not isinstance(source.X, np.memmap):
+        if isinstance(source, ArraySource) and not is_mapped(source.X):
             weight = None if source.weight is None else source.weight[keep]
             own = partitions and {K: labels[keep] for K, labels in partitions.items()}
             return Rows(ArraySource(source.X[keep], weight, source.columns), own)
@@ -49,7 +61,7 @@ class Masked(BlockSource):
     def __init__(self, source: BlockSource, keep: NDArray[np.bool_]) -> None:
         self.source, self.keep, self.n_features = source, keep, source.n_features
         self.dtype, self.columns = source.dtype, source.columns
-        self._sum_w: float | None = None
+        self._counted: tuple[int, float] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -57,13 +69,23 @@ class Masked(BlockSource):
         return self.source.n_rows
 
     @property
+    def n_present(self) -> int:
+        """See BlockSource; by a pass."""
+        return self._counts()[0]
+
+    @property
     def sum_w(self) -> float:
-        """See BlockSource."""
-        if self._sum_w is None:
-            self._sum_w = 0.0
+        """See BlockSource; by a pass."""
+        return self._counts()[1]
+
+    def _counts(self) -> tuple[int, float]:
+        if self._counted is None:
+            n_present, sum_w = 0, 0.0
             for block in self.blocks(rows_at_once(self.n_features)):
-                self._sum_w = float(cumulated(self._sum_w, np.asarray(block.weight))[-1])
-        return self._sum_w
+                weight = np.asarray(block.weight)
+                n_present, sum_w = n_present + n_positive(weight), float(cumulated(sum_w, weight)[-1])
+            self._counted = n_present, sum_w
+        return self._counted
 
     def at_once(self, rows: int, grain: int) -> int:
         """See BlockSource."""

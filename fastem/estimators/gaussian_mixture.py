@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import warnings
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,11 +16,11 @@ from fastem.analysis.align import ORDERS, matching
 from fastem.analysis.montecarlo import draw
 from fastem.estimators.fitted import Fitted
 from fastem.estimators.parameters import check_constructor, check_state, check_top
-from fastem.fitting.loop import Callback, collapsed_result, model_for
+from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
 from fastem.fitting.report import NO_FIT, Report, Start
 from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
 from fastem.fitting.starts.table import Given
-from fastem.fitting.stepwise import Stepwise
+from fastem.fitting.stepwise import Stepwise, expected
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import (
@@ -28,6 +29,7 @@ from fastem.model.checks import (
     check_n_samples,
     check_n_threads,
     check_random_state,
+    check_seen,
     exception,
 )
 from fastem.model.families import Covariance, find_family
@@ -44,13 +46,14 @@ from fastem.model.maximisation import held_parameters
 from fastem.model.params import Noise, Params
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.table import find_remedy
+from fastem.model.remedies.units import warn_of_unit
 from fastem.model.result import Result, Status
 from fastem.passes.scores import Scores, mean_density, score
 from fastem.sources.blocks import Source
 from fastem.sources.dask_source import lazy_on_dask
 from fastem.sources.labels import check_kept
 from fastem.sources.opening import find_named, find_source
-from fastem.sources.parts import agreed, failing_together
+from fastem.sources.parts import failing_together
 from fastem.sources.rows import check_n_features
 from fastem.sources.scans import box_of, check_extent, check_known
 
@@ -59,6 +62,7 @@ DID_NOT_CONVERGE = (
     "check for degenerate data."
 )
 
+ROWS_PER_PARAMETER = 10  # that given parameters stand for
 NOISE_LABEL = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
 
@@ -74,8 +78,8 @@ class GaussianMixture(Fitted):
     tol : float, default 1e-3
         a fit has converged when what the criterion measures is less
     reg_covar : float, default 1e-6
-        added to every variance (in the square of the data's units). 0 asks for strict maximum likelihood: a singular
-        start is then an error
+        added to every variance (in the square of the data's units: a warning tells where it is more than 1 % of a
+        column's variance). 0 asks for strict maximum likelihood: a singular start is then an error
     max_iter : int, default 100
     n_init : int, default 1
         starts; the one with the largest lower bound is kept
@@ -86,6 +90,8 @@ class GaussianMixture(Fitted):
         of max(10,000, 50 n_components) rows; the best is fitted to all. Each of n_init is a competition of its own
     weights_init : (K,) array-like, optional
     means_init : (K, D) array-like, optional
+        given alone, each is put to the nearest of the clusters that "kmeans" or "auto" finds (scikit-learn pairs them
+        by number)
     precisions_init : array-like, optional
         inverse covariances, in the shape of `precisions_`
     random_state : int, RandomState or None, default None
@@ -99,16 +105,17 @@ class GaussianMixture(Fitted):
         `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
     regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
         what keeps covariances from collapsing, in place of reg_covar (which then counts for nothing): a `fastem.Ridge`,
-        `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these the objective, and
-        so the lower bound, never falls, and a change of a feature's unit changes nothing
+        `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these no iteration lowers
+        the objective (`lower_bounds_` falls only where a component was reseeded or dropped), and a change of a
+        feature's unit changes nothing
     on_collapse : {"reseed", "drop"}, default "reseed"
         what becomes, under a `regularization`, of a component that has lost its rows or its rank when the fit has
         converged: it takes half of the component that is spread most, and the fit goes on (if it ends lower than it
         was, it is undone); or it is left out, and the fitted mixture has fewer components. `fit_report_` tells
     criterion : {"change", "aitken", "parameters"}, default "change"
         what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
-        components that overlap; an estimate of what the log-likelihood of all rows has yet to gain, which does not;
-        or the largest change of a parameter, in standard deviations (see `fastem.fitting.stopping`)
+        components that overlap; an estimate (no bound) of what the log-likelihood of all rows has yet to gain; or the
+        largest change of a parameter, in standard deviations (see `fastem.fitting.stopping`)
     solver : {"em", "lbfgs"}, default "em"
         "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
         much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
@@ -130,12 +137,12 @@ class GaussianMixture(Fitted):
 
     Attributes
     ----------
-    weights_ : (K,), with `noise` their sum is 1 - noise_weight_
+    weights_ : (K,), with `noise` their sum is 1 - `noise_weight_`
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, () tied_spherical; precision = U U'
-        with U = precisions_cholesky_. All parameters are float32 if X was, else float64
-    converged_ : bool, True for one reason only: status_ is Status.CONVERGED
+        with U = `precisions_cholesky_`. All parameters are float32 if X was, else float64
+    converged_ : bool, True for one reason only: `status_` is Status.CONVERGED
     status_ : Status, why the fit ended; None if the parameters were given
     fit_report_ : Report, what happened at which iteration, for every start; to be printed
         components reseeded, dropped or short of rows, falls of the bound under reg_covar, collapse
@@ -146,6 +153,7 @@ class GaussianMixture(Fitted):
     lower_bounds_ : list of float, one per iteration
     noise_weight_ : float, with `noise`
     noise_box_ : (2, D) float64, with `noise`: least and largest values of the features
+    n_samples_seen_ : float, the weight of the rows fitted to; of a stream, of all so far
     n_features_in_ : int
     feature_names_in_ : (D,) array of str, if X was a data frame
 
@@ -230,8 +238,9 @@ class GaussianMixture(Fitted):
         covariances: ArrayLike,
         covariance_type: str = "full",
         noise: tuple[float, ArrayLike] | None = None,
+        n_samples_seen: float | None = None,
     ) -> Self:
-        """A fitted estimator from known parameters, ready to predict, score and sample.
+        """A fitted estimator from known parameters, ready to predict, score and sample, and to follow a stream from.
 
         Parameters
         ----------
@@ -240,11 +249,14 @@ class GaussianMixture(Fitted):
         covariances : array-like, in the shape of `covariances_`
         covariance_type : str
         noise : weight and box (2, D) of a component of constant density, optional
+        n_samples_seen : float > 0, optional
+            how many rows (of weight 1) the mixture stands for in `partial_fit`: the more, the less a block moves it.
+            Default: ten for each free parameter
 
         Raises
         ------
         ValueError
-            as `fastem.make_params`
+            as `fastem.make_params`, and for an n_samples_seen that is no positive number
 
         Examples
         --------
@@ -257,6 +269,7 @@ class GaussianMixture(Fitted):
         model = cls(len(params.means), covariance_type=covariance_type, noise=noise is not None)
         model._store(params, np.dtype(np.float64))
         model._record(None, -np.inf, [], 0)
+        model.n_samples_seen_ = check_seen(model._seen() if n_samples_seen is None else n_samples_seen)
         return model
 
     # --- fitting --------------------------------------------------------------------------------------------------
@@ -281,11 +294,13 @@ class GaussianMixture(Fitted):
             on each pass; the fit has the same bits. Those of Dask collections stay on the workers
         y : ignored, as in scikit-learn, where pipelines and searches pass what they have; labels are `labels`
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-            weight 2 is the row twice, weight 0 the row absent
+            weight 2 is the row twice; weight 0 the row absent, to the last bit where such rows come last. Only ratios
+            of weights matter, but where rows are counted: twice the weights are twice the rows under the priors of
+            regularization "ridge" and "map", by the criterion "aitken", in `bic`, `aic` and `partial_fit`
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
             the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
-            fit is one M-step and n_iter_ is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
+            fit is one M-step, `n_iter_` is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
             one, by maximum likelihood (divisors N_k and N). Else it is EM, which starts from the rows with labels,
             whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), the sum over the
             components of each row. With `noise`, a row may be noise if it may belong to any component
@@ -296,7 +311,9 @@ class GaussianMixture(Fitted):
             and when the fit ends in any way. Where it is there, the fit goes on from it, and ends with the bits of a
             fit that was never interrupted (on the same kind of machine, with the same version); a finished fit ends
             with its own, at once. Parameters (but verbose, warm_start and n_threads) and rows must be those of the
-            first time. The generator `random_state` is put in the state that it had
+            first time; but with a larger max_iter, runs that had stopped at the smaller one go on from where they were
+            (to the same bits, unless components had been reseeded or dropped before). The generator `random_state` is
+            put in the state that it had
 
         Returns
         -------
@@ -357,9 +374,12 @@ class GaussianMixture(Fitted):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
 
-        The first call of all fits its block, for a start; after `fit` or `from_parameters` that is the start (its rows
-        do not count as seen). `n_iter_` is the number of steps, `lower_bound_` the running mean log-likelihood,
-        `status_` None: a stream does not converge. The state is in a pickle, not in `fastem.save`.
+        The first call of all fits its block, for a start. After `fit` the fitted mixture counts for the rows that it
+        was fitted to, `n_samples_seen_`; after `from_parameters` or `from_sklearn` for as many as is said there. With
+        rows of weight w that come to n_samples_seen_, the step moves the mixture by (w / (w + n_samples_seen_)) ** 0.6
+        of the way to what they say, so that one row moves it little. `n_iter_` is the number of steps, `lower_bound_`
+        the running mean log-likelihood, `status_` None: a stream does not converge. A pickle and a file of
+        `fastem.save` go on where the stream was.
 
         Parameters
         ----------
@@ -384,20 +404,34 @@ class GaussianMixture(Fitted):
         ):
             if value is not None:
                 raise ValueError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
-        if not hasattr(self, "weights_"):
+        fitted = hasattr(self, "weights_")
+        if not fitted:
             self._fit(X, sample_weight)
         source = self._source(X, sample_weight)
-        state = getattr(self, "_stepwise", None)
-        if state is None:
-            state = Stepwise(self.params_, self._family().name, self.reg_covar)
+        state = self._stream() if fitted else Stepwise(self.params_, self._family().name, self.reg_covar)
         with threads(check_n_threads(self.n_threads)):
             state = state.partial_fit(source)
         check_representable(state.params, self.means_.dtype)
         self._store(state.params, self.means_.dtype)
         bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
         self._record(None, state.mean_loglik, bounds, state.n_steps)
-        self._stepwise = state
+        assert state.stats is not None
+        self._stepwise, self.n_samples_seen_ = state, state.stats.sum_w
         return self
+
+    def _stream(self) -> Stepwise:
+        """The state of the stream that `partial_fit` follows; before a first block the mixture, for the rows seen."""
+        if "_stepwise" in self.__dict__:
+            return replace(self._stepwise, reg_covar=self.reg_covar)
+        params, family, seen = self.params_, self._family(), self._seen()
+        stats = expected(family, params, seen, self.reg_covar)
+        if np.isfinite(self.lower_bound_):  # else nothing is known of it
+            stats = replace(stats, loglik=seen * self.lower_bound_)
+        return Stepwise(params, family.name, self.reg_covar, stats=stats)
+
+    def _seen(self) -> float:
+        """How many rows the mixture stands for."""
+        return float(getattr(self, "n_samples_seen_", ROWS_PER_PARAMETER * self._n_parameters()))
 
     def _fit(
         self,
@@ -423,23 +457,24 @@ class GaussianMixture(Fitted):
             held = held_parameters(tuple(self.fixed), given.weights, given.means, given.precisions)
             m_step = model_for(source, self.covariance_type, self._remedy(), held, self.assignment)
             results = fit_from_starts(source, m_step, self._options(), given, before, callback, checkpoint)
-        kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
-        best = results[kept]
-        params = best.params
-        ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
-        if best.n_iter and ends_on_m_step:
-            try:
-                params = agreed(source, lambda: m_step.update(best.stats, best.params))
-            except SingularCovarianceError as error:
-                results[kept] = best = collapsed_result(best, error.components)
-        self._adopt(params, results, kept, source.dtype)
-        for name in ("feature_names_in_", "_stepwise"):
-            self.__dict__.pop(name, None)
+            kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
+            best = results[kept]
+            params = best.params
+            ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+            if best.n_iter and ends_on_m_step:
+                try:
+                    params = last_update(source, best, m_step)
+                except SingularCovarianceError as error:
+                    results[kept] = best = collapsed_result(best, error.components)
+        self._adopt(params, results, kept, source)
+        self.__dict__.pop("feature_names_in_", None)
         if source.columns is not None:
             self.feature_names_in_ = source.columns
         if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
             message = f"{DID_NOT_CONVERGE} {best.status.advice}"
             warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
+        if best.n_iter and self.regularization is None:
+            warn_of_unit(self.reg_covar, m_step.family, best.stats, stacklevel=3)
         return source
 
     def _options(self) -> FitOptions:
@@ -486,15 +521,17 @@ class GaussianMixture(Fitted):
                     "now. Set warm_start=False to start anew."
                 )
 
-    def _adopt(self, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
+    def _adopt(self, params: Params, results: list[Result], kept: int, source: Source) -> None:
         """Take over the parameters that are made of one of the results.
 
         All is computed and checked by then: a failed fit leaves the estimator as it was.
         """
-        check_representable(params, dtype)
-        self._store(params, dtype)
+        check_representable(params, source.dtype)
+        self._store(params, source.dtype)
+        self.n_samples_seen_ = source.sum_w
         report, best = Report(tuple(map(Start.of, results)), kept), results[kept]
-        status = Status.INTERRUPTED if results[-1].status is Status.INTERRUPTED else best.status
+        interrupted = any(result.status is Status.INTERRUPTED for result in results)
+        status = Status.INTERRUPTED if interrupted else best.status
         self._record(status, report.starts[kept].bound, best.history, best.n_iter, report)
 
     def _family(self) -> Covariance:
@@ -764,6 +801,7 @@ class GaussianMixture(Fitted):
 
     def _set_parameters(self, params: tuple[NDArray[Any], ...], xp: Any = None) -> None:
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
+        self.__dict__.pop("_stepwise", None)  # the state of a stream belongs to parameters that were
         U = self.precisions_cholesky_
         with np.errstate(all="ignore"):
             self.precisions_ = U @ U.swapaxes(-1, -2) if self._family().matrices else np.square(U, out=np.empty_like(U))

@@ -44,11 +44,13 @@ class Run(NamedTuple):
     inertia : float
     centres : (K, D) float64, numbers of the rows' dtype
     n_iter : int
+    n_filled : int, centres that are the nearest of a row
     """
 
     inertia: float
     centres: Array
     n_iter: int
+    n_filled: int
 
 
 class KMeans(Estimator):
@@ -171,10 +173,9 @@ class KMeans(Estimator):
         self.__dict__.pop("feature_names_in_", None)
         if source.columns is not None:
             self.feature_names_in_ = source.columns
-        n_distinct = len(np.unique(labels))
-        if n_distinct < self.n_clusters:
+        if best.n_filled < self.n_clusters:
             warnings.warn(
-                f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({self.n_clusters}). "
+                f"Number of distinct clusters ({best.n_filled}) found smaller than n_clusters ({self.n_clusters}). "
                 "Possibly due to duplicate points in X.",
                 exception(ConvergenceWarning),
                 stacklevel=2,
@@ -207,7 +208,8 @@ class KMeans(Estimator):
         if callable(init):
             if not isinstance(source, ArraySource):
                 raise ValueError("a function as init needs the rows in memory: compute centres and pass those")
-            init = init(source.X, K, random_state=rng)
+            rows = source.X if source.weight is None else source.X[source.weight > 0]
+            init = init(rows, K, random_state=rng)
         return check_centres(init, K, source.n_features)
 
     def _run(self, source: Source, centres: Array, enough: float) -> Run:
@@ -218,7 +220,8 @@ class KMeans(Estimator):
         if self.verbose:
             self._print_end(found, enough)
         centres = found.centres.astype(source.dtype).astype(np.float64)
-        return Run(inertia(assign(source, centres)), centres, found.n_iter)
+        stats = assign(source, centres)
+        return Run(inertia(stats), centres, found.n_iter, int(np.count_nonzero(stats.s0)))
 
     @staticmethod
     def _print(iteration: int, inertia: float) -> None:

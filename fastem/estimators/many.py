@@ -29,6 +29,9 @@ from fastem.model.families import COVARIANCES
 from fastem.model.given import check_means, check_precisions, check_weights
 from fastem.model.matrices import Array, pivot_tolerance
 from fastem.model.params import Params, log_norm
+from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
+from fastem.model.remedies.reg_covar import RegCovar
+from fastem.model.remedies.table import find_remedy, unit_free
 from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.passes.sizes import row_flops, tile_rows
@@ -56,7 +59,7 @@ class Partition:
     labels : (G,) of the groups, in ascending order
     bounds : (G + 1,) int64, where a group's rows begin, in order
     order : (N,) or None
-        the rows' indices by group, each group's in the order of X; None: they are in order
+        the rows' indices by group, each group's in the order of X; None: they are in order, and all are there
     """
 
     labels: NDArray[Any]
@@ -78,6 +81,14 @@ class Partition:
         """By indices into `labels`, (N,)."""
         bounds = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(labels)))])
         return cls(labels, bounds, None if (codes[1:] >= codes[:-1]).all() else stable_order(codes))
+
+    def present(self, weight: Array | None) -> Partition:
+        """The same groups without their rows of weight 0."""
+        if weight is None or weight.all():
+            return self
+        order = np.arange(len(weight)) if self.order is None else self.order
+        there = weight[order] > 0
+        return Partition(self.labels, np.concatenate([[0], np.cumsum(there)])[self.bounds], order[there])
 
     def rows(self, array: NDArray[Any]) -> NDArray[Any]:
         """Rows of an array by group."""
@@ -219,6 +230,7 @@ class ManyMixtures:
         """
         rows, parts = self._parts(X, groups, sizes)
         weight = check_weight(sample_weight, len(rows))
+        parts = parts.present(weight)
         K, D = self.means.shape[1:]
         shape = self.params.covariances.shape[1:]
         form = FULL if shape[-2] > 1 else DIAG
@@ -317,7 +329,8 @@ def fit_many(
     sizes: ArrayLike | None = None,
     covariance_type: str = "full",
     tol: float = 1e-3,
-    reg_covar: float = 1e-6,
+    reg_covar: float | None = None,
+    regularization: str | EigenvalueFloor | None = None,
     max_iter: int = 100,
     weights_init: ArrayLike | None = None,
     means_init: ArrayLike | None = None,
@@ -335,8 +348,14 @@ def fit_many(
     groups : (N,) array-like of integers or strings, in any order: the group of each row; or
     sizes : (G,) array-like of int: the first sizes[0] rows are group 0, the next sizes[1] group 1, ...
     n_components : int, default 1
-    covariance_type, tol, reg_covar, max_iter
+    covariance_type, tol, max_iter
         as in `GaussianMixture`
+    reg_covar : float, optional
+        added to every variance, as in `GaussianMixture`; in the square of the data's units. Default: `regularization`
+    regularization : "floor" or `fastem.EigenvalueFloor`, optional
+        instead of reg_covar: the floor's share of the group's own variance of a feature is added to each variance of
+        it (spherical: of the mean over features), so that a change of the features' units changes nothing. Default,
+        if there is no reg_covar: 1e-10
     weights_init, means_init, precisions_init : array-like, optional
         as in `GaussianMixture`, one start for all groups, or with a leading axis of groups in the order of `labels`
         of the result (that is ascending). What is not given is found by k-means in each group
@@ -367,7 +386,7 @@ def fit_many(
     -----
     From the same start each group's parameters, n_iter and lower bound are those of `GaussianMixture` (to rounding).
     A group is the work of one thread: for few and large groups use `GaussianMixture`. A group's k-means, unlike
-    that of `GaussianMixture`, depends on the order of its rows. Regularisations and a noise component are not offered.
+    that of `GaussianMixture`, depends on the order of its rows. Other remedies and a noise component are not offered.
 
     Examples
     --------
@@ -383,19 +402,23 @@ def fit_many(
     >>> fits.predict([[0.0, 0.0], [10.0, 10.0]], [7, 8])
     array([0, 1])
     """
-    options: dict[str, Any] = dict(covariance_type=covariance_type, tol=tol, reg_covar=reg_covar, max_iter=max_iter)
-    check_constructor(GaussianMixture(n_components, n_threads=n_threads, **options))
+    options: dict[str, Any] = dict(covariance_type=covariance_type, tol=tol, max_iter=max_iter)
+    chosen = unit_free(reg_covar, regularization)
+    check_constructor(GaussianMixture(n_components, n_threads=n_threads, **options, **chosen))
+    remedy = find_remedy(chosen.get("regularization"), chosen.get("reg_covar", 0.0))
+    if not isinstance(remedy, RegCovar | EigenvalueFloor):
+        raise ValueError(f"fit_many's regularization must be 'floor' or an EigenvalueFloor; got {regularization!r}")
     rows = check_rows(X).astype(np.float64, copy=False)
     weight = check_weight(sample_weight, len(rows))
     check_spread(ArraySource(rows, weight))
-    parts = Partition.of(len(rows), groups, sizes)
+    parts = Partition.of(len(rows), groups, sizes).present(weight)
     G, K, D = len(parts.labels), n_components, rows.shape[1]
     given, mixtures = check_starts(weights_init, means_init, precisions_init, covariance_type, (G, K, D))
     n_uniforms = 0 if given == kernel.WEIGHTS + kernel.MEANS + kernel.PRECISIONS else 1 + (K - 1) * (2 + int(np.log(K)))
     uniforms = check_random_state(random_state).uniform(size=(G, n_uniforms))
     status, n_iter, bound = np.zeros(G, dtype=np.int64), np.zeros(G, dtype=np.int64), np.empty(G)
     with threads(n_threads):
-        run(parts, rows, weight, uniforms, given, mixtures, (reg_covar, tol, max_iter), (status, n_iter, bound))
+        run(parts, rows, weight, uniforms, given, mixtures, (remedy, tol, max_iter), (status, n_iter, bound))
     lost = (status == kernel.TOO_FEW_ROWS) | ((status == kernel.DEGENERATE) & (n_iter == 0))
     for array in mixtures:
         array[lost] = np.nan
@@ -417,11 +440,12 @@ def run(
     uniforms: Array,
     given: int,
     mixtures: tuple[Array, Array, Array, Array],
-    options: tuple[float, float, int],
+    options: tuple[RegCovar | EigenvalueFloor, float, int],
     results: tuple[NDArray[Any], ...],
 ) -> None:
     """The fits: `mixtures` and `results` are filled. Kernel calls take groups that are worth about 0.1 s."""
-    (_, K, D), shape, (reg_covar, tol, max_iter) = mixtures[1].shape, mixtures[2].shape[1:], options
+    (_, K, D), shape, (remedy, tol, max_iter) = mixtures[1].shape, mixtures[2].shape[1:], options
+    reg_covar, floor = (remedy.reg_covar, 0.0) if isinstance(remedy, RegCovar) else (0.0, remedy.floor)
     X, weights = parts.rows(X), np.empty(0) if weight is None else parts.rows(weight)
     nearest = np.empty(len(X) if uniforms.size else 0)
     for g in calls(parts.bounds, row_flops(K, D) * min(max_iter + 1, 30)):
@@ -436,7 +460,8 @@ def run(
             given,
             *(array[g] for array in mixtures),
             float(reg_covar),
-            pivot_tolerance(D, reg_covar),
+            float(floor),
+            pivot_tolerance(D, reg_covar + floor),
             float(tol),
             max_iter,
             *(array[g] for array in results),

@@ -21,6 +21,9 @@ array                shape, dtype        content
 ``n_iter``           (), int
 ``status``           (), str             name of the `Status`; empty if the parameters were given
 ``converged``        (), bool            whether that is CONVERGED
+``n_samples_seen``   (), float           how many rows the mixture stands for in a stream; may be missing
+``stream``           (P,) or (0,)        `Stats.to_buffer` of a stream's running statistics; empty if the
+                                         mixture is of no stream; may be missing
 ===================  ==================  ======================================================
 """
 
@@ -38,6 +41,10 @@ import numpy.typing as npt
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.files.archive import ENDINGS, ArchiveFormat, ModelFileError, floats, read, scalar, status, text, write
 from fastem.files.atomic import check_output
+from fastem.fitting.stepwise import Stepwise
+from fastem.model.checks import check_seen
+from fastem.model.maximisation import m_step
+from fastem.model.stats import Stats
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +56,7 @@ LAYOUT = ArchiveFormat(
         *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names"),
         *("parameters", "lower_bound", "lower_bounds", "n_iter", "status", "converged"),
     ),
+    optional="n_samples_seen|stream",
 )
 # The arrays themselves say the first three; the fourth belongs to a machine, not to a model.
 _NOT_STORED = ("n_components", "covariance_type", "noise", "n_threads")
@@ -58,7 +66,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
     """Write a fitted model to a ``.npz`` file that NumPy alone can read.
 
     The file appears whole or not at all. Array-valued constructor parameters and random generators are
-    not stored; everything that `load` needs to predict and score is.
+    not stored; everything that `load` needs to predict, to score and to go on with a stream is.
 
     Parameters
     ----------
@@ -112,8 +120,16 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         "n_iter": model.n_iter_,
         "status": "" if model.status_ is None else model.status_.name,
         "converged": model.converged_,
+        "n_samples_seen": model._seen(),
+        "stream": stream_of(model),
     }
     write(target, LAYOUT, arrays)
+
+
+def stream_of(model: GaussianMixture) -> Array:
+    """Return the running statistics of a stream as one vector, which is empty if the mixture is of no stream."""
+    stats = model._stepwise.stats if hasattr(model, "_stepwise") else None
+    return np.empty(0) if stats is None else stats.to_buffer()
 
 
 def load(path: str | os.PathLike[str]) -> GaussianMixture:
@@ -159,6 +175,7 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     model._set_parameters(tuple(array.astype(means.dtype) for array in model._get_parameters()))
     _restore_names(source, arrays, model)
     _restore_record(source, arrays, model)
+    _restore_stream(source, arrays, model)
     return model
 
 
@@ -209,3 +226,17 @@ def _restore_record(path: Path, arrays: dict[str, Array], model: GaussianMixture
         floats(path, arrays, "lower_bounds").ravel().tolist(),
         scalar(path, arrays, "n_iter", "iu"),
     )
+
+
+def _restore_stream(path: Path, arrays: dict[str, Array], model: GaussianMixture) -> None:
+    """Restore what `partial_fit` goes on from."""
+    try:
+        if "n_samples_seen" in arrays:
+            model.n_samples_seen_ = check_seen(scalar(path, arrays, "n_samples_seen", "f"))
+        if "stream" in arrays and arrays["stream"].size:
+            stats = Stats.from_buffer(floats(path, arrays, "stream"))
+            family, reg_covar = model._family().name, model.reg_covar
+            params = m_step(stats, family, reg_covar=reg_covar, previous=model.params_)  # float64, whatever the model's
+            model._stepwise = Stepwise(params, family, reg_covar, stats=stats, n_steps=model.n_iter_)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the arrays do not describe a stream: {error}") from error

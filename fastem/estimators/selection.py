@@ -19,6 +19,7 @@ from fastem.estimators.parameters import check_constructor
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
 from fastem.model.families import COVARIANCES
+from fastem.model.remedies.table import unit_free
 from fastem.model.result import Status
 from fastem.passes.scores import mean_density
 from fastem.sources.labels import is_labelled
@@ -192,14 +193,16 @@ def select(
     callback : called as ``callback(done, total, candidate)`` after each candidate; True ends the selection with those
         that are done
     **options
-        of `GaussianMixture`: regularization, n_init, init_params, tol, max_iter, noise, n_threads, ...
+        of `GaussianMixture`: n_init, init_params, tol, max_iter, noise, n_threads, ...; regularization or reg_covar,
+        but the default (for solver="em") is no reg_covar, which has a unit: covariances have a floor of 1e-10 of that
+        of all rows, `fastem.EigenvalueFloor(1e-10)`
 
     Returns
     -------
     Selection
         Fits that are not sound are in its table, with their status, and not chosen: those that ended with another
-        status than CONVERGED and MAX_ITER, or, without a `regularization`, with a component on few rows or on rows
-        that share a value, whose likelihood only reg_covar bounds ("COLLAPSED")
+        status than CONVERGED and MAX_ITER, or with a component on few rows or on rows that share a value, whose
+        likelihood only reg_covar or a floor bounds ("COLLAPSED")
 
     Raises
     ------
@@ -228,6 +231,8 @@ def select(
     names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
     sizes = sorted(set(n_components)) if isinstance(n_components, Iterable) else [n_components]
     seed = _seed(random_state)
+    if options.get("solver", "em") == "em":  # others have reg_covar alone
+        options |= unit_free(options.pop("reg_covar", None), options.pop("regularization", None))
     models = [
         GaussianMixture(K, covariance_type=name, random_state=seed, criterion=stop, **options)
         for K in sizes
@@ -240,7 +245,7 @@ def select(
     rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
     parts = [Fold(rows)]
     if criterion == "cv":
-        number = deal(cv, source.n_rows, seed)
+        number = deal(cv, source, seed)
         parts += [Fold(rows, number != fold) for fold in np.unique(number)]
     selection = Selection(criterion)
     try:

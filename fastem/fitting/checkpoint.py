@@ -11,16 +11,17 @@ array                   shape, dtype       content
 ``format``              (), str            ``"fastem.checkpoint"``
 ``version``             (), int            1
 ``fit``                 (), str            JSON: the constructor's parameters and a fingerprint of the rows
-``runs``                (), int            complete runs
+``runs``                (), int            runs that have ended
 ``generator``           (624,), uint32     state of the Mersenne Twister
 ``generator_position``  (), int            and its place in it
 ``generator_normal``    (0|1,), float64    and the second of the last pair of normal deviates, if it is unused
-``run0_weights``, ...   as `Params`        the parameters of a complete run, ``run0_means``, ``run0_covariances``,
+``run0_weights``, ...   as `Params`        the parameters of a run, ``run0_means``, ``run0_covariances``,
                                            ``run0_factor``, ``run0_noise`` (weight and box in a row, or
                                            nothing); those of the present run, if it has any, come last
 ``run0_history``        (n_iter,) float64  the objective after each of its iterations
 ``run0_loglik``         (), float          its last log-likelihood
-``run0_status``         (), str            name of its `Status`; INTERRUPTED for the present run
+``run0_status``         (), str            name of its `Status`; INTERRUPTED for one that is to go on: the
+                                           present run, and after a larger max_iter those that it had stopped
 ``run0_events``         (), str            JSON: its `Event` list
 ======================  =================  ====================================================================
 """
@@ -66,13 +67,11 @@ class State(NamedTuple):
 
     Attributes
     ----------
-    results : sequence of Result, of complete runs
-    current : Result or None, of the last iteration of the run that is next
+    results : sequence of Result, of the runs; INTERRUPTED are those that are to go on
     generator : the state of the random numbers, as `numpy.random.RandomState.get_state` gives it
     """
 
     results: Sequence[Result]
-    current: Result | None
     generator: Any
 
 
@@ -97,8 +96,10 @@ class Checkpoint:
             if rng.get_state(legacy=False)["bit_generator"] != "MT19937":
                 raise ValueError("checkpoint needs a random_state that is an int, None or RandomState(seed)")
 
-    def load(self) -> tuple[list[Result], Result | None]:
-        """The results of complete runs and of the present one, without statistics; sets the generator's state.
+    def load(self) -> list[Result]:
+        """The results of the runs, without statistics; sets the generator's state.
+
+        Runs that are to go on are INTERRUPTED: the present one, and those that a smaller max_iter had stopped.
 
         Raises
         ------
@@ -108,9 +109,11 @@ class Checkpoint:
             if it is the checkpoint of another fit; the message says what differs
         """
         if self.path is None or not self.path.exists():
-            return [], None
+            return []
         arrays = read(self.path, LAYOUT)
-        _compare(self.path, _parse(self.path, arrays, "fit", dict), self.fit)
+        then = _parse(self.path, arrays, "fit", dict)
+        longer = _goes_on(then.get("max_iter"), self.fit["max_iter"])
+        _compare(self.path, then | {"max_iter": self.fit["max_iter"]} if longer else then, self.fit)
         try:
             generator = _generator(self.path, arrays)
             results = self._results(self.path, arrays)
@@ -119,15 +122,15 @@ class Checkpoint:
         except ValueError as error:
             raise ModelFileError(f"{self.path}: the arrays are not the state of a fit: {error}") from error
         self.rng.set_state(generator)
-        n = scalar(self.path, arrays, "runs", "iu")
-        return results[:n], results[n] if len(results) > n else None
+        stopped = Status.MAX_ITER if longer else Status.INTERRUPTED
+        return [one._replace(status=Status.INTERRUPTED) if one.status is stopped else one for one in results]
 
-    def __call__(self, results: Sequence[Result], current: Result | None) -> None:
+    def __call__(self, results: Sequence[Result]) -> None:
         """Note the state of the fit, and write it if it is time to."""
         if self.path is not None:
             # The lists of a run that goes on grow: its history is cut at n_iter when it is written.
-            current = current and current._replace(events=tuple(current.events))
-            self.latest = State(tuple(results), current, self.rng.get_state())
+            results = tuple(result._replace(events=tuple(result.events)) for result in results)
+            self.latest = State(results, self.rng.get_state())
             if time.monotonic() >= self.due:
                 self.write()
 
@@ -152,25 +155,23 @@ class Checkpoint:
 
     def _results(self, path: Path, arrays: dict[str, NDArray[Any]]) -> list[Result]:
         """The results in a file; ValueError where they cannot be those of this fit."""
-        n = scalar(path, arrays, "runs", "iu")
         results: list[Result] = []
         while f"run{len(results)}_status" in arrays:
             results.append(_result(path, arrays, f"run{len(results)}_"))
-            self._check(results[-1], complete=len(results) <= n)
-        if not (0 <= n <= self.fit["n_init"] and n <= len(results) <= n + 1):
-            raise ValueError(f"{len(results)} results of {n} complete runs")
+            self._check(results[-1])
+        n = sum(result.status is not Status.INTERRUPTED for result in results)
+        if len(results) > self.fit["n_init"] or n != scalar(path, arrays, "runs", "iu"):
+            raise ValueError(f"{len(results)} results, {n} of complete runs")
         return results
 
-    def _check(self, result: Result, complete: bool) -> None:
+    def _check(self, result: Result) -> None:
         """Refuse the result of another family or size, or one after which a fit would not go on."""
         fit, K, shape = self.fit, len(result.params.means), result.params.covariances.shape
         if fit["noise"] != (result.params.noise is not None):
             raise ValueError("a noise component" if result.params.noise else "no noise component")
         if not (fit["n_components"] >= K and shape == find_family(fit["covariance_type"]).shape(K, fit["features"])):
             raise ValueError(f"{K} components with covariances of shape {shape}")
-        if not 1 <= result.n_iter <= fit["max_iter"] - (not complete) or complete == (
-            result.status is Status.INTERRUPTED
-        ):
+        if not 1 <= result.n_iter <= fit["max_iter"] - (result.status is Status.INTERRUPTED):
             raise ValueError(f"a run of {result.n_iter} iterations that is {result.status.name}")
 
 
@@ -186,7 +187,7 @@ def describe(
     return {
         **plain(parameters),
         "start": None if warm is None else _digest(*warm[0], warm[1]),
-        "rows": source.n_rows,
+        "rows": source.n_present,
         "features": source.n_features,
         "dtype": str(source.dtype),
         "sum of weights": source.sum_w,
@@ -222,12 +223,12 @@ def _digest(*arrays: Any) -> str:
 def _arrays(state: State) -> dict[str, Any]:
     _, key, position, has_normal, normal = state.generator
     arrays = {
-        "runs": len(state.results),
+        "runs": sum(result.status is not Status.INTERRUPTED for result in state.results),
         "generator": key,
         "generator_position": position,
         "generator_normal": np.array([normal] * has_normal, dtype=np.float64),
     }
-    for number, result in enumerate((*state.results, *([] if state.current is None else [state.current]))):
+    for number, result in enumerate(state.results):
         arrays |= {f"run{number}_{name}": array for name, array in result.params._asdict().items()}
         noise = result.params.noise
         arrays[f"run{number}_noise"] = np.empty(0) if noise is None else np.append(noise.weight, noise.box)
@@ -281,6 +282,11 @@ def _parse(path: Path, arrays: dict[str, NDArray[Any]], name: str, kind: type) -
     if not isinstance(found, kind):
         raise ModelFileError(f"{path}: damaged checkpoint file: expected JSON of a {kind.__name__} in array '{name}'")
     return found
+
+
+def _goes_on(then: Any, now: int) -> bool:
+    """Whether max_iter has been raised."""
+    return isinstance(then, int) and then < now
 
 
 def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:

@@ -10,21 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback, collapsed_result, model_for
+from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
 from fastem.fitting.options import check_choices, check_em
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
-from fastem.model.families import empty_mass
+from fastem.model.families import empty_mass, rounding
 from fastem.model.given import check_params
-from fastem.model.matrices import Array, SingularCovarianceError
+from fastem.model.matrices import EPS, Array, SingularCovarianceError, variances
 from fastem.model.maximisation import GaussianModel
 from fastem.model.parametrization import Parametrization
 from fastem.model.params import Params
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
-from fastem.model.units import FLAT
 from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source
 from fastem.sources.opening import find_source
@@ -147,8 +146,9 @@ def lbfgs(
 
 def after_one_step(source: Source, params: Params, model: GaussianModel) -> Params:
     """A start after an iteration of EM: seeds have no spread, and so no scale for L-BFGS to begin with."""
+    begun = Result(params, evaluate(source, params), 0.0, [], 0, Status.MAX_ITER)
     try:
-        return agreed(source, partial(model.update, evaluate(source, params), params))
+        return last_update(source, begun, model)
     except SingularCovarianceError:  # `ascend` will say so
         return params
 
@@ -183,17 +183,26 @@ def ascend(
     return ascent.end()
 
 
-def collapsing(model: GaussianModel, result: Result) -> list[int]:
-    """Components whose rows have no spread in some direction, relative to their covariance: they go on to shrink."""
-    params, stats = result.params, result.stats
+def find_collapsing(source: Source, result: Result, model: GaussianModel) -> list[int]:
+    """Return the components that go on to shrink; where sums in float32 say so, sums in float64 decide."""
+    components = agreed(source, partial(collapsing, model, result.params, result.stats))
+    if result.stats.eps == EPS or not components:
+        return components
+    stats = evaluate(source, result.params, exact=True)
+    return agreed(source, partial(collapsing, model, result.params, stats))
+
+
+def collapsing(model: GaussianModel, params: Params, stats: Stats) -> list[int]:
+    """Return the components whose rows have no spread in some direction but rounding: they go on to shrink."""
     _, _, covariances = model.estimate(stats)
+    variances(covariances)[...] -= rounding(stats, EPS)
     if model.family.matrices:
         relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
         least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
     else:
         least = (covariances * params.factor**2).min(axis=(-2, -1))
     empty = False if model.family.shared else stats.s0 <= empty_mass(stats)  # without rows a covariance stays as it is
-    return np.flatnonzero((least < FLAT) & ~np.asarray(empty)).tolist()
+    return np.flatnonzero((least <= 0) & ~np.asarray(empty)).tolist()
 
 
 class Point(NamedTuple):
@@ -261,24 +270,23 @@ class Ascent:
         self.result = Result(params, stats, stats.loglik, history, n_iter, Status.INTERRUPTED)
         self.n_steps += 1
         course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
-        status, components = agreed(self.source, partial(self.decide, self.result, course))
-        if components:
-            self.result = collapsed_result(self.result, components)
+        status = agreed(self.source, partial(self.decide, self.result, course))
+        strict = self.model.strict and status is not Status.INTERRUPTED
+        if strict and (components := find_collapsing(self.source, self.result, self.model)):
+            self.result, status = collapsed_result(self.result, components), Status.DEGENERATE
         if status is not None:
             self.halt(status)
 
-    def decide(self, result: Result, course: Course) -> tuple[Status | None, list[int]]:
-        """Decide how the fit ends here (None if it goes on), and name the components that collapse.
+    def decide(self, result: Result, course: Course) -> Status | None:
+        """Decide how the fit ends here; None if it goes on.
 
         The first step goes along the gradient, and may be short: it is no sign of convergence.
         """
         if self.callback is not None and self.callback(result.n_iter, result.history[-1], result.params):
-            return Status.INTERRUPTED, []
-        if self.model.strict and (components := collapsing(self.model, result)):
-            return Status.DEGENERATE, components
+            return Status.INTERRUPTED
         if self.n_steps > 1 and self.stop(course):
-            return Status.CONVERGED, []
-        return (Status.MAX_ITER if result.n_iter >= self.max_iter else None), []
+            return Status.CONVERGED
+        return Status.MAX_ITER if result.n_iter >= self.max_iter else None
 
     def halt(self, status: Status) -> NoReturn:
         """End the fit."""

@@ -142,12 +142,11 @@ def farthest(source: Source, centres: Array, n: int) -> Far:
     (K, D), scorer = centres.shape, Scorer(unit_spheres(centres), distances=True)
 
     def look(block: Block) -> Far:
-        scores = Scores.empty(len(block.X), K, joint=True)
-        scorer.fill(block.X, scores)
-        weight = np.ones(len(block.X)) if block.weight is None else block.weight
-        there = weight > 0
-        joint, rows = scores.joint[there], block.X[there].astype(np.float64)
-        return Far(n, -2.0 * joint.max(axis=1), rows, weight[there], joint.argmax(axis=1)).first()
+        there = block.present()
+        scores = Scores.empty(len(there.X), K, joint=True)
+        scorer.fill(there.X, scores)
+        joint, rows = scores.joint, there.X.astype(np.float64)
+        return Far(n, -2.0 * joint.max(axis=1), rows, there.weights(), joint.argmax(axis=1)).first()
 
     return source.reduce(look, rows_at_once(max(K, D)))
 

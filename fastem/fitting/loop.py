@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.lost import ON_COLLAPSE, find_lost
+from fastem.fitting.lost import ON_COLLAPSE, Lost, find_lost
 from fastem.fitting.options import check_choices, check_em, check_fixed
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.kernels.mixture import HARD, SOFT
 from fastem.model.checks import check_n_threads
 from fastem.model.families import find_family
-from fastem.model.matrices import SingularCovarianceError
+from fastem.model.matrices import EPS, SingularCovarianceError
 from fastem.model.maximisation import NOTHING_HELD, GaussianModel, Held, held_parameters, make_model
 from fastem.model.params import Params
 from fastem.model.protocol import Model
@@ -26,6 +26,7 @@ from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
+from fastem.passes.precision import update_if_shown
 from fastem.passes.statistics import evaluate, overall
 from fastem.sources.blocks import Source
 from fastem.sources.labels import check_kept
@@ -37,9 +38,26 @@ Callback = Callable[[int, float, Params], Any]
 PATIENCE = 2  # reseeds in a row that may fail
 
 
-def e_step(source: Source, params: Params, model: Model) -> Stats:
-    """The pass that comes before this M-step."""
-    return evaluate(source, params, mode=HARD if model.hard else SOFT)
+def e_step(source: Source, params: Params, model: Model, exact: bool = False) -> Stats:
+    """Return the statistics of a pass under `params`; with `exact` in float64, whatever the rows."""
+    return evaluate(source, params, mode=HARD if model.hard else SOFT, exact=exact)
+
+
+def last_update(source: Source, result: Result, model: Model) -> Params:
+    """Return the M-step after the last pass; where sums in float32 are too coarse, after the same pass in float64."""
+    params = agreed(source, partial(update_if_shown, model, result.stats, result.params))
+    if params is None:
+        stats = e_step(source, result.params, model, exact=True)
+        params = agreed(source, partial(model.update, stats, result.params))
+    return params
+
+
+def find_lost_exactly(source: Source, result: Result, model: GaussianModel) -> Lost:
+    """Return the components that lost their rows or rank; where sums in float32 say so, sums in float64 decide."""
+    lost = agreed(source, partial(find_lost, model, result.stats))
+    if result.stats.eps == EPS or not len(lost.components):
+        return lost
+    return agreed(source, partial(find_lost, model, e_step(source, result.params, model, exact=True)))
 
 
 class Decision(NamedTuple):
@@ -53,6 +71,7 @@ class Decision(NamedTuple):
     params : Params or None, of the next pass, if there is one
     collapsed : list of int, the components that have no covariance, if the fit ends by them
     interrupted : bool, whether Ctrl-C came while the callback ran
+    coarse : bool, whether sums in float32 do not show the next parameters: the pass is to be done again in float64
     """
 
     bound: float
@@ -61,6 +80,7 @@ class Decision(NamedTuple):
     params: Params | None = None
     collapsed: Sequence[int] = ()
     interrupted: bool = False
+    coarse: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,6 @@ class Rules:
     stop : Stop
     max_iter : int, most passes
     sum_w : float, the weight of all rows
-    eps : float, the relative size of rounding
     callback : function or None
     previous : float, the bound that the first change is taken against
     done : int, passes before the first of this loop
@@ -83,7 +102,6 @@ class Rules:
     stop: Stop
     max_iter: int
     sum_w: float
-    eps: float
     callback: Callback | None = None
     previous: float = -np.inf
     done: int = 0
@@ -91,7 +109,9 @@ class Rules:
     def decide(self, before: Result | None, params: Params, stats: Stats) -> Decision:
         """Decide what follows a pass under `params`, after the iterations of `before`."""
         bound = self.model.objective(params, stats)
-        fell = before is not None and self.model.fell(before.history[-1], bound, params, self.eps)
+        fell = before is not None and self.model.fell(
+            before.history[-1], bound, params, max(stats.eps, before.stats.eps)
+        )
         if fell and self.model.monotone:
             return Decision(bound, fell, Status.DECREASED)
         past = before.history if before else []
@@ -111,7 +131,8 @@ class Rules:
     def next(self, bound: float, fell: bool, params: Params, stats: Stats) -> Decision:
         """Decide what follows if the fit goes on: the M-step, which fails where a component collapses."""
         try:
-            return Decision(bound, fell, params=self.model.update(stats, params))
+            updated = update_if_shown(self.model, stats, params)
+            return Decision(bound, fell, params=updated, coarse=updated is None)
         except SingularCovarianceError as error:
             return Decision(bound, fell, Status.DEGENERATE, collapsed=error.components)
 
@@ -135,19 +156,20 @@ def iterate(
     component) and, under a monotone model, a fall of the objective end the fit where it was. `keep` is given the result
     of each iteration but the last; from such a one, `resume`, the loop goes on as if it had never stopped.
     """
-    eps = float(np.finfo(source.dtype).eps)
-    rules = Rules(model, stop, max_iter, source.sum_w, eps, callback, previous, done)
+    rules = Rules(model, stop, max_iter, source.sum_w, callback, previous, done)
     result = resume
     with handing_over(lambda _: result):
         if result is not None:
-            again = partial(rules.next, result.history[-1], False, result.params, result.stats)
-            decision = agreed(source, again)
-            if decision.params is None:
-                return collapsed_result(result, decision.collapsed, done)
-            params = decision.params
+            try:
+                params = last_update(source, result, model)
+            except SingularCovarianceError as error:
+                return collapsed_result(result, error.components, done)
         while True:
             stats = e_step(source, params, model)
             decision = agreed(source, partial(rules.decide, result, params, stats))
+            if decision.coarse:
+                exact = e_step(source, params, model, exact=True)
+                decision = agreed(source, partial(rules.next, decision.bound, decision.fell, params, exact))
             events = list(result.events) if result is not None else []
             if decision.fell:
                 assert result is not None
@@ -208,7 +230,7 @@ def fit_with_reseeds(
         keep=keep,
     )
     propose = ON_COLLAPSE[on_collapse]
-    lost = agreed(source, partial(find_lost, model, best.stats))
+    lost = find_lost_exactly(source, best, model)
     passes, failed = best.n_iter, 0
     while model.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
         proposal = agreed(source, partial(propose, model, best.params, lost, failed))
@@ -220,7 +242,7 @@ def fit_with_reseeds(
             trial = iterate(source, proposal.params, model, stop=stop, max_iter=left, callback=callback, done=passes)
         passes += trial.n_iter
         best = better_of(begun, trial, proposal.final)
-        before, lost = lost, agreed(source, partial(find_lost, model, best.stats))
+        before, lost = lost, find_lost_exactly(source, best, model)
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
@@ -279,10 +301,11 @@ def em(
     reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
         log-likelihood may fall
     regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
-        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that
-        never falls; the history holds that objective
+        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that no
+        iteration lowers. The history holds that objective: it falls only where a component was reseeded or dropped
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-        weight 2 is the row twice, weight 0 the row absent
+        weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
+        under the priors of "ridge" and "map", and by the criterion "aitken"
     labels : components of rows that are known, as `GaussianMixture.fit` takes them
         on_collapse must be "reseed" then
     tol : stop when what the criterion measures is less

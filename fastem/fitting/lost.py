@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.matrices import Array
+from fastem.model.families import rounding
+from fastem.model.matrices import Array, variances
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.result import Event
 from fastem.model.stats import Stats
-from fastem.model.units import FLAT
 
 HALF = 2 / np.pi  # half of a normal: its mean is at sqrt(HALF) sd, its variance less by HALF variances
 
@@ -90,11 +90,12 @@ def rows_needed(model: GaussianModel, D: int) -> tuple[int, int]:
 
 @np.errstate(all="ignore")
 def are_flat(model: GaussianModel, stats: Stats) -> NDArray[np.bool_]:
-    """Whether each component's rows have no spread in some direction, (K,)."""
-    relative = model.units.relative(model.family.estimate(stats, 0.0)[2])
+    """Whether each component's rows have no spread in some direction but rounding, (K,)."""
+    spread = model.family.estimate(stats, 0.0)[2]
+    variances(spread)[...] -= rounding(stats, model.units.eps)
+    relative = model.units.relative(spread)
     values = np.linalg.eigvalsh(relative) if model.units.matrices else relative[..., 0, :]
-    least, most = values.min(axis=-1), values.max(axis=-1)
-    return np.asarray((least <= FLAT * most) | (most <= FLAT**2))
+    return np.asarray(values.min(axis=-1) <= 0)
 
 
 def reseed_lost(model: GaussianModel, params: Params, lost: Lost, failed: int) -> Proposal | None:

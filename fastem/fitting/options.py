@@ -16,13 +16,18 @@ ASSIGNMENTS = ("soft", "hard")
 FIXABLE = ("weights", "means", "covariances")
 
 
-def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
-    """Check the arguments of `em`."""
+def check_mixture(params: Params, covariance: str, reg_covar: float) -> None:
+    """Refuse what is no mixture of this family, and a reg_covar that is negative."""
     shape = find_family(covariance).shape(*check_params(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
         raise ValueError(f"covariance={covariance!r} needs covariances of shape {shape}; got {got}")
     check_bound("reg_covar", reg_covar)
+
+
+def check_em(params: Params, covariance: str, reg_covar: float, tol: float, max_iter: int) -> None:
+    """Check the arguments of `em`."""
+    check_mixture(params, covariance, reg_covar)
     check_bound("tol", tol)
     if not (isinstance(max_iter, numbers.Integral) and max_iter >= 1):
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")

@@ -98,15 +98,18 @@ def fit_from_starts(
     fit = {} if checkpoint is None else describe(options.described, source, before, given.known)
     keep = Checkpoint(checkpoint if is_leader(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
-    results, current = revived(source, model, *loaded)
+    results = revived(source, model, loaded)
     try:
         with handing_over(lambda last: best_of([*results, last])):
-            for number in range(len(results), n_starts):
+            for number in range(n_starts):
+                current = results[number] if number < len(results) else None
+                if current is not None and current.status is not Status.INTERRUPTED:
+                    continue
                 printer.begin(number)
                 if current is not None:
                     params = current.params
                 else:
-                    keep(results, None)
+                    keep(results)
                     params = before[0] if before else first_params(source, model, options, rng, given)
                 if options.max_iter == 0:
                     return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
@@ -117,14 +120,14 @@ def fit_from_starts(
                         previous=bound,
                         on_collapse=options.on_collapse,
                         resume=current,
-                        keep=partial(keep, results),
+                        keep=partial(note, keep, results, number),
                     )
                 result = solve(source, params, model, stop=options.stop, max_iter=options.max_iter, callback=printer)
                 printer.end(result)
-                results, current = [*results, result], None
+                results = with_run(results, number, result)
                 if result.status is Status.INTERRUPTED:
                     return results
-            keep(results, None)
+            keep(results)
     finally:
         keep.write()
     return results
@@ -157,16 +160,25 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def revived(
-    source: Source, model: GaussianModel, results: list[Result], current: Result | None
-) -> tuple[list[Result], Result | None]:
-    """Results with the statistics that a checkpoint does not keep: those of the best and of the current run."""
+def revived(source: Source, model: GaussianModel, results: list[Result]) -> list[Result]:
+    """Results with the statistics that a checkpoint does not keep, where they are needed."""
+    open_ended = any(result.status is Status.INTERRUPTED for result in results)  # then any may end as the best
+    best = best_of(results)
 
     def evaluated(result: Result) -> Result:
         return result._replace(stats=e_step(source, result.params, model))
 
-    best = best_of(results)
-    return [evaluated(one) if one is best else one for one in results], current and evaluated(current)
+    return [evaluated(one) if open_ended or one is best else one for one in results]
+
+
+def with_run(results: list[Result], number: int, result: Result) -> list[Result]:
+    """The results with that of one run in its place."""
+    return [*results[:number], result, *results[number + 1 :]]
+
+
+def note(keep: Checkpoint, results: list[Result], number: int, result: Result) -> None:
+    """Note a run's last iteration."""
+    keep(with_run(results, number, result))
 
 
 class Printer:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.model.maximisation import m_step
+from fastem.fitting.options import check_mixture
+from fastem.model.families import Covariance
+from fastem.model.matrices import variances
+from fastem.model.maximisation import check_stats, m_step
 from fastem.model.params import Params
 from fastem.model.stats import Stats
-from fastem.passes.statistics import accumulate
+from fastem.passes.statistics import evaluate
+from fastem.sources.opening import find_source
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Stepwise:
         s <- (1 - gamma) s + gamma S / w       gamma = (w / W) ** exponent       params <- m_step(s)
 
     w is the weight of the block, W that of all rows so far with it. For blocks of equal weight gamma is
-    ``t ** -exponent`` at step t. The first block replaces the statistics wholly (gamma = 1): the start is forgotten.
+    ``t ** -exponent`` at step t. Without `stats` the first block replaces them wholly (gamma = 1): the start is
+    forgotten.
 
     Parameters
     ----------
@@ -34,7 +41,7 @@ class Stepwise:
     exponent : float, default 0.6, above 1/2 and at most 1
         how fast rows are forgotten. 1 never forgets: what the first blocks contributed under poor parameters stays in
         the mean. 0.6 is the value that Cappé & Moulines recommend
-    stats : Stats, optional: the running statistics, scaled to the weight W
+    stats : Stats, optional: the running statistics, scaled to the weight W, of a fit of some first rows, say
     n_steps : int, blocks so far
 
     Notes
@@ -73,8 +80,14 @@ class Stepwise:
     n_steps: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.5 < self.exponent <= 1:
-            raise ValueError(f"exponent must be in (0.5, 1]; got {self.exponent!r}")
+        check_mixture(self.params, self.covariance, self.reg_covar)
+        if not isinstance(self.exponent, numbers.Real) or not 0.5 < self.exponent <= 1:
+            raise ValueError(f"exponent must be a number in (0.5, 1]; got {self.exponent!r}")
+        if self.stats is not None:
+            check_stats(self.stats, self.covariance)
+            if self.stats.s1.shape != self.params.means.shape:
+                shapes = f"{self.stats.s1.shape}, and params of {self.params.means.shape}"
+                raise ValueError(f"stats and params must be of as many components and features; got stats of {shapes}")
 
     @property
     def mean_loglik(self) -> float:
@@ -98,12 +111,33 @@ class Stepwise:
         ValueError
             for data that cannot be used; SingularCovarianceError (one too) if a component collapses
         """
-        block = accumulate(X, self.params, sample_weight)
+        params = self.params
+        block = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
         before = 0.0 if self.stats is None else self.stats.sum_w
         total = before + block.sum_w
         gamma = (block.sum_w / total) ** self.exponent
         stats = block.scaled(gamma * total / block.sum_w)
         if self.stats is not None:
-            stats = self.stats.shifted(block.origin).scaled((1 - gamma) * total / before) + stats
-        params = m_step(stats, self.covariance, reg_covar=self.reg_covar, previous=self.params)
+            stats = self._known(block).shifted(block.origin).scaled((1 - gamma) * total / before) + stats
+        params = m_step(stats, self.covariance, reg_covar=self.reg_covar, previous=params)
         return replace(self, params=params, stats=stats, n_steps=self.n_steps + 1)
+
+    def _known(self, block: Stats) -> Stats:
+        """The running statistics; a log-likelihood that is not known (NaN) is taken to be the block's, per row."""
+        assert self.stats is not None
+        if not math.isnan(self.stats.loglik):
+            return self.stats
+        return replace(self.stats, loglik=self.stats.sum_w * block.loglik / block.sum_w)
+
+
+def expected(family: Covariance, params: Params, weight: float, reg_covar: float) -> Stats:
+    """The statistics of rows of this weight that are distributed as a mixture says: of these an M-step makes it again.
+
+    Variances below `reg_covar` become that, as in any M-step.
+    """
+    (K, D), s0 = params.means.shape, weight * params.weights
+    covariances = params.covariances.copy()
+    variances(covariances)[...] -= reg_covar
+    s2 = covariances * family.storage.divisor(s0, D)
+    noise = params.noise and params.noise._replace(weight=weight * params.noise.weight)
+    return Stats(math.nan, math.nan, math.nan, s0, np.zeros((K, D)), s2, params.means, round(weight), noise)

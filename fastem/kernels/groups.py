@@ -49,7 +49,7 @@ def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
     """Numbers in a task's state memory, which `carve_state` cuts up; whole cache lines, and one to part tasks."""
     F, R, C = shape
     out = N_SCALARS + K + ROWS * K * moments_rows(FULL if R > 1 else DIAG, D)
-    return -(-(out + 3 * K + 1 + 2 * K * D + 2 * F * R * C + 2 * F * C) // 8) * 8 + 8
+    return -(-(out + 3 * K + 1 + 2 * K * D + 2 * F * R * C + 2 * F * C + C) // 8) * 8 + 8
 
 
 @njit(**HELPER)
@@ -62,8 +62,8 @@ def cut(memory, n):
 def carve_state(state, K, D, F, R, C):
     """A task's state memory as its arrays.
 
-    out: what a pass fills; lognorm (K); mass (K); variances (2, F, C); one (1, 1, 1); centres (K, D); and a proposal:
-    weights (K), means (K, D), covariances and factor (F, R, C).
+    out: what a pass fills; lognorm (K); mass (K); variances (2, F, C); one (1, 1, 1); centres (K, D); least (C); and a
+    proposal: weights (K), means (K, D), covariances and factor (F, R, C).
     """
     out, rest = cut(state, N_SCALARS + K + ROWS * K * rows_of_moments(FULL if R > 1 else DIAG, D))
     lognorm, rest = cut(rest, K)
@@ -71,12 +71,14 @@ def carve_state(state, K, D, F, R, C):
     variances, rest = cut(rest, 2 * F * C)
     one, rest = cut(rest, 1)
     centres, rest = cut(rest, K * D)
+    least, rest = cut(rest, C)
     weights, rest = cut(rest, K)
     means, rest = cut(rest, K * D)
     covariances, rest = cut(rest, F * R * C)
     factor = rest[: F * R * C]
     proposal = weights, means.reshape((K, D)), covariances.reshape((F, R, C)), factor.reshape((F, R, C))
-    return out, lognorm, mass, variances.reshape((2, F, C)), one.reshape((1, 1, 1)), centres.reshape((K, D)), proposal
+    centres = centres.reshape((K, D))
+    return out, lognorm, mass, variances.reshape((2, F, C)), one.reshape((1, 1, 1)), centres, least, proposal
 
 
 @njit(**HELPER)
@@ -162,9 +164,9 @@ def seeds(X, weight, start, stop, uniforms, nearest, centres):
 
 
 @njit(**HELPER)
-def mean_variance(X, weight, start, stop, mean):
-    """The weighted mean, over features, of the rows' variances; mean (D) OUT."""
-    total, squares = 0.0, 0.0
+def mean_row(X, weight, start, stop, mean):
+    """The weighted mean of the rows, (D) OUT; returns their weight."""
+    total = 0.0
     for r in range(start, stop):
         total += row_weight(weight, r)
     for d in range(mean.size):
@@ -172,6 +174,33 @@ def mean_variance(X, weight, start, stop, mean):
         for r in range(start, stop):
             moved += row_weight(weight, r) * (X[r, d] - first)
         mean[d] = first + moved / total
+    return total
+
+
+@njit(**HELPER)
+def least_variances(X, weight, start, stop, reg_covar, floor, mean, least):
+    """What is added to each variance: `reg_covar`, and `floor` of the rows' own variance; least (C) OUT, mean (D) OUT.
+
+    C = 1 is the mean over features. Where rows have no spread each component gets one and the same variance, which they
+    say nothing about: the square of their value, or 1.
+    """
+    D, C = mean.size, least.size
+    fill(least, 0.0)
+    total = mean_row(X, weight, start, stop, mean)
+    for r in range(start, stop):
+        for d in range(D):
+            least[d if C > 1 else 0] += row_weight(weight, r) * (X[r, d] - mean[d]) ** 2
+    for c in range(C):
+        variance = least[c] / total / (D if C == 1 else 1)
+        if variance == 0.0:
+            variance = (mean[c] ** 2 if mean[c] != 0.0 else 1.0) / floor
+        least[c] = reg_covar + floor * variance
+
+
+@njit(**HELPER)
+def mean_variance(X, weight, start, stop, mean):
+    """The weighted mean, over features, of the rows' variances; mean (D) OUT."""
+    total, squares = mean_row(X, weight, start, stop, mean), 0.0
     for r in range(start, stop):
         squares += row_weight(weight, r) * distance(X, r, mean)
     return squares / total / mean.size
@@ -226,6 +255,22 @@ def sort_rows(rows):
                     rows[j, d], rows[j - 1, d] = rows[j - 1, d], rows[j, d]
 
 
+@njit(**HELPER)
+def match_rows(rows, others):
+    """Order rows (K, D) by the others that they are near: swap two as long as that lowers the sum of distances."""
+    for _ in range(rows.shape[0]):
+        moved = False
+        for a in range(rows.shape[0]):
+            for b in range(a):
+                apart = distance(rows, a, others[a]) + distance(rows, b, others[b])
+                if distance(rows, a, others[b]) + distance(rows, b, others[a]) < apart:
+                    moved = True
+                    for d in range(rows.shape[1]):
+                        rows[a, d], rows[b, d] = rows[b, d], rows[a, d]
+        if not moved:
+            break
+
+
 # --- M-step ---------------------------------------------------------------------------------------------------------
 
 
@@ -247,11 +292,12 @@ def second_moment(sums, is_full, i, j):
 
 
 @njit(**HELPER)
-def m_step(s0, sums, n_rows, reg_covar, zero, before, origin, mass, variances, proposal):
+def m_step(s0, sums, n_rows, least, zero, before, origin, mass, variances, proposal):
     """`Covariance.estimate` and `factorise`; False if a covariance is not positive definite.
 
-    s0 (K), sums (K, rows, 4) IN: a pass's moments about origin (K, D); before (F, R, C) or (0, 0, 0) IN: what a
-    component without rows has instead of a covariance; mass (K), variances (2, F, C): scratch; proposal OUT.
+    s0 (K), sums (K, rows, 4) IN: a pass's moments about origin (K, D); least (C) IN: added to the variances; before
+    (F, R, C) or (0, 0, 0) IN: what a component without rows has instead of a covariance; mass (K), variances (2, F, C):
+    scratch; proposal OUT.
     """
     weights, means, covariances, factor = proposal
     (K, D), (F, R, C) = means.shape, covariances.shape
@@ -280,7 +326,7 @@ def m_step(s0, sums, n_rows, reg_covar, zero, before, origin, mass, variances, p
         divisor = mass[f] * (D if C == 1 else 1)
         mend(covariances[f], second[f], square[f], divisor)
         for c in range(C):
-            covariances[f, c if is_full else 0, c] += reg_covar
+            covariances[f, c if is_full else 0, c] += least[c]
         if before.size > 0 and s0[f] <= nothing:
             take(before[f], covariances[f])
         sound &= factorise(covariances[f], zero, factor[f])
@@ -364,7 +410,22 @@ def n_present(weight, start, stop):
 
 @njit(**HELPER)
 def fit_group(
-    X, weight, start, stop, uniforms, given, mixture, reg_covar, zero, tol, max_iter, nearest, state, none, scratch
+    X,
+    weight,
+    start,
+    stop,
+    uniforms,
+    given,
+    mixture,
+    reg_covar,
+    floor,
+    zero,
+    tol,
+    max_iter,
+    nearest,
+    state,
+    none,
+    scratch,
 ):
     """The fit of a group: k-means and an assignment to its centres, unless the start is given, then EM.
 
@@ -373,8 +434,11 @@ def fit_group(
     """
     weights, means, covariances, factor = mixture
     (K, D), (F, R, C) = means.shape, factor.shape
-    out, lognorm, mass, variances, one, centres, proposal = carve_state(state, K, D, F, R, C)
-    form, empty, keep = FULL if R > 1 else DIAG, state[:0], reg_covar == 0.0 and F > 1
+    out, lognorm, mass, variances, one, centres, least, proposal = carve_state(state, K, D, F, R, C)
+    form, empty, keep = FULL if R > 1 else DIAG, state[:0], reg_covar == 0.0 and floor == 0.0 and F > 1
+    fill(least, reg_covar)
+    if floor > 0.0:
+        least_variances(X, weight, start, stop, reg_covar, floor, centres[0], least)
     status, n_iter, bound, phase, turn, enough = MAX_ITER, 0, -np.inf, EM, 0, 0.0
     if given != WEIGHTS + MEANS + PRECISIONS:
         phase = LLOYD
@@ -410,6 +474,8 @@ def fit_group(
             turn += 1
             if move_centres(X, weight, start, stop, s0, sums, nearest, centres) <= enough or turn == MAX_LLOYD:
                 sort_rows(centres)
+                if given & MEANS:
+                    match_rows(centres, means)
                 phase = ASSIGN
             continue
         if phase == EM:
@@ -417,7 +483,7 @@ def fit_group(
             if abs(bound - previous) < tol:
                 status = CONVERGED
         before = covariances if keep and phase == EM else empty.reshape((0, 0, 0))
-        sound = m_step(s0, sums, stop - start, reg_covar, zero, before, origin, mass, variances, proposal)
+        sound = m_step(s0, sums, stop - start, least, zero, before, origin, mass, variances, proposal)
         parts = given if phase == ASSIGN else 0
         if not sound and not parts & PRECISIONS:
             return DEGENERATE, n_iter, bound
@@ -447,6 +513,7 @@ def fit_worker(
     covariances,
     factor,
     reg_covar,
+    floor,
     zero,
     tol,
     max_iter,
@@ -461,7 +528,8 @@ def fit_worker(
 
     X (N, D), weight (N) or (0), bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
     given: WEIGHTS, MEANS, PRECISIONS, added up; weights (G, K), means (G, K, D), covariances, factor (G, F, R, C):
-    the given parts of the start IN, the fit OUT; zero: pivots at or below it times the variance are 0;
+    the given parts of the start IN, the fit OUT; floor: added to the variances, as `least_variances` has it, beside
+    reg_covar; zero: pivots at or below it times the variance are 0;
     status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`):
     memory to work in.
     """
@@ -485,6 +553,7 @@ def fit_worker(
             given,
             mixture,
             reg_covar,
+            floor,
             zero,
             tol,
             max_iter,
@@ -580,6 +649,7 @@ def fit_launcher(
     covariances,
     factor,
     reg_covar,
+    floor,
     zero,
     tol,
     max_iter,
@@ -604,6 +674,7 @@ def fit_launcher(
             covariances,
             factor,
             reg_covar,
+            floor,
             zero,
             tol,
             max_iter,
@@ -630,7 +701,8 @@ def _fit_types(real):
     rows = read_only(real, 1), read_only(types.int64, 1), read_only(real, 2)
     mixture = real[:, ::1], real[:, :, ::1], real[:, :, :, ::1], real[:, :, :, ::1]
     results = types.int64[::1], types.int64[::1], real[::1]
-    return *rows, types.intp, *mixture, real, real, real, types.intp, *results, real[::1], real[:, ::1], real[:, ::1]
+    memory = real[::1], real[:, ::1], real[:, ::1]
+    return *rows, types.intp, *mixture, real, real, real, real, types.intp, *results, *memory
 
 
 def _mixture(real):

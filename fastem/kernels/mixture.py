@@ -110,6 +110,16 @@ def fetch(X, start, n, centre, white, z, buffer, xt):
 
 
 @njit(**HELPER)
+def weigh(weight, first, n, place, w, xt):
+    """w[:n] = weight[first:first+n]; a row of weight 0 is put at `place` (D), where nothing of it can overflow."""
+    for b in range(n):
+        w[b] = weight[first + b]
+        if weight[first + b] == 0.0:
+            for d in range(place.size):
+                xt[d, b] = place[d]
+
+
+@njit(**HELPER)
 def joint(xt, lognorm, means, factor, n, z, lp):
     """lp[k, :n] = log(weight_k density_k(x)); a quadratic form that overflows gives -inf, never NaN."""
     if factor.shape[1] > 1:
@@ -324,8 +334,13 @@ def carve(scratch, D, K):
 def accumulate_rows(
     X, start, stop, weight, labels, allowed, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
 ):
-    """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker."""
+    """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker.
+
+    Rows of weight 0 at the end are left out: the order of sums over a tile depends on how many rows it has.
+    """
     K, D = means.shape
+    while weight.size > 0 and stop > start and weight[stop - 1] == 0.0:
+        stop -= 1
     z, mass, xt, buffer, zr, lp, rows = carve(scratch, D, K)
     w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     together = white.size > 0
@@ -338,8 +353,7 @@ def accumulate_rows(
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
         if weight.size > 0:
-            for b in range(n):
-                w[b] = weight[first + b]
+            weigh(weight, first, n, means[0], w, xt)
         fill(w[n:], 0.0)
         if mode in (SOFT, HARD) and not near:  # once: each place compiles the micro-kernels anew
             joint(xt, lognorm, means, factor, n, z, lp)

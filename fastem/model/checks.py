@@ -93,6 +93,14 @@ def demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME)
         raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
 
 
+def check_seen(n_samples_seen: Any) -> float:
+    """How many rows a mixture stands for: a positive number."""
+    real = isinstance(n_samples_seen, numbers.Real) and not isinstance(n_samples_seen, (bool, np.bool_))
+    if not real or not 0 < float(n_samples_seen) < np.inf:
+        raise ValueError(f"n_samples_seen must be a positive number of rows; got {n_samples_seen!r}")
+    return float(n_samples_seen)
+
+
 def check_random_state(seed: Any) -> np.random.RandomState:
     """As scikit-learn: None is NumPy's global state, an int a new one, a RandomState itself."""
     if seed is None or seed is np.random:

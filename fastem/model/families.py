@@ -155,11 +155,37 @@ def mend_lost_variances(covariances: Array, s2: Array, divisor: Array, nk: Array
     diagonal[constant] = 0.0
 
 
+def rounding(stats: Stats, eps: float) -> Array:
+    """Variances, (K|1, D|1), that are rounding alone: a covariance says nothing of what is not above them.
+
+    Sums lose up to 45 times `stats.eps` of each second moment about the means of the pass (measured on columns that
+    depend on others, up to 1e6 rows), of which this takes 128 + D. Rows that are stored with a relative `eps` vary by
+    that much of their values: one rounding has a variance of eps^2 x^2 / 12.
+    """
+    nk = stats.s0 + empty_mass(stats)
+    divisor = (nk.sum(keepdims=True) if len(stats.s2) == 1 else nk)[:, None] * (stats.s1.shape[1] // stats.s2.shape[-1])
+    means = stats.origin + stats.s1 / nk[:, None]
+    second = variances(stats.s2) / divisor
+    square = variances(outer(nk[:, None] * means, means, stats.s2.shape)) / divisor
+    return np.asarray((stats.s1.shape[1] + 128) * stats.eps * second + eps**2 * (second + square))
+
+
+def whitened(factor: Array, square: Array) -> Array:
+    """Mean squares of W x in its directions, (K|1, D), for independent features x of mean `square` (K|1, D|1)."""
+    weight = factor**2
+    return np.asarray((weight * square[:, None, :]).sum(axis=-1) if weight.shape[-2] > 1 else weight[:, 0] * square)
+
+
 def find_family(covariance: str) -> Covariance:
     """The family of this name; ValueError if there is none."""
     if not isinstance(covariance, str) or covariance not in COVARIANCES:
         raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
     return COVARIANCES[covariance]
+
+
+def of_shape(shape: tuple[int, ...], K: int, D: int) -> Covariance:
+    """The family whose covariances have this canonical shape; where several have, they are the same."""
+    return next(family for family in COVARIANCES.values() if family.shape(K, D) == shape)
 
 
 COVARIANCES = {

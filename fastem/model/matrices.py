@@ -12,6 +12,7 @@ from scipy.linalg import lapack
 Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
+
 TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, and its inverse overflows
 
 

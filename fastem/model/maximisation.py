@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.model.families import Covariance, empty_mass, find_family
-from fastem.model.matrices import Array, factorise, pivot_tolerance, variances
+from fastem.model.matrices import EPS, Array, factorise, pivot_tolerance, variances
 from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, constrain_eigenvalues
 from fastem.model.remedies.reg_covar import RegCovar
@@ -65,7 +65,7 @@ class GaussianModel:
 
     family: Covariance
     remedy: Remedy
-    units: Units
+    units: Units = NO_UNITS
     held: Held = NOTHING_HELD
     hard: bool = False
 
@@ -135,10 +135,12 @@ class GaussianModel:
 
     @np.errstate(all="ignore")
     def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
-        """Whether the objective per row fell by more than rounding explains, `eps` (1 + |it|) (64 + condition)."""
-        unit = eps * (1 + abs(before))
-        fall = before - after
-        return fall > 64 * unit and fall > (64 + self.condition(params)) * unit
+        """Whether the objective per row fell by more than rounding explains, (64 `eps` + condition EPS) (1 + |it|).
+
+        Sums in float32 (whose `eps` is given then) are used where they resolve covariances: see `float32_shows`.
+        """
+        size, fall = 1 + abs(before), before - after
+        return fall > 64 * eps * size and fall > (64 * eps + self.condition(params) * EPS) * size
 
     @np.errstate(all="ignore")
     def objective(self, params: Params, stats: Stats) -> float:
@@ -196,6 +198,13 @@ def m_step(
     >>> params.means.ravel(), params.covariances.ravel()
     (array([ 1., 11.]), array([1., 1.]))
     """
+    family = check_stats(stats, covariance)
+    remedy = find_remedy(regularization, reg_covar)
+    return make_model(family, remedy, lambda: pooled(stats) if total is None else total).update(stats, previous)
+
+
+def check_stats(stats: Any, covariance: str) -> Covariance:
+    """The family; statistics must be of it."""
     family = find_family(covariance)
     if not isinstance(stats, Stats):
         raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
@@ -204,14 +213,16 @@ def m_step(
             f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
             f"statistics have {stats.s2.shape}: make them with the same covariance"
         )
-    remedy = find_remedy(regularization, reg_covar)
-    return make_model(family, remedy, lambda: pooled(stats) if total is None else total).update(stats, previous)
+    return family
 
 
-def make_model(family: Covariance, remedy: Remedy, total: Callable[[], Stats]) -> GaussianModel:
-    """The M-step of a family under a remedy; `total` is called if the remedy asks for the moments of all rows."""
+def make_model(family: Covariance, remedy: Remedy, total: Callable[[], Stats], eps: float = EPS) -> GaussianModel:
+    """Return the model of a family under a remedy; `total` is called if the remedy asks for the moments of all rows.
+
+    `eps` is the relative rounding of the rows.
+    """
     with np.errstate(all="ignore"):
-        return GaussianModel(family, remedy, Units.of(family, total()) if remedy.monotone else NO_UNITS)
+        return GaussianModel(family, remedy, Units.of(family, total(), eps) if remedy.monotone else NO_UNITS)
 
 
 def pooled(stats: Stats) -> Stats:
@@ -220,7 +231,7 @@ def pooled(stats: Stats) -> Stats:
     mean = near + (stats.s0 @ (stats.origin - near) + stats.s1.sum(axis=0)) / stats.sum_w
     about = stats.shifted(np.repeat(mean[None], len(stats.origin), axis=0))
     s0, s1, s2 = (sums.sum(axis=0, keepdims=True) for sums in (about.s0, about.s1, about.s2))
-    return Stats(np.nan, np.nan, np.nan, s0, s1, s2, mean[None], stats.n_rows)
+    return Stats(np.nan, np.nan, np.nan, s0, s1, s2, mean[None], stats.n_rows, eps=stats.eps)
 
 
 def held_parameters(

@@ -54,7 +54,8 @@ def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[in
     r = weight[:, None] * resp
     z = X[:, None, :] - origin
     s2 = sum(outer(r[n][:, None] * z[n], z[n], shape) for n in range(len(X)))
-    return Stats(np.nan, np.nan, np.nan, r.sum(axis=0), (r[:, :, None] * z).sum(axis=0), np.asarray(s2), origin, len(X))
+    s0, s1, n_present = r.sum(axis=0), (r[:, :, None] * z).sum(axis=0), int(np.count_nonzero(weight))
+    return Stats(np.nan, np.nan, np.nan, s0, s1, np.asarray(s2), origin, n_present)
 
 
 def accumulate(X: Array, params: Params, weight: Array, allowed: NDArray[np.bool_] | None = None) -> Stats:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.model.matrices import Array
+from fastem.model.matrices import EPS, Array
 from fastem.model.params import Noise
 
 BUFFER_VERSION = 1
@@ -32,8 +32,10 @@ class Stats:
     s1 : (K, D) sum_n w_n r_nk (x_n - origin_k)
     s2 : (K|1, D|1, D|1) second moments about the origins, in the shape of the covariances they are for
     origin : (K, D) what s1 and s2 are about: the means of the pass
-    n_rows : int, rows read, those of weight 0 included
+    n_rows : int, rows of positive weight
     noise : Noise or None, the rows of a noise component
+    eps : float, relative rounding of the arithmetic within a tile of rows: of float64, or of float32 where a pass over
+        float32 rows could work in that
     """
 
     loglik: float
@@ -45,6 +47,7 @@ class Stats:
     origin: Array
     n_rows: int
     noise: Noise | None = None
+    eps: float = EPS
 
     @property
     def sum_w(self) -> float:
@@ -73,6 +76,7 @@ class Stats:
             self.origin,
             self.n_rows + other.n_rows,
             mine and others and mine._replace(weight=mine.weight + others.weight),
+            max(self.eps, other.eps),
         )
 
     def __radd__(self, other: object) -> Stats:

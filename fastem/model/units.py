@@ -7,19 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.families import Covariance
-from fastem.model.matrices import Array, variances
+from fastem.model.families import Covariance, rounding
+from fastem.model.matrices import EPS, Array, variances
 from fastem.model.stats import Stats
-
-FLAT = 1e-10  # what counts as no spread: eigenvalues of the features' correlation, of covariances relative to S0
 
 
 @dataclass(frozen=True)
 class Units:
     """Coordinates in which the covariance of all rows, in a family's form, is the identity.
 
-    Directions in which the rows have no spread (a constant column, a linear combination of others) are left out:
-    there every component gets one and the same variance, which the data say nothing about.
+    Directions in which the rows have no spread but rounding (a constant column, a linear combination of others) are
+    left out: there every component gets one and the same variance, which the data say nothing about.
 
     Attributes
     ----------
@@ -31,6 +29,7 @@ class Units:
     back : (D, R) its inverse on its range
     flat : (D, D) the covariance in the directions left out
     log_det : float, log determinant of the identity in the features' units
+    eps : float, relative rounding of the rows
     """
 
     matrices: bool
@@ -41,9 +40,10 @@ class Units:
     back: Array
     flat: Array
     log_det: float
+    eps: float
 
     @classmethod
-    def of(cls, family: Covariance, total: Stats) -> Units:
+    def of(cls, family: Covariance, total: Stats, eps: float) -> Units:
         """From the moments of all rows, as one component."""
         _, means, covariance = family.estimate(total, 0.0)
         spread = variances(covariance)[0] > 0
@@ -51,7 +51,7 @@ class Units:
         scale = np.where(spread, np.sqrt(variances(covariance)[0]), constant[: len(spread)])
         correlation = covariance[0] / scale / scale[:, None] if family.matrices else np.eye(len(scale))
         values, vectors = np.linalg.eigh(correlation)
-        wide = values > FLAT
+        wide = values > (rounding(total, eps)[0] / scale**2) @ vectors**2
         values = np.where(wide, values, 1.0)
         axes = scale[:, None] * vectors * np.sqrt(values)
         return cls(
@@ -63,6 +63,7 @@ class Units:
             back=axes[:, wide],
             flat=axes[:, ~wide] @ axes[:, ~wide].T,
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
+            eps=eps,
         )
 
     @property
@@ -103,4 +104,4 @@ class Units:
 
 
 _EMPTY = np.empty((0, 0))
-NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0)  # RegCovar asks for none
+NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0, EPS)  # RegCovar asks for none

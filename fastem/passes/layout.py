@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from fastem.kernels import mixture as kernel
 from fastem.kernels.jit import n_threads
 from fastem.kernels.lanes import aligned
-from fastem.model.matrices import Array, variances
+from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.passes.sizes import tile_rows
 
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
+
 NO_WEIGHT: Array = np.empty(0)
 NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 NO_MASK: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
@@ -72,15 +73,3 @@ def may_whiten(params: Params, limit: float) -> bool:
         return False
     away, factor = params.means - centre_of(params), params.factor[0].T
     return bool(max(((away @ factor) ** 2).sum(axis=1).max(), (np.abs(away) @ np.abs(factor)).max()) <= limit)
-
-
-def may_use_float32(params: Params) -> bool:
-    """Whether whitened rows keep 2**-7 of a standard deviation in float32, so that its arithmetic will do.
-
-    That is for the worst direction of the worst component; mean log-likelihoods then agree to 1e-6. Rounding in
-    y_i = sum_j W_ij (x_j - mean_j) has a standard deviation of about eps times the root of
-    sum_j W_ij^2 (var_j + mean_j^2): mean_j is rounded as well.
-    """
-    size, factor = variances(params.covariances) + params.means**2, params.factor**2
-    whitened = (factor * size[..., None, :]).sum(axis=-1) if factor.shape[-2] > 1 else factor[:, 0] * size
-    return bool(whitened.max() <= (2**-7 / np.finfo(np.float32).eps) ** 2)

@@ -124,12 +124,12 @@ def mean_density(source: Source, params: Params) -> tuple[float, float]:
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:
-        scores = Scores.empty(len(block.X), 0, density=True)
-        scorer.fill(block.X, scores)
-        if block.weight is None:
-            return np.array([scores.density.sum(), len(block.X)])
-        present = block.weight > 0  # 0 times -inf would be NaN
-        return np.array([(block.weight[present] * scores.density[present]).sum(), block.weight.sum()])
+        X, weight = block.present()[1:3]  # 0 times -inf would be NaN
+        scores = Scores.empty(len(X), 0, density=True)
+        scorer.fill(X, scores)
+        if weight is None:
+            return np.array([scores.density.sum(), len(X)])
+        return np.array([(weight * scores.density).sum(), weight.sum()])
 
     total, sum_w = source.reduce(add, rows_at_once(source.n_features))
     return float(total / sum_w), float(sum_w)

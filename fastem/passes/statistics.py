@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model.families import find_family
+from fastem.model.families import find_family, of_shape
 from fastem.model.given import check_means, check_params
+from fastem.model.matrices import EPS
+from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
+from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.stats import Stats
+from fastem.passes.precision import update_if_shown
 from fastem.passes.sums import Accumulator, Sums
 from fastem.sources.blocks import Block, Source
 from fastem.sources.labels import check_all_labels, check_resp, is_labelled
@@ -28,12 +33,13 @@ def evaluate(
     mode: int = SOFT,
     given: Any = OWN,
     distances: bool = False,
+    exact: bool = False,
 ) -> Stats:
     """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
 
     `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
     """
-    accumulator = Accumulator(params, shape, mode, distances)
+    accumulator = Accumulator(params, shape, mode, distances, exact)
 
     def relabelled(block: Block) -> Sums:
         labels = None if given is None else given[block.start : block.start + len(block.X)]
@@ -41,7 +47,8 @@ def evaluate(
 
     own = isinstance(given, str) or (given is None and not is_labelled(source))
     function = accumulator.sums if own else relabelled
-    return reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+    stats = reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+    return replace(stats, n_rows=source.n_present)
 
 
 def overall(source: Source, shape: tuple[int, ...]) -> Stats:
@@ -61,6 +68,9 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     `Stats.to_buffer`, which can be added number by number), and makes of them the parameters of the next. Statistics
     are about the means of their pass, so that no digits are lost however far from 0 the data are: those of different
     parameters do not add (`Stats.shifted` moves them to another origin).
+
+    float32 rows are worked on in float32 where that shows each component's narrowest direction (`Stats.eps` says where
+    that was), else in float64.
 
     Parameters
     ----------
@@ -103,7 +113,14 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     ((2,), 1000)
     """
     check_params(params)
-    return evaluate(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
+    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
+    stats, plain = (
+        evaluate(source, params),
+        GaussianModel(of_shape(params.covariances.shape, *params.means.shape), RegCovar()),
+    )
+    if stats.eps == EPS or update_if_shown(plain, stats, params) is not None:
+        return stats
+    return evaluate(source, params, exact=True)
 
 
 def moments(

@@ -12,19 +12,11 @@ from numpy.typing import NDArray
 from fastem.kernels import mixture as kernel
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model.matrices import Array, inverse_triangular
+from fastem.model.matrices import EPS, Array, inverse_triangular
 from fastem.model.params import Params
 from fastem.model.stats import Stats, outer
-from fastem.passes.layout import (
-    NO_LABELS,
-    NO_MASK,
-    NO_ROWS,
-    NO_WEIGHT,
-    WHITEN_LIMIT,
-    KernelMixture,
-    may_use_float32,
-    may_whiten,
-)
+from fastem.passes.layout import NO_LABELS, NO_MASK, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
+from fastem.passes.precision import EPS32, may_use_float32
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block
 from fastem.sources.labels import certain_labels, check_range
@@ -85,7 +77,7 @@ class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
     Float32 rows are worked on in float32 where `may_use_float32` holds (EM's passes, SOFT, alone): sums over more
-    than a tile are float64 in any case.
+    than a tile are float64 in any case. `Stats.eps` says which it was.
 
     Parameters
     ----------
@@ -95,6 +87,7 @@ class Accumulator:
         LABELS (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
         responsibilities)
     distances : leave the components' weights and normalising constants out: k-means' assignment
+    exact : float64 arithmetic, whatever the rows
     """
 
     def __init__(
@@ -103,10 +96,11 @@ class Accumulator:
         shape: tuple[int, ...] | None = None,
         mode: int = SOFT,
         distances: bool = False,
+        exact: bool = False,
     ) -> None:
         if mode in (LABELS, RESP) or distances:
             params = params._replace(noise=None)
-        self.params, self.mode, self.distances = params, mode, distances
+        self.params, self.mode, self.distances, self.exact = params, mode, distances, exact
         self.shape = params.covariances.shape if shape is None else shape
         self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
         K, D = params.means.shape
@@ -118,7 +112,7 @@ class Accumulator:
     def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
         """The mixture, for rows of a dtype."""
         if dtype not in self._layouts:
-            single = dtype == np.float32 and self.mode == SOFT and may_use_float32(self.params)
+            single = dtype == np.float32 and self.mode == SOFT and not self.exact and may_use_float32(self.params)
             white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
             white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
             self._layouts[dtype] = KernelMixture(
@@ -190,7 +184,8 @@ class Accumulator:
             scalars[0] = scalars[1]
         loglik, class_loglik, entropy = (float(v) for v in scalars)
         noise = self.params.noise and self.params.noise._replace(weight=float(s0[-1]))
-        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise)
+        eps = EPS if layout.dtype == np.float64 else EPS32
+        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise, eps)
 
 
 def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:

@@ -39,6 +39,18 @@ class Block(NamedTuple):
     weight: Array | None
     labels: NDArray[Any] | None = None
 
+    def weights(self) -> Array:
+        """The weight of each row, (n,)."""
+        return np.ones(len(self.X)) if self.weight is None else self.weight
+
+    def present(self) -> Block:
+        """Its rows of positive weight: the block itself if all are, else a copy."""
+        there = True if self.weight is None else self.weight > 0
+        if np.all(there):
+            return self
+        X, weight, labels = (None if array is None else array[there] for array in self[1:])
+        return Block(self.start, X, weight, labels)  # type: ignore[arg-type]
+
 
 class Sample(NamedTuple):
     """Rows drawn from a source.
@@ -64,6 +76,7 @@ class Source(Protocol):
     ----------
     n_features : int
     n_rows : int
+    n_present : int, rows of positive weight: a row of weight 0 is absent from all that is made of rows
     sum_w : float, the sum of the weights
     dtype : of the rows
     columns : (D,) array of str, their names, or None
@@ -73,6 +86,8 @@ class Source(Protocol):
     def n_features(self) -> int: ...  # noqa: D102
     @property
     def n_rows(self) -> int: ...  # noqa: D102
+    @property
+    def n_present(self) -> int: ...  # noqa: D102
     @property
     def sum_w(self) -> float: ...  # noqa: D102
     @property
@@ -128,6 +143,11 @@ class BlockSource(ABC):
 
     @property
     @abstractmethod
+    def n_present(self) -> int:
+        """See Source."""
+
+    @property
+    @abstractmethod
     def sum_w(self) -> float:
         """See Source; by `cumulated`."""
 
@@ -155,7 +175,7 @@ class BlockSource(ABC):
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
-        return self.present() if self.n_rows <= n else self.drawn(strata(n, self.sum_w, rng))
+        return self.present() if self.n_present <= n else self.drawn(strata(n, self.sum_w, rng))
 
     def drawn(self, places: Array) -> Sample:
         """The rows at `places`, sums of weights in ascending order, with the weight 1 for each, and their labels."""
@@ -184,11 +204,11 @@ class BlockSource(ABC):
         rows, weights, labels = [], [], []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
-                weight = np.ones(len(block.X)) if block.weight is None else block.weight
-                rows.append(block.X[weight > 0].astype(np.float64))
-                weights.append(weight[weight > 0])
-                if block.labels is not None:
-                    labels.append(block.labels[weight > 0])
+                there = block.present()
+                rows.append(there.X.astype(np.float64))
+                weights.append(there.weights())
+                if there.labels is not None:
+                    labels.append(there.labels)
         return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
 
 
@@ -204,16 +224,23 @@ class ArraySource(BlockSource):
     ) -> None:
         self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
         self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
-        self._sum_w = float(len(X))
+        self._n_present, self._sum_w = len(X), float(len(X))
         if weight is not None:
-            self._sum_w, rows = 0.0, rows_at_once(1)
+            self._n_present, self._sum_w, rows = 0, 0.0, rows_at_once(1)
             for start in range(0, len(X), rows):
-                self._sum_w = float(cumulated(self._sum_w, weight[start : start + rows])[-1])
+                part = weight[start : start + rows]
+                self._n_present += n_positive(part)
+                self._sum_w = float(cumulated(self._sum_w, part)[-1])
 
     @property
     def n_rows(self) -> int:
         """See Source."""
         return len(self.X)
+
+    @property
+    def n_present(self) -> int:
+        """See BlockSource."""
+        return self._n_present
 
     @property
     def sum_w(self) -> float:
@@ -233,6 +260,11 @@ def cumulated(before: float, weight: Array) -> Array:
     return np.cumsum(np.concatenate([[before], weight]))[1:]
 
 
+def n_positive(weight: Array) -> int:
+    """How many weights are not 0."""
+    return int(np.count_nonzero(weight > 0))
+
+
 def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
     """A place drawn in each of n equal parts of [0, total), in ascending order."""
     depth = (np.arange(n) + rng.uniform(size=n)) / n
@@ -242,3 +274,8 @@ def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
 def rows_at_once(n_features: int) -> int:
     """Rows of a block that may have any size."""
     return max(1, BLOCK_BYTES // (8 * n_features))
+
+
+def rounding_of(source: Source) -> float:
+    """The relative rounding of the rows, by their dtype."""
+    return float(np.finfo(source.dtype).eps)

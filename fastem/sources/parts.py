@@ -43,6 +43,14 @@ class Part(NamedTuple):
     before: float = 0.0
 
 
+class Size(NamedTuple):
+    """How large a part is: the number of its rows, of those of positive weight, and their weight."""
+
+    n_rows: int
+    n_present: int
+    sum_w: float
+
+
 class PartedSource(ABC):
     """A source whose rows are in parts; see `fastem.sources.blocks.Source`.
 
@@ -54,7 +62,7 @@ class PartedSource(ABC):
     columns: NDArray[Any] | None
     labelled = False
     leads = True  # whether it is for this process to print and to write files
-    _sizes: list[tuple[int, float]] | None = None  # of the parts: rows and their weight
+    _sizes: list[Size] | None = None  # of the parts
 
     @abstractmethod
     def total(self, function: Callable[[Part], T | None]) -> T | None:
@@ -75,25 +83,30 @@ class PartedSource(ABC):
         """A context out of which an error in one process that drives the fit leads all of them."""
         return nullcontext()
 
-    def sizes(self) -> list[tuple[int, float]]:
-        """Of each part the number of rows and their weight; the first pass, which looks at all values."""
+    def sizes(self) -> list[Size]:
+        """Of each part; the first pass, which looks at all values."""
         if self._sizes is None:
             found = self.total(_size) or []
-            if not sum(n for n, _ in found):
+            if not sum(size.n_rows for size in found):
                 raise ValueError("Found array with 0 sample(s): the source has no rows.")
-            check_weight_scale(sum(weight for _, weight in found))
+            check_weight_scale(sum(size.sum_w for size in found))
             self._sizes = found
         return self._sizes
 
     def starts(self) -> list[tuple[int, float]]:
         """Of each part the number of rows before it and their weight; and of the end."""
-        n_rows, weights = zip(*self.sizes(), strict=True)
+        n_rows, _, weights = zip(*self.sizes(), strict=True)
         return list(zip(accumulate(n_rows, initial=0), accumulate(weights, initial=0.0), strict=True))
 
     @property
     def n_rows(self) -> int:
         """See Source; by a pass."""
         return self.starts()[-1][0]
+
+    @property
+    def n_present(self) -> int:
+        """See Source; by a pass."""
+        return sum(size.n_present for size in self.sizes())
 
     @property
     def sum_w(self) -> float:
@@ -117,15 +130,15 @@ class PartedSource(ABC):
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
         """See Source: the rows that one source of all parts would give."""
-        places = None if self.n_rows <= n else strata(n, self.sum_w, rng)
+        places = None if self.n_present <= n else strata(n, self.sum_w, rng)
         pieces = self.total(partial(_sample, places=places))
         assert pieces is not None
         rows, weights, labels = zip(*pieces, strict=True)
         return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if self.labelled else None)
 
 
-def _size(part: Part) -> list[tuple[int, float]]:
-    return [(part.source.n_rows, part.source.sum_w)]
+def _size(part: Part) -> list[Size]:
+    return [Size(part.source.n_rows, part.source.n_present, part.source.sum_w)]
 
 
 def _itself(value: T) -> T:

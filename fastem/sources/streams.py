@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, rows_at_once
+from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
 from fastem.sources.labels import check_label_values
 from fastem.sources.readers import Piece, Reader
 from fastem.sources.rows import check_finite
@@ -26,11 +26,13 @@ class Totals(NamedTuple):
     Attributes
     ----------
     n_rows : int
+    n_present : int, of positive weight
     sum_w : float, as `cumulated` adds
     largest : float, of the weights
     """
 
     n_rows: int = 0
+    n_present: int = 0
     sum_w: float = 0.0
     largest: float = 0.0
 
@@ -54,6 +56,11 @@ class StreamSource(BlockSource):
     def n_rows(self) -> int:
         """See Source; known beforehand, or by a pass."""
         return self._found().n_rows if self.reader.n_rows is None else self.reader.n_rows
+
+    @property
+    def n_present(self) -> int:
+        """See BlockSource; by a pass, if there are weights."""
+        return self._found().n_present if self.reader.weighted else self.n_rows
 
     @property
     def sum_w(self) -> float:
@@ -133,7 +140,7 @@ class StreamSource(BlockSource):
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
         sum_w, largest = cumulated(totals.sum_w, weight)[-1], max(totals.largest, weight.max())
-        return Totals(totals.n_rows + n, float(sum_w), float(largest))
+        return Totals(totals.n_rows + n, totals.n_present + n_positive(weight), float(sum_w), float(largest))
 
     def _end(self, totals: Totals, number: int) -> None:
         """A complete pass brings as many rows as expected; the first is what later ones are held to."""

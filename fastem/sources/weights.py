@@ -36,7 +36,7 @@ def check_weight_scale(largest: float) -> None:
     if not 1e-100 < largest < 1e100:
         raise ValueError(
             f"sample_weight is too large or too small: with a largest weight of {largest:.3g}, products overflow "
-            "float64 or lose digits. Scale the weights: only their ratios matter to a fit."
+            "float64 or lose digits. Scale the weights."
         )
 
 

@@ -212,3 +212,11 @@ def test_from_mixture_refuses(X):
         AnomalyDetector.from_mixture(GaussianMixture())
     with pytest.raises(sklearn.exceptions.NotFittedError):
         AnomalyDetector().calibrate(X)
+
+
+def test_small_units_do_not_hide_anomalies():
+    """A column of sd 3e-5, rows of 20 sd."""
+    X = np.random.default_rng(0).normal(size=(2000, 2)) * [1.0, 3e-5]
+    X[:5, 1] = 20 * 3e-5
+    flagged = fastem.AnomalyDetector(contamination=0.0025).fit(X).is_anomaly(X)
+    np.testing.assert_array_equal(np.flatnonzero(flagged), np.arange(5))

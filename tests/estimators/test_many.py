@@ -423,3 +423,47 @@ def test_numpy_errors_set_to_raise():
         fits = quiet(X, groups, 3, random_state=0)
         fits.predict_proba(X, groups)
     assert fits.status[1] is Status.TOO_FEW_ROWS
+
+
+# ---- units -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_units_do_not_matter(covariance_type):
+    rng = np.random.default_rng(0)
+    X, sizes = rng.normal(size=(400, 2)) + 9.0 * rng.integers(0, 2, (400, 1)), [100] * 4
+    unit = 2.0 ** np.array([-20, -20] if "spherical" in covariance_type else [-20, 30])
+    start = dict(weights_init=[0.5, 0.5], means_init=[[0.0, 0.0], [9.0, 9.0]], precisions_init=None)
+    a = fit_many(X, None, 2, sizes=sizes, covariance_type=covariance_type, random_state=0, tol=1e-8)
+    start["means_init"] = a.means[0] * unit
+    b = fit_many(X * unit, None, 2, sizes=sizes, covariance_type=covariance_type, random_state=0, tol=1e-8, **start)
+    np.testing.assert_allclose(b.means, a.means * unit, rtol=1e-3)
+
+
+def test_small_units_keep_their_standard_deviation():
+    rng = np.random.default_rng(0)
+    X = rng.normal(0, 0.0008, (4000, 1))
+    fits = fit_many(X, sizes=[2000, 2000])
+    np.testing.assert_allclose(np.sqrt(fits.covariances.ravel()), 0.0008, rtol=0.05)
+    floor = fit_many(X, sizes=[2000, 2000], regularization=fastem.EigenvalueFloor(0.5))
+    np.testing.assert_allclose(floor.covariances, 1.5 * fits.covariances, rtol=1e-6)
+    np.testing.assert_allclose(fit_many(X, sizes=[4000], reg_covar=1.0).covariances, 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_columns_without_spread(covariance_type):
+    """A constant column, and a group whose rows are all the same."""
+    X = np.column_stack([np.random.default_rng(0).normal(size=60), np.full(60, 3.0)])
+    X[40:] = 2.0
+    fits = fit_many(X, sizes=[40, 20], covariance_type=covariance_type)
+    assert fits.converged.all()
+    assert np.isfinite(fits.score_samples(X, sizes=[40, 20])).all()
+    if covariance_type == "diag":
+        np.testing.assert_allclose(fits.covariances[:, 0, 1], [9.0, 4.0])
+
+
+def test_other_remedies_are_refused():
+    with pytest.raises(ValueError, match="fit_many's regularization must be 'floor' or an EigenvalueFloor; got 'map'"):
+        fit_many(np.eye(4), sizes=[4], regularization="map")
+    with pytest.raises(ValueError, match="takes the place of reg_covar"):
+        fit_many(np.eye(4), sizes=[4], regularization="floor", reg_covar=1.0)

@@ -12,7 +12,7 @@ from helpers import GOLDEN, from_params, make_mixture
 
 import fastem
 from fastem import GaussianMixture
-from fastem.estimators import best
+from fastem.estimators import best, folds
 from fastem.estimators.best import SOUND, Fit
 from fastem.estimators.folds import Rows
 from fastem.estimators.selection import Candidate, Fold
@@ -207,7 +207,8 @@ def test_cross_validation_needs_blocks(faithful):
 
         def __init__(self):
             self.own = ArraySource(faithful)
-            self.n_features, self.n_rows, self.sum_w, self.dtype = 2, 272, 272.0, self.own.dtype
+            self.n_features, self.n_rows, self.n_present = 2, 272, 272
+            self.sum_w, self.dtype = 272.0, self.own.dtype
 
         def reduce(self, *args):
             return self.own.reduce(*args)
@@ -499,3 +500,74 @@ def test_nothing_to_plot(faithful):
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match="nothing to draw"):
         fastem.select(faithful[:5], [7], "spherical").plot()
+
+
+# ---- folds of rows that are not in memory ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long():
+    """12,000 rows: more than a sample of 10,000, of which four folds of five have fewer."""
+    return make_mixture(12_000, 2, 3, spacing=4.0, seed=5).X
+
+
+def test_cross_validation_chooses_the_same_from_a_file(long, tmp_path):
+    np.save(tmp_path / "rows.npy", long)
+    options = {"criterion": "cv", "random_state": 0, "tol": 1e-4}
+    a = fastem.select(long, [2, 3, 4], ("full", "tied"), **options)
+    for rows in (tmp_path / "rows.npy", lambda: [long[:5000], long[5000:]]):
+        b = fastem.select(rows, [2, 3, 4], ("full", "tied"), **options)
+        assert a.best_params_ == b.best_params_
+        for one, other in zip(a.candidates, b.candidates, strict=True):
+            assert one.status == other.status
+            assert one.n_iter == other.n_iter
+            np.testing.assert_allclose(one[2:11], other[2:11], rtol=1e-8)
+
+
+def test_folds_of_a_memory_map_are_not_copied(long, tmp_path):
+    np.save(tmp_path / "rows.npy", long)
+    for rows in (tmp_path / "rows.npy", np.load(tmp_path / "rows.npy", mmap_mode="r")):
+        source = fastem.as_source(rows)
+        part = folds.Rows(source, None).part(np.arange(12_000) % 5 > 0).source
+        assert isinstance(part, folds.Masked)
+        assert (part.n_rows, part.n_present, part.sum_w) == (12_000, 9600, 9600.0)
+        assert all(np.shares_memory(block.X, source.X) for block in part.blocks(1000))
+    assert not isinstance(folds.Rows(fastem.as_source(long), None).part(np.arange(12_000) > 5).source, folds.Masked)
+
+
+# ---- units ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("criterion", ["bic", "cv"])
+def test_units_of_columns_do_not_matter(criterion):
+    X = make_mixture(600, 2, 3, spacing=6.0, seed=3).X
+    options = {"criterion": criterion, "random_state": 0, "tol": 1e-5, "init_params": "auto"}
+    a = fastem.select(X, range(1, 5), "full", **options)
+    assert a.best_params_["n_components"] == 3
+    b = fastem.select(X * [2.0**-30, 2.0**20], range(1, 5), "full", **options)
+    assert b.best_params_ == a.best_params_
+    np.testing.assert_allclose(b.best_.means_, a.best_.means_ * [2.0**-30, 2.0**20], rtol=1e-6)
+
+
+def test_clusters_that_are_far_apart_are_not_spikes():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (200, 1)), rng.normal(1e4, 1, (200, 1))])
+    found = fastem.select(X, [1, 2], "full", random_state=0)
+    assert found.best_params_["n_components"] == 2
+    np.testing.assert_allclose(found.best_.covariances_.ravel(), 1.0, rtol=0.2)
+
+
+@pytest.mark.parametrize("regularization", [None, "floor"])
+def test_a_spike_at_the_floor_is_not_chosen(regularization):
+    """Rows that share a value: in any units."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=200), np.full(40, 0.5)])[:, None] * 1e-8
+    options = {} if regularization is None else {"regularization": regularization}
+    labels = {1: np.zeros(240, int), 2: np.repeat([0, 1], [200, 40])}
+    found = fastem.select(X, [1, 2], "full", partitions=labels, random_state=0, **options)
+    assert [candidate.status for candidate in found.candidates] == ["CONVERGED", "COLLAPSED"]
+
+
+def test_reg_covar_and_a_regularization_are_one_too_many(faithful):
+    with pytest.raises(ValueError, match="regularization='map' takes the place of reg_covar: leave that out"):
+        fastem.select(faithful, [1], regularization="map", reg_covar=1e-6)

@@ -490,3 +490,50 @@ def test_an_interrupt_keeps_the_starts_that_are_done():
     with pytest.raises(fastem.FitInterrupted) as caught:
         GaussianMixture(3, n_init=5, random_state=0, tol=0.1).fit(X, callback=stop)
     assert caught.value.result.status is fastem.Status.CONVERGED
+
+
+# --- a larger max_iter
+
+
+@pytest.mark.parametrize("options", [{}, {"n_init": 3, "init_params": "random"}, {"regularization": "map"}])
+def test_a_larger_max_iter_goes_on(two, file, options):
+    """From the last iteration, with the bits of a fit that had it from the beginning."""
+    options = {"n_components": 3, "random_state": 0, "tol": 1e-7, **options}
+    whole = GaussianMixture(max_iter=60, **options)
+    passes = quiet_fit(whole, two.X).fit_report_
+    iterations = []
+    for max_iter in (7, 20, 60):
+        model = GaussianMixture(max_iter=max_iter, **options)
+        quiet_fit(model, two.X, callback=lambda i, *_: iterations.append(i), checkpoint=file)
+    assert state_bytes(model) == state_bytes(whole)
+    assert model.fit_report_ == passes
+    n_iter = [start.n_iter for start in passes.starts]
+    assert len(iterations) == sum(n_iter)  # no pass twice
+
+
+def test_a_larger_max_iter_goes_on_after_an_interruption(two, file):
+    """In the second of two runs that go on, with a third to come: nothing of any of them is lost."""
+    options = {"n_components": 3, "random_state": 0, "tol": 1e-9, "n_init": 3, "init_params": "random"}
+    whole = quiet_fit(GaussianMixture(max_iter=40, **options), two.X)
+    calls = []
+
+    def stop_at(n):
+        return lambda *_: calls.append(None) or len(calls) == n
+
+    GaussianMixture(max_iter=8, **options).fit(two.X, callback=stop_at(20), checkpoint=file)  # in the third run
+    GaussianMixture(max_iter=40, **options).fit(two.X, callback=stop_at(20 + 32 + 5), checkpoint=file)
+    model = quiet_fit(GaussianMixture(max_iter=40, **options), two.X, checkpoint=file)
+    assert state_bytes(model) == state_bytes(whole)
+    assert model.fit_report_ == whole.fit_report_
+
+
+def test_a_smaller_max_iter_is_another_fit(two, file):
+    quiet_fit(GaussianMixture(2, random_state=0, max_iter=5, tol=0), two.X, checkpoint=file)
+    with pytest.raises(ValueError, match=r"max_iter 5 .here 4"):
+        GaussianMixture(2, random_state=0, max_iter=4, tol=0).fit(two.X, checkpoint=file)
+
+
+def test_a_larger_max_iter_leaves_what_has_converged(two, file):
+    first = GaussianMixture(2, random_state=0).fit(two.X, checkpoint=file)
+    again = GaussianMixture(2, random_state=0, max_iter=500).fit(two.X, checkpoint=file, callback=lambda *_: 1 / 0)
+    assert state_bytes(first) == state_bytes(again)

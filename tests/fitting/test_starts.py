@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from helpers import TYPES, make_mixture, outcome, quiet_fit, run_child, state_bytes
 from sets import SETS, Labelled, loud_noise
+from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 import fastem
 from fastem import GaussianMixture
 from fastem.fitting import seeds
 from fastem.fitting.starts import race
+from fastem.model.matrices import EPS
 from fastem.sources.blocks import ArraySource
 
 SYSTEMS = ("raw", "standardised", "whitened")
@@ -25,7 +27,9 @@ def _index(data, monkeypatch, system=None):
     with monkeypatch.context() as patch:
         if system is not None:
             every = race.coordinate_systems
-            patch.setattr(race, "coordinate_systems", lambda X, weight: [every(X, weight)[SYSTEMS.index(system)]])
+            patch.setattr(
+                race, "coordinate_systems", lambda X, weight, eps: [every(X, weight, eps)[SYSTEMS.index(system)]]
+            )
         models = [quiet_fit(_auto(data.K, seed), data.X) for seed in SEEDS]
     return np.mean([adjusted_rand_score(data.labels, model.predict(data.X)) for model in models])
 
@@ -61,20 +65,20 @@ def test_units_do_not_matter(covariance_type, seed):
 def test_standardised_and_whitened_rows():
     X = make_mixture(500, 3, 2).X @ np.array([[1e3, 0, 0], [5.0, 1.0, 0], [0, 0.2, 1e-3]]) + 50.0
     weight = np.random.default_rng(0).uniform(0.5, 2, 500)
-    raw, standard, white = race.coordinate_systems(X, weight)
+    raw, standard, white = race.coordinate_systems(X, weight, EPS)
     assert raw is X
     for rows in (standard, white):
         np.testing.assert_allclose(np.average(rows, axis=0, weights=weight), 0, atol=1e-8)
     np.testing.assert_allclose(np.average(standard**2, axis=0, weights=weight), 1, rtol=1e-9)
     np.testing.assert_allclose((white * weight[:, None]).T @ white / weight.sum(), np.eye(3), atol=1e-8)
-    for scaled in race.coordinate_systems(X * [4.0, 1.0, 0.5], weight)[1:]:
+    for scaled in race.coordinate_systems(X * [4.0, 1.0, 0.5], weight, EPS)[1:]:
         assert scaled.tobytes() in (standard.tobytes(), white.tobytes())
 
 
 def test_columns_without_information_are_left_out():
     X = make_mixture(500, 3, 2).X
     X = np.c_[X[:, 0], np.full(500, 7.0), X[:, 1:], X[:, 0] - 3 * X[:, 1], X[:, 2]]
-    raw, standard, white = race.coordinate_systems(X, np.ones(500))
+    raw, standard, white = race.coordinate_systems(X, np.ones(500), EPS)
     assert (raw.shape, standard.shape, white.shape) == ((500, 6), (500, 5), (500, 3))
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(3), atol=1e-10)
     np.testing.assert_allclose(_auto(2).fit(X).means_[:, 1], 7.0, rtol=1e-12)
@@ -193,3 +197,37 @@ def test_distinct_rows_are_in_lexicographic_order(decimals):
         sample = seeds.distinct_sample(ArraySource(X[order]), 3, np.random.RandomState(0))
         np.testing.assert_array_equal(sample.X, want)
         np.testing.assert_array_equal(sample.weight, count)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("init", ["kmeans", "auto"])
+def test_means_alone_meet_their_own_clusters(init, order):
+    """Iris, means of its classes: in any order the fit is the same, but for the order."""
+    iris = load_iris()
+    means = np.array([iris.data[iris.target == k].mean(axis=0) for k in range(3)])
+    options = {"init_params": init, "random_state": 0, "max_iter": 500, "tol": 1e-6}
+    model = GaussianMixture(3, means_init=means[list(order)], **options).fit(iris.data)
+    assert model.score(iris.data) == pytest.approx(-1.2012, abs=2e-4)
+    plain = GaussianMixture(3, means_init=means, **options).fit(iris.data)
+    np.testing.assert_allclose(model.means_, plain.means_[list(order)], rtol=1e-9)
+
+
+def test_means_alone_meet_their_own_clusters_whatever_the_units():
+    """The first column, in small units, tells clusters from each other; two means are nearest to one cluster."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 2)) * [1e-3, 1.0] + np.repeat([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], 300, axis=0)
+    X[:300, 1] *= 0.1
+    X[600:, 1] *= 10.0
+    for order in ([0, 1, 2], [2, 0, 1]):
+        means = np.array([[0.0, 0.0], [0.4, 0.0], [2.0, 0.0]])[order]
+        model = GaussianMixture(3, init_params="auto", means_init=means, reg_covar=0, max_iter=0, random_state=0).fit(X)
+        np.testing.assert_allclose(np.sqrt(model.covariances_[:, 1, 1]), np.array([0.1, 1.0, 10.0])[order], rtol=0.2)
+
+
+def test_means_alone_meet_their_own_clusters_in_groups():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (50, 1)), rng.normal(30, 5, (50, 1)), rng.normal(90, 0.1, (50, 1))])
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        means = np.array([[0.0], [30.0], [90.0]])[order]
+        fits = fastem.fit_many(X, sizes=[150], n_components=3, means_init=means, max_iter=0, random_state=0)
+        np.testing.assert_allclose(np.sqrt(fits.covariances.ravel()), np.array([1, 5, 0.1])[order], rtol=0.2)

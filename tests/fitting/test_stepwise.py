@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, Stepwise
+from fastem.fitting.stepwise import expected
+from fastem.model.families import find_family as find
 from fastem.model.params import Noise
 
 N_BLOCKS = 100
@@ -85,8 +87,8 @@ def test_the_first_block_is_one_step_of_em():
     X, start, _ = draw(2000)
     state = Stepwise(start, reg_covar=0.0).partial_fit(X)
     want = fastem.m_step(fastem.accumulate(X, start))
-    for got, expected in zip(state.params[:4], want[:4], strict=True):
-        assert_allclose(got, expected, rtol=1e-12)
+    for got, right in zip(state.params[:4], want[:4], strict=True):
+        assert_allclose(got, right, rtol=1e-12)
 
 
 def test_weights_have_no_unit():
@@ -127,15 +129,43 @@ def test_a_failed_step_changes_nothing():
     with pytest.raises(fastem.SingularCovarianceError):
         Stepwise(start._replace(means=rows[:5]), reg_covar=0.0).partial_fit(rows)
     for exponent in (0.5, 1.1, 0.0):
-        with pytest.raises(ValueError, match="exponent must be in"):
+        with pytest.raises(ValueError, match="exponent must be a number in"):
             Stepwise(start, exponent=exponent)
 
 
 def test_family_must_fit():
     _, _, mixture = draw(100)
     diag = fastem.make_params(mixture.weights, mixture.means, natural(mixture.covariances, "diag"), "diag")
+    with pytest.raises(ValueError, match="needs covariances of shape"):
+        Stepwise(diag, "full")
+    stats = fastem.accumulate(mixture.X, diag)
     with pytest.raises(ValueError, match="needs second moments of shape"):
-        Stepwise(diag, "full").partial_fit(mixture.X)
+        Stepwise(fastem.make_params(mixture.weights, mixture.means, mixture.covariances), stats=stats)
+    with pytest.raises(ValueError, match=r"as many components .* stats of \(5, 2\), and params of \(1, 2\)"):
+        Stepwise(fastem.make_params([1.0], [[0.0, 0.0]], [[1.0, 1.0]], "diag"), "diag", stats=stats)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"params": 3}, TypeError, "params must be a fastem.Params, as make_params returns; got int"),
+        ({"covariance": "fool"}, ValueError, "fool"),
+        ({"reg_covar": -1.0}, ValueError, "reg_covar"),
+        ({"exponent": "half"}, ValueError, r"exponent must be a number in \(0.5, 1\]; got 'half'"),
+        ({"stats": 3}, TypeError, "stats must be a fastem.Stats"),
+    ],
+)
+def test_what_is_no_state_is_refused_at_once(options, error, message):
+    with pytest.raises(error, match=message):
+        Stepwise(**{"params": draw(100)[1], **options})
+
+
+def test_log_likelihood_that_is_not_known():
+    """Of statistics of labels: the running mean is that of the blocks."""
+    X, start, mixture = draw(1000)
+    known = fastem.moments(mixture.X, labels=mixture.labels, n_components=5)
+    state = Stepwise(start, stats=known).partial_fit(X)
+    assert_allclose(state.mean_loglik, fastem.accumulate(X, start).loglik / 1000)
 
 
 def test_states_do_not_change():
@@ -169,7 +199,8 @@ def test_partial_fit_is_fit_and_steps():
     again = pickle.loads(pickle.dumps(model))
     assert_array_equal(again.partial_fit(blocks[0]).means_, model.partial_fit(blocks[0]).means_)
     model.fit(blocks[0])  # begins anew
-    assert_array_equal(model.partial_fit(blocks[0]).means_, Stepwise(first.params_).partial_fit(blocks[0]).params.means)
+    assert_array_equal(model.partial_fit(blocks[1]).means_, first.partial_fit(blocks[1]).means_)
+    assert model.n_iter_ == 1
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)
@@ -195,3 +226,124 @@ def test_partial_fit_refusals():
     with pytest.raises(ValueError, match="Expected n_samples >= n_components"):
         GaussianMixture(5).partial_fit(X[:3])
     assert state_bytes(model) == before
+
+
+# ---- after a fit, of given parameters, from a file --------------------------------------------------------
+
+
+def known_to_sklearn(model):
+    return GaussianMixture.from_sklearn(model.to_sklearn(), n_samples_seen=2000)
+
+
+def saved(model, tmp_path):
+    fastem.save(model, tmp_path / "m.npz")
+    return fastem.load(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("way", ["fit", "parameters", "sklearn", "file"])
+def test_partial_fit_goes_on_from_the_model(covariance_type, way, tmp_path):
+    """One row, however wild, counts as one of the 2000: the mixture hardly moves."""
+    X, _, _ = draw(2000)
+    fit = GaussianMixture(5, covariance_type=covariance_type, random_state=0, tol=1e-2).fit(X)
+    assert fit.n_samples_seen_ == 2000
+    if way == "sklearn" and covariance_type in ("tied_diag", "tied_spherical"):
+        pytest.skip("scikit-learn does not have it")
+    model = {
+        "fit": lambda: fit,
+        "parameters": lambda: GaussianMixture.from_parameters(
+            fit.weights_, fit.means_, fit.covariances_, covariance_type, n_samples_seen=2000
+        ),
+        "sklearn": lambda: known_to_sklearn(fit),
+        "file": lambda: saved(fit, tmp_path),
+    }[way]()
+    before, bound = model.score(X), model.lower_bound_
+    means, weights, params = model.means_.copy(), model.weights_.copy(), model.params_
+    model.partial_fit([[40.0, -40.0]])
+    gamma = (1 / 2001) ** 0.6
+    assert model.n_samples_seen_ == pytest.approx(2001)
+    assert_allclose(np.abs(model.weights_ - (1 - gamma) * weights).max(), gamma, rtol=1e-9)  # the row's component
+    moved = np.abs(model.means_ - means).max(axis=1)
+    assert np.count_nonzero(moved > 1e-9) == 1
+    assert model.score(X) > before - 0.5
+    assert np.isfinite(model.lower_bound_)
+    if way != "parameters":
+        row = fastem.log_density([[40.0, -40.0]], params)[0]
+        assert model.lower_bound_ == pytest.approx((1 - gamma) * bound + gamma * row)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("noise", [False, True])
+def test_expected_statistics_make_the_same_mixture(covariance_type, noise):
+    _, _, mixture = draw(1000)
+    box = (0.1, [[-9.0, -9.0], [9.0, 9.0]]) if noise else None
+    shares = mixture.weights * (0.9 if noise else 1.0)
+    params = fastem.make_params(
+        shares, mixture.means, natural(mixture.covariances, covariance_type), covariance_type, box
+    )
+    stats = expected(find(covariance_type), params, 50.0, 1e-3)
+    assert stats.sum_w == pytest.approx(50)
+    again = fastem.m_step(stats, covariance_type, reg_covar=1e-3)
+    for a, b in zip(again[:4], params[:4], strict=True):
+        assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_variances_below_reg_covar_become_that():
+    model = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1e-8, 0.9e-4], [0.9e-4, 1.0]]])
+    model.partial_fit([[0.0, 0.0]])
+    assert 0.9e-6 < model.covariances_[0, 0, 0] < 1.1e-6
+    assert np.isfinite(model.score([[0.0, 0.0]]))
+
+
+def test_given_parameters_count_for_ten_rows_each():
+    start = draw(10)[1]
+    model = GaussianMixture.from_parameters(start.weights, start.means, start.covariances)
+    assert model.n_samples_seen_ == 10 * model._n_parameters() == 290
+    assert model.marginal(0).n_samples_seen_ == 290
+    for bad in (0, -1, np.nan, np.inf, "many", True):
+        with pytest.raises(ValueError, match="n_samples_seen must be a positive number"):
+            GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical", n_samples_seen=bad)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_a_saved_stream_goes_on_where_it_was(dtype, tmp_path):
+    """To the bit, also where the model's own numbers are float32."""
+    X, _, _ = draw(4000)
+    X = (X + 1e3).astype(dtype)
+    model = GaussianMixture(5, random_state=0, tol=1e-2)
+    for block in np.array_split(X[:3000], 3):
+        model.partial_fit(block)
+    again = saved(model, tmp_path)
+    assert again.n_samples_seen_ == model.n_samples_seen_ == 3000
+    again.partial_fit(X[3000:])
+    model.partial_fit(X[3000:])
+    assert state_bytes(again) == state_bytes(model)
+    assert again.n_samples_seen_ == 4000
+
+
+def test_a_file_without_a_stream_loads(tmp_path):
+    """One of an older version."""
+    X, _, _ = draw(500)
+    model = GaussianMixture(5, random_state=0, tol=1e-2).fit(X)
+    fastem.save(model, tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as new:
+        np.savez(
+            tmp_path / "old.npz", **{name: new[name] for name in new.files if name not in ("n_samples_seen", "stream")}
+        )
+    old = fastem.load(tmp_path / "old.npz")
+    assert state_bytes(old) == state_bytes(model)
+    assert old.n_samples_seen_ == 290
+    with np.load(tmp_path / "new.npz") as new:
+        np.savez(tmp_path / "bad.npz", **{**new, "stream": np.ones(40)})
+    with pytest.raises(fastem.ModelFileError, match="do not describe a stream"):
+        fastem.load(tmp_path / "bad.npz")
+
+
+def test_a_stream_in_another_order_goes_on():
+    """Components that have been sorted stay sorted."""
+    X, _, _ = draw(4000)
+    model = GaussianMixture(5, random_state=0, tol=1e-2).partial_fit(X[:2000]).partial_fit(X[2000:3000])
+    a = model.sort_components("weight").partial_fit(X[3000:])
+    b = model.partial_fit(X[3000:]).sort_components("weight")
+    assert_allclose(a.means_, b.means_, rtol=1e-9)
+    assert_allclose(a.covariances_, b.covariances_, rtol=1e-9)

@@ -327,3 +327,30 @@ def test_estimator(covariance, remedy, init):
     assert (np.diff(model.lower_bounds_) > -1e-12).all()
     again = fastem.em(X, model.params_, covariance=covariance, regularization=remedy, tol=0.0, max_iter=2)
     assert again.history[0] >= model.lower_bound_ - 1e-12
+
+
+# ---- reg_covar has a unit ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_reg_covar_that_widens_is_told_once(covariance_type):
+    X = np.random.default_rng(0).normal(size=(200, 2)) * [1.0, 3e-5]
+    scale = 3e-5 if "spherical" in covariance_type else 1.0
+    model = GaussianMixture(2, covariance_type=covariance_type, n_init=3, random_state=0, max_iter=1000)
+    _, error, messages = outcome(lambda: model.fit(X * scale))
+    assert error is None
+    whose = "mean variance of the columns" if "spherical" in covariance_type else "variance of column 1"
+    assert [whose in message for message in messages] == [True], messages
+
+
+def test_reg_covar_that_does_no_harm_is_not_told():
+    X = np.random.default_rng(0).normal(size=(200, 2)) * [1.0, 3e-5]
+    constant = np.column_stack([X[:, 0], np.full(200, 0.1), np.full(200, 1e9)])
+    for model, rows in (
+        (GaussianMixture(2, random_state=0), X * 400),
+        (GaussianMixture(2, random_state=0), constant),
+        (GaussianMixture(2, random_state=0, reg_covar=0), X),
+        (GaussianMixture(2, random_state=0, regularization="map"), X),
+    ):
+        _, error, messages = outcome(lambda model=model, rows=rows: model.fit(rows))
+        assert (error, messages) == (None, [])

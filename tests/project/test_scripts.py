@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import _common
+import compare_peers
 import pytest
 from helpers import ROOT, child_env
 
-SCRIPTS = ROOT / "scripts"
+SCRIPTS, GALLERY = ROOT / "scripts", ROOT / "docs" / "gallery"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
@@ -37,13 +39,42 @@ def test_faults(tmp_path):
 
 
 def test_rewrite_section(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- faults:start -->\nold\n<!-- faults:end -->\nafter\n")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- faults:start -->\nold\n<!-- faults:end -->\nafter\n")
     for _ in range(2):
-        _common.rewrite_section("faults", "new", readme)
-        assert readme.read_text() == "before\n<!-- faults:start -->\nnew\n<!-- faults:end -->\nafter\n"
+        _common.rewrite_section(page, "faults", "new")
+        assert page.read_text() == "before\n<!-- faults:start -->\nnew\n<!-- faults:end -->\nafter\n"
     with pytest.raises(SystemExit, match="performance:start"):
-        _common.rewrite_section("performance", "new", readme)
+        _common.rewrite_section(page, "performance", "new")
+
+
+def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path, monkeypatch):
+    """A run with one case that README shows and one that it does not, and the pages as they are but for the tables."""
+    (tmp_path / "docs").mkdir()
+    for page in (Path("README.md"), Path("docs", "performance.md")):
+        (tmp_path / page).write_text((ROOT / page).read_text())
+    monkeypatch.setattr(_common, "ROOT", tmp_path)
+    monkeypatch.setattr(_common, "DOCS", tmp_path / "docs")
+    case = dict(N=1_000_000, D=10, K=10, covariance="full", dtype="float64")
+    case |= dict(
+        seconds={"fastem": {"median": 0.0123}, "onedal": {"median": 1.0}}, ratio={"onedal": {"median": 81.0}}, failed={}
+    )
+    versions = {"python": "3.14.0", "numba": "0.99"}
+    machine = dict(date="2099-01-01", cpu="a processor", cores=3, system="a system", versions=versions)
+    nothing = dict(quick=False, scores=[], sweeps=[], fits=[], context=[], absent={})
+    peers = {"fastem": "9.9", "onedal": "8.8"}
+    results = dict(machine=machine, peers=peers, cases=[case, case | dict(N=2_000_000)], **nothing)
+    (tmp_path / "peers.json").write_text(json.dumps(results))
+    monkeypatch.setattr(sys, "argv", ["compare_peers.py", "--pages", str(tmp_path / "peers.json")])
+    compare_peers.main()
+    shown, other = (f"| {n} x 10, K = 10 | full | float64 | 12.3 ms | 1 s (81) |" for n in ("1e6", "2e6"))
+    readme, page = (tmp_path / "README.md").read_text(), (tmp_path / "docs" / "performance.md").read_text()
+    assert shown in readme
+    assert other not in readme
+    assert shown in page
+    assert other in page
+    assert "2099-01-01" in readme
+    assert readme.startswith("# fastem")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +98,13 @@ def test_gallery(tmp_path):
     command = [sys.executable, SCRIPTS / "gallery.py", "--output", tmp_path]
     done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    page = (tmp_path / "README.md").read_text()
+    page = (tmp_path / "index.md").read_text()
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
     assert len(pictures) >= 10
     assert pictures == sorted(re.findall(r"\]\((\w+\.png)\)", page))
     assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
-    assert page == (SCRIPTS / "gallery" / "README.md").read_text(), "run scripts/gallery.py"
-    assert pictures == sorted(path.name for path in (SCRIPTS / "gallery").glob("*.png"))
+    assert page == (GALLERY / "index.md").read_text(), "run scripts/gallery.py"
+    assert pictures == sorted(path.name for path in GALLERY.glob("*.png"))
 
 
 def test_one_figure(tmp_path):

@@ -1,4 +1,4 @@
-"""sample_weight: weight 2 is the row twice, weight 0 the row absent, and their scale means nothing to a fit."""
+"""sample_weight: weight 2 is the row twice, weight 0 the row absent; without a prior their scale means nothing."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from helpers import (
     from_params,
     make_mixture,
     make_start,
+    parts_of,
     quiet_fit,
     start_params,
     state_bytes,
@@ -84,7 +85,7 @@ def test_weight_1_is_no_weight(data, init):
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("scale", [2.0**-30, 1e-3, 7.0, 1e6])
 def test_scale_of_weights(data, init, scale):
-    """A fit is the same for any unit of the weights; totals (bic's n) are not."""
+    """Without a prior a fit is the same for any unit of the weights; totals (bic's n) are not."""
     mixture, weight, _ = data
     options = {"init_params": init, "random_state": 1, "max_iter": 20}
     a = quiet_fit(GaussianMixture(3, **options), mixture.X, sample_weight=weight)
@@ -255,3 +256,229 @@ def test_weights_have_no_unit():
     fits = [GaussianMixture(1).fit(X, sample_weight=np.full(400, s)) for s in (1.0, 1e-15, 1e-20, 1e15)]
     for model in fits[1:]:
         assert_allclose(model.covariances_, fits[0].covariances_, rtol=1e-12)
+
+
+# ---- rows of weight 0 ----------------------------------------------------------------------------------
+
+
+def absent_rows(X):
+    """Rows of weight 0: some among the others, some far away, some further than squares reach."""
+    far = 3e38 if X.dtype == np.float32 else 1e200
+    extra = np.concatenate([X[:7], np.full((5, X.shape[1]), 1e6), np.full((5, X.shape[1]), far)]).astype(X.dtype)
+    extra[-1, 0] = -far
+    return np.concatenate([X, np.tile(extra, (200, 1))])  # 3400: more than a block
+
+
+def with_absent(X, weight):
+    """The same rows and weights with rows of weight 0 after them."""
+    X = absent_rows(X)
+    return X, np.concatenate([weight, np.zeros(len(X) - len(weight))])
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("init", [*INITS, "auto"])
+def test_rows_of_weight_0_change_no_bit(data, init, covariance_type, dtype):
+    mixture, weight, _ = data
+    X = mixture.X.astype(dtype)
+    options = {"covariance_type": covariance_type, "init_params": init, "random_state": 3, "max_iter": 20}
+    a = quiet_fit(GaussianMixture(3, **options), X, sample_weight=weight)
+    more, zeros = with_absent(X, weight)
+    b = quiet_fit(GaussianMixture(3, **options), more, sample_weight=zeros)
+    assert state_bytes(a) == state_bytes(b)
+    for name in ("score", "bic", "aic"):
+        assert getattr(a, name)(X, sample_weight=weight) == getattr(a, name)(more, sample_weight=zeros), name
+
+
+@pytest.mark.parametrize("on_collapse", ["reseed", "drop"])
+@pytest.mark.parametrize("regularization", ["map", "ridge", "floor", "ratio"])
+@pytest.mark.parametrize("init", ["kmeans", "auto"])
+def test_rows_of_weight_0_change_no_bit_under_a_remedy(init, regularization, on_collapse):
+    """Three rows are a component too few: it is put elsewhere, or dropped."""
+    rng = np.random.default_rng(8)
+    X = np.concatenate([rng.normal(size=(100, 2)), [[30.0, 0.0], [30.1, 0.2], [30.0, 0.1]], rng.normal(9, 1, (80, 2))])
+    weight = np.full(len(X), 0.3)
+    options = {"init_params": init, "regularization": regularization, "on_collapse": on_collapse, "random_state": 0}
+    a, b = (
+        GaussianMixture(4, **options, max_iter=300).fit(rows, sample_weight=w)
+        for rows, w in ((X, weight), with_absent(X, weight))
+    )
+    assert state_bytes(a) == state_bytes(b)
+    assert a.fit_report_ == b.fit_report_
+
+
+def test_rows_of_weight_0_do_not_save_a_component():
+    """Four rows of weight 1, too few for five dimensions: dropped, whatever number of absent rows there is."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(60, 5)), rng.normal(40, 0.1, (4, 5))])
+    model = GaussianMixture(2, regularization="map", on_collapse="drop", random_state=0)
+    assert len(model.fit(X).weights_) == 1
+    more, zeros = with_absent(X, np.ones(64))
+    assert len(model.fit(more, sample_weight=zeros).weights_) == 1
+
+
+@pytest.mark.parametrize("options", [{"noise": True}, {"assignment": "hard"}, {"solver": "lbfgs"}, {"n_init": 3}])
+def test_rows_of_weight_0_change_no_bit_of_other_fits(data, options):
+    mixture, weight, _ = data
+    a, b = (
+        quiet_fit(GaussianMixture(3, random_state=1, **options), rows, sample_weight=w)
+        for rows, w in ((mixture.X, weight), with_absent(mixture.X, weight))
+    )
+    assert state_bytes(a) == state_bytes(b)
+
+
+@pytest.mark.parametrize("n_known", [2, 40, 400])
+def test_rows_of_weight_0_change_no_bit_of_fits_from_labels(data, n_known):
+    mixture, weight, _ = data
+    labels = np.where(np.arange(400) < n_known, mixture.labels, -1)
+    more, zeros = with_absent(mixture.X, weight)
+    more_labels = np.concatenate([labels, np.full(len(more) - 400, n_known // 400 - 1)])
+    a = quiet_fit(GaussianMixture(3, random_state=1), mixture.X, sample_weight=weight * 0.01, labels=labels)
+    b = quiet_fit(GaussianMixture(3, random_state=1), more, sample_weight=zeros * 0.01, labels=more_labels)
+    assert state_bytes(a) == state_bytes(b)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_rows_of_weight_0_change_no_bit_where_starts_look_at_a_sample(init):
+    """More than 50,000 rows, of which fewer weigh."""
+    mixture = make_mixture(49_000, 2, 3, spacing=3.0, seed=2)
+    weight = np.random.default_rng(1).uniform(0.5, 1.5, 49_000)
+    a, b = (
+        quiet_fit(GaussianMixture(3, init_params=init, random_state=0, max_iter=3), rows, sample_weight=w)
+        for rows, w in ((mixture.X, weight), with_absent(mixture.X, weight))
+    )
+    assert state_bytes(a) == state_bytes(b)
+
+
+def as_function(X, weight):
+    return lambda: [(X[part], weight[part]) for part in parts_of(len(X), [700])]
+
+
+@pytest.mark.parametrize("init", ["kmeans", "random"])
+def test_rows_of_weight_0_change_no_bit_of_sources(data, init):
+    mixture, weight, _ = data
+    a, b = (
+        quiet_fit(GaussianMixture(3, init_params=init, random_state=1), as_function(rows, w))
+        for rows, w in ((mixture.X, weight), with_absent(mixture.X, weight))
+    )
+    assert state_bytes(a) == state_bytes(b)
+    sample = fastem.as_source(as_function(*with_absent(mixture.X, weight))).sample(400, np.random.RandomState(0))
+    np.testing.assert_array_equal(sample.X, mixture.X[weight > 0])
+
+
+def test_rows_of_weight_0_change_no_bit_of_functions(data):
+    mixture, weight, _ = data
+    params = start_params(make_start(mixture, "full"), "full")
+    more, zeros = with_absent(mixture.X, weight)
+    a, b = (fastem.accumulate(rows, params, w) for rows, w in ((mixture.X, weight), (more, zeros)))
+    assert a.to_buffer().tobytes() == b.to_buffer().tobytes()
+    assert a.n_rows == np.count_nonzero(weight)
+    a, b = (fastem.em(rows, params, sample_weight=w) for rows, w in ((mixture.X, weight), (more, zeros)))
+    assert a.history == b.history
+    a, b = (
+        fastem.Stepwise(params).partial_fit(rows, w).partial_fit(rows, w)
+        for rows, w in ((mixture.X, weight), (more, zeros))
+    )
+    assert a.stats.to_buffer().tobytes() == b.stats.to_buffer().tobytes()
+    model = GaussianMixture(3, random_state=0).fit(mixture.X)
+    a, b = (model.merge(rows, w).entropies for rows, w in ((mixture.X, weight), (more, zeros)))
+    assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize(("criterion", "n"), [("bic", 300), ("bic", 9000), ("cv", 300)])  # samples are of 10,000 rows
+def test_rows_of_weight_0_change_no_bit_of_select(criterion, n):
+    mixture = make_mixture(n, 2, 3, spacing=5.0, seed=2)
+    weight = np.random.default_rng(1).uniform(0.5, 1.5, n)
+    options = {"criterion": criterion, "cv": 3, "random_state": 0, "max_iter": 20}
+    a, b = (
+        fastem.select(rows, [2, 3], ("full", "tied"), sample_weight=w, **options)
+        for rows, w in ((mixture.X, weight), with_absent(mixture.X, weight))
+    )
+    for one, other in zip(a.candidates, b.candidates, strict=True):
+        np.testing.assert_equal(one[:-1], other[:-1])
+
+
+def test_folds_without_weight_are_none(data):
+    mixture, weight, _ = data
+    folds, there = np.arange(400) % 4, (weight > 0).astype(float)
+    there[folds == 3] = 0.0
+    options = {"criterion": "cv", "random_state": 0, "max_iter": 50}
+    a = fastem.select(mixture.X, [2], "full", cv=folds, sample_weight=there, **options)
+    kept = there > 0
+    b = fastem.select(mixture.X[kept], [2], "full", cv=folds[kept], **options)
+    assert a.candidates[0].test == pytest.approx(b.candidates[0].test, rel=1e-9)
+    with pytest.raises(ValueError, match="cv must be"):
+        fastem.select(mixture.X, [2], "full", cv=(there == 0).astype(int), sample_weight=there, **options)
+
+
+@pytest.mark.parametrize("by", ["groups", "sizes"])
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_rows_of_weight_0_change_no_bit_of_many_fits(by, covariance_type):
+    """In each group, after its rows."""
+    rng = np.random.default_rng(5)
+    X, groups = rng.normal(size=(300, 2)) + 6.0 * rng.integers(0, 2, (300, 1)), np.repeat(np.arange(6), 50)
+    weight, options = rng.uniform(0.5, 1.5, 300), {"covariance_type": covariance_type, "random_state": 0}
+    a = fastem.fit_many(X, groups, 2, sample_weight=weight, **options)
+    far = np.full((6, 40, 2), 1e200)
+    more = np.concatenate([X.reshape(6, 50, 2), far], axis=1).reshape(-1, 2)
+    zeros = np.concatenate([weight.reshape(6, 50), np.zeros((6, 40))], axis=1).ravel()
+    if by == "sizes":
+        b = fastem.fit_many(more, None, 2, sizes=[90] * 6, sample_weight=zeros, **options)
+    else:
+        order = np.argsort(rng.uniform(size=540).round(1) * 0 + np.tile(np.arange(90), 6), kind="stable")
+        more, zeros, groups = more[order], zeros[order], np.repeat(np.arange(6), 90)[order]
+        b = fastem.fit_many(more, groups, 2, sample_weight=zeros, **options)
+    for name in ("weights", "means", "covariances", "lower_bound", "n_iter"):
+        assert getattr(a, name).tobytes() == getattr(b, name).tobytes(), name
+    given = {"sizes": [90] * 6} if by == "sizes" else {"groups": groups}
+    sums = a.accumulate(X, np.repeat(np.arange(6), 50), weight), b.accumulate(more, sample_weight=zeros, **given)
+    for name in ("s0", "s1", "s2", "n_rows"):
+        assert getattr(sums[0], name).tobytes() == getattr(sums[1], name).tobytes(), name
+
+
+def test_groups_without_weight_have_no_mixture():
+    fits = fastem.fit_many(np.arange(20.0).reshape(10, 2), sizes=[4, 6], sample_weight=[0.0] * 4 + [1.0] * 6)
+    assert [status.name for status in fits.status] == ["TOO_FEW_ROWS", "CONVERGED"]
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random", lambda X, K, random_state: X[:K] + 0.0])
+def test_rows_of_weight_0_change_no_bit_of_kmeans(data, init):
+    mixture, weight, _ = data
+    X, weight = mixture.X[weight > 0], weight[weight > 0]
+    a, b = (
+        fastem.KMeans(5, init=init, n_init=1, random_state=0).fit(rows, sample_weight=w)
+        for rows, w in ((X, weight), with_absent(X, weight))
+    )
+    assert a.cluster_centers_.tobytes() == b.cluster_centers_.tobytes()
+    assert (a.inertia_, a.n_iter_) == (b.inertia_, b.n_iter_)
+    np.testing.assert_array_equal(a.labels_, b.labels_[: len(X)])
+
+
+def test_clusters_of_absent_rows_are_none():
+    """Two distinct rows that weigh, and a third that does not: two clusters."""
+    X, weight = np.array([[0.0], [0.0], [1.0], [5.0]]), [1.0, 1.0, 1.0, 0.0]
+    with pytest.warns(UserWarning, match=r"distinct clusters \(2\)"):
+        fastem.KMeans(3, init=[[0.0], [1.0], [5.0]]).fit(X, sample_weight=weight)
+
+
+def test_rows_of_weight_0_change_no_bit_of_anomalies(data):
+    mixture, weight, _ = data
+    a, b = (
+        fastem.AnomalyDetector(contamination=0.05).fit(rows, sample_weight=w)
+        for rows, w in ((mixture.X, weight), with_absent(mixture.X, weight))
+    )
+    assert a.threshold_ == b.threshold_
+    assert state_bytes(a.estimator_) == state_bytes(b.estimator_)
+
+
+def test_rows_of_weight_0_must_be_numbers(data):
+    mixture, weight, _ = data
+    X = mixture.X.copy()
+    X[np.flatnonzero(weight == 0)[0]] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        GaussianMixture(2).fit(X, sample_weight=weight)
+
+
+def test_one_row_that_weighs_is_too_few():
+    with pytest.raises(ValueError, match=r"1 sample\(s\).*Rows of weight 0 do not count"):
+        GaussianMixture(1).fit([[0.0], [1.0]], sample_weight=[1.0, 0.0])

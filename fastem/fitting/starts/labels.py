@@ -35,7 +35,7 @@ def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
     seeded = rough.s0 > 0
     centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
     stats = evaluate(source, unit_spheres(centres), shape, LABELS)
-    row = min(1.0, source.sum_w / source.n_rows)  # weights that sum to 1 are no counts
+    row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
     if (stats.s0 >= 2 * row * rows_needed(model, source.n_features)[1]).all():
         return stats
     if not seeded.all():

@@ -18,7 +18,7 @@ from fastem.fitting.seeds import distinct_sample, seeds, weights_of
 from fastem.fitting.starts.kmeans import TOL, from_kmeans
 from fastem.fitting.stopping import Stop
 from fastem.kernels.mixture import HARD, SOFT
-from fastem.model.families import COVARIANCES
+from fastem.model.families import COVARIANCES, rounding
 from fastem.model.matrices import Array, SingularCovarianceError, inverse_triangular
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
@@ -26,7 +26,7 @@ from fastem.model.result import Result, Status
 from fastem.model.stats import Stats
 from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate, moments, overall
-from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.blocks import ArraySource, Source, rounding_of
 
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
@@ -35,7 +35,6 @@ RACE_LLOYD = 5  # steps of k-means
 RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
 RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
-RANK_TOL = 1e-10  # share of a column's variance below which other columns explain all of it
 MOST_DISTANCE = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
@@ -59,7 +58,8 @@ def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.Random
     sample = distinct_sample(source, K, rng, RACE_ROWS)
     total = overall(sample, (1, sample.n_features, sample.n_features))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    entrants = list(itertools.product(partitions(sample, K, rng), first_steps(model)))
+    systems = coordinate_systems(sample.X, weights_of(sample), rounding_of(source))
+    entrants = list(itertools.product(partitions(sample, systems, K, rng), first_steps(model)))
     runners: Iterable[Params] = contenders(sample, entrants, K, model)
     stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
@@ -79,10 +79,12 @@ def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.Random
     return e_step(sample, best, model)
 
 
-def partitions(sample: ArraySource, K: int, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+def partitions(
+    sample: ArraySource, systems: list[Array], K: int, rng: np.random.RandomState
+) -> list[NDArray[np.int64]]:
     """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
     found: dict[bytes, NDArray[np.int64]] = {}
-    for X in coordinate_systems(sample.X, weights_of(sample)):
+    for X in systems:
         rows = ArraySource(X, sample.weight)
         enough = tolerated_shift(rows, TOL)
         for _ in range(RACE_STARTS):
@@ -129,20 +131,23 @@ def contenders(
             yield params
 
 
-def coordinate_systems(X: Array, weight: Array) -> list[Array]:
+def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
     """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
 
-    Standardised rows lack constant columns, whitened rows also those that are linear combinations of others.
+    Standardised rows lack columns that are constant but for rounding (`eps` is that of the rows), whitened rows also
+    those of which other columns explain all but rounding.
     """
-    D = X.shape[1]
-    _, mean, covariances = COVARIANCES["full"].estimate(overall(ArraySource(X, weight), (1, D, D)), 0.0)
-    kept = np.flatnonzero(np.diagonal(covariances[0]))
+    D, full = X.shape[1], COVARIANCES["full"]
+    total = overall(ArraySource(X, weight), (1, D, D))
+    _, mean, covariances = full.estimate(total, 0.0)
+    variance, noise = np.diagonal(covariances[0]), rounding(total, eps)[0]
+    kept = np.flatnonzero(variance > noise)
     if not len(kept):
         return [X]
-    scale = np.sqrt(np.diagonal(covariances[0])[kept])
+    scale = np.sqrt(variance[kept])
     standard = (X[:, kept] - mean[0, kept]) / scale
     correlation = covariances[0][np.ix_(kept, kept)] / np.outer(scale, scale)
-    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=RANK_TOL)
+    lower, pivots, rank, _ = lapack.dpstrf(correlation, lower=1, tol=float((noise[kept] / variance[kept]).max()))
     inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
     white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
     return [X, standard, white]

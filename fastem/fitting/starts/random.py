@@ -22,7 +22,7 @@ def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
     seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
 
     def add(block: Block) -> Sums:
-        present = np.ones(len(block.X), dtype=bool) if block.weight is None else block.weight > 0
+        present = block.weights() > 0
         generator = rng if seed is None else np.random.RandomState([*seed, *divmod(block.start, 2**32)])
         drawn = generator.uniform(size=(np.count_nonzero(present), K))
         resp = np.zeros((len(block.X), K))

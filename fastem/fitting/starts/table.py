@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastem.fitting.starts.clutter import without_clutter
@@ -18,8 +19,8 @@ from fastem.fitting.starts.rows import from_rows, from_seeds
 from fastem.kernels.mixture import HARD
 from fastem.model.checks import ConvergenceWarning, exception
 from fastem.model.families import COVARIANCES
-from fastem.model.matrices import Array, SingularCovarianceError, pivot_tolerance
-from fastem.model.maximisation import GaussianModel
+from fastem.model.matrices import Array, SingularCovarianceError, pivot_tolerance, variances
+from fastem.model.maximisation import GaussianModel, pooled
 from fastem.model.params import Noise, Params, unit_spheres
 from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate, overall
@@ -76,12 +77,16 @@ def start_without_noise(
         given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
         return Params(given.weights, given.means, *given.precisions)
+    order = np.arange(K)
     if model.held.means is not None:  # clusters of other means would say nothing about the components of these
         shape = model.moments_shape(K, source.n_features)
         stats = evaluate(source, unit_spheres(model.held.means), shape, HARD, distances=True)
     else:
         stats = STARTS[init](source, K, model, rng)
+        if given.means is not None and init in FIND_CLUSTERS:  # their numbers are not those of the means
+            order = nearest_order(model.estimate(stats)[1], given.means, stats)
     weights, means, covariances = model.estimate(stats)
+    weights, covariances = weights[order], covariances if model.family.shared else covariances[order]
     try:
         precisions = given.precisions or (covariances, model.factorise(covariances))
     except SingularCovarianceError as error:
@@ -97,6 +102,22 @@ def start_without_noise(
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
     )
+
+
+def nearest_order(means: Array, given: Array, stats: Stats) -> NDArray[np.intp]:
+    """The order in which clusters (K, D) are nearest to given means, one each: the sum of squared distances is least.
+
+    Distances are in standard deviations of all rows, so that no column's unit counts.
+    """
+    variance = variances(pooled(stats).s2)[0] / stats.sum_w
+    steps = (given[:, None] - means) / np.sqrt(np.where(variance > 0, variance, 1.0))
+    distances = (steps**2).sum(axis=-1)
+    order = distances.argmin(axis=1)
+    if len(np.unique(order)) < len(order):  # two means are nearest to one cluster
+        from scipy.optimize import linear_sum_assignment  # 16 MB and 0.2 s, which most programs need not pay
+
+        _, order = linear_sum_assignment(distances)
+    return np.asarray(order)
 
 
 def why_singular(source: Source, stats: Stats) -> str:
@@ -132,3 +153,4 @@ STARTS: dict[str, Initialiser] = {
     "random_from_data": from_rows,
     "labels": from_labels,  # for rows that have labels, whatever init_params
 }
+FIND_CLUSTERS = ("auto", "kmeans")  # the others' components are alike, or numbered by labels

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastem.model.matrices import Array
+from fastem.model.matrices import EPS, Array
 from fastem.model.remedies.base import Remedy, demand_value
-from fastem.model.units import FLAT
+
+LEAST = 16 * EPS  # variance, relative to S0, of rows that are all alike
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class EigenvalueRatio(Remedy):
         """See Remedy."""
         if not eigenvalues.size:
             return eigenvalues
-        least = max(truncation(eigenvalues, mass, self.ratio), FLAT)  # bounds it on K distinct rows too
+        least = max(truncation(eigenvalues, mass, self.ratio), LEAST)  # bounds it on K distinct rows too
         return np.clip(eigenvalues, least, self.ratio * least)
 
 

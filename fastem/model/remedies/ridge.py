@@ -18,7 +18,7 @@ from fastem.model.units import Units
 class Ridge(Remedy):
     """Each covariance is estimated from its rows and `strength` more that are spread like all rows together.
 
-    The objective is L - strength/2 sum_k [tr(S0 inv(cov_k)) + log |cov_k|], its M-step
+    The objective is L - strength/2 sum_k [tr(S0 inv(cov_k)) + log det cov_k], its M-step
     cov_k = (N_k C_k + strength S0) / (N_k + strength) with C_k the covariance of the component's rows (tied: the
     pooled one, and the number of rows).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastem.model.checks import check_bound
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
@@ -25,6 +27,17 @@ def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> 
         raise ValueError(f"regularization must be None, one of {names}, or a remedy; got {regularization!r}")
     return regularization
 
+
+def unit_free(reg_covar: float | None = None, regularization: str | Remedy | None = None) -> dict[str, Any]:
+    """The argument that is given; if neither is, UNIT_FREE, for scikit-learn's default reg_covar has a unit."""
+    if reg_covar is not None and regularization is not None:
+        raise ValueError(f"regularization={regularization!r} takes the place of reg_covar: leave that out")
+    if reg_covar is not None:
+        return {"reg_covar": reg_covar}
+    return {"regularization": UNIT_FREE if regularization is None else regularization}
+
+
+UNIT_FREE = EigenvalueFloor(1e-10)  # clusters that are 1e5 standard deviations apart keep theirs
 
 REMEDIES: dict[str, Remedy] = {
     "ridge": Ridge(),
