@@ -47,6 +47,7 @@ from fastem.kernels.micro import (
 
 SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
 N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
+LEAST_WEIGHT, MOST_WEIGHT = 2.0**-16, 2.0**16  # largest of a block's, in float32: products with squares are in range
 N_ROWS = 5  # per-point values of a tile: weight, top, label, total, spread
 
 
@@ -97,6 +98,22 @@ def store(tile, start, n, rows):
 def fill(row, value):
     for i in range(row.size):
         row[i] = value
+
+
+@njit(**HELPER)
+def unit_of(weight, start, stop, tile):
+    """What a block's weights are divided by in a tile: 1, or a power of two near the largest of them.
+
+    float32 holds no weights of 1e-50, and no squares times 1e38. Times a power of two all sums have the same bits.
+    """
+    if tile.itemsize == 8 or weight.size == 0:
+        return 1.0
+    bits = weight.view(np.int64)  # in the order of the numbers, as these are not negative: such a loop vectorises
+    largest = np.int64(0)
+    for i in range(start, stop):
+        largest = max(largest, bits[i])
+    unit = np.int64(largest >> 52 << 52).view(np.float64)
+    return 1.0 if unit == 0.0 or LEAST_WEIGHT <= unit <= MOST_WEIGHT else unit
 
 
 @njit(**HELPER)
@@ -186,6 +203,12 @@ def log_sum_exp(lp, n, top, total, spread, inverse):
         lse = log(total[b])
         spread[b] = lse - spread[b] * inverse[b]
         total[b] = lse + top[b]
+
+
+@njit(**HELPER)
+def multiply(values, by):
+    for i in range(values.size):
+        values[i] *= by
 
 
 @njit(**HELPER)
@@ -332,6 +355,10 @@ def accumulate_rows(
     restricted = labels.size > 0 or allowed.size > 0
     near = mode == HARD and not restricted and is_unit_sphere(factor)
     fill(w, 1.0)
+    unit = unit_of(weight, start, stop, xt)
+    inverse = 1.0 / unit
+    if unit != 1.0:
+        multiply(out, inverse)
     s0 = out[N_SCALARS : N_SCALARS + K]
     moments = out[N_SCALARS + K :].reshape((-1, ROWS))
     for first in range(start, stop, xt.shape[1]):
@@ -339,7 +366,7 @@ def accumulate_rows(
         fetch(X, first, n, centre, white, z, buffer, xt)
         if weight.size > 0:
             for b in range(n):
-                w[b] = weight[first + b]
+                w[b] = weight[first + b] * inverse
         fill(w[n:], 0.0)
         if mode in (SOFT, HARD) and not near:  # once: each place compiles the micro-kernels anew
             joint(xt, lognorm, means, factor, n, z, lp)
@@ -381,6 +408,8 @@ def accumulate_rows(
         else:
             sums = moments.reshape((K, moments.shape[0] // K, ROWS))
             add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
+    if unit != 1.0:
+        multiply(out, unit)
 
 
 def accumulate_worker(
