@@ -151,10 +151,10 @@ def best(lp, n, top, label):
 
 @njit(**HELPER)
 def may_be(labels, allowed, row, k):
-    """Whether a row may belong to component k: by its label, -1 for unknown, or else by `allowed` (N, K)."""
+    """Whether a row may belong to component k: by its label, -1 for unknown, or by `allowed` (N, K), or in any case."""
     if labels.size > 0:
         return labels[row] < 0 or labels[row] == k
-    return bool(allowed[row, k])
+    return allowed.size == 0 or bool(allowed[row, k])
 
 
 @njit(**HELPER)
@@ -176,12 +176,19 @@ def restrict(labels, allowed, first, n, own, lp):
 
 
 @njit(**HELPER)
-def first_of(labels, allowed, row, K):
-    """The first component that a row may belong to: where it goes if its density underflows under all of them."""
-    k = 0
-    while k < K - 1 and not may_be(labels, allowed, row, k):
-        k += 1
-    return k
+def first_of(labels, allowed, row, lognorm):
+    """The first component that a row may belong to: where it goes if its density underflows under all of them.
+
+    One of weight 0 only if there is no other.
+    """
+    found = -1
+    for k in range(lognorm.shape[0]):
+        if may_be(labels, allowed, row, k):
+            if lognorm[k] > -np.inf:
+                return k
+            if found < 0:
+                found = k
+    return max(found, 0)
 
 
 @njit(**HELPER)
@@ -353,6 +360,7 @@ def accumulate_rows(
     w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     together = white.size > 0
     restricted = labels.size > 0 or allowed.size > 0
+    others = restricted or lognorm[0] == -np.inf  # not every row whose density underflows belongs to component 0
     near = mode == HARD and not restricted and is_unit_sphere(factor)
     fill(w, 1.0)
     unit = unit_of(weight, start, stop, xt)
@@ -374,10 +382,10 @@ def accumulate_rows(
                 restrict(labels, allowed, first, n, label, lp)
         if mode == SOFT:
             log_sum_exp(lp, n, top, total, spread, label)
-            for b in range(n if restricted else 0):
+            for b in range(n if others else 0):
                 if top[b] == -np.inf:
                     lp[0, b] = 0.0
-                    lp[first_of(labels, allowed, first + b, K), b] = 1.0
+                    lp[first_of(labels, allowed, first + b, lognorm), b] = 1.0
             for b in range(n):
                 label[b] *= w[b]
             fill(label[n:], 0.0)
@@ -390,9 +398,9 @@ def accumulate_rows(
                 nearest(xt, lognorm, means, n, top, label)
             else:
                 best(lp, n, top, label)
-            for b in range(n if restricted else 0):
+            for b in range(n if others else 0):
                 if top[b] == -np.inf:
-                    label[b] = first_of(labels, allowed, first + b, K)
+                    label[b] = first_of(labels, allowed, first + b, lognorm)
             out[1] += weighted_sum(w, top, n)
         elif mode == LABELS:
             for b in range(n):
@@ -499,6 +507,9 @@ def score_rows(
     inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
     near = not densities and is_unit_sphere(factor)
+    home = 0  # of rows whose density underflows under all components: the first that has a weight
+    while home < K - 1 and lognorm[home] == -np.inf:
+        home += 1
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
@@ -513,12 +524,18 @@ def score_rows(
                 best(lp, n, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
+            for b in range(n if home > 0 else 0):
+                if top[b] == -np.inf:
+                    label_out[first + b] = home
         if density.size > 0 or resp.size > 0 or top_resp.size > 0:
             log_sum_exp(lp, n, top, total, spread, inverse)
         for b in range(n if density.size > 0 else 0):
             density[first + b] = total[b]
         if resp.size > 0 or top_resp.size > 0:
             scale(lp, n, inverse)
+            for b in range(n if home > 0 else 0):
+                if top[b] == -np.inf:
+                    lp[0, b], lp[home, b] = 0.0, 1.0
         if resp.size > 0:
             store(lp, first, n, resp)
         if top_resp.size > 0:
