@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.covariance import EPS
 from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, Scorer, Scores
-from fastem.model import Array, Stats
+from fastem.model import EPS, Array, Stats
 from fastem.sources import ArraySource, Block, Source, rows_at_once
 
 SAMPLE_ROWS = 50_000  # seeds look at max(SAMPLE_ROWS, 50 K) rows at most

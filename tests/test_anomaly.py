@@ -212,3 +212,14 @@ def test_from_mixture_refuses(X):
         AnomalyDetector.from_mixture(GaussianMixture())
     with pytest.raises(sklearn.exceptions.NotFittedError):
         AnomalyDetector().calibrate(X)
+
+
+def test_a_threshold_of_minus_infinity():
+    """More rows than `contamination` have a density that underflows: nothing is less, and nothing is NaN."""
+    model = fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    detector = fastem.AnomalyDetector.from_mixture(model).set_params(contamination=0.1)
+    X = [[1e200], [1e200], [-1e200], [0.0], [1.0]]
+    detector.calibrate(X)
+    assert detector.threshold_ == -np.inf
+    np.testing.assert_array_equal(detector.decision_function(X), [0, 0, 0, np.inf, np.inf])
+    assert (detector.predict(X) == 1).all()
