@@ -175,8 +175,9 @@ class AnomalyDetector(Estimator):
         return self.estimator_._scores(self.estimator_._source(X), density=True).density
 
     def decision_function(self, X: Any) -> Array:
-        """Log density less the threshold, (N,) float64: negative for anomalies."""
-        return self.score_samples(X) - self.threshold_
+        """Log density less the threshold, (N,) float64: negative for anomalies, 0 at a threshold of -inf, too."""
+        density = self.score_samples(X)
+        return np.subtract(density, self.threshold_, out=np.zeros_like(density), where=density != self.threshold_)
 
     def is_anomaly(self, X: Any) -> NDArray[np.bool_]:
         """Whether each row of X (N, D) is an anomaly: (N,)."""

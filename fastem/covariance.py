@@ -127,19 +127,20 @@ def _mend(covariances: Array, s2: Array, divisor: Array, nk: Array, means: Array
     diagonal[constant] = 0.0
 
 
-def rounding(stats: Stats, eps: float) -> Array:
+def rounding(stats: Stats, eps: float, one_by_one: bool) -> Array:
     """Variances, (K|1, D|1), that are rounding alone: a covariance says nothing of what is not above them.
 
-    Sums lose up to 45 times `stats.eps` of each second moment about the means of the pass (measured on columns that
-    depend on others, up to 1e6 rows), of which this takes 128 + D. Rows that are stored with a relative `eps` vary by
-    that much of their values: one rounding has a variance of eps^2 x^2 / 12.
+    Of each second moment about the means of the pass, sums lose up to `stats.eps` in tiles, as soft assignments make
+    them, and 45 times that where rows are added `one_by_one` (measured on columns that depend on others, up to 1e6
+    rows); this takes 4 + D and 128 + D. Rows that are stored with a relative `eps` vary by that much of their values:
+    one rounding has a variance of eps^2 x^2 / 12.
     """
-    nk = stats.s0 + nothing(stats)
+    nk, loss = stats.s0 + nothing(stats), stats.s1.shape[1] + (128 if one_by_one else 4)
     divisor = (nk.sum(keepdims=True) if len(stats.s2) == 1 else nk)[:, None] * (stats.s1.shape[1] // stats.s2.shape[-1])
     means = stats.origin + stats.s1 / nk[:, None]
     second = variances(stats.s2) / divisor
     square = variances(outer(nk[:, None] * means, means, stats.s2.shape)) / divisor
-    return np.asarray((stats.s1.shape[1] + 128) * stats.eps * second + eps**2 * (second + square))
+    return np.asarray(loss * stats.eps * second + eps**2 * (second + square))
 
 
 def whitened(factor: Array, square: Array) -> Array:

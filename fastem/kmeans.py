@@ -255,7 +255,7 @@ class KMeans(Estimator):
         """Minus the (weighted) sum of squared distances of the rows of X (N, D) to their nearest centres."""
         source, centres = self._source(X, sample_weight)
         with threads(validate.check_n_threads(self.n_threads)):
-            return -inertia(assign(source, centres))
+            return 0.0 - inertia(assign(source, centres))  # not -0.0
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`, (K,): "kmeans0", "kmeans1", ..."""

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.covariance import EPS
 from fastem.em import at, evaluate, overall, score
 from fastem.estep import HARD, Scorer, Scores
-from fastem.model import Array, Stats
+from fastem.model import EPS, Array, Stats
 from fastem.sources import ArraySource, Block, Source, rows_at_once
 
 SAMPLE_ROWS = 50_000  # seeds look at max(SAMPLE_ROWS, 50 K) rows at most
@@ -74,7 +73,7 @@ def assign(source: Source, centres: Array) -> Stats:
 
 def inertia(stats: Stats) -> float:
     """The sum of squared distances of rows to the centres of `assign`."""
-    return -2.0 * stats.loglik
+    return 0.0 - 2.0 * stats.loglik  # not -0.0
 
 
 def means(stats: Stats) -> Array:
@@ -161,7 +160,7 @@ def small(source: Source, tol: float) -> float:
 
 def squared_distances(source: Source, centres: Array) -> Array:
     """Of all rows to all centres, (N, K)."""
-    return -2.0 * score(source, at(centres), joint=True, distances=True).joint
+    return 0.0 - 2.0 * score(source, at(centres), joint=True, distances=True).joint  # not -0.0
 
 
 # --- seeds --------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.covariance import EPS, variances
-from fastem.model import Params
+from fastem.covariance import variances
+from fastem.model import EPS, Params
 
 LOOKBACK = 4  # bounds that a criterion may look at
 NOISE = 64 * EPS  # changes of the mean log-likelihood below this (times 1 + itself) are rounding

@@ -28,6 +28,7 @@ from fastem.validate import (
     check_weight_scale,
     check_weight_values,
     feature_names,
+    warn_of_rounding,
 )
 
 T = TypeVar("T")
@@ -111,6 +112,7 @@ class StreamSource(BlockSource):
                 with np.errstate(over="ignore"):  # a long double becomes infinity
                     block.X[filled : filled + n] = X[taken : taken + n]
                 if self._totals is None:
+                    warn_of_rounding(np.asarray(X[taken : taken + n]), block.X[filled : filled + n])
                     check_finite(block.X[filled : filled + n], totals.n_rows + taken, self.reader.where)
                 if block.weight is not None and weight is not None:
                     block.weight[filled : filled + n] = weight[taken : taken + n]

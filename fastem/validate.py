@@ -137,6 +137,10 @@ def _floats(X: Any) -> NDArray[Any]:
         for dtype in dtypes:
             _refuse_dates(dtype)
         nullable = any(not isinstance(dtype, np.dtype) for dtype in dtypes)
+        for position, dtype in enumerate(dtypes if hasattr(X, "iloc") and X.ndim == 2 else ()):
+            if dtype.kind in "iu" and (nullable or len(set(dtypes)) > 1):  # pandas casts them itself
+                column = X.iloc[:, position].dropna().to_numpy()
+                warn_of_rounding(column, column.astype(np.float64))
         X = X.to_numpy(dtype=np.float64, na_value=np.nan) if nullable else X.to_numpy()
     array = np.asarray(X)
     if array.dtype.kind == "c":
@@ -148,7 +152,27 @@ def _floats(X: Any) -> NDArray[Any]:
         return np.asarray(array)
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # byte-swapped float32
     with np.errstate(over="ignore"):  # a long double becomes infinity, which is refused as such
-        return array.astype(np.float32 if single else np.float64)
+        rows = array.astype(np.float32 if single else np.float64)
+    warn_of_rounding(array, rows)
+    return rows
+
+
+def warn_of_rounding(given: NDArray[Any], rows: NDArray[Any]) -> None:
+    """Warn if numbers have lost digits on their way to float64: integers beyond 2**53, long doubles."""
+    kind, bits = given.dtype.kind, 8 * given.dtype.itemsize
+    if not given.size or kind not in "iufO" or bits < 64 or given.dtype == np.float64:
+        return
+    if kind in "iu" and max(int(given.max()), -int(given.min())) <= 2**53:
+        return
+    with np.errstate(invalid="ignore"):  # 2**63 is no int64
+        lost = np.isfinite(rows) & ((rows.astype(given.dtype) if kind in "iu" else rows) != given)
+    if lost.any():
+        place = tuple(np.argwhere(lost)[0])
+        warnings.warn(
+            f"X holds numbers with more digits than float64 has ({given.dtype}), and is rounded: {given[place]} is now "
+            f"{rows[place]:.17g}, for one. If such digits matter, subtract an offset from the columns first.",
+            stacklevel=6,
+        )
 
 
 def _refuse_dates(dtype: Any) -> None:
@@ -627,14 +651,18 @@ def check_n_samples(n_samples: Any, least: int = 1) -> None:
 
 
 def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
-    """Refuse float32 parameters that would overflow or vanish."""
+    """Refuse float32 parameters that would overflow, vanish or be subnormal, which lose digits."""
+    factor, least = params.factor, np.finfo(dtype).tiny
     with np.errstate(all="ignore"):
+        precisions = factor.swapaxes(-1, -2) @ factor if factor.shape[-2] > 1 else factor**2
         sound = all(
-            np.isfinite(array.astype(dtype)).all() and (variances(array).astype(dtype) > 0).all()
-            for array in (params.covariances, params.factor)
+            np.isfinite(array.astype(dtype)).all() and (variances(array).astype(dtype) >= least).all()
+            for array in (params.covariances, factor, precisions)
         )
     if not sound:
-        raise ValueError(f"The covariances do not fit the range of {dtype}: pass X as float64, or scale the data.")
+        raise ValueError(
+            f"The covariances or their inverses do not fit the range of {dtype}: pass X as float64, or scale the data."
+        )
 
 
 def check_state(estimator: Any) -> None:

@@ -220,3 +220,14 @@ def test_small_units_do_not_hide_anomalies():
     X[:5, 1] = 20 * 3e-5
     flagged = fastem.AnomalyDetector(contamination=0.0025).fit(X).is_anomaly(X)
     np.testing.assert_array_equal(np.flatnonzero(flagged), np.arange(5))
+
+
+def test_a_threshold_of_minus_infinity():
+    """More rows than `contamination` have a density that underflows: nothing is less, and nothing is NaN."""
+    model = fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    detector = fastem.AnomalyDetector.from_mixture(model).set_params(contamination=0.1)
+    X = [[1e200], [1e200], [-1e200], [0.0], [1.0]]
+    detector.calibrate(X)
+    assert detector.threshold_ == -np.inf
+    np.testing.assert_array_equal(detector.decision_function(X), [0, 0, 0, np.inf, np.inf])
+    assert (detector.predict(X) == 1).all()

@@ -66,9 +66,12 @@ def e_step(mixture, x, resp):
     for k in range(K):
         resp[k] = log_joint(mixture, k, x)
         top = max(top, resp[k])
-    if top == real(-np.inf):  # the density underflows under every component: the point belongs to the first
+    if top == real(-np.inf):  # the density underflows under every component: it belongs to the first that has a weight
+        home = 0
+        while home < K - 1 and mixture.log_norm[home] == real(-np.inf):
+            home += 1
         for k in range(K):
-            resp[k] = real(k == 0)
+            resp[k] = real(k == home)
         return top, real(0), real(0)
     total, spread = real(0), real(0)
     for k in range(K):
