@@ -328,13 +328,13 @@ def test_a_file_without_a_stream_loads(tmp_path):
     model = GaussianMixture(5, random_state=0, tol=1e-2).fit(X)
     fastem.save(model, tmp_path / "new.npz")
     with np.load(tmp_path / "new.npz") as new:
-        kept = {name: new[name] for name in new.files if name not in ("n_samples_seen", "stream")}
+        kept = {name: new[name] for name in new.files if name not in ("n_samples_seen", "statistics")}
         np.savez(tmp_path / "old.npz", **kept)
     old = fastem.load(tmp_path / "old.npz")
     assert state_bytes(old) == state_bytes(model)
     assert old.n_samples_seen_ == 290
     with np.load(tmp_path / "new.npz") as new:
-        np.savez(tmp_path / "bad.npz", **{**new, "stream": np.ones(40)})
+        np.savez(tmp_path / "bad.npz", **{**new, "statistics": np.ones(40)})
     with pytest.raises(ModelFileError, match="do not describe a stream"):
         fastem.load(tmp_path / "bad.npz")
 
