@@ -102,6 +102,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
     mixture = (model.weights_, model.means_, model.covariances_)
     noise = (model.noise_weight_, model.noise_box_) if hasattr(model, "noise_box_") else None
     family = model._family().name  # of the fit, whatever covariance_type has been set to since
+    stream = getattr(model, "_stepwise", None)
     # Refused now rather than when it is read.
     GaussianMixture.from_parameters(*mixture, family, noise)
     target = Path(path)
@@ -119,7 +120,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         "status": "" if model.status_ is None else model.status_.name,
         "converged": model.converged_,
         "n_samples_seen": model._seen(),
-        "statistics": model._stepwise.stats.to_buffer() if hasattr(model, "_stepwise") else np.empty(0),
+        "statistics": np.empty(0) if stream is None else stream.stats.to_buffer(),
     }
     write(target, LAYOUT, arrays)
 
