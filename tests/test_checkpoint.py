@@ -17,7 +17,6 @@ from fastem import FitInterrupted, GaussianMixture, Status, restarts
 from fastem import checkpoint as checkpoints
 from fastem.files import ModelFileError
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:reg_covar")  # some fits have a large one, so that the bound falls
 
 
