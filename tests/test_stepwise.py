@@ -11,7 +11,6 @@ import fastem
 from fastem import GaussianMixture, Stepwise
 from fastem.covariance import find
 from fastem.files import ModelFileError
-from fastem.stepwise import expected
 
 N_BLOCKS = 100
 
@@ -282,7 +281,7 @@ def test_expected_statistics_make_the_same_mixture(covariance_type, noise):
     params = fastem.make_params(
         shares, mixture.means, natural(mixture.covariances, covariance_type), covariance_type, box
     )
-    stats = expected(find(covariance_type), params, 50.0, 1e-3)
+    stats = find(covariance_type).expected(params, 50.0, 1e-3)
     assert stats.sum_w == pytest.approx(50)
     again = fastem.m_step(stats, covariance_type, reg_covar=1e-3)
     for a, b in zip(again[:4], params[:4], strict=True):
