@@ -118,7 +118,7 @@ class AnomalyDetector(Estimator):
             for parameters or data that cannot be used
         """
         check_constructor(self)
-        model = GaussianMixture(**unit_free()) if self.estimator is None else self.estimator
+        model = GaussianMixture(random_state=0, **unit_free()) if self.estimator is None else self.estimator
         model = type(model)(**copy.deepcopy(model.get_params()))
         source = find_source(X, sample_weight, min_rows=2)
         model.fit(source)

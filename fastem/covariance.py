@@ -101,6 +101,19 @@ class Covariance:
         variances(covariances)[...] += reg_covar
         return weights, means, covariances
 
+    def expected(self, params: Params, weight: float, reg_covar: float) -> Stats:
+        """The statistics of rows of this weight that are spread as a mixture says: `estimate` makes it of them again.
+
+        Variances below `reg_covar` become that, as in any M-step.
+        """
+        (K, D), s0 = params.means.shape, weight * params.weights
+        mass = s0.sum(keepdims=True) if self.shared else s0
+        covariances = params.covariances.copy()
+        variances(covariances)[...] -= reg_covar
+        s2 = covariances * (mass * (D if self.form == "spherical" else 1))[:, None, None]
+        noise = params.noise and params.noise._replace(weight=weight * params.noise.weight)
+        return Stats(np.nan, np.nan, np.nan, s0, np.zeros((K, D)), s2, params.means, round(weight), noise)
+
 
 def nothing(stats: Stats) -> Array:
     """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""

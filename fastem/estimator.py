@@ -28,7 +28,7 @@ from fastem.regularize import Remedy, find_remedy, warn_of_unit
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
 from fastem.sources import Source
-from fastem.stepwise import Stepwise, expected
+from fastem.stepwise import Stepwise
 from fastem.streams import find_named, find_source
 
 DID_NOT_CONVERGE = (
@@ -398,7 +398,7 @@ class GaussianMixture(Fitted):
         if "_stepwise" in self.__dict__:
             return replace(self._stepwise, reg_covar=self.reg_covar)
         params, family, seen = self.params_, self._family(), self._seen()
-        stats = expected(family, params, seen, self.reg_covar)
+        stats = family.expected(params, seen, self.reg_covar)
         if np.isfinite(self.lower_bound_):  # else nothing is known of it
             stats = replace(stats, loglik=seen * self.lower_bound_)
         return Stepwise(params, family.name, self.reg_covar, stats=stats)

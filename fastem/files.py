@@ -22,7 +22,7 @@ array                shape, dtype        content
 ``status``           (), str             name of the `Status`; empty if the parameters were given
 ``converged``        (), bool            whether that is CONVERGED
 ``n_samples_seen``   (), float           how many rows the mixture stands for in a stream; may be missing
-``stream``           (P,) or (0,)        `Stats.to_buffer` of a stream's running statistics; empty if the
+``statistics``       (P,) or (0,)        `Stats.to_buffer` of a stream's running statistics; empty if the
                                          mixture is of no stream; may be missing
 ===================  ==================  ======================================================
 """
@@ -54,7 +54,7 @@ LAYOUT = Layout(
         *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names"),
         *("parameters", "lower_bound", "lower_bounds", "n_iter", "status", "converged"),
     ),
-    optional="n_samples_seen|stream",
+    optional="n_samples_seen|statistics",
 )
 # The arrays themselves say the first three; the fourth belongs to a machine, not to a model.
 _NOT_STORED = ("n_components", "covariance_type", "noise", "n_threads")
@@ -102,6 +102,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
     mixture = (model.weights_, model.means_, model.covariances_)
     noise = (model.noise_weight_, model.noise_box_) if hasattr(model, "noise_box_") else None
     family = model._family().name  # of the fit, whatever covariance_type has been set to since
+    stream = getattr(model, "_stepwise", None)
     # Refused now rather than when it is read.
     GaussianMixture.from_parameters(*mixture, family, noise)
     target = Path(path)
@@ -119,7 +120,7 @@ def save(model: GaussianMixture, path: str | os.PathLike[str], *, feature_names:
         "status": "" if model.status_ is None else model.status_.name,
         "converged": model.converged_,
         "n_samples_seen": model._seen(),
-        "stream": model._stepwise.stats.to_buffer() if hasattr(model, "_stepwise") else np.empty(0),
+        "statistics": np.empty(0) if stream is None else stream.stats.to_buffer(),
     }
     write(target, LAYOUT, arrays)
 
@@ -225,8 +226,8 @@ def _restore_stream(path: Path, arrays: dict[str, Array], model: GaussianMixture
     try:
         if "n_samples_seen" in arrays:
             model.n_samples_seen_ = check_seen(scalar(path, arrays, "n_samples_seen", "f"))
-        if "stream" in arrays and arrays["stream"].size:
-            stats = Stats.from_buffer(floats(path, arrays, "stream"))
+        if "statistics" in arrays and arrays["statistics"].size:
+            stats = Stats.from_buffer(floats(path, arrays, "statistics"))
             family, reg_covar = model._family().name, model.reg_covar
             params = m_step(stats, family, reg_covar=reg_covar, previous=model.params_)  # float64, whatever the model's
             model._stepwise = Stepwise(params, family, reg_covar, stats=stats, n_steps=model.n_iter_)

@@ -7,10 +7,8 @@ import numbers
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.covariance import Covariance, variances
 from fastem.em import evaluate
 from fastem.model import Params, Stats
 from fastem.regularize import check_stats, m_step
@@ -126,17 +124,3 @@ class Stepwise:
         if not math.isnan(self.stats.loglik):
             return self.stats
         return replace(self.stats, loglik=self.stats.sum_w * block.loglik / block.sum_w)
-
-
-def expected(family: Covariance, params: Params, weight: float, reg_covar: float) -> Stats:
-    """The statistics of rows of this weight that are distributed as a mixture says: of these an M-step makes it again.
-
-    Variances below `reg_covar` become that, as in any M-step.
-    """
-    (K, D), s0 = params.means.shape, weight * params.weights
-    mass = s0.sum(keepdims=True) if family.shared else s0
-    covariances = params.covariances.copy()
-    variances(covariances)[...] -= reg_covar
-    s2 = covariances * (mass * (D if family.form == "spherical" else 1))[:, None, None]
-    noise = params.noise and params.noise._replace(weight=weight * params.noise.weight)
-    return Stats(math.nan, math.nan, math.nan, s0, np.zeros((K, D)), s2, params.means, round(weight), noise)

@@ -15,6 +15,7 @@ from helpers import FAMILIES, child_env, quiet_fit
 
 import fastem
 from fastem import estimator, outputs
+from fastem.regularize import UNIT_FREE
 from fastem.tables import read_table
 from fastem.warmup import Warmup
 
@@ -94,13 +95,19 @@ def test_every_option_reaches_the_estimator(monkeypatch):
     Spy.__init__ = fastem.GaussianMixture.__init__
     monkeypatch.setattr(cli, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
-    options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
+    options |= {"--init": "random_from_data", "--components": 2}
     options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken", "--assignment": "hard"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
-    expected |= {"reg_covar": 0.25, "init_params": "random_from_data", "n_components": 2}
+    expected |= {"init_params": "random_from_data", "n_components": 2}
     expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken", "assignment": "hard"}
     assert {name: seen[name] for name in expected} == expected
+    run("fit", "faithful", "--reg-covar", 0.0025)
+    assert (seen["reg_covar"], seen["regularization"]) == (0.0025, None)
+    run("fit", "faithful")
+    assert seen["regularization"] == UNIT_FREE
+    _, err = run("fit", "faithful", "--reg-covar", 0.25, "--regularization", "map", code=1)
+    assert "takes the place of reg_covar" in err
 
 
 @pytest.mark.parametrize("covariance", FAMILIES)
@@ -446,7 +453,7 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130_with_the_last_com
     assert f"fastem: interrupted after {model.n_iter_} iterations: their model is in m.npz" in rest.decode()
     assert model.status_ is fastem.Status.INTERRUPTED
     X = np.load("x.npy")
-    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_)
+    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_, regularization=UNIT_FREE)
     assert model.lower_bounds_ == quiet_fit(full, X).lower_bounds_
     assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-12)  # the parameters that the bound is of
 
@@ -647,3 +654,14 @@ def test_no_anomalies(model_file):
     assert out == "row,log_likelihood,eruptions,waiting\n"
     assert err.startswith("fastem: 0 of 272 rows")
     assert "contamination must be" in fails("anomalies", model_file, "faithful", "--share", 0)
+
+
+def test_units_do_not_matter(tmp_path):
+    """A column of sd 3e-5 keeps it."""
+    X = np.random.default_rng(0).normal(size=(500, 2)) * [1.0, 3e-5]
+    np.save(tmp_path / "rows.npy", X)
+    run("fit", tmp_path / "rows.npy", "-o", "m.npz")
+    model = fastem.load(tmp_path / "m.npz")
+    np.testing.assert_allclose(model.covariances_[0], np.cov(X.T, bias=True), rtol=1e-9)
+    _, err = run("fit", tmp_path / "rows.npy", "--reg-covar", 1e-6)
+    assert "reg_covar=1e-06 is more than 1% of the variance of column 1" in err

@@ -26,7 +26,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 
 import fastem
 from fastem import GaussianMixture, as_source, init, reference, streams
-from fastem.regularize import REMEDIES
+from fastem.regularize import REMEDIES, UNIT_FREE
 
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
 
@@ -402,7 +402,7 @@ def test_the_command_line(data, tmp_path, ending):
     command = [sys.executable, "-m", "fastem", "fit", f"t.{ending}", "-k", "3", "--known", known, "--weights", weight]
     p = subprocess.run([*command, "-o", "m.npz"], cwd=tmp_path, env=child_env(), capture_output=True, text=True)
     assert p.returncode == 0, p.stderr
-    want = GaussianMixture(3).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)
+    want = GaussianMixture(3, regularization=UNIT_FREE).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)
     assert_close(fitted(fastem.load(tmp_path / "m.npz")), fitted(want), 1e-9)
     assert json.loads(json.dumps(os.listdir(tmp_path))).count("m.npz") == 1
 
