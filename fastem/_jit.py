@@ -12,7 +12,6 @@ not depend on how many workers there are, or on what runs them:
 """
 
 import os
-import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,9 @@ from typing import Any, Final
 import numba
 import numpy as np
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+
+from fastem._cache import cached
 
 # Contraction and reassociation let LLVM use FMA and vector sums; NaN and infinity keep their meaning
 # ('nnan' and 'ninf' are never set), because overflow and collapse are detected by them.
@@ -31,8 +33,7 @@ COMMON: Final[dict[str, Any]] = dict(nogil=True, error_model="numpy", fastmath=F
 # the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
 # caller's module, optimised differently under one symbol name, and the linker takes the first. What users call in
 # code of their own for single points (kernels/points.py) are helpers too: their cache then holds all of it.
-CACHED: Final[dict[str, Any]] = COMMON | dict(cache=True)
-PARALLEL: Final[dict[str, Any]] = CACHED | dict(parallel=True)
+PARALLEL: Final[dict[str, Any]] = COMMON | dict(parallel=True)
 HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
 # For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
 EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
@@ -44,13 +45,25 @@ _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
+def _before_fork() -> None:
+    """Wait until no other thread compiles or loads kernels: the child would have its locks, and nobody to open them."""
+    _compiling.acquire()
+    global_compiler_lock.acquire()
+
+
 def _after_fork() -> None:
-    global _forked, _pool, _compiling
-    _forked, _pool, _compiling = True, None, threading.RLock()
+    global_compiler_lock.release()
+    _compiling.release()
+
+
+def _after_fork_in_child() -> None:
+    global _forked, _pool
+    _forked, _pool = True, None
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def row_type(dtype: Any) -> types.Array:
@@ -93,15 +106,7 @@ class Kernel:
         return self._compiled[key]
 
     def _compile(self, function: Function, rows: Any, real: Any) -> Function:
-        options = CACHED if function is self.worker else PARALLEL
-        try:
-            return self._build(function, rows, real, options)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-            # A cache that has no place, cannot be written or is damaged only costs time (Numba's own code reads it).
-            return self._build(function, rows, real, options | dict(cache=False))
-
-    def _build(self, function: Function, rows: Any, real: Any, options: dict[str, Any]) -> Function:
-        dispatcher = numba.njit(**options)(function)
+        dispatcher = cached(**(COMMON if function is self.worker else PARALLEL))(function)
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             signature = types.void(types.intp, types.intp, row_type(rows), *self.args(numba.from_dtype(real)))
             if function is self.launcher:

@@ -277,7 +277,7 @@ def _exp(lanes, x):
     r = [a.fma(number(-low), v) for a, v in zip(n, r, strict=True)]
     y = [number(1.0 / factorial(degree))] * len(x)
     for k in range(degree - 1, -1, -1):
-        y = [p.fma(v, number(1.0 / factorial(k))) for p, v in zip(y, r, strict=True)]
+        y = [p.multiply_add(v, number(1.0 / factorial(k))) for p, v in zip(y, r, strict=True)]
     y = [p * lanes.power_of_two(v) for p, v in zip(y, t, strict=True)]
     return [lanes.select(a < number(least), number(0.0), p) for a, p in zip(x, y, strict=True)]
 
