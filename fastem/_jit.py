@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba import types
@@ -45,15 +46,25 @@ _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
+# In the order in which Numba takes them: ours, that of its compiler, LLVM's (which finalizers take alone), and that of
+# starting its threads.
+_LOCKS: Final[tuple[Any, ...]] = (
+    _compiling,
+    global_compiler_lock,
+    llvmlite.binding.ffi.lib._lock,
+    numba.np.ufunc.parallel._backend_init_thread_lock,
+)
+
+
 def _before_fork() -> None:
-    """Wait until no other thread compiles or loads kernels: the child would have its locks, and nobody to open them."""
-    _compiling.acquire()
-    global_compiler_lock.acquire()
+    """Wait for threads that compile or load kernels: else a lock of theirs stays closed in the child, for ever."""
+    for lock in _LOCKS:
+        lock.__enter__()
 
 
 def _after_fork() -> None:
-    global_compiler_lock.release()
-    _compiling.release()
+    for lock in reversed(_LOCKS):
+        lock.__exit__(None, None, None)
 
 
 def _after_fork_in_child() -> None:
