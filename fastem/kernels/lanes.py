@@ -160,21 +160,21 @@ class Vector:
         """False for NaN; a condition, like comparisons."""
         return self.lanes.builder.fcmp_ordered("ord", self.value, self.value)
 
-    def fma(self, factor, term):
-        """self * factor + term, rounded once, on every processor: slow where it has no such instruction."""
-        return self._fused("fma", factor, term)
+    def minus_exactly(self, other):
+        """self - other where that must not be merged with the sum that self is, as in (x + M) - M.
 
-    def multiply_add(self, factor, term):
-        """self * factor + term, as `fma` where that is an instruction, else a product and a sum, rounded twice.
-
-        Processors without it (before 2013, and virtual machines that hide it) call a function for each lane of an
-        `fma`: whole passes took 5 times as long.
+        Numba allows LLVM to, for each instruction that has no flags of its own.
         """
-        return self._fused("fmuladd", factor, term)
+        return Vector(self.lanes, self.lanes.builder.fsub(self.value, other.value, flags=["contract"]))
 
-    def _fused(self, operation, factor, term):
+    def fma(self, factor, term):
+        """self * factor + term, rounded once where the processor has an instruction for that, else twice.
+
+        `llvm.fma` would be rounded once everywhere, by a function call for each lane where there is no instruction
+        (x86-64-v2: before 2013, and virtual machines that hide it): passes took 4 to 8 times as long.
+        """
         kind = ir.FunctionType(self.value.type, [self.value.type] * 3)
-        name = f"llvm.{operation}.v{self.lanes.width}f{8 * self.lanes.size}"
+        name = f"llvm.fmuladd.v{self.lanes.width}f{8 * self.lanes.size}"
         function = cgutils.get_or_insert_function(self.lanes.builder.module, kind, name)
         return Vector(self.lanes, self.lanes.builder.call(function, [self.value, factor.value, term.value]))
 
@@ -198,7 +198,7 @@ class Accumulator:
         self.value = self.value + vector
 
     def add_product(self, a, b):
-        self.value = a.multiply_add(b, self.value)
+        self.value = a.fma(b, self.value)
 
 
 class Lanes:

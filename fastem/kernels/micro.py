@@ -272,12 +272,12 @@ def _exp(lanes, x):
     magic, high, low, least, degree = EXP64 if lanes.double else EXP32
     number = lanes.constant
     t = [v.fma(number(LOG2E), number(magic)) for v in x]
-    n = [v - number(magic) for v in t]
+    n = [v.minus_exactly(number(magic)) for v in t]
     r = [a.fma(number(-high), v) for a, v in zip(n, x, strict=True)]
     r = [a.fma(number(-low), v) for a, v in zip(n, r, strict=True)]
     y = [number(1.0 / factorial(degree))] * len(x)
     for k in range(degree - 1, -1, -1):
-        y = [p.multiply_add(v, number(1.0 / factorial(k))) for p, v in zip(y, r, strict=True)]
+        y = [p.fma(v, number(1.0 / factorial(k))) for p, v in zip(y, r, strict=True)]
     y = [p * lanes.power_of_two(v) for p, v in zip(y, t, strict=True)]
     return [lanes.select(a < number(least), number(0.0), p) for a, p in zip(x, y, strict=True)]
 
