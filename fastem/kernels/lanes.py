@@ -171,7 +171,7 @@ class Vector:
         """self * factor + term, rounded once where the processor has an instruction for that, else twice.
 
         `llvm.fma` would be rounded once everywhere, by a function call for each lane where there is no instruction
-        (x86-64-v2: before 2013, and virtual machines that hide it): passes took 4 to 8 times as long.
+        (x86-64-v2: before 2013, and virtual machines that hide it): passes took 6 to 16 times as long.
         """
         kind = ir.FunctionType(self.value.type, [self.value.type] * 3)
         name = f"llvm.fmuladd.v{self.lanes.width}f{8 * self.lanes.size}"
