@@ -1,5 +1,8 @@
 """Data that ship with the package, for examples and tests."""
 
+import atexit
+import functools
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,9 @@ def load_faithful() -> tuple[npt.NDArray[Any], list[str]]:
     return X, names
 
 
+@functools.cache
 def data_path(name: str) -> Path:
-    """Return the csv file of the data set with this name."""
-    return Path(str(resources.files("fastem") / "data" / f"{name}.csv"))
+    """Return the csv file of the data set with this name; unpacked until the process ends, if the package is a zip."""
+    unpacked = ExitStack()
+    atexit.register(unpacked.close)
+    return unpacked.enter_context(resources.as_file(resources.files("fastem") / "data" / f"{name}.csv"))

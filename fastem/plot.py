@@ -422,7 +422,7 @@ def _colors(K: int) -> Array:
     from matplotlib.colors import to_rgba_array
 
     if len(_PALETTE) >= K:
-        return np.asarray(to_rgba_array(_PALETTE[:K]))
+        return np.asarray(to_rgba_array(list(_PALETTE[:K])))  # a tuple of two: a colour and its opacity, in 3.8
     # Neighbours in number get far-apart colours; the pale end of the map is left out.
     golden_steps = np.arange(K) * 0.618034 % 1.0
     return np.asarray(matplotlib.colormaps["viridis"](0.92 * golden_steps))

@@ -12,6 +12,7 @@ import fastem
 ROOT = Path(fastem.__file__).parent
 # Each module may import those before it, and nothing else of the package.
 ORDER = [
+    "_cache",
     "_jit",
     "model",
     "sources",

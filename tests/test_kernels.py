@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import estep, reference
+from fastem._jit import COMMON
 from fastem.covariance import COVARIANCES
 from fastem.em import at, score
 from fastem.estep import HARD, LABELS, RESP, SOFT, Accumulator
@@ -277,7 +278,7 @@ def _exp_rows(lanes, x, n, out):
         lanes.store(micro._exp(lanes, [lanes.load(x.row(), p)])[0], out.row(), p)
 
 
-@numba.njit
+@numba.njit(**COMMON)  # what kernels are compiled with: LLVM may reorder sums
 def exp_rows(x, out):
     _exp_rows(x, x.size, out)
 

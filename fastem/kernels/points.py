@@ -9,7 +9,8 @@ caller does well to be compiled with ``cache=True``. No kernel here allocates.
 import numpy as np
 from numba import njit
 
-from fastem._jit import CACHED, HELPER
+from fastem._cache import cached
+from fastem._jit import COMMON, HELPER
 from fastem.kernels.lanes import CACHE_LINE
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS
 from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, rows_of_moments
@@ -149,7 +150,7 @@ def accumulate_point(mixture, x, weight, sums, scratch):
     return top + more
 
 
-@njit(**CACHED)
+@cached(**COMMON)
 def accumulate_block(mixture, X, weight, sums, scratch):
     """Add a block of rows to statistics, by the micro-kernels of a fit.
 
