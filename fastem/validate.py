@@ -29,6 +29,7 @@ from fastem.stopping import CRITERIA
 NAME = "GaussianMixture"
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
 KMEANS_INIT = ("k-means++", "random")
+ALGORITHMS = ("lloyd", "elkan")
 ASSIGNMENTS = ("soft", "hard")
 FIXABLE = ("weights", "means", "covariances")
 SOLVERS = ("em", "lbfgs")
@@ -87,11 +88,18 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: 
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
         )
+    if isinstance(X, np.matrix):
+        raise TypeError(
+            "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
+            "https://numpy.org/doc/stable/reference/generated/numpy.matrix.html"
+        )
     _refuse_masked("Input X", X)
     array = _floats(X)
+    if array.ndim > 2:
+        raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {who}.")
     if array.ndim != 2:
         raise ValueError(
-            f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead:\n"
+            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead:\n"
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
@@ -473,6 +481,18 @@ def check_kmeans(estimator: Any) -> None:
     _demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
     is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
     _demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    copy_x, algorithm = estimator.copy_x, estimator.algorithm
+    kind = "an instance of 'bool' or an instance of 'numpy.bool'"
+    _demand(isinstance(copy_x, bool | np.bool_), "copy_x", kind, copy_x, name)
+    among = "{" + ", ".join(map(repr, sorted(ALGORITHMS))) + "}"
+    known = isinstance(algorithm, str) and algorithm in ALGORITHMS
+    _demand(known, "algorithm", f"a str among {among}", algorithm, name)
+    if algorithm == "elkan" and estimator.n_clusters == 1:
+        warnings.warn(
+            "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     check_n_threads(estimator.n_threads)
 
 
