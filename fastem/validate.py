@@ -21,6 +21,7 @@ from fastem.covariance import (
     from_precisions,
     variances,
 )
+from fastem.frames import column_names, dates_in, is_pandas, refuse_lazy
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
 from fastem.sources import Known, Source, extent, is_labelled, known
@@ -88,6 +89,7 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: 
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
         )
+    refuse_lazy(X)
     if isinstance(X, np.matrix):
         raise TypeError(
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
@@ -140,10 +142,9 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
 
 
 def _floats(X: Any) -> NDArray[Any]:
-    if hasattr(X, "to_numpy") and hasattr(X, "dtypes") and not hasattr(X, "lazy"):  # pandas: NA becomes NaN
+    _refuse_dates(X)
+    if is_pandas(X):  # NA becomes NaN
         dtypes = np.atleast_1d(np.asarray(X.dtypes, dtype=object))
-        for dtype in dtypes:
-            _refuse_dates(dtype)
         nullable = any(not isinstance(dtype, np.dtype) for dtype in dtypes)
         X = X.to_numpy(dtype=np.float64, na_value=np.nan) if nullable else X.to_numpy()
     array = np.asarray(X)
@@ -151,7 +152,7 @@ def _floats(X: Any) -> NDArray[Any]:
         raise ValueError(f"Complex data not supported\n{array}\n")
     if array.dtype.kind in "USV":
         raise ValueError(f"dtype='numeric' is not compatible with arrays of bytes/strings: X has dtype {array.dtype}.")
-    _refuse_dates(array.dtype)
+    _refuse_dates(array)
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
         return np.asarray(array)
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # byte-swapped float32
@@ -159,10 +160,9 @@ def _floats(X: Any) -> NDArray[Any]:
         return array.astype(np.float32 if single else np.float64)
 
 
-def _refuse_dates(dtype: Any) -> None:
-    """A missing date (NaT) would become the number -9e18, and the others depend on their unit."""
-    if getattr(dtype, "kind", "") in ("m", "M"):
-        raise ValueError(f"Input X holds dates or durations ({dtype}): convert them to numbers first.")
+def _refuse_dates(X: Any) -> None:
+    if found := dates_in(X):
+        raise ValueError(f"Input X holds dates or durations ({found}): convert them to numbers first.")
 
 
 def _refuse_masked(name: str, value: Any) -> None:
@@ -178,6 +178,8 @@ def _numbers(name: str, value: Any) -> Array:
         array = np.asarray(value)
         if array.dtype.kind in "cmMSUV":
             raise TypeError(f"got dtype {array.dtype}")
+        if found := dates_in(array):
+            raise TypeError(f"got dates or durations ({found})")
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} should hold real numbers: {error}") from error
@@ -393,10 +395,10 @@ def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
 
 def feature_names(X: Any) -> NDArray[Any] | None:
     """Column names of a data frame if all are strings, else None (as scikit-learn decides)."""
-    columns = getattr(X, "columns", None)
-    if columns is None or not hasattr(X, "shape"):
+    columns = column_names(X)
+    if columns is None:
         return None
-    names = np.asarray(columns, dtype=object)
+    names = np.array(columns, dtype=object)
     strings = [isinstance(name, str) for name in names]
     if any(strings) and not all(strings):
         kinds = sorted({type(name).__qualname__ for name in names})
