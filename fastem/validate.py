@@ -24,10 +24,11 @@ from fastem.covariance import (
 from fastem.frames import column_names, dates_in, is_pandas, refuse_lazy
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
-from fastem.sources import Known, Source, extent, is_labelled, known
+from fastem.sources import Block, Known, Source, extent, is_labelled, known
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
+LARGEST = 1e150  # in rows that are read anew: some thousands of squares of more overflow
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
 KMEANS_INIT = ("k-means++", "random")
 ALGORITHMS = ("lloyd", "elkan")
@@ -127,6 +128,9 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
     if not len(X):
         return
+    with np.errstate(all="ignore"):
+        if np.isfinite(X.sum()):  # quicker than the next two
+            return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -139,6 +143,31 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
             f"Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. {place}"
         )
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
+
+
+def check_again(block: Block) -> None:
+    """OSError for a block of rows that are read anew and have changed: what the first pass would have refused."""
+    last = block.start + len(block.X) - 1
+    try:
+        check_finite(block.X, block.start)
+        if block.labels is not None:
+            check_label_values(block.labels, block.start)
+        largest = float(np.abs(block.X).max())
+        if not largest < LARGEST:
+            raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")
+    except ValueError as error:
+        cause = " ".join(str(error).split())
+        raise OSError(f"rows {block.start} to {last} have changed since the first pass, or overflow: {cause}") from error
+
+
+def check_again_weights(weight: NDArray[Any], first: int) -> None:
+    """OSError for weights, which do not show in the sums where they are below 0; `first` is the first row's index."""
+    if len(weight) and not (weight.min() >= 0 and weight.max() < np.inf):
+        last = first + len(weight) - 1
+        try:
+            check_weight_values(weight, first)
+        except ValueError as error:
+            raise OSError(f"rows {first} to {last} have changed since the first pass: {error}") from error
 
 
 def _floats(X: Any) -> NDArray[Any]:
