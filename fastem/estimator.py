@@ -24,7 +24,7 @@ from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.montecarlo import draw
 from fastem.parts import agreed, together
-from fastem.protocol import Unavailable, available_if
+from fastem.protocol import UnavailableError, available_if
 from fastem.regularize import Remedy, find_remedy
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -49,14 +49,14 @@ OWN_SCORES = (
 
 
 def check_stream(model: GaussianMixture) -> None:
-    """Unavailable for parameters under which there is no stepwise EM."""
+    """UnavailableError for parameters under which there is no stepwise EM."""
     for name, value in (
         ("regularization", model.regularization),
         ("assignment", None if model.assignment == "soft" else model.assignment),
         ("fixed", model.fixed or None),
     ):
         if value is not None:
-            raise Unavailable(f"partial_fit works with reg_covar alone; got {name}={value!r}")
+            raise UnavailableError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
 
 
 class GaussianMixture(Fitted):
@@ -388,7 +388,7 @@ class GaussianMixture(Fitted):
         ValueError
             for data that cannot be used, or a component that collapses. The estimator is then as it was before this
             block
-        Unavailable
+        UnavailableError
             (a ValueError and an AttributeError: `hasattr` says that there is no such method) with a `regularization`,
             hard `assignment` or `fixed` parameters
         """

@@ -87,8 +87,8 @@ def refuse_lazy(X: Any) -> None:
     """TypeError for a polars LazyFrame."""
     if hasattr(X, "collect") and hasattr(X, "collect_schema") and not hasattr(X, "shape"):
         raise TypeError(
-            "X is a polars LazyFrame, a query that holds no rows yet: pass X.collect(), or, for more rows than fit into "
-            "memory, the Path of its Parquet file"
+            "X is a polars LazyFrame, a query that holds no rows yet: pass X.collect(), or, for more rows than fit "
+            "into memory, the Path of its Parquet file"
         )
 
 

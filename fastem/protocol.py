@@ -19,7 +19,7 @@ class InconsistentVersionWarning(UserWarning):
     """An estimator was unpickled that another version of fastem has pickled."""
 
 
-class Unavailable(ValueError, AttributeError):
+class UnavailableError(ValueError, AttributeError):
     """A method is called that the estimator's parameters rule out; `hasattr` says that it is not there."""
 
 
@@ -29,7 +29,7 @@ class AvailableIf(Generic[E, P, R]):
     Parameters
     ----------
     method : of the estimator
-    check : called with the estimator; Unavailable where the method cannot work
+    check : called with the estimator; UnavailableError where the method cannot work
     """
 
     def __init__(self, method: Callable[Concatenate[E, P], R], check: Callable[[E], None]) -> None:

@@ -263,8 +263,8 @@ def as_source(
         an (N, D) array-like or data frame (pandas, polars, a Table of pyarrow); a memory map, of which no copy is made;
         any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or
         an array of Zarr (read in whole chunks);
-        a path, as a Path or str: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
-        read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
+        a path, Path or str: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of
+        their names, is read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
         own;
@@ -274,7 +274,8 @@ def as_source(
     sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
     labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
         that; of Parquet the name of a column of integers
-    columns : names (of frames and Parquet) or positions of the columns wanted, default all but those of the weights and labels
+    columns : names (of frames and Parquet) or positions of the columns wanted, default all but those of the weights and
+        labels
 
     Returns
     -------

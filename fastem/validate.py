@@ -156,8 +156,8 @@ def check_again(block: Block) -> None:
         if not largest < LARGEST:
             raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")
     except ValueError as error:
-        cause = " ".join(str(error).split())
-        raise OSError(f"rows {block.start} to {last} have changed since the first pass, or overflow: {cause}") from error
+        cause = f"have changed since the first pass, or overflow: {' '.join(str(error).split())}"
+        raise OSError(f"rows {block.start} to {last} {cause}") from error
 
 
 def check_again_weights(weight: NDArray[Any], first: int) -> None:
@@ -549,7 +549,9 @@ def check_centres(centres: Any, K: int, D: int) -> Array:
 def check_params(params: Params) -> Params:
     """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
     if not isinstance(params, Params):
-        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {type(params).__name__}")
+        given = type(params).__name__
+        instead = ": pass its attribute params_" if hasattr(type(params), "params_") else ""
+        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {given}{instead}")
     for name, array in zip(params._fields[:4], params[:4], strict=True):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise TypeError(f"The parameter '{name}' should be an array of floats: make parameters with make_params")
