@@ -13,6 +13,7 @@ The modules in the package are its inside: what is for use is here, in `fastem.e
 """
 
 from fastem import embed, plot
+from fastem._version import __version__
 from fastem.anomaly import AnomalyDetector
 from fastem.bounds import Bound, elbo
 from fastem.covariance import SingularCovarianceError
@@ -37,12 +38,10 @@ from fastem.streams import as_source
 from fastem.validate import ConvergenceWarning, NotFittedError, make_params
 from fastem.warmup import warmup
 
-__version__ = "0.1.0"
-
 
 def __dir__() -> list[str]:
     """What is for use, without the modules that it is made of."""
-    return [*__all__, "__version__"]
+    return __all__
 
 
 __all__ = [
@@ -72,6 +71,7 @@ __all__ = [
     "Stats",
     "Status",
     "Stepwise",
+    "__version__",
     "accumulate",
     "as_source",
     "elbo",

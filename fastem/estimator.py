@@ -786,6 +786,10 @@ class GaussianMixture(Fitted):
 
         def __getattr__(self, name: str) -> Any:
             """A matrix that is missing where weights, means and another were set by hand."""
+            if hasattr(
+                type(self), name
+            ):  # a property or method that has raised an AttributeError: again, for its words
+                return super().__getattribute__(name)
             if name in MATRICES and "means_" in vars(self):
                 found = missing_matrix(vars(self), self._family(), name)
                 if found is not None:

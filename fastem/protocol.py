@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
+from fastem import _version
+
 P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E")
@@ -112,19 +114,15 @@ class Estimator:
         return str(estimator_html_repr(self)) if get_config()["display"] == "diagram" else None
 
     def __getstate__(self) -> dict[str, Any]:
-        from fastem import __version__
-
-        return {**self.__dict__, VERSION: __version__}
+        return {**self.__dict__, VERSION: _version.__version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from fastem import __version__
-
-        state = dict(state)
-        pickled_by = state.pop(VERSION, __version__)
-        if pickled_by != __version__:
+        state, now = dict(state), _version.__version__
+        pickled_by = state.pop(VERSION, now)
+        if pickled_by != now:
             warnings.warn(
                 f"Trying to unpickle estimator {type(self).__name__} from version {pickled_by} of fastem when using "
-                f"version {__version__}. This might lead to errors or wrong results: fit it anew, or exchange models "
+                f"version {now}. This might lead to errors or wrong results: fit it anew, or exchange models "
                 "as files of fastem.save, which any later version reads.",
                 InconsistentVersionWarning,
                 stacklevel=2,

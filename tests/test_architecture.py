@@ -12,6 +12,7 @@ import fastem
 ROOT = Path(fastem.__file__).parent
 # Each module may import those before it, and nothing else of the package.
 ORDER = [
+    "_version",
     "_jit",
     "model",
     "sources",
@@ -26,6 +27,7 @@ ORDER = [
     "estep",
     "align",
     "tables",
+    "frames",
     "validate",
     "warmup",
     "readers",
@@ -45,6 +47,7 @@ ORDER = [
     "datasets",
     "restarts",
     "protocol",
+    "by_hand",
     "marginals",
     "montecarlo",
     "merging",
@@ -52,13 +55,13 @@ ORDER = [
     "estimator",
     "kmeans",
     "many",
+    "anomaly",
     "files",
     "outputs",
     "plot",
     "best",
     "folds",
     "select",
-    "anomaly",
     "__init__",
     "__main__",
 ]
