@@ -26,7 +26,7 @@ def is_pandas(X: Any) -> bool:
 
 def is_polars(X: Any) -> bool:
     """Whether it is a DataFrame of polars."""
-    return hasattr(X, "lazy") and hasattr(X, "schema") and not is_pandas(X)
+    return hasattr(X, "lazy") and hasattr(X, "to_numpy") and not is_pandas(X)  # a LazyFrame has no numbers
 
 
 def is_arrow(X: Any) -> bool:

@@ -349,8 +349,11 @@ def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, wh
     if is_frame(X):
         check_names(feature_names(X), names, who)
         return find_source(X, sample_weight, who=who)
-    stored = stored_names(X)
-    columns = None if names is None or not set(names) <= set(stored) else list(names)
+    stored, columns = stored_names(X), None
+    if stored and names is not None:
+        if not set(names) <= set(stored):
+            check_names(np.array(stored, dtype=object), names, who)
+        columns = list(names)
     source = find_source(X, sample_weight, columns=columns, who=who)
     check_names(source.columns, names, who)
     return source

@@ -498,3 +498,16 @@ def test_nothing_to_plot(faithful):
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match="nothing to draw"):
         fastem.select(faithful[:5], [7], "spherical").plot()
+
+
+def test_a_selection_is_printed(faithful, capsys):
+    """What was tried, the best first, and what was chosen."""
+    found = fastem.select(faithful, range(1, 4), ("full", "tied"), random_state=0)
+    print(found)
+    title, names, *rows = capsys.readouterr().out.splitlines()
+    assert title == f"6 candidates, the best by bic {found.best_params_}"
+    assert repr(found) == f"<{title}>"
+    assert names.split() == found.columns
+    assert [row.split()[:2] for row in rows] == [[one.covariance_type, str(one.n_components)] for one in found.ranked()]
+    assert float(rows[0].split()[names.split().index("bic")]) == pytest.approx(found.ranked()[0].bic, rel=1e-6)
+    assert repr(fastem.Selection("bic")) == "<0 candidates, none with a sound fit>"
