@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastem._jit import threads
+from fastem.model import Array
 from fastem.parts import Part, PartedSource, pairwise
-from fastem.sources import ArraySource, Block, BlockSource, SourceError, watched
+from fastem.sources import ArraySource, Block, BlockSource, Sample, SourceError, rows_at_once, watched
 from fastem.tables import choose_columns
 from fastem.validate import (
     cast_rows,
@@ -255,6 +256,16 @@ class Recomputed(ArraySource):
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
         """See Source."""
         return super().reduce(watched(function, check_again), rows, grain)
+
+    def drawn(self, places: Array) -> Sample:
+        """See BlockSource: a sample has no sums to show what has changed."""
+        self.for_each(check_again, rows_at_once(self.n_features))
+        return super().drawn(places)
+
+    def present(self) -> Sample:
+        """See BlockSource."""
+        self.for_each(check_again, rows_at_once(self.n_features))
+        return super().present()
 
 
 class Failure(NamedTuple):
