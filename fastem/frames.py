@@ -52,7 +52,7 @@ def dates_in(X: Any) -> str:
     """
     for name, dtype in _column_types(X):
         if _is_dated(dtype):
-            return f"{dtype}" if name is None else f"{dtype}, column {name!r}"
+            return f"{dtype}" if name is None else f"column {name!r}: {dtype}"
     if isinstance(X, np.ndarray) and X.dtype == object:
         for kind in {type(value) for value in X.ravel()}:
             if issubclass(kind, DATES):
@@ -80,7 +80,7 @@ def _is_dated(dtype: Any) -> bool:
         from pyarrow.types import is_temporal
 
         return bool(is_temporal(dtype))
-    return getattr(dtype, "kind", "") in ("m", "M") or str(dtype).startswith("period[")
+    return getattr(dtype, "kind", "") in ("m", "M")
 
 
 def refuse_lazy(X: Any) -> None:

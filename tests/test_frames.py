@@ -50,11 +50,8 @@ def test_dates_are_no_numbers(kind, what, alone):
 @pytest.mark.parametrize("what", DATED)
 def test_dates_of_arrow_in_pandas(what):
     frame = pd.DataFrame({"a": NUMBERS, "b": pd.array(DATED[what], dtype=pd.ArrowDtype(ARROW[what]))})
-    with pytest.raises(ValueError, match=r"dates or durations \(.*, column 'b'\)"):
+    with pytest.raises(ValueError, match=r"dates or durations \(column 'b': .*\)"):
         GaussianMixture(1).fit(frame)
-    periods = pd.DataFrame({"b": pd.period_range("2020", periods=N, freq="D")})
-    with pytest.raises(ValueError, match=r"dates or durations \(period\[D\], column 'b'\)"):
-        GaussianMixture(1).fit(periods)
 
 
 @pytest.mark.parametrize(
