@@ -491,7 +491,7 @@ def _split(columns: str | None) -> list[str] | None:
 
 def _load(path: Path) -> tuple[GaussianMixture, list[str] | None]:
     """Read a model, and its feature names apart from it."""
-    model = files.load(path)
+    model = files.load_mixture(path)
     if not hasattr(model, "feature_names_in_"):
         return model, None
     names = list(model.feature_names_in_)

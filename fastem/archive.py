@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from fastem.tables import replacing
 Array = npt.NDArray[Any]
 
 ENDINGS = (".npz",)
+STAMP_BYTES = 1000  # most of an array that holds the name of a format
 
 
 class ModelFileError(ValueError):
@@ -66,6 +68,19 @@ def read(path: Path, layout: Layout) -> dict[str, Array]:
     if missing := [name for name in layout.names if name not in arrays]:
         raise ModelFileError(f"{path}: damaged {layout.what} file: expected an array '{missing[0]}', found none")
     return arrays
+
+
+def stamp(path: Path) -> str:
+    """The format that an archive says it has; "" for what is none, of which `read` says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("format.npy")
+            if member.file_size > STAMP_BYTES:
+                return ""
+            with archive.open(member) as stream:
+                return str(np.lib.format.read_array(stream, allow_pickle=False))
+    except Exception:  # crafted bytes make numpy and zipfile raise a dozen different types
+        return ""
 
 
 def _check_stamp(path: Path, layout: Layout, arrays: dict[str, Array], names: set[str]) -> None:

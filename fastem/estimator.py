@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem import validate
 from fastem._jit import threads
 from fastem.align import ORDERS, matching
+from fastem.by_hand import MATRICES, missing_matrix, upper_factor
 from fastem.covariance import Covariance, SingularCovarianceError, find
 from fastem.dask_source import lazy_on_dask
 from fastem.em import Callback, bind_to, collapsed, hold, mean_density, score, stepped
@@ -24,6 +25,7 @@ from fastem.init import Given
 from fastem.model import Array, Noise, Params, Result, Status
 from fastem.montecarlo import draw
 from fastem.parts import together
+from fastem.protocol import UnavailableError, available_if
 from fastem.regularize import Remedy, find_remedy, warn_of_unit
 from fastem.report import NO_FIT, Report, Start
 from fastem.restarts import fits, rank
@@ -39,6 +41,24 @@ DID_NOT_CONVERGE = (
 ROWS_PER_PARAMETER = 10  # that given parameters stand for
 NOISE = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
+
+OWN_STEPS = "a loop of your own over fastem.accumulate and fastem.m_step"
+OWN_START = "weights_init, means_init and precisions_init, or fit(X, labels=...)"
+OWN_SCORES = (
+    "fit(X, labels=...) for what is known of the rows' components, fixed=('weights',) for weights that are held, "
+    "a regularization, or " + OWN_STEPS
+)
+
+
+def check_stream(model: GaussianMixture) -> None:
+    """UnavailableError for parameters under which there is no stepwise EM."""
+    for name, value in (
+        ("regularization", model.regularization),
+        ("assignment", None if model.assignment == "soft" else model.assignment),
+        ("fixed", model.fixed or None),
+    ):
+        if value is not None:
+            raise UnavailableError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
 
 
 class GaussianMixture(Fitted):
@@ -154,6 +174,21 @@ class GaussianMixture(Fitted):
     """
 
     kind, fitted, weighted = "density_estimator", "weights_", ("fit", "partial_fit", "score")
+    hooks: ClassVar[dict[str, str]] = {
+        "_check_parameters": "a fit of your own that checks and then calls super().fit",
+        "_initialize_parameters": OWN_START,
+        "_initialize": OWN_START,
+        "_e_step": "fit(X, labels=...) for what is known of the rows' components, or " + OWN_STEPS,
+        "_m_step": "fixed=(...) for parameters that are held, a regularization, or " + OWN_STEPS,
+        "_compute_lower_bound": "criterion",
+        "_estimate_log_prob": OWN_SCORES,
+        "_estimate_log_weights": OWN_SCORES,
+        "_estimate_weighted_log_prob": OWN_SCORES,
+        "_estimate_log_prob_resp": OWN_SCORES,
+        "_print_verbose_msg_init_beg": "fit(X, callback=...)",
+        "_print_verbose_msg_iter_end": "fit(X, callback=...)",
+        "_print_verbose_msg_init_end": "fit_report_",
+    }
 
     def __init__(
         self,
@@ -345,6 +380,7 @@ class GaussianMixture(Fitted):
         source = self._fit(X, sample_weight)
         return self.predict(source)
 
+    @available_if(check_stream)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
 
@@ -368,16 +404,12 @@ class GaussianMixture(Fitted):
         Raises
         ------
         ValueError
-            for data that cannot be used, a `regularization` other than reg_covar, or a component that collapses. The
-            estimator is then as it was before this block
+            for data that cannot be used, or a component that collapses. The estimator is then as it was before this
+            block
+        UnavailableError
+            (a ValueError and an AttributeError: `hasattr` says that there is no such method) with a `regularization`,
+            hard `assignment` or `fixed` parameters
         """
-        for name, value in (
-            ("regularization", self.regularization),
-            ("assignment", None if self.assignment == "soft" else self.assignment),
-            ("fixed", self.fixed or None),
-        ):
-            if value is not None:
-                raise ValueError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
         fitted = hasattr(self, "weights_")
         if not fitted:
             self._fit(X, sample_weight)
@@ -415,6 +447,7 @@ class GaussianMixture(Fitted):
         checkpoint: str | os.PathLike[str] | None = None,
         labels: Any = None,
     ) -> Source:
+        self._check_hooks()
         validate.check_constructor(self)
         if checkpoint is not None and self.solver != "em":
             raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
@@ -542,7 +575,7 @@ class GaussianMixture(Fitted):
             np.asarray(self.weights_, dtype=np.float64),
             np.asarray(self.means_, dtype=np.float64),
             np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
-            upper.swapaxes(-1, -2) if shape[-2] > 1 else upper,
+            upper_factor(upper).swapaxes(-1, -2) if shape[-2] > 1 else upper,
             Noise(self.noise_weight_, self.noise_box_) if hasattr(self, "noise_box_") else None,
         )
         return validate.check_params(params)  # they may have been set by hand
@@ -769,11 +802,41 @@ class GaussianMixture(Fitted):
         """log weight + log density of each component, (N, K)."""
         return self._scores(self._source(X), joint=True).joint
 
+    def _estimate_log_prob_resp(self, X: Any, xp: Any = None) -> tuple[Array, Array]:
+        """The log density of each row, (N,), and the log responsibilities of the components, (N, K)."""
+        scores = self._scores(self._source(X), joint=True, density=True)
+        return scores.density, scores.joint - scores.density[:, None]
+
+    def _estimate_log_prob(self, X: Any, xp: Any = None) -> Array:
+        """Log density of each component, (N, K)."""
+        params = self.params_._replace(weights=np.ones(len(self.means_)), noise=None)
+        with threads(validate.check_n_threads(self.n_threads)):
+            return score(self._source(X), params, joint=True).joint
+
+    def _estimate_log_weights(self, xp: Any = None) -> NDArray[Any]:
+        """Log weights, (K,)."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.weights_))
+
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """A matrix that is missing where weights, means and another were set by hand."""
+            if hasattr(
+                type(self), name
+            ):  # a property or method that has raised an AttributeError: again, for its words
+                return super().__getattribute__(name)
+            if name in MATRICES and "means_" in vars(self):
+                found = missing_matrix(vars(self), self._family(), name)
+                if found is not None:
+                    return found
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
         return self._request("partial_fit", sample_weight)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        super().__setstate__(state)
         if "weights_" in state:
             validate.check_state(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem import validate
 from fastem._jit import threads
 from fastem.em import at, score
+from fastem.frames import container, framed
 from fastem.lloyd import Clustering, any_rows, assign, distinct_sample, inertia, lloyd, seeds, small, squared_distances
 from fastem.model import Array
 from fastem.parts import PartedSource
@@ -62,6 +63,10 @@ class KMeans(Estimator):
     verbose : int, default 0
         1 prints the inertia of each iteration
     random_state : int, RandomState or None, default None
+    copy_x : bool, default True
+        there for scikit-learn's sake: rows are never written to, nor copied
+    algorithm : {"lloyd", "elkan"}, default "lloyd"
+        there for scikit-learn's sake: both find the same centres, and it is always Lloyd's algorithm that runs
     n_threads : int, optional
         use at most so many threads; default as many as Numba is set to. The bits do not depend on it
 
@@ -96,6 +101,12 @@ class KMeans(Estimator):
     """
 
     kind, fitted, weighted = "clusterer", "cluster_centers_", ("fit", "score")
+    hooks: ClassVar[dict[str, str]] = {
+        "_init_centroids": "init, which may be a function",
+        "_check_params_vs_input": "a fit of your own that checks and then calls super().fit",
+        "_validate_center_shape": "a fit of your own that checks and then calls super().fit",
+        "_transform": "a transform of your own",
+    }
 
     def __init__(
         self,
@@ -107,6 +118,8 @@ class KMeans(Estimator):
         tol: float = 1e-4,
         verbose: int = 0,
         random_state: Any = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
         n_threads: int | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -116,6 +129,8 @@ class KMeans(Estimator):
         self.tol = tol
         self.verbose = verbose
         self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
         self.n_threads = n_threads
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -142,6 +157,7 @@ class KMeans(Estimator):
         ConvergenceWarning
             if there are fewer distinct rows than clusters
         """
+        self._check_hooks()
         validate.check_kmeans(self)
         source = find_source(X, sample_weight, who=type(self).__name__)
         if isinstance(source, PartedSource):
@@ -225,7 +241,7 @@ class KMeans(Estimator):
         """`fit`, then `labels_`."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[Any]:
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:
         """`fit`, then `transform`."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
@@ -245,11 +261,30 @@ class KMeans(Estimator):
         with threads(validate.check_n_threads(self.n_threads)):
             return score(source, at(centres), label=True, distances=True).label.astype(np.int32)
 
-    def transform(self, X: Any) -> NDArray[Any]:
-        """Distances of the rows of X (N, D) to all centres: (N, K)."""
+    def transform(self, X: Any) -> Any:
+        """Distances of the rows of X (N, D) to all centres: (N, K), an array or what `set_output` asks for."""
         source, centres = self._source(X)
+        kind = container(getattr(self, "_sklearn_output_config", {}).get("transform"))
         with threads(validate.check_n_threads(self.n_threads)):
-            return np.sqrt(squared_distances(source, centres)).astype(source.dtype, copy=False)
+            distances = np.sqrt(squared_distances(source, centres)).astype(source.dtype, copy=False)
+        return framed(distances, self.get_feature_names_out(), X, kind)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """What `transform` and `fit_transform` return.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            an array, or a data frame with the names of `get_feature_names_out`; None leaves it as it is, which at
+            first is scikit-learn's global setting
+
+        Returns
+        -------
+        self
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # the name that scikit-learn's clone copies
+        return self
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Minus the (weighted) sum of squared distances of the rows of X (N, D) to their nearest centres."""

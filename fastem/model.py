@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +51,17 @@ class Status(Enum):
     def advice(self) -> str:
         """A sentence: what it means and what to do."""
         return str(self.value)
+
+    @classmethod
+    def _missing_(cls, name: object) -> Status | None:
+        return cls.__members__.get(str(name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, in pickles and for skops, so that another wording of the advice does not make a file unreadable."""
+        return type(self), (self.name,)
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return self.__reduce__()
 
 
 class Noise(NamedTuple):

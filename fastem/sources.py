@@ -256,6 +256,29 @@ class ArraySource(BlockSource):
             yield Block(start, self.X[part], weight, labels)
 
 
+def watched(function: Callable[[Block], T], check: Callable[[Block], None]) -> Callable[[Block], T]:
+    """The function, for rows that are read anew: `check` looks at a block whose sums are not finite.
+
+    The first pass looks at all values. In later ones NaN, infinity and values that are too large show in the sums, so
+    that rows that have changed since then cost nothing to notice.
+    """
+
+    def summed(block: Block) -> T:
+        sums = function(block)
+        if not is_finite(sums):
+            check(block)
+        return sums
+
+    return summed
+
+
+def is_finite(sums: Any) -> bool:
+    """Whether all numbers are that a function made of a block: an array or an object that holds arrays."""
+    values = vars(sums).values() if hasattr(sums, "__dict__") else (sums,)
+    floats = (value for value in values if isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    return all(np.isfinite(value).all() for value in floats)
+
+
 def cumulated(before: float, weight: Array) -> Array:
     """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
     return np.cumsum(np.concatenate([[before], weight]))[1:]

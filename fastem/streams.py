@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path, PurePath
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastem.dask_source import DaskSource, is_dask
+from fastem.frames import chosen, is_frame
 from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedReader
-from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, n_positive, rows_at_once
-from fastem.tables import map_npy
+from fastem.sources import (
+    ArraySource,
+    Block,
+    BlockSource,
+    Source,
+    SourceError,
+    cumulated,
+    n_positive,
+    rows_at_once,
+    watched,
+)
+from fastem.tables import layout, map_npy
 from fastem.validate import (
     NAME,
+    check_again,
+    check_again_weights,
     check_finite,
     check_label_values,
     check_labels,
@@ -54,7 +68,8 @@ class Totals(NamedTuple):
 class StreamSource(BlockSource):
     """Rows that a reader gives in pieces: put together to the blocks asked for, while the next block is being read.
 
-    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values.
+    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values;
+    later ones find out by their sums if rows have changed, or look too where there are none.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -92,28 +107,48 @@ class StreamSource(BlockSource):
         """See BlockSource: two blocks are in memory."""
         return super().at_once(min(rows, rows_at_once(self.n_features)), grain)
 
-    def blocks(self, rows: int) -> Generator[Block, None, None]:
-        """See BlockSource."""
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
+        """See Source."""
+        if self._totals is None:
+            return super().reduce(function, rows, grain)
+        number, total = self.passes + 1, cast(Any, 0)
+        function = watched(function, lambda block: self._changed(number, check_again, block))
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain), look=False)) as blocks:
+            for block in blocks:
+                total = total + function(block)
+        return cast(T, total)
+
+    def _changed(self, number: int, check: Callable[..., None], *what: Any) -> None:
+        """SourceError, with the number of the pass, if a check finds that rows have changed."""
+        try:
+            check(*what)
+        except OSError as error:
+            raise SourceError(f"pass {number} over the data: {error}") from error
+
+    def blocks(self, rows: int, look: bool = True) -> Generator[Block, None, None]:
+        """See BlockSource; `look` at the values, also after the first pass."""
         self.passes += 1
         buffers = self._spare.pop() if self._spare else []
         if not buffers or len(buffers[0].X) < rows:
             buffers = [self._buffer(rows), self._buffer(rows)]
-        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
+        look = look or self._totals is None
+        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes, look))
         self._spare.append(buffers)  # not of a pass that was left early: its reader may still be at work
 
-    def _filled(self, two: list[Block], number: int) -> Generator[Block, None, None]:
+    def _filled(self, two: list[Block], number: int, look: bool) -> Generator[Block, None, None]:
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
         for X, weight, labels in self._pieces(number):
-            after, taken = self._added(totals, len(X), weight, labels), 0
+            after, taken = self._added(totals, len(X), weight, labels, number), 0
             while taken < len(X):
                 n = min(rows - filled, len(X) - taken)
                 with np.errstate(over="ignore"):  # a long double becomes infinity
                     block.X[filled : filled + n] = X[taken : taken + n]
                 if self._totals is None:
                     warn_of_rounding(np.asarray(X[taken : taken + n]), block.X[filled : filled + n])
-                    check_finite(block.X[filled : filled + n], totals.n_rows + taken, self.reader.where)
+                if look:
+                    self._look(block.X[filled : filled + n], totals.n_rows + taken, number)
                 if block.weight is not None and weight is not None:
                     block.weight[filled : filled + n] = weight[taken : taken + n]
                 if block.labels is not None and labels is not None:
@@ -126,6 +161,12 @@ class StreamSource(BlockSource):
         if filled:
             yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
         self._end(totals, number)
+
+    def _look(self, X: NDArray[Any], first: int, number: int) -> None:
+        if self._totals is None:
+            check_finite(X, first, self.reader.where)
+        else:
+            self._changed(number, check_again, Block(first, X, None))
 
     def _buffer(self, rows: int) -> Block:
         shape = self.reader.label_shape
@@ -147,10 +188,14 @@ class StreamSource(BlockSource):
             where = self.reader.where
             raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
 
-    def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None) -> Totals:
+    def _added(
+        self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None, number: int
+    ) -> Totals:
         """The totals after n more rows, whose weights and labels the first pass looks at."""
         if labels is not None and self._totals is None:
             check_label_values(labels, totals.n_rows)
+        if weight is not None and self._totals is not None:
+            self._changed(number, check_again_weights, weight, totals.n_rows)
         if weight is None or self._totals is not None:
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
@@ -227,19 +272,19 @@ def as_source(
 ) -> Source:
     """Rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
 
-    All of these take what this function takes, but for a str; it is there to choose columns, weights and labels, and
-    to keep what a first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
+    All of these take what this function takes; it is there to choose columns, weights and labels, and to keep what a
+    first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
     the same to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned:
     labels of N rows are N integers).
 
     Parameters
     ----------
     X : where the rows are
-        an (N, D) array-like or data frame; a memory map, of which no copy is made;
+        an (N, D) array-like or data frame (pandas, polars, a Table of pyarrow); a memory map, of which no copy is made;
         any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or
         an array of Zarr (read in whole chunks);
-        a path: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
-        read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
+        a path, Path or str: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of
+        their names, is read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
         own;
@@ -249,7 +294,8 @@ def as_source(
     sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
     labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
         that; of Parquet the name of a column of integers
-    columns : names (Parquet) or positions of the columns wanted, default all but those of the weights and labels
+    columns : names (of frames and Parquet) or positions of the columns wanted, default all but those of the weights and
+        labels
 
     Returns
     -------
@@ -278,7 +324,7 @@ def as_source(
     >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
     array([0.5, 0.5])
     """
-    return find_source(Path(X) if isinstance(X, str) else X, sample_weight, labels, columns=columns)
+    return find_source(X, sample_weight, labels, columns=columns)
 
 
 def find_source(
@@ -291,14 +337,16 @@ def find_source(
     min_rows: int = 1,
     who: str = NAME,
 ) -> Source:
-    """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
+    """`as_source`; ValueError for other than `n_features` columns."""
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
         if sample_weight is not None or labels is not None or columns is not None:
             raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
         check_n_features(X.n_features, n_features)
         return X  # type: ignore[no-any-return]
-    if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
-        X = map_npy(Path(X))
+    if isinstance(X, str | PurePath):
+        X = map_npy(Path(X)) if is_npy(Path(X)) else Path(X)
+    if columns is not None and is_frame(X):
+        X, columns = chosen(X, columns), None
     if type(X) is not np.ndarray or columns is not None:
         if is_dask(X):
             source = DaskSource(X, sample_weight, labels, columns)
@@ -314,14 +362,36 @@ def find_source(
 
 
 def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME) -> Source:
-    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values."""
-    own = feature_names(X)
-    if own is not None:
-        check_names(own, names, who)
-    source = find_source(X, sample_weight, who=who)
-    if own is None:
-        check_names(source.columns, names, who)
+    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values.
+
+    Files and Dask frames, which hold weights and labels beside the rows, may have other columns too.
+    """
+    if is_frame(X):
+        check_names(feature_names(X), names, who)
+        return find_source(X, sample_weight, who=who)
+    stored, columns = stored_names(X), None
+    if stored and names is not None:
+        if not set(names) <= set(stored):
+            check_names(np.array(stored, dtype=object), names, who)
+        columns = list(names)
+    source = find_source(X, sample_weight, columns=columns, who=who)
+    check_names(source.columns, names, who)
     return source
+
+
+def stored_names(X: Any) -> Sequence[str]:
+    """The names of all columns of rows that are not in memory; none for rows without names."""
+    if is_dask(X):
+        names = feature_names(X)
+        return () if names is None else list(names)
+    if isinstance(X, str | PurePath) and not is_npy(Path(X)):
+        return layout(_parquet_path(Path(X)))[0] or ()
+    return list(X.schema.names) if hasattr(X, "get_fragments") else ()
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file is one of NumPy's, by its name."""
+    return path.suffix.lower() == ".npy"
 
 
 def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:

@@ -21,14 +21,17 @@ from fastem.covariance import (
     from_precisions,
     variances,
 )
+from fastem.frames import column_names, dates_in, is_pandas, refuse_lazy
 from fastem.model import Array, Noise, Params
 from fastem.reseed import ON_COLLAPSE
-from fastem.sources import Known, Source, extent, is_labelled, known
+from fastem.sources import Block, Known, Source, extent, is_labelled, known
 from fastem.stopping import CRITERIA
 
 NAME = "GaussianMixture"
+LARGEST = 1e150  # in rows that are read anew: some thousands of squares of more overflow
 ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
 KMEANS_INIT = ("k-means++", "random")
+ALGORITHMS = ("lloyd", "elkan")
 ASSIGNMENTS = ("soft", "hard")
 FIXABLE = ("weights", "means", "covariances")
 SOLVERS = ("em", "lbfgs")
@@ -87,11 +90,19 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: 
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
         )
+    refuse_lazy(X)
+    if isinstance(X, np.matrix):
+        raise TypeError(
+            "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
+            "https://numpy.org/doc/stable/reference/generated/numpy.matrix.html"
+        )
     _refuse_masked("Input X", X)
     array = _floats(X)
+    if array.ndim > 2:
+        raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {who}.")
     if array.ndim != 2:
         raise ValueError(
-            f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead:\n"
+            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead:\n"
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
@@ -117,6 +128,9 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
     if not len(X):
         return
+    with np.errstate(all="ignore"):
+        if np.isfinite(X.sum()):  # quicker than the next two
+            return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -131,11 +145,35 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 
 
+def check_again(block: Block) -> None:
+    """OSError for a block of rows that are read anew and have changed: what the first pass would have refused."""
+    last = block.start + len(block.X) - 1
+    try:
+        check_finite(block.X, block.start)
+        if block.labels is not None:
+            check_label_values(block.labels, block.start)
+        largest = float(np.abs(block.X).max())
+        if not largest < LARGEST:
+            raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")
+    except ValueError as error:
+        cause = f"have changed since the first pass, or overflow: {' '.join(str(error).split())}"
+        raise OSError(f"rows {block.start} to {last} {cause}") from error
+
+
+def check_again_weights(weight: NDArray[Any], first: int) -> None:
+    """OSError for weights, which do not show in the sums where they are below 0; `first` is the first row's index."""
+    if len(weight) and not (weight.min() >= 0 and weight.max() < np.inf):
+        last = first + len(weight) - 1
+        try:
+            check_weight_values(weight, first)
+        except ValueError as error:
+            raise OSError(f"rows {first} to {last} have changed since the first pass: {error}") from error
+
+
 def _floats(X: Any) -> NDArray[Any]:
-    if hasattr(X, "to_numpy") and hasattr(X, "dtypes") and not hasattr(X, "lazy"):  # pandas: NA becomes NaN
+    _refuse_dates(X)
+    if is_pandas(X):  # NA becomes NaN
         dtypes = np.atleast_1d(np.asarray(X.dtypes, dtype=object))
-        for dtype in dtypes:
-            _refuse_dates(dtype)
         nullable = any(not isinstance(dtype, np.dtype) for dtype in dtypes)
         for position, dtype in enumerate(dtypes if hasattr(X, "iloc") and X.ndim == 2 else ()):
             if dtype.kind in "iu" and (nullable or len(set(dtypes)) > 1):  # pandas casts them itself
@@ -147,7 +185,7 @@ def _floats(X: Any) -> NDArray[Any]:
         raise ValueError(f"Complex data not supported\n{array}\n")
     if array.dtype.kind in "USV":
         raise ValueError(f"dtype='numeric' is not compatible with arrays of bytes/strings: X has dtype {array.dtype}.")
-    _refuse_dates(array.dtype)
+    _refuse_dates(array)
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
         return np.asarray(array)
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # byte-swapped float32
@@ -175,10 +213,9 @@ def warn_of_rounding(given: NDArray[Any], rows: NDArray[Any]) -> None:
         )
 
 
-def _refuse_dates(dtype: Any) -> None:
-    """A missing date (NaT) would become the number -9e18, and the others depend on their unit."""
-    if getattr(dtype, "kind", "") in ("m", "M"):
-        raise ValueError(f"Input X holds dates or durations ({dtype}): convert them to numbers first.")
+def _refuse_dates(X: Any) -> None:
+    if found := dates_in(X):
+        raise ValueError(f"Input X holds dates or durations ({found}): convert them to numbers first.")
 
 
 def _refuse_masked(name: str, value: Any) -> None:
@@ -194,6 +231,8 @@ def _numbers(name: str, value: Any) -> Array:
         array = np.asarray(value)
         if array.dtype.kind in "cmMSUV":
             raise TypeError(f"got dtype {array.dtype}")
+        if found := dates_in(array):
+            raise TypeError(f"got dates or durations ({found})")
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} should hold real numbers: {error}") from error
@@ -412,10 +451,10 @@ def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
 
 def feature_names(X: Any) -> NDArray[Any] | None:
     """Column names of a data frame if all are strings, else None (as scikit-learn decides)."""
-    columns = getattr(X, "columns", None)
-    if columns is None or not hasattr(X, "shape"):
+    columns = column_names(X)
+    if columns is None:
         return None
-    names = np.asarray(columns, dtype=object)
+    names = np.array(columns, dtype=object)
     strings = [isinstance(name, str) for name in names]
     if any(strings) and not all(strings):
         kinds = sorted({type(name).__qualname__ for name in names})
@@ -500,6 +539,18 @@ def check_kmeans(estimator: Any) -> None:
     _demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
     is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
     _demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    copy_x, algorithm = estimator.copy_x, estimator.algorithm
+    kind = "an instance of 'bool' or an instance of 'numpy.bool'"
+    _demand(isinstance(copy_x, bool | np.bool_), "copy_x", kind, copy_x, name)
+    among = "{" + ", ".join(map(repr, sorted(ALGORITHMS))) + "}"
+    known = isinstance(algorithm, str) and algorithm in ALGORITHMS
+    _demand(known, "algorithm", f"a str among {among}", algorithm, name)
+    if algorithm == "elkan" and estimator.n_clusters == 1:
+        warnings.warn(
+            "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     check_n_threads(estimator.n_threads)
 
 
@@ -525,7 +576,9 @@ def check_centres(centres: Any, K: int, D: int) -> Array:
 def check_params(params: Params) -> Params:
     """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
     if not isinstance(params, Params):
-        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {type(params).__name__}")
+        given = type(params).__name__
+        instead = ": pass its attribute params_" if hasattr(type(params), "params_") else ""
+        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {given}{instead}")
     for name, array in zip(params._fields[:4], params[:4], strict=True):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise TypeError(f"The parameter '{name}' should be an array of floats: make parameters with make_params")

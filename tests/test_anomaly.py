@@ -121,6 +121,23 @@ def test_calibrate():
     assert detector.estimator_.means_.any()
 
 
+def test_a_fitted_mixture_is_kept(X):
+    """Not fitted anew, which might end elsewhere: fit sets the threshold, whatever rows it is given."""
+    model = GaussianMixture(2, random_state=0).fit(X)
+    detector = AnomalyDetector(model, contamination=0.02).fit(X[:100], sample_weight=np.ones(100))
+    for name in ("weights_", "means_", "covariances_", "lower_bounds_"):
+        np.testing.assert_array_equal(getattr(detector.estimator_, name), getattr(model, name))
+    want = AnomalyDetector.from_mixture(model).set_params(contamination=0.02).calibrate(X[:100])
+    assert detector.threshold_ == want.threshold_
+    assert want.fit(X[:100]).threshold_ == detector.threshold_
+    model.means_[:] = 0.0  # it has its own copy
+    assert detector.estimator_.means_.any()
+    anew = sklearn.base.clone(detector).fit(X[:100]).estimator_
+    assert anew.means_.tobytes() == GaussianMixture(2, random_state=0).fit(X[:100]).means_.tobytes()
+    with pytest.raises(ValueError, match="X has 1 features, but GaussianMixture is expecting"):
+        detector.fit(X[:, :1])
+
+
 # ---- scikit-learn ------------------------------------------------------------------------------------
 
 

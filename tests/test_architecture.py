@@ -13,6 +13,7 @@ ROOT = Path(fastem.__file__).parent
 # Each module may import those before it, and nothing else of the package.
 ORDER = [
     "_cache",
+    "_version",
     "_jit",
     "model",
     "sources",
@@ -27,6 +28,7 @@ ORDER = [
     "estep",
     "align",
     "tables",
+    "frames",
     "validate",
     "warmup",
     "readers",
@@ -46,6 +48,7 @@ ORDER = [
     "datasets",
     "restarts",
     "protocol",
+    "by_hand",
     "marginals",
     "montecarlo",
     "merging",
@@ -53,13 +56,13 @@ ORDER = [
     "estimator",
     "kmeans",
     "many",
+    "anomaly",
     "files",
     "outputs",
     "plot",
     "best",
     "folds",
     "select",
-    "anomaly",
     "__init__",
     "__main__",
 ]

@@ -134,7 +134,7 @@ ROWS = {
     "a set": (lambda: {1.0, 2.0}, TypeError, "not 'set'"),
     "a generator": (lambda: (row for row in X), TypeError, "one pass would use up the rows: pass the function"),
     "a class": (lambda: GaussianMixture, TypeError, "not 'type'"),
-    "a file's name": (lambda: "rows.csv", ValueError, "strings"),
+    "a file's name": (lambda: "rows.csv", FileNotFoundError, "no such file"),
     "one axis": (lambda: X[:, 0], ValueError, "Expected 2D array, got 1D"),
     "three axes": (lambda: X[None], ValueError, "Expected 2D array, got 3D"),
     "an empty list": (lambda: [], ValueError, "Expected 2D array, got 1D"),

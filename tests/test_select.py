@@ -570,3 +570,14 @@ def test_a_spike_at_the_floor_is_not_chosen(regularization):
 def test_reg_covar_and_a_regularization_are_one_too_many(faithful):
     with pytest.raises(ValueError, match="regularization='map' takes the place of reg_covar: leave that out"):
         fastem.select(faithful, [1], regularization="map", reg_covar=1e-6)
+def test_a_selection_is_printed(faithful, capsys):
+    """What was tried, the best first, and what was chosen."""
+    found = fastem.select(faithful, range(1, 4), ("full", "tied"), random_state=0)
+    print(found)
+    title, names, *rows = capsys.readouterr().out.splitlines()
+    assert title == f"6 candidates, the best by bic {found.best_params_}"
+    assert repr(found) == f"<{title}>"
+    assert names.split() == found.columns
+    assert [row.split()[:2] for row in rows] == [[one.covariance_type, str(one.n_components)] for one in found.ranked()]
+    assert float(rows[0].split()[names.split().index("bic")]) == pytest.approx(found.ranked()[0].bic, rel=1e-6)
+    assert repr(fastem.Selection("bic")) == "<0 candidates, none with a sound fit>"
