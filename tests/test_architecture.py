@@ -60,13 +60,14 @@ ORDER = [
     "select",
     "anomaly",
     "__init__",
+    "cli",
     "__main__",
 ]
-MODULES = sorted(ROOT.glob("*.py")) + sorted((ROOT / "kernels").glob("*.py"))
+MODULES = sorted(ROOT.glob("*.py")) + sorted((ROOT / "kernels").glob("*.py")) + sorted((ROOT / "cli").glob("*.py"))
 
 
 def layer(path: Path) -> str:
-    return "kernels" if path.parent.name == "kernels" else path.stem
+    return path.stem if path.parent == ROOT else path.parent.name
 
 
 def imported(path: Path) -> set[str]:

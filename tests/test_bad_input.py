@@ -848,7 +848,7 @@ def cli(command, **files):
     """Write files (name_csv="text", name_npy=array), run a command; its exit status and standard error."""
     from typer.testing import CliRunner
 
-    from fastem.__main__ import app
+    from fastem.cli import app
 
     fastem.save(model(), "m.npz")
     fastem.save(model(), "named.npz", feature_names=["a", "b", "c"])

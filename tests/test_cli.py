@@ -22,7 +22,8 @@ pytest.importorskip("typer")
 
 from typer.testing import CliRunner
 
-from fastem import __main__ as cli
+from fastem import cli
+from fastem.cli import fitting, models, opening, printing
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,7 @@ def test_every_option_reaches_the_estimator(monkeypatch):
 
     # The constructor's signature is inspected, so that the name alone changes.
     Spy.__init__ = fastem.GaussianMixture.__init__
-    monkeypatch.setattr(cli, "GaussianMixture", Spy)
+    monkeypatch.setattr(fitting, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
     options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
     options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken", "--assignment": "hard"}
@@ -170,7 +171,7 @@ def test_many_features_are_cut_short():
     np.save("x.npy", np.random.default_rng(0).normal(size=(300, 40)))
     out, _ = run("fit", "x.npy")
     assert "of 40 features shown" in out
-    assert max(map(len, out.splitlines())) <= cli.PIPE_WIDTH
+    assert max(map(len, out.splitlines())) <= printing.PIPE_WIDTH
 
 
 def test_names_with_brackets_are_no_markup():
@@ -252,13 +253,13 @@ def test_a_file_that_vanishes_leaves_the_model_so_far(monkeypatch):
         if len(calls) == 10:
             os.unlink("folder/part-1.parquet")
 
-    original = cli._Rows.__init__
+    original = opening.Rows.__init__
 
     def rows(self, source):
         original(self, source)
         self.count = break_a_file
 
-    monkeypatch.setattr(cli._Rows, "__init__", rows)
+    monkeypatch.setattr(opening.Rows, "__init__", rows)
     err = fails("fit", "folder", "--columns", "a,b", "-k", 2, "--seed", 0, "--tol", 0, "-o", "m.npz")
     assert re.search(r"pass \d+ over the data: row group 0 of folder/part-1.parquet could not be read", err)
     assert re.search(r"the fit ends after (\d+) iterations: their model is in m.npz", err)
@@ -370,12 +371,12 @@ def test_version():
     ],
 )
 def test_an_impossible_output_is_found_before_the_fit(monkeypatch, option, name, message):
-    monkeypatch.setattr(cli, "GaussianMixture", None)  # a fit would fail otherwise
+    monkeypatch.setattr(fitting, "GaussianMixture", None)  # a fit would fail otherwise
     assert message in fails("fit", "faithful", option, name)
 
 
 def test_a_missing_matplotlib_is_found_before_the_fit(monkeypatch):
-    monkeypatch.setattr(cli, "GaussianMixture", None)
+    monkeypatch.setattr(fitting, "GaussianMixture", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "fastem[plot]"' in fails("fit", "faithful", "--plot", "p.png")
 
@@ -481,7 +482,7 @@ def test_ctrl_c_without_an_output_says_that_nothing_is_saved(monkeypatch):
         result = fastem.em([[0.0], [1.0], [3.0]], fastem.make_params([1.0], [[0.0]], [[[1.0]]]), max_iter=1)
         raise fastem.FitInterrupted(result)
 
-    monkeypatch.setattr(cli.GaussianMixture, "fit", fit)
+    monkeypatch.setattr(fitting.GaussianMixture, "fit", fit)
     out, err = run("fit", "faithful", code=130)
     assert (out, err) == ("", "fastem: interrupted after 1 iterations: no model is written, for want of --output\n")
 
@@ -522,7 +523,7 @@ def test_warmup():
 
 
 def test_warmup_that_nobody_will_find_is_an_error(monkeypatch):
-    monkeypatch.setattr(cli, "warmup", lambda *_: Warmup(1.5, None))
+    monkeypatch.setattr(models, "warmup", lambda *_: Warmup(1.5, None))
     assert "compiled in 1.5 s, but for this process only" in fails("warmup")
 
 
@@ -574,7 +575,7 @@ def test_select_prints_the_table_and_the_best():
     assert [(row[0].strip(), row[1].strip(), row[4].strip()) for row in rows] == want
     assert "tied covariance: mean" in out
     assert field(out, "converged") == "yes"
-    assert cli._load(Path("best.npz"))[0].bic(X) == pytest.approx(found.best_.bic(X), rel=1e-12)
+    assert opening.load_model(Path("best.npz"))[0].bic(X) == pytest.approx(found.best_.bic(X), rel=1e-12)
     assert list(fastem.load("best.npz").feature_names_in_) == ["eruptions", "waiting"]
     assert Path("bic.png").stat().st_size > 10_000
 
@@ -607,7 +608,7 @@ def test_select_after_an_interrupt(monkeypatch):
         found = fastem.select(X, [1, 2], "tied", random_state=0)
         raise fastem.SelectionInterrupted(found)
 
-    monkeypatch.setattr(cli, "select", interrupted)
+    monkeypatch.setattr(fitting, "select", interrupted)
     out, err = run("select", "faithful", "-o", "model.npz", code=130)
     assert "interrupted after 2 candidates" in err
     assert "tied covariance" in out
@@ -620,7 +621,7 @@ def test_select_after_an_interrupt(monkeypatch):
 def test_anomalies(model_file):
     out, err = run("anomalies", model_file, "faithful", "--share", 0.02)
     X, _ = fastem.load_faithful()
-    density = cli._load(model_file)[0].score_samples(X)
+    density = opening.load_model(model_file)[0].score_samples(X)
     header, *lines = out.splitlines()
     assert header == "row,log_likelihood,eruptions,waiting"
     found = [line.split(",") for line in lines]
@@ -634,7 +635,7 @@ def test_anomalies(model_file):
 def test_anomalies_to_a_file(model_file, ending):
     out, err = run("anomalies", model_file, "faithful", "--threshold", -7, "-o", f"found.{ending}")
     X, _ = fastem.load_faithful()
-    density = cli._load(model_file)[0].score_samples(X)
+    density = opening.load_model(model_file)[0].score_samples(X)
     values, _ = read_table(Path(f"found.{ending}"))
     rows = np.flatnonzero(density < -7)
     np.testing.assert_array_equal(values, np.column_stack([rows, density[rows], X[rows]]))
