@@ -13,6 +13,7 @@ ROOT = Path(fastem.__file__).parent
 # Each module may import those before it, and nothing else of the package.
 ORDER = [
     "_jit",
+    "atomic",
     "model",
     "sources",
     "covariance",
@@ -25,6 +26,8 @@ ORDER = [
     "kernels",
     "estep",
     "align",
+    "arrow",
+    "delimited",
     "tables",
     "validate",
     "warmup",
