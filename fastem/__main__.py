@@ -1,12 +1,6 @@
-"""What ``python -m fastem`` and the console script run: see `fastem.cli`."""
+"""What ``python -m fastem`` runs: see `fastem.cli`."""
 
-
-def main() -> None:
-    """Run the command line."""
-    from fastem.cli import app
-
-    app()
-
+from fastem_command import main
 
 if __name__ == "__main__":
     main()

@@ -15,8 +15,9 @@ except ImportError:
 
 from fastem.cli.app import app
 
-# isort: split
-# Help lists the commands in the order of these modules.
-from fastem.cli import fitting, models, scoring
+# isort: off
+from fastem.cli import fitting, scoring, models  # help lists the commands in this order
+
+# isort: on
 
 __all__ = ["app", "fitting", "models", "scoring"]

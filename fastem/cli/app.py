@@ -6,14 +6,12 @@ import typer
 
 from fastem import __version__, datasets
 
-PLOT_ENDINGS = (".png", ".pdf", ".svg")
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Gaussian mixture models. FILE is a .csv, .npy or .parquet table with one row per sample, a folder of "
-    f".parquet files, or the name of a built-in data set ({', '.join(datasets.NAMES)}).",
+    help="Gaussian mixture models. FILE is a table with one row per sample: text (.csv, .tsv, .txt, .dat, also .gz), "
+    f".npy, .parquet or a folder of .parquet files, or the name of a built-in data set ({', '.join(datasets.NAMES)}).",
 )
 
 

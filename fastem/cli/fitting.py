@@ -8,16 +8,23 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from fastem import archive, files, outputs, plot, tables
-from fastem.cli.app import PLOT_ENDINGS, app
-from fastem.cli.opening import check_writable, open_rows, split_names
+from fastem.cli.app import app
+from fastem.cli.figures import PLOT_ENDINGS, save_figure
+from fastem.cli.opening import check_outputs, open_rows, split_names, text_options
 from fastem.cli.options import (
     STOP_HELP,
     Columns,
     DataFile,
+    Decimal,
+    Delimiter,
+    DropIncomplete,
+    Header,
+    Index,
     Init,
     MaxIter,
     ModelOutput,
     Noise,
+    ParamsOutput,
     RegCovar,
     Regularization,
     Seed,
@@ -27,6 +34,7 @@ from fastem.cli.options import (
     Tol,
     Weights,
 )
+from fastem.cli.parameters import PARAMS_ENDINGS, write_params
 from fastem.cli.printing import ending, print_candidates, print_components, print_pairs, quality
 from fastem.cli.progress import bar, fit_progress
 from fastem.cli.reporting import reporting
@@ -53,7 +61,7 @@ def fit(
     ] = "soft",
     columns: Columns = None,
     weights: Weights = None,
-    known: Annotated[
+    labels: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", help="Column of known components, from 0 on; -1: unknown."),
     ] = None,
@@ -72,25 +80,38 @@ def fit(
     verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
     noise: Noise = False,
     output: ModelOutput = None,
-    labels: Annotated[
+    params: ParamsOutput = None,
+    write_labels: Annotated[
         Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
     ] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Write the fit's state here, .npz, every 30 s; go on from it if it is there.")
     ] = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    header: Header = None,
+    index: Index = None,
+    drop_incomplete: DropIncomplete = False,
     threads: Threads = None,
 ) -> None:
     """Fit a mixture to a table and describe it. After Ctrl-C, --output holds the last complete iteration."""
     with reporting():
         # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
-        check_writable(output, archive.ENDINGS)
-        check_writable(labels, tables.OUTPUT_ENDINGS)
-        check_writable(picture, PLOT_ENDINGS)
-        check_writable(checkpoint, archive.ENDINGS)
+        outputs_by_option = {
+            "--output": (output, archive.ENDINGS),
+            "--params": (params, PARAMS_ENDINGS),
+            "--write-labels": (write_labels, tables.OUTPUT_ENDINGS),
+            "--plot": (picture, PLOT_ENDINGS),
+            "--checkpoint": (checkpoint, archive.ENDINGS),
+        }
+        check_outputs(outputs_by_option, file)
         if picture is not None:
             plot.require_matplotlib()
-        source, names = open_rows(file, split_names(columns), weights, known)
+        if drop_incomplete and write_labels is not None:
+            raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
+        text = text_options(delimiter, decimal, header, index)
+        source, names = open_rows(file, split_names(columns), weights, labels, text, drop_incomplete)
         model = GaussianMixture(
             components,
             covariance_type=covariance,
@@ -120,12 +141,13 @@ def fit(
             typer.echo(str(model.fit_report_), err=True)
         if output is not None:
             files.save(model, output, feature_names=names)
-        if labels is not None:
-            outputs.write_scores(model, source, labels)
+        if params is not None:
+            write_params(model, params, names)
+        if write_labels is not None:
+            outputs.write_scores(model, source, write_labels)
         if picture is not None:
             X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
-            figure = plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight)
-            figure.savefig(picture)
+            save_figure(plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight), picture)
         print_components(model, names)
         print_pairs(quality(model, source) + ending(model))
 
@@ -156,16 +178,27 @@ def choose(
     stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
     noise: Noise = False,
     output: ModelOutput = None,
+    params: ParamsOutput = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw the criterion here, .png, .pdf or .svg.")] = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    header: Header = None,
+    index: Index = None,
+    drop_incomplete: DropIncomplete = False,
     threads: Threads = None,
 ) -> None:
     """Fit mixtures of many sizes and covariance types, and choose one. After Ctrl-C, of those that are done."""
     with reporting():
-        check_writable(output, archive.ENDINGS)
-        check_writable(picture, PLOT_ENDINGS)
+        outputs_by_option = {
+            "--output": (output, archive.ENDINGS),
+            "--params": (params, PARAMS_ENDINGS),
+            "--plot": (picture, PLOT_ENDINGS),
+        }
+        check_outputs(outputs_by_option, file)
         if picture is not None:
             plot.require_matplotlib()
-        rows, names = open_rows(file, split_names(columns), weights)
+        text = text_options(delimiter, decimal, header, index)
+        rows, names = open_rows(file, split_names(columns), weights, None, text, drop_incomplete)
         interrupted = False
         try:
             with bar(TextColumn("candidate"), MofNCompleteColumn(), BarColumn()) as update:
@@ -192,7 +225,7 @@ def choose(
             typer.echo(f"fastem: interrupted after {len(found.candidates)} candidates", err=True)
         print_candidates(found)
         if found.ranked() or not interrupted:
-            print_choice(found, names, output, picture)
+            print_choice(found, names, output, params, picture)
         if interrupted:
             raise typer.Exit(130)
 
@@ -226,12 +259,16 @@ def sizes(text: str) -> list[int]:
     return sizes
 
 
-def print_choice(found: Selection, names: list[str] | None, output: Path | None, picture: Path | None) -> None:
+def print_choice(
+    found: Selection, names: list[str] | None, output: Path | None, params: Path | None, picture: Path | None
+) -> None:
     """Describe the best of a selection, and write what is asked for."""
     model = found.best_
     if output is not None:
         files.save(model, output, feature_names=names)
+    if params is not None:
+        write_params(model, params, names)
     if picture is not None:
-        found.plot().figure.savefig(picture)
+        save_figure(found.plot().figure, picture)
     print_components(model, names)
     print_pairs(ending(model))

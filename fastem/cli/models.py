@@ -1,6 +1,5 @@
 """The commands sample, info and warmup."""
 
-import sys
 from typing import Annotated, Literal
 
 import typer
@@ -8,9 +7,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from fastem import files, tables
 from fastem.cli.app import app
-from fastem.cli.opening import check_writable, load_model
-from fastem.cli.options import ModelFile, Output, Seed
-from fastem.cli.printing import ending, print_components, print_pairs
+from fastem.cli.opening import check_outputs, load_model
+from fastem.cli.options import ModelFile, Output, ParamsOutput, Seed
+from fastem.cli.parameters import PARAMS_ENDINGS, write_params
+from fastem.cli.printing import ending, print_components, print_pairs, standard_csv
 from fastem.cli.progress import bar
 from fastem.cli.reporting import reporting
 from fastem.warmup import warmup
@@ -25,25 +25,28 @@ def sample(
 ) -> None:
     """Draw rows from a model."""
     with reporting():
-        check_writable(output, tables.OUTPUT_ENDINGS)
+        check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file)
         model, names = load_model(model_file)
         X, _ = model.set_params(random_state=seed).sample(number)
         header = names or [f"x{j}" for j in range(X.shape[1])]
         if output is None:
-            tables.csv_writer(sys.stdout, header)(X)
+            standard_csv(header)(X)
         else:
             tables.write_table(output, X, header)
 
 
 @app.command()
-def info(model_file: ModelFile) -> None:
+def info(model_file: ModelFile, params: ParamsOutput = None) -> None:
     """Describe a model."""
     with reporting():
+        check_outputs({"--params": (params, PARAMS_ENDINGS)}, model_file)
         model, names = load_model(model_file)
         print_components(model, names)
         K, D = model.means_.shape
         print_pairs([("components", str(K)), ("features", str(D)), ("dtype", str(model.means_.dtype))])
         print_pairs(ending(model))
+        if params is not None:
+            write_params(model, params, names)
         print_pairs([(k, str(v)) for k, v in files.plain_parameters(model).items() if v is not None])
 
 

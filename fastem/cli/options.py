@@ -11,6 +11,24 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="A,B,...", help="Columns, by name or 0-based position (default: all)."),
 ]
+TEXT = "Tables of text (default: as is found)"  # a panel of its own in the help
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="What separates cells; 'tab', or 'blank' for any run of blanks.", rich_help_panel=TEXT),
+]
+Decimal = Annotated[Literal[".", ","] | None, typer.Option(help="The decimal sign.", rich_help_panel=TEXT)]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first row holds names.", rich_help_panel=TEXT),
+]
+Index = Annotated[
+    bool | None,
+    typer.Option("--index/--no-index", help="Whether the first column only counts rows.", rich_help_panel=TEXT),
+]
+DropIncomplete = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out rows with empty cells.")]
+ParamsOutput = Annotated[
+    Path | None, typer.Option("--params", help="Write weights, means and covariances here, .json or .csv.")
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads at most (default: NUMBA_NUM_THREADS, or the cores).")
 ]
