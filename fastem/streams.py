@@ -16,7 +16,7 @@ from fastem.dask_source import DaskSource, is_dask
 from fastem.delimited import is_text
 from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedReader, TextReader
 from fastem.sources import ArraySource, Block, BlockSource, Source, SourceError, cumulated, rows_at_once
-from fastem.tables import map_npy
+from fastem.tables import INPUT_ENDINGS, alternatives, map_npy
 from fastem.validate import (
     NAME,
     check_finite,
@@ -351,7 +351,7 @@ def _parquet_path(path: Path) -> Path:
         raise ValueError(f'{path}: open it with {package} (pip install "fastem[{extra}]") and pass the array in it')
     if not path.is_dir() and path.suffix.lower() != ".parquet":
         raise ValueError(
-            f"{path}: expected a file ending in .npy, .parquet, .csv, .tsv, .txt or .dat, or a folder of .parquet files"
+            f"{path}: expected a file ending in {alternatives(INPUT_ENDINGS)}, or a folder of .parquet files"
         )
     return path
 

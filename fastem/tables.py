@@ -113,7 +113,7 @@ def layout(path: str | os.PathLike[str], options: TextOptions = NOTHING_SAID) ->
         return Layout(None, map_npy(source).shape[1])
     if source.suffix.lower() == ".parquet":
         return _parquet_layout(source)
-    raise ValueError(f"{source}: expected a file ending in {_alternatives(INPUT_ENDINGS)}")
+    raise ValueError(f"{source}: expected a file ending in {alternatives(INPUT_ENDINGS)}")
 
 
 def _reader(path: Path) -> Callable[[Path, list[int]], Array]:
@@ -327,7 +327,7 @@ def csv_writer(stream: IO[str], names: Sequence[str]) -> Write:
 def check_output(path: Path, endings: tuple[str, ...]) -> None:
     """Raise ValueError if a file with one of the endings could not be written here."""
     if path.suffix.lower() not in endings:
-        raise ValueError(f"{path}: expected a file ending in {_alternatives(endings)}")
+        raise ValueError(f"{path}: expected a file ending in {alternatives(endings)}")
     folder = Path(os.path.realpath(path)).parent  # of what a link leads to
     if not folder.is_dir():
         raise ValueError(f"{path}: the folder '{folder if path.is_symlink() else path.parent}' does not exist")
@@ -337,7 +337,8 @@ def check_output(path: Path, endings: tuple[str, ...]) -> None:
         require_pyarrow(path, "parquet")
 
 
-def _alternatives(endings: tuple[str, ...]) -> str:
+def alternatives(endings: tuple[str, ...]) -> str:
+    """Join endings as a sentence has them."""
     return endings[0] if len(endings) == 1 else f"{', '.join(endings[:-1])} or {endings[-1]}"
 
 

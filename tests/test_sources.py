@@ -21,6 +21,7 @@ from fastem.tables import read_table
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("pyarrow.dataset")
 h5py = pytest.importorskip("h5py")
 zarr = pytest.importorskip("zarr")
 
