@@ -6,12 +6,13 @@ import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipInfo
 
 import numpy as np
 import numpy.typing as npt
 
+from fastem.atomic import replacing
 from fastem.model import Status
-from fastem.tables import replacing
 
 Array = npt.NDArray[Any]
 
@@ -53,11 +54,12 @@ def read(path: Path, layout: Layout) -> dict[str, Array]:
     with path.open("rb") as stream:  # a missing file stays an OSError
         try:
             with np.load(stream, allow_pickle=False) as archive:
+                _check_sizes(path, layout, archive.zip.infolist())
                 names = set(archive.files)
-                arrays = {name: archive[name] for name in ("format", "version") if name in names}
+                arrays = {name: _array(path, archive, name) for name in ("format", "version") if name in names}
                 _check_stamp(path, layout, arrays, names)
                 wanted = {name for name in names if name in layout.names or re.fullmatch(layout.optional, name)}
-                arrays |= {name: archive[name] for name in wanted}
+                arrays |= {name: _array(path, archive, name) for name in wanted}
         except ModelFileError:
             raise
         except Exception as error:  # crafted bytes make numpy, zipfile and zlib raise a dozen different types
@@ -81,6 +83,24 @@ def stamp(path: Path) -> str:
                 return str(np.lib.format.read_array(stream, allow_pickle=False))
     except Exception:  # crafted bytes make numpy and zipfile raise a dozen different types
         return ""
+
+
+def _check_sizes(path: Path, layout: Layout, members: list[ZipInfo]) -> None:
+    """Refuse members that are larger than the file: `write` does not compress, so these would fill the memory."""
+    unpacked, size = sum(member.file_size for member in members), path.stat().st_size
+    if unpacked > size:
+        raise ModelFileError(
+            f"{path}: not a fastem {layout.what}: expected members of {size} bytes at most, as many as the file has; "
+            f"they unpack to {unpacked}"
+        )
+
+
+def _array(path: Path, archive: Any, name: str) -> Array:
+    """Read a member; NumPy gives the bytes of one that does not begin as a .npy file does."""
+    value = archive[name]
+    if not isinstance(value, np.ndarray):
+        raise ModelFileError(f"{path}: expected an array '{name}' in .npy format, found other bytes")
+    return value
 
 
 def _check_stamp(path: Path, layout: Layout, arrays: dict[str, Array], names: set[str]) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.dask_source import DaskSource, is_dask
+from fastem.delimited import is_text
 from fastem.frames import chosen, is_frame
-from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedReader
+from fastem.readers import FunctionReader, ParquetReader, Piece, Reader, SlicedReader, TextReader
 from fastem.sources import (
     ArraySource,
     Block,
@@ -27,7 +28,7 @@ from fastem.sources import (
     rows_at_once,
     watched,
 )
-from fastem.tables import layout, map_npy
+from fastem.tables import INPUT_ENDINGS, alternatives, layout, map_npy
 from fastem.validate import (
     NAME,
     check_again,
@@ -284,18 +285,20 @@ def as_source(
         any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or
         an array of Zarr (read in whole chunks);
         a path, Path or str: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of
-        their names, is read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
+        their names, is read by row groups with ``pip install "fastem[parquet]"``, tables of text (``.csv``, ``.tsv``,
+        ``.txt``, ``.dat``, each also ``.gz``) are parsed anew on each pass with ``pip install "fastem[cli]"``; or a
+        `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
         own;
         a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
         `fastem.dask_source.DaskSource`;
         a source already: it is returned
-    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
+    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet and text the name of a column
     labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
-        that; of Parquet the name of a column of integers
-    columns : names (of frames and Parquet) or positions of the columns wanted, default all but those of the weights and
-        labels
+        that; of Parquet and text the name of a column of integers
+    columns : names (of frames, Parquet and text) or positions of the columns wanted, default all but those of the
+        weights and labels and, in text, a first column without a name that counts the rows
 
     Returns
     -------
@@ -396,6 +399,8 @@ def is_npy(path: Path) -> bool:
 
 def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:
     """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
+    if isinstance(X, PurePath) and is_text(Path(X)):
+        return TextReader(Path(X), sample_weight, columns, labels)
     if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
         return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels)
     # A memory map of other numbers would be converted whole.
@@ -423,7 +428,9 @@ def _parquet_path(path: Path) -> Path:
         package, extra = _OPENED_BY[path.suffix.lower()]
         raise ValueError(f'{path}: open it with {package} (pip install "fastem[{extra}]") and pass the array in it')
     if not path.is_dir() and path.suffix.lower() != ".parquet":
-        raise ValueError(f"{path}: expected a file ending in .npy or .parquet, or a folder of .parquet files")
+        raise ValueError(
+            f"{path}: expected a file ending in {alternatives(INPUT_ENDINGS)}, or a folder of .parquet files"
+        )
     return path
 
 

@@ -15,6 +15,7 @@ ORDER = [
     "_cache",
     "_version",
     "_jit",
+    "atomic",
     "model",
     "sources",
     "covariance",
@@ -27,6 +28,8 @@ ORDER = [
     "kernels",
     "estep",
     "align",
+    "arrow",
+    "delimited",
     "tables",
     "frames",
     "validate",
@@ -64,13 +67,14 @@ ORDER = [
     "folds",
     "select",
     "__init__",
+    "cli",
     "__main__",
 ]
-MODULES = sorted(ROOT.glob("*.py")) + sorted((ROOT / "kernels").glob("*.py"))
+MODULES = sorted(ROOT.glob("*.py")) + sorted((ROOT / "kernels").glob("*.py")) + sorted((ROOT / "cli").glob("*.py"))
 
 
 def layer(path: Path) -> str:
-    return "kernels" if path.parent.name == "kernels" else path.stem
+    return path.stem if path.parent == ROOT else path.parent.name
 
 
 def imported(path: Path) -> set[str]:

@@ -298,13 +298,12 @@ def table(tmp_path, text, name="t.csv", **options):
     ("text", "names", "first"),
     [
         ("a,b\n1,2\n3,4\n", ["a", "b"], [1.0, 2.0]),
-        ("1,2\n3,4\n", None, [1.0, 2.0]),
-        ("1,2\n3,4", None, [1.0, 2.0]),
+        ("1,2.0\n3,4\n", None, [1.0, 2.0]),
+        ("1,2.0\n3,4", None, [1.0, 2.0]),
         ("\n\na , b\r\n\r\n1, 2\r\n\r\n3,4\r\n", ["a", "b"], [1.0, 2.0]),
         ("\ufeffa,b\n1,2\n", ["a", "b"], [1.0, 2.0]),
         ('"a,x","b"\n"1","2"\n', ["a,x", "b"], [1.0, 2.0]),
         ('"a\nx",b\n1,2\n', ["a\nx", "b"], [1.0, 2.0]),
-        (",b\n0,2\n", ["", "b"], [0.0, 2.0]),
         ("-1e-300,+.5\n", None, [-1e-300, 0.5]),
         ("größe\n0.1\n", ["größe"], [0.1]),
     ],
@@ -335,11 +334,10 @@ CSV_FAULTS = {
     "underscore": ("1\n1_000\n", "found '1_000'"),
     "short row": ("a,b\n1,2\n3\n", "row 3 has 1 cells, expected 2"),
     "long row": ("a,b\n1,2\n3,4,5\n", "row 3 has 3 cells, expected 2"),
-    "other delimiter": ("a;b\n1;2\n", "column 'a;b', row 2: .* found '1;2'"),
     "empty file": ("", "the file is empty"),
     "blank file": ("\n\n", "the file is empty"),
     "header alone": ("a,b\n", "a header and no rows"),
-    "mixed first row": ("5.1,setosa\n4.9,setosa\n", r"mixes names \('setosa'\) and numbers \('5.1'\)"),
+    "words in a column": ("5.1,setosa\n4.9,setosa\n", "column '1', row 1: expected a finite number, found 'setosa'"),
 }
 
 
@@ -360,22 +358,22 @@ def test_an_unknown_column_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(ValueError, match="no column 'z'; the columns are a, b"):
         table(tmp_path, "a,b\n1,2\n", columns=["z"])
     with pytest.raises(ValueError, match="no column '2'; the columns are 0 to 1"):
-        table(tmp_path, "1,2\n", columns=["2"])
+        table(tmp_path, "1,2.5\n", columns=["2"])
     with pytest.raises(ValueError, match="no column '-1'"):
-        table(tmp_path, "1,2\n", columns=[-1])
+        table(tmp_path, "1,2.5\n", columns=[-1])
     with pytest.raises(ValueError, match="more than one column 'a'"):
         table(tmp_path, "a,a\n1,2\n", columns=["a"])
 
 
 def test_a_csv_that_is_not_text_is_refused(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\n")
-    with pytest.raises(ValueError, match="not UTF-8 text"):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\0\n")
+    with pytest.raises(ValueError, match="not text: it holds NUL bytes"):
         read_table(tmp_path / "t.csv")
 
 
 def test_an_unknown_ending_and_a_missing_file(tmp_path):
     (tmp_path / "t.xls").touch()
-    with pytest.raises(ValueError, match=r"expected a file ending in \.csv, \.npy or \.parquet"):
+    with pytest.raises(ValueError, match=r"expected a file ending in \.csv, .*, \.npy or \.parquet"):
         read_table(tmp_path / "t.xls")
     with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such file"):
         read_table(tmp_path / "absent.csv")
@@ -438,7 +436,7 @@ def test_parquet(tmp_path):
     X, names = read_table(tmp_path / "t.parquet", columns=["c", 0])
     assert names == ["c", "a"]
     np.testing.assert_array_equal(X, [[3.0, 1.5], [4.0, 2.5]])
-    assert tables.layout(tmp_path / "t.parquet") == (["a", "b", "c"], 3)
+    assert tables.layout(tmp_path / "t.parquet") == tables.Layout(["a", "b", "c"], 3)
     with pytest.raises(ValueError, match=r"column 'b' holds (large_)?string, expected numbers"):
         read_table(tmp_path / "t.parquet")
 

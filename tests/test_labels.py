@@ -399,7 +399,7 @@ def test_the_command_line(data, tmp_path, ending):
 
         pq.write_table(pa.table(dict(zip(names, table.T, strict=True))), tmp_path / "t.parquet")
     known, weight = ("0", "4") if ending == "npy" else ("known", "w")
-    command = [sys.executable, "-m", "fastem", "fit", f"t.{ending}", "-k", "3", "--known", known, "--weights", weight]
+    command = [sys.executable, "-m", "fastem", "fit", f"t.{ending}", "-k", "3", "--labels", known, "--weights", weight]
     p = subprocess.run([*command, "-o", "m.npz"], cwd=tmp_path, env=child_env(), capture_output=True, text=True)
     assert p.returncode == 0, p.stderr
     want = GaussianMixture(3, regularization=UNIT_FREE).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)

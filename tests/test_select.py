@@ -570,6 +570,8 @@ def test_a_spike_at_the_floor_is_not_chosen(regularization):
 def test_reg_covar_and_a_regularization_are_one_too_many(faithful):
     with pytest.raises(ValueError, match="regularization='map' takes the place of reg_covar: leave that out"):
         fastem.select(faithful, [1], regularization="map", reg_covar=1e-6)
+
+
 def test_a_selection_is_printed(faithful, capsys):
     """What was tried, the best first, and what was chosen."""
     found = fastem.select(faithful, range(1, 4), ("full", "tied"), random_state=0)

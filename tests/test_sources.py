@@ -14,7 +14,7 @@ from helpers import TYPES, digest, make_mixture, make_start, parts_of, quiet_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import GaussianMixture, SourceError, as_source, estep, outputs, readers, streams
+from fastem import GaussianMixture, SourceError, arrow, as_source, estep, outputs, readers, streams
 from fastem.sources import ArraySource
 from fastem.streams import StreamSource
 from fastem.tables import read_table
@@ -272,7 +272,7 @@ def test_arrow_arrays():
             column = pa.array(values, mask=nulls)
             for start, stop in ((0, 50), (3, 50), (11, 40)):
                 out = np.empty(stop - start)
-                readers.copy_column(column[start:stop], out)
+                arrow.copy_column(column[start:stop], out)
                 assert_array_equal(out, np.where(nulls, np.nan, values.astype("f8"))[start:stop])
 
 
@@ -462,9 +462,9 @@ def test_what_is_missing_or_unknown(tmp_path, monkeypatch):
         (tmp_path / name).touch()
         with pytest.raises(ValueError, match=rf'pip install "fastem\[{package}\]"'):
             as_source(tmp_path / name)
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=r"expected a file ending in \.npy or \.parquet"):
-        as_source(str(tmp_path / "a.txt"))
+    (tmp_path / "a.xls").touch()
+    with pytest.raises(ValueError, match=r"expected a file ending in .*, \.npy or \.parquet"):
+        as_source(str(tmp_path / "a.xls"))
     (tmp_path / "b.parquet").touch()
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r'pip install "fastem\[parquet\]"'):
