@@ -136,7 +136,7 @@ ROWS = {
     "a class": (lambda: GaussianMixture, TypeError, "not 'type'"),
     "a file's name": (lambda: "rows.csv", FileNotFoundError, "no such file"),
     "one axis": (lambda: X[:, 0], ValueError, "Expected 2D array, got 1D"),
-    "three axes": (lambda: X[None], ValueError, "Expected 2D array, got 3D"),
+    "three axes": (lambda: X[None], ValueError, "Found array with dim 3, while dim <= 2 is required"),
     "an empty list": (lambda: [], ValueError, "Expected 2D array, got 1D"),
     "no row": (lambda: X[:0], ValueError, r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\)"),
     "no column": (lambda: X[:, :0], ValueError, r"Found array with 0 feature\(s\) \(shape=\(60, 0\)\)"),
