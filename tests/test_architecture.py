@@ -12,7 +12,10 @@ import fastem
 ROOT = Path(fastem.__file__).parent
 # Each module may import those before it, and nothing else of the package.
 ORDER = [
+    "_cache",
+    "_version",
     "_jit",
+    "atomic",
     "model",
     "sources",
     "covariance",
@@ -25,7 +28,10 @@ ORDER = [
     "kernels",
     "estep",
     "align",
+    "arrow",
+    "delimited",
     "tables",
+    "frames",
     "validate",
     "warmup",
     "readers",
@@ -45,6 +51,7 @@ ORDER = [
     "datasets",
     "restarts",
     "protocol",
+    "by_hand",
     "marginals",
     "montecarlo",
     "merging",
@@ -52,21 +59,22 @@ ORDER = [
     "estimator",
     "kmeans",
     "many",
+    "anomaly",
     "files",
     "outputs",
     "plot",
     "best",
     "folds",
     "select",
-    "anomaly",
     "__init__",
+    "cli",
     "__main__",
 ]
-MODULES = sorted(ROOT.glob("*.py")) + sorted((ROOT / "kernels").glob("*.py"))
+MODULES = sorted(ROOT.glob("*.py")) + sorted((ROOT / "kernels").glob("*.py")) + sorted((ROOT / "cli").glob("*.py"))
 
 
 def layer(path: Path) -> str:
-    return "kernels" if path.parent.name == "kernels" else path.stem
+    return path.stem if path.parent == ROOT else path.parent.name
 
 
 def imported(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ from fastem.passes import sizes
 from fastem.sources import blocks
 
 from fastem.model import reference
+from fastem.kernels.jit import COMMON
 from fastem.model.families import COVARIANCES
 from fastem.passes.statistics import unit_spheres as at
 from fastem.passes.scores import score
@@ -284,7 +285,7 @@ def _exp_rows(lanes, x, n, out):
         lanes.store(micro._exp(lanes, [lanes.load(x.row(), p)])[0], out.row(), p)
 
 
-@numba.njit
+@numba.njit(**COMMON)  # what kernels are compiled with: LLVM may reorder sums
 def exp_rows(x, out):
     _exp_rows(x, x.size, out)
 

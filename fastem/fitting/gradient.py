@@ -200,7 +200,7 @@ def collapsing_from(source: Source, result: Result, m_step: MStep) -> list[int]:
 def collapsing(m_step: MStep, params: Params, stats: Stats) -> list[int]:
     """Components whose rows have no spread in some direction but rounding: they go on to shrink."""
     _, _, covariances = m_step.estimate(stats)
-    variances(covariances)[...] -= rounding(stats, EPS)
+    variances(covariances)[...] -= rounding(stats, EPS, one_by_one=False)
     if m_step.family.matrices:
         relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
         least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]

@@ -92,7 +92,7 @@ def rows_needed(m_step: MStep, D: int) -> tuple[int, int]:
 def are_flat(m_step: MStep, stats: Stats) -> NDArray[np.bool_]:
     """Whether each component's rows have no spread in some direction but rounding, (K,)."""
     spread = m_step.family.estimate(stats, 0.0)[2]
-    variances(spread)[...] -= rounding(stats, m_step.units.eps)
+    variances(spread)[...] -= rounding(stats, m_step.units.eps, m_step.hard)
     relative = m_step.units.relative(spread)
     values = np.linalg.eigvalsh(relative) if m_step.units.matrices else relative[..., 0, :]
     return np.asarray(values.min(axis=-1) <= 0)
