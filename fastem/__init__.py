@@ -1,6 +1,19 @@
-"""Gaussian mixtures on CPUs: exact, fast, embeddable. See `GaussianMixture` and `em`."""
+"""Gaussian mixtures on CPUs: exact, fast, embeddable.
+
+- `GaussianMixture` and `KMeans` are scikit-learn's classes: ``help(fastem.GaussianMixture)``.
+- `select` finds how many components, `AnomalyDetector` rows to look at, `fit_many` a mixture for each group of rows.
+- `save` and `load` keep models in files that NumPy alone can read.
+- `as_source` takes rows from files, databases of arrays, functions and clusters; `write_scores` writes what a model
+  makes of them.
+- `em`, `accumulate`, `m_step`, `log_density` and `make_params` are for a program with a loop of its own, `embed` for
+  one that Numba compiles.
+- `plot` draws.
+
+The modules in the package are its inside: what is for use is here, in `fastem.embed` and in `fastem.plot`.
+"""
 
 from fastem import embed, plot
+from fastem._version import __version__
 from fastem.analysis.bounds import Bound, elbo
 from fastem.analysis.merging import Merging
 from fastem.estimators.anomaly import AnomalyDetector
@@ -8,6 +21,7 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures, fit_many
 from fastem.estimators.outputs import write_scores
+from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files.datasets import load_faithful
@@ -34,7 +48,11 @@ from fastem.sources.blocks import SourceError
 from fastem.sources.mpi_source import MPISource, RankError
 from fastem.sources.opening import as_source
 
-__version__ = "0.1.0"
+
+def __dir__() -> list[str]:
+    """What is for use, without the modules that it is made of."""
+    return __all__
+
 
 __all__ = [
     "AnomalyDetector",
@@ -44,6 +62,7 @@ __all__ = [
     "EigenvalueRatio",
     "FitInterrupted",
     "GaussianMixture",
+    "InconsistentVersionWarning",
     "InverseWishart",
     "KMeans",
     "MPISource",
@@ -62,6 +81,7 @@ __all__ = [
     "Stats",
     "Status",
     "Stepwise",
+    "__version__",
     "accumulate",
     "as_source",
     "elbo",

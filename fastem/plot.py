@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MAX_FEATURES = 4  # features on each side of a pair plot that chooses its own
-MAX_NAMED = 7  # components that get a colour of their own, a number and a place in the legend
+MAX_NAMED = 20  # components that get a place in the legend; all have a number
 
 # Okabe and Ito's palette, safe for colour-blind readers; black is kept for the whole mixture, and their
 # yellow, too pale for lines on white, is darkened.
@@ -63,7 +63,7 @@ def plot_fit(
 
     One feature: a histogram, each component's density and their sum. Two: the points, coloured by their
     component, and each component's ellipses at one and two standard deviations. More: both, for all pairs.
-    Up to seven components are numbered; more only have colours.
+    Components are numbered; up to twenty have a place in the legend, too.
 
     Parameters
     ----------
@@ -116,6 +116,8 @@ def plot_fit(
     if d == 1:
         axes = figure.subplots()
         _draw_marginal(axes, scene, 0)
+        means, sd = scene.means[:, 0], np.sqrt(scene.covariances[:, 0, 0])
+        _draw_numbers(axes, np.column_stack([means, scene.weights / (sd * np.sqrt(2.0 * np.pi))]), va="bottom")
         axes.set(xlabel=scene.names[0], ylabel="density")
         _draw_legend(axes, scene, **_ABOVE)
     elif d == 2:
@@ -374,7 +376,7 @@ def _scene(
         sample_weight=weight / weight.mean(),
         weights=np.asarray(params.weights, dtype=np.float64),
         means=np.asarray(params.means, dtype=np.float64)[:, shown],
-        covariances=_full_covariances(params)[:, shown][:, :, shown],
+        covariances=full_covariances(params)[:, shown][:, :, shown],
         names=[names[j] for j in shown],
         colors=np.vstack([_colors(K), _NOISE_COLOR]),
         noise=0.0 if params.noise is None else params.noise.weight,
@@ -404,12 +406,12 @@ def _most_separating(params: Params) -> list[int]:
     """Choose the features with the largest share of variance between the components, in their order."""
     weights = params.weights / params.weights.sum()
     between = weights @ (params.means - weights @ params.means) ** 2
-    within = weights @ np.diagonal(_full_covariances(params), axis1=1, axis2=2)
+    within = weights @ np.diagonal(full_covariances(params), axis1=1, axis2=2)
     chosen = np.argsort(-between / (between + within), kind="stable")[:MAX_FEATURES]
     return sorted(chosen.tolist())
 
 
-def _full_covariances(params: Params) -> Array:
+def full_covariances(params: Params) -> Array:
     """Return every component's covariance matrix, (K, D, D) float64, whatever the family's shape."""
     K, D = params.means.shape
     covariances = np.asarray(params.covariances, dtype=np.float64)
@@ -424,7 +426,7 @@ def _colors(K: int) -> Array:
     from matplotlib.colors import to_rgba_array
 
     if len(_PALETTE) >= K:
-        return np.asarray(to_rgba_array(_PALETTE[:K]))
+        return np.asarray(to_rgba_array(list(_PALETTE[:K])))  # a tuple of two: a colour and its opacity, in 3.8
     # Neighbours in number get far-apart colours; the pale end of the map is left out.
     golden_steps = np.arange(K) * 0.618034 % 1.0
     return np.asarray(matplotlib.colormaps["viridis"](0.92 * golden_steps))
@@ -520,15 +522,18 @@ def _draw_ellipses(ax: Axes, mean: Array, covariance: Array, color: Array) -> No
 
 
 def _draw_centres(ax: Axes, scene: _Scene, pair: list[int]) -> None:
-    """Mark the component means: by their numbers, or by crosses where those would be too many."""
+    """Mark the component means by their numbers."""
+    _draw_numbers(ax, scene.means[:, pair], va="center")
+
+
+def _draw_numbers(ax: Axes, places: Array, va: str) -> None:
+    """Write each component's number at its place (K, 2), smaller the more there are."""
     from matplotlib.patheffects import withStroke
 
-    halo = [withStroke(linewidth=2.5, foreground="white")]
-    if len(scene.means) > MAX_NAMED:
-        ax.plot(*scene.means[:, pair].T, "+", color="black", markersize=5, path_effects=halo)
-        return
-    for k, (x, y) in enumerate(scene.means[:, pair]):
-        ax.text(x, y, str(k), ha="center", va="center", weight="bold", path_effects=halo, clip_on=True)
+    size = max(5.0, 10.0 * min(1.0, (MAX_NAMED / len(places)) ** 0.5))
+    halo = [withStroke(linewidth=0.25 * size, foreground="white")]
+    for k, (x, y) in enumerate(places):
+        ax.text(x, y, str(k), ha="center", va=va, size=size, weight="bold", path_effects=halo, clip_on=True)
 
 
 def _draw_legend(ax: Axes, scene: _Scene, **place: Any) -> None:

@@ -124,9 +124,9 @@ def start_params(start, covariance_type):
 
 
 def quiet_fit(model, X, **kwargs):
-    """Fit without the warning that max_iter was reached."""
+    """Fit without the warnings that max_iter was reached, and that reg_covar is large for these data."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Best performing initialization did not converge")
+        warnings.filterwarnings("ignore", message="Best performing initialization did not converge|reg_covar=")
         return model.fit(X, **kwargs)
 
 

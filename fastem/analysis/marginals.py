@@ -95,8 +95,13 @@ class Conditional(NamedTuple):
         return np.asarray(np.einsum("nk,knu->nu", resp, within[:, None] + (means - mean) ** 2))
 
     def _mean_and_means(self, rows: NDArray[np.floating]) -> tuple[Array, Array, Array]:
-        """Responsibilities, the mean of the mixture and those of the components, of which noise is one: uniform."""
+        """Responsibilities, the mean of the mixture and those of the components, of which noise is one: uniform.
+
+        Components of responsibility 0, whose means may be as far away as to overflow, have that of the mixture.
+        """
         resp, means = self.responsibilities(rows), self.component_means(rows)
         if self.box is not None:
             means = np.concatenate([means, np.broadcast_to(self.box.mean(axis=0), (1, *means.shape[1:]))])
-        return resp, np.einsum("nk,knu->nu", resp, means), means
+        absent = (resp.T == 0)[..., None]
+        mean = np.einsum("nk,knu->nu", resp, np.where(absent, 0.0, means))
+        return resp, mean, np.where(absent, mean, means)

@@ -27,8 +27,9 @@ class AnomalyDetector(Estimator):
     Parameters
     ----------
     estimator : GaussianMixture, default None
-        what is fitted: a copy of it, and where there is none, one Gaussian with a `regularization`, so that the
-        columns' units do not matter
+        what is fitted, where there is none one Gaussian with a `regularization`, so that the columns' units do not
+        matter. One that is fitted already stays as it is, and `fit` sets the threshold for it; of one that is not,
+        `fit` fits a copy. To fit a fitted one anew pass ``sklearn.base.clone(model)``
     contamination : float in (0, 0.5], default 0.01
         the share of the rows (of their weight) seen in fit that are anomalies: as many are flagged, but of rows of
         equal density at the threshold, which are not
@@ -101,7 +102,7 @@ class AnomalyDetector(Estimator):
         return detector
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the mixture, and set the threshold.
+        """Fit the mixture, unless it is fitted already, and set the threshold.
 
         Parameters
         ----------
@@ -119,10 +120,13 @@ class AnomalyDetector(Estimator):
             for parameters or data that cannot be used
         """
         check_constructor(self)
-        model = GaussianMixture(**unit_free()) if self.estimator is None else self.estimator
-        model = type(model)(**copy.deepcopy(model.get_params()))
-        source = find_source(X, sample_weight, min_rows=2)
-        model.fit(source)
+        default = GaussianMixture(random_state=0, **unit_free())
+        model = copy.deepcopy(default if self.estimator is None else self.estimator)
+        if model.__sklearn_is_fitted__():
+            source = model._source(X, sample_weight)
+        else:
+            source = find_source(X, sample_weight, min_rows=2)
+            model.fit(source)
         self._adopt(model, self._found_threshold(model, source))
         return self
 
@@ -176,8 +180,9 @@ class AnomalyDetector(Estimator):
         return self.estimator_._scores(self.estimator_._source(X), density=True).density
 
     def decision_function(self, X: Any) -> Array:
-        """Log density less the threshold, (N,) float64: negative for anomalies."""
-        return self.score_samples(X) - self.threshold_
+        """Log density less the threshold, (N,) float64: negative for anomalies, 0 at a threshold of -inf, too."""
+        density = self.score_samples(X)
+        return np.subtract(density, self.threshold_, out=np.zeros_like(density), where=density != self.threshold_)
 
     def is_anomaly(self, X: Any) -> NDArray[np.bool_]:
         """Whether each row of X (N, D) is an anomaly: (N,)."""

@@ -343,10 +343,9 @@ class Fitted(Estimator):
         model.weights_, model.means_ = self.weights_.copy(), self.means_.copy()
         for name in ("covariances_", "precisions_", "precisions_cholesky_"):
             setattr(model, name, np.broadcast_to(getattr(self, name), shape).copy())
-        for name in ("converged_", "n_iter_", "lower_bound_", "n_features_in_", "feature_names_in_"):
+        for name in ("converged_", "n_iter_", "lower_bound_", "lower_bounds_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
-                setattr(model, name, getattr(self, name))
-        model.lower_bounds_ = list(self.lower_bounds_)
+                setattr(model, name, copy.copy(getattr(self, name)))
         return model
 
     @classmethod
@@ -389,10 +388,12 @@ class Fitted(Estimator):
         arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
         model = cls.from_parameters(*arrays, estimator.covariance_type, n_samples_seen=n_samples_seen)
         model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})
-        model._set_parameters(tuple(np.array(array) for array in (*arrays, estimator.precisions_cholesky_)))
-        status = Status.CONVERGED if estimator.converged_ else Status.MAX_ITER
-        history = list(getattr(estimator, "lower_bounds_", [estimator.lower_bound_]))
-        model._record(status, estimator.lower_bound_, history, estimator.n_iter_)
+        if hasattr(estimator, "precisions_cholesky_"):
+            model._set_parameters(tuple(np.array(array) for array in (*arrays, estimator.precisions_cholesky_)))
+        if hasattr(estimator, "converged_"):  # or its attributes were set by hand
+            status = Status.CONVERGED if estimator.converged_ else Status.MAX_ITER
+            history = list(getattr(estimator, "lower_bounds_", [estimator.lower_bound_]))
+            model._record(status, estimator.lower_bound_, history, estimator.n_iter_)
         if hasattr(estimator, "feature_names_in_"):
             model.feature_names_in_ = estimator.feature_names_in_
         return model

@@ -7,20 +7,22 @@ import math
 import os
 import warnings
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.analysis.align import ORDERS, matching
 from fastem.analysis.montecarlo import draw
+from fastem.estimators.by_hand import MATRICES, missing_matrix, upper_factor
 from fastem.estimators.fitted import Fitted
 from fastem.estimators.parameters import check_constructor, check_state, check_top
+from fastem.estimators.protocol import UnavailableError, available_if
 from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
 from fastem.fitting.report import NO_FIT, Report, Start
 from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
 from fastem.fitting.starts.table import Given
-from fastem.fitting.stepwise import Stepwise, expected
+from fastem.fitting.stepwise import Stepwise
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import (
@@ -65,6 +67,24 @@ DID_NOT_CONVERGE = (
 ROWS_PER_PARAMETER = 10  # that given parameters stand for
 NOISE_LABEL = -1  # the label of noise
 NOISE_START = 0.05  # its share at the start of a fit
+
+OWN_STEPS = "a loop of your own over fastem.accumulate and fastem.m_step"
+OWN_START = "weights_init, means_init and precisions_init, or fit(X, labels=...)"
+OWN_SCORES = (
+    "fit(X, labels=...) for what is known of the rows' components, fixed=('weights',) for weights that are held, "
+    "a regularization, or " + OWN_STEPS
+)
+
+
+def check_stream(model: GaussianMixture) -> None:
+    """UnavailableError for parameters under which there is no stepwise EM."""
+    for name, value in (
+        ("regularization", model.regularization),
+        ("assignment", None if model.assignment == "soft" else model.assignment),
+        ("fixed", model.fixed or None),
+    ):
+        if value is not None:
+            raise UnavailableError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
 
 
 class GaussianMixture(Fitted):
@@ -180,6 +200,21 @@ class GaussianMixture(Fitted):
     """
 
     kind, fitted, weighted = "density_estimator", "weights_", ("fit", "partial_fit", "score")
+    hooks: ClassVar[dict[str, str]] = {
+        "_check_parameters": "a fit of your own that checks and then calls super().fit",
+        "_initialize_parameters": OWN_START,
+        "_initialize": OWN_START,
+        "_e_step": "fit(X, labels=...) for what is known of the rows' components, or " + OWN_STEPS,
+        "_m_step": "fixed=(...) for parameters that are held, a regularization, or " + OWN_STEPS,
+        "_compute_lower_bound": "criterion",
+        "_estimate_log_prob": OWN_SCORES,
+        "_estimate_log_weights": OWN_SCORES,
+        "_estimate_weighted_log_prob": OWN_SCORES,
+        "_estimate_log_prob_resp": OWN_SCORES,
+        "_print_verbose_msg_init_beg": "fit(X, callback=...)",
+        "_print_verbose_msg_iter_end": "fit(X, callback=...)",
+        "_print_verbose_msg_init_end": "fit_report_",
+    }
 
     def __init__(
         self,
@@ -371,6 +406,7 @@ class GaussianMixture(Fitted):
         source = self._fit(X, sample_weight)
         return self.predict(source)
 
+    @available_if(check_stream)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
 
@@ -394,16 +430,12 @@ class GaussianMixture(Fitted):
         Raises
         ------
         ValueError
-            for data that cannot be used, a `regularization` other than reg_covar, or a component that collapses. The
-            estimator is then as it was before this block
+            for data that cannot be used, or a component that collapses. The estimator is then as it was before this
+            block
+        UnavailableError
+            (a ValueError and an AttributeError: `hasattr` says that there is no such method) with a `regularization`,
+            hard `assignment` or `fixed` parameters
         """
-        for name, value in (
-            ("regularization", self.regularization),
-            ("assignment", None if self.assignment == "soft" else self.assignment),
-            ("fixed", self.fixed or None),
-        ):
-            if value is not None:
-                raise ValueError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
         fitted = hasattr(self, "weights_")
         if not fitted:
             self._fit(X, sample_weight)
@@ -424,7 +456,7 @@ class GaussianMixture(Fitted):
         if "_stepwise" in self.__dict__:
             return replace(self._stepwise, reg_covar=self.reg_covar)
         params, family, seen = self.params_, self._family(), self._seen()
-        stats = expected(family, params, seen, self.reg_covar)
+        stats = family.expected(params, seen, self.reg_covar)
         if np.isfinite(self.lower_bound_):  # else nothing is known of it
             stats = replace(stats, loglik=seen * self.lower_bound_)
         return Stepwise(params, family.name, self.reg_covar, stats=stats)
@@ -441,6 +473,7 @@ class GaussianMixture(Fitted):
         checkpoint: str | os.PathLike[str] | None = None,
         labels: Any = None,
     ) -> Source:
+        self._check_hooks()
         check_constructor(self)
         if checkpoint is not None and self.solver != "em":
             raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
@@ -583,7 +616,7 @@ class GaussianMixture(Fitted):
             np.asarray(self.weights_, dtype=np.float64),
             np.asarray(self.means_, dtype=np.float64),
             np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
-            upper.swapaxes(-1, -2) if shape[-2] > 1 else upper,
+            upper_factor(upper).swapaxes(-1, -2) if shape[-2] > 1 else upper,
             Noise(self.noise_weight_, self.noise_box_) if hasattr(self, "noise_box_") else None,
         )
         return check_params(params)  # they may have been set by hand
@@ -810,11 +843,41 @@ class GaussianMixture(Fitted):
         """log weight + log density of each component, (N, K)."""
         return self._scores(self._source(X), joint=True).joint
 
+    def _estimate_log_prob_resp(self, X: Any, xp: Any = None) -> tuple[Array, Array]:
+        """The log density of each row, (N,), and the log responsibilities of the components, (N, K)."""
+        scores = self._scores(self._source(X), joint=True, density=True)
+        return scores.density, scores.joint - scores.density[:, None]
+
+    def _estimate_log_prob(self, X: Any, xp: Any = None) -> Array:
+        """Log density of each component, (N, K)."""
+        params = self.params_._replace(weights=np.ones(len(self.means_)), noise=None)
+        with threads(check_n_threads(self.n_threads)):
+            return score(self._source(X), params, joint=True).joint
+
+    def _estimate_log_weights(self, xp: Any = None) -> NDArray[Any]:
+        """Log weights, (K,)."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.weights_))
+
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """A matrix that is missing where weights, means and another were set by hand."""
+            if hasattr(
+                type(self), name
+            ):  # a property or method that has raised an AttributeError: again, for its words
+                return super().__getattribute__(name)
+            if name in MATRICES and "means_" in vars(self):
+                found = missing_matrix(vars(self), self._family(), name)
+                if found is not None:
+                    return found
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
         return self._request("partial_fit", sample_weight)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        super().__setstate__(state)
         if "weights_" in state:
             check_state(self)

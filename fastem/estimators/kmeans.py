@@ -5,11 +5,12 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastem.estimators.containers import container, framed
 from fastem.estimators.protocol import Estimator
 from fastem.fitting.lloyd import Clustering, assign, inertia, lloyd, squared_distances, tolerated_shift
 from fastem.fitting.seeds import any_rows, distinct_sample, seeds
@@ -76,6 +77,10 @@ class KMeans(Estimator):
     verbose : int, default 0
         1 prints the inertia of each iteration
     random_state : int, RandomState or None, default None
+    copy_x : bool, default True
+        there for scikit-learn's sake: rows are never written to, nor copied
+    algorithm : {"lloyd", "elkan"}, default "lloyd"
+        there for scikit-learn's sake: both find the same centres, and it is always Lloyd's algorithm that runs
     n_threads : int, optional
         use at most so many threads; default as many as Numba is set to. The bits do not depend on it
 
@@ -110,6 +115,12 @@ class KMeans(Estimator):
     """
 
     kind, fitted, weighted = "clusterer", "cluster_centers_", ("fit", "score")
+    hooks: ClassVar[dict[str, str]] = {
+        "_init_centroids": "init, which may be a function",
+        "_check_params_vs_input": "a fit of your own that checks and then calls super().fit",
+        "_validate_center_shape": "a fit of your own that checks and then calls super().fit",
+        "_transform": "a transform of your own",
+    }
 
     def __init__(
         self,
@@ -121,6 +132,8 @@ class KMeans(Estimator):
         tol: float = 1e-4,
         verbose: int = 0,
         random_state: Any = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
         n_threads: int | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -130,6 +143,8 @@ class KMeans(Estimator):
         self.tol = tol
         self.verbose = verbose
         self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
         self.n_threads = n_threads
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -156,6 +171,7 @@ class KMeans(Estimator):
         ConvergenceWarning
             if there are fewer distinct rows than clusters
         """
+        self._check_hooks()
         check_kmeans(self)
         source = find_source(X, sample_weight, who=type(self).__name__)
         if isinstance(source, PartedSource):
@@ -239,7 +255,7 @@ class KMeans(Estimator):
         """`fit`, then `labels_`."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[Any]:
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:
         """`fit`, then `transform`."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
@@ -259,17 +275,36 @@ class KMeans(Estimator):
         with threads(check_n_threads(self.n_threads)):
             return score(source, unit_spheres(centres), label=True, distances=True).label.astype(np.int32)
 
-    def transform(self, X: Any) -> NDArray[Any]:
-        """Distances of the rows of X (N, D) to all centres: (N, K)."""
+    def transform(self, X: Any) -> Any:
+        """Distances of the rows of X (N, D) to all centres: (N, K), an array or what `set_output` asks for."""
         source, centres = self._source(X)
+        kind = container(getattr(self, "_sklearn_output_config", {}).get("transform"))
         with threads(check_n_threads(self.n_threads)):
-            return np.sqrt(squared_distances(source, centres)).astype(source.dtype, copy=False)
+            distances = np.sqrt(squared_distances(source, centres)).astype(source.dtype, copy=False)
+        return framed(distances, self.get_feature_names_out(), X, kind)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """What `transform` and `fit_transform` return.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            an array, or a data frame with the names of `get_feature_names_out`; None leaves it as it is, which at
+            first is scikit-learn's global setting
+
+        Returns
+        -------
+        self
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # the name that scikit-learn's clone copies
+        return self
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Minus the (weighted) sum of squared distances of the rows of X (N, D) to their nearest centres."""
         source, centres = self._source(X, sample_weight)
         with threads(check_n_threads(self.n_threads)):
-            return -inertia(assign(source, centres))
+            return 0.0 - inertia(assign(source, centres))  # not -0.0
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`, (K,): "kmeans0", "kmeans1", ..."""
@@ -278,6 +313,7 @@ class KMeans(Estimator):
 
 
 KMEANS_INIT = ("k-means++", "random")
+ALGORITHMS = ("lloyd", "elkan")
 
 
 def check_kmeans(estimator: Any) -> None:
@@ -296,6 +332,18 @@ def check_kmeans(estimator: Any) -> None:
     demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
     is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
     demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    copy_x, algorithm = estimator.copy_x, estimator.algorithm
+    kind = "an instance of 'bool' or an instance of 'numpy.bool'"
+    demand(isinstance(copy_x, bool | np.bool_), "copy_x", kind, copy_x, name)
+    among = "{" + ", ".join(map(repr, sorted(ALGORITHMS))) + "}"
+    known = isinstance(algorithm, str) and algorithm in ALGORITHMS
+    demand(known, "algorithm", f"a str among {among}", algorithm, name)
+    if algorithm == "elkan" and estimator.n_clusters == 1:
+        warnings.warn(
+            "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     check_n_threads(estimator.n_threads)
 
 

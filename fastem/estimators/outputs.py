@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators.gaussian_mixture import NOISE_LABEL, GaussianMixture
+from fastem.files.atomic import check_distinct
 from fastem.files.tables import writing
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
@@ -53,7 +55,7 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     Raises
     ------
     ValueError
-        for rows that cannot be used, another ending, or a folder that does not exist
+        for rows that cannot be used, another ending, a folder that does not exist, or a file that the rows are in
     SourceError
         (an OSError) if a block cannot be read
 
@@ -69,6 +71,8 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     array([0, 1, 1])
     """
     names = column_names(model, what)
+    if isinstance(X, PurePath):
+        check_distinct({"path": Path(path)}, [Path(X)])
     source = local_rows(model._source(X))
     with writing(path, names, source.n_rows) as write:
         score_blocks(model, source, what, write)

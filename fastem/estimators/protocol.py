@@ -3,7 +3,52 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, Self
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from fastem import _version
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E")
+
+VERSION = "_fastem_version"  # of the package that pickled a state
+
+
+class InconsistentVersionWarning(UserWarning):
+    """An estimator was unpickled that another version of fastem has pickled."""
+
+
+class UnavailableError(ValueError, AttributeError):
+    """A method is called that the estimator's parameters rule out; `hasattr` says that it is not there."""
+
+
+class AvailableIf(Generic[E, P, R]):
+    """A method that is there, for `hasattr` and so for scikit-learn's tools, only where a check passes.
+
+    Parameters
+    ----------
+    method : of the estimator
+    check : called with the estimator; UnavailableError where the method cannot work
+    """
+
+    def __init__(self, method: Callable[Concatenate[E, P], R], check: Callable[[E], None]) -> None:
+        self.method, self.check, self.__doc__ = method, check, method.__doc__
+
+    def __get__(self, instance: E | None, owner: type[E]) -> Callable[..., R]:
+        if instance is None:
+            return self.method
+        self.check(instance)
+        return types.MethodType(self.method, instance)
+
+
+def available_if(
+    check: Callable[[E], None],
+) -> Callable[[Callable[Concatenate[E, P], R]], AvailableIf[E, P, R]]:
+    """Decorate a method so that it is there only where `check` passes."""
+    return lambda method: AvailableIf(method, check)
 
 
 class Estimator:
@@ -16,33 +61,83 @@ class Estimator:
     kind : str, scikit-learn's estimator_type
     fitted : str, the attribute that it has when it is fitted
     weighted : tuple of str, the methods that take a sample_weight
+    hooks : dict, methods of scikit-learn's class that fastem does not call, and what to use instead
     """
 
     kind: ClassVar[str]
     fitted: ClassVar[str]
     weighted: ClassVar[tuple[str, ...]]
+    hooks: ClassVar[dict[str, str]] = {}
+
+    @property
+    def _estimator_type(self) -> str:
+        """What tools that are older than scikit-learn's tags ask for; a density's name was another then."""
+        return "DensityEstimator" if self.kind == "density_estimator" else self.kind
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's parameters."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        """The constructor's parameters; with `deep` also those of an estimator among them, as ``name__parameter``."""
+        params = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        for name, value in list(params.items()) if deep else ():
+            if hasattr(value, "get_params") and not isinstance(value, type):
+                params |= {f"{name}__{key}": inner for key, inner in value.get_params().items()}
+        return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor parameters; ValueError for a name that is none."""
+        """Set constructor parameters, those of a nested estimator as ``name__parameter``; ValueError for others."""
         valid = list(inspect.signature(type(self)).parameters)
-        for name, value in params.items():
-            if name not in valid:
-                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {valid}.")
-            setattr(self, name, value)
+        for key in sorted(params, key=lambda key: "__" in key):  # a nested estimator before its parameters
+            name, _, inner = key.partition("__")
+            if name not in valid or (inner and not hasattr(getattr(self, name), "set_params")):
+                raise ValueError(f"Invalid parameter {key!r} for estimator {self}. Valid parameters are: {valid}.")
+            if inner:
+                getattr(self, name).set_params(**{inner: params[key]})
+            else:
+                setattr(self, name, params[key])
         return self
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
         changed = (
             f"{name}={value!r}"
-            for name, value in self.get_params().items()
+            for name, value in self.get_params(deep=False).items()
             if value is not defaults[name].default and repr(value) != repr(defaults[name].default)
         )
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    def _repr_html_(self) -> str | None:
+        """scikit-learn's diagram for notebooks; None, for which they show the repr, without it or where it is off."""
+        try:
+            from sklearn import get_config
+            from sklearn.utils import estimator_html_repr
+        except ImportError:
+            return None
+        return str(estimator_html_repr(self)) if get_config()["display"] == "diagram" else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, VERSION: _version.__version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state, now = dict(state), _version.__version__
+        pickled_by = state.pop(VERSION, now)
+        if pickled_by != now:
+            warnings.warn(
+                f"Trying to unpickle estimator {type(self).__name__} from version {pickled_by} of fastem when using "
+                f"version {now}. This might lead to errors or wrong results: fit it anew, or exchange models "
+                "as files of fastem.save, which any later version reads.",
+                InconsistentVersionWarning,
+                stacklevel=2,
+            )
+        self.__dict__.update(state)
+
+    def _check_hooks(self) -> None:
+        """TypeError for a method of scikit-learn's class that a subclass overrides: it would never be called."""
+        own = next(cls for cls in type(self).__mro__ if "hooks" in vars(cls))
+        for name, instead in self.hooks.items():
+            if name in vars(self) or getattr(type(self), name, None) is not getattr(own, name, None):
+                raise TypeError(
+                    f"{type(self).__name__} overrides {name}, which scikit-learn's {own.__name__} calls and fastem's "
+                    f"does not: it would have no effect. Use {instead} instead, or derive from scikit-learn's class."
+                )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, self.fitted)

@@ -16,6 +16,7 @@ from fastem.estimators.best import SOUND, Fit, best_fit
 from fastem.estimators.folds import Rows, deal
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.parameters import check_constructor
+from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
 from fastem.model.families import COVARIANCES
@@ -88,6 +89,17 @@ class Selection:
     criterion: str
     candidates: list[Candidate] = field(default_factory=list, repr=False)
     models: dict[tuple[str, int], GaussianMixture] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        best = f"the best by {self.criterion} {self.best_params_}" if self.ranked() else "none with a sound fit"
+        return f"<{len(self.candidates)} candidates, {best}>"
+
+    def __str__(self) -> str:
+        """The candidates as a table, the best first and those without a sound fit last."""
+        order = [*self.ranked(), *(one for one in self.candidates if one.status not in SOUND)]
+        cells = [[getattr(one, name) for name in self.columns] for one in order]
+        rows = [[f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in row] for row in cells]
+        return "\n".join([repr(self)[1:-1], *text_table(self.columns, rows)])
 
     def ranked(self) -> list[Candidate]:
         """The candidates whose fits are sound, the best first."""

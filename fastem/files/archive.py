@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from fastem.model.result import Status
 Array = npt.NDArray[Any]
 
 ENDINGS = (".npz",)
+STAMP_BYTES = 1000  # most of an array that holds the name of a format
 
 
 class ModelFileError(ValueError):
@@ -51,11 +54,12 @@ def read(path: Path, layout: ArchiveFormat) -> dict[str, Array]:
     with path.open("rb") as stream:  # a missing file stays an OSError
         try:
             with np.load(stream, allow_pickle=False) as archive:
+                _check_sizes(path, layout, archive.zip.infolist())
                 names = set(archive.files)
-                arrays = {name: archive[name] for name in ("format", "version") if name in names}
+                arrays = {name: _array(path, archive, name) for name in ("format", "version") if name in names}
                 _check_stamp(path, layout, arrays, names)
                 wanted = {name for name in names if name in layout.names or re.fullmatch(layout.optional, name)}
-                arrays |= {name: archive[name] for name in wanted}
+                arrays |= {name: _array(path, archive, name) for name in wanted}
         except ModelFileError:
             raise
         except Exception as error:  # crafted bytes make numpy, zipfile and zlib raise a dozen different types
@@ -66,6 +70,37 @@ def read(path: Path, layout: ArchiveFormat) -> dict[str, Array]:
     if missing := [name for name in layout.names if name not in arrays]:
         raise ModelFileError(f"{path}: damaged {layout.what} file: expected an array '{missing[0]}', found none")
     return arrays
+
+
+def stamp(path: Path) -> str:
+    """The format that an archive says it has; "" for what is none, of which `read` says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("format.npy")
+            if member.file_size > STAMP_BYTES:
+                return ""
+            with archive.open(member) as stream:
+                return str(np.lib.format.read_array(stream, allow_pickle=False))
+    except Exception:  # crafted bytes make numpy and zipfile raise a dozen different types
+        return ""
+
+
+def _check_sizes(path: Path, layout: ArchiveFormat, members: list[ZipInfo]) -> None:
+    """Refuse members that are larger than the file: `write` does not compress, so these would fill the memory."""
+    unpacked, size = sum(member.file_size for member in members), path.stat().st_size
+    if unpacked > size:
+        raise ModelFileError(
+            f"{path}: not a fastem {layout.what}: expected members of {size} bytes at most, as many as the file has; "
+            f"they unpack to {unpacked}"
+        )
+
+
+def _array(path: Path, archive: Any, name: str) -> Array:
+    """Read a member; NumPy gives the bytes of one that does not begin as a .npy file does."""
+    value = archive[name]
+    if not isinstance(value, np.ndarray):
+        raise ModelFileError(f"{path}: expected an array '{name}' in .npy format, found other bytes")
+    return value
 
 
 def _check_stamp(path: Path, layout: ArchiveFormat, arrays: dict[str, Array], names: set[str]) -> None:

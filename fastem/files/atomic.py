@@ -1,48 +1,112 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and outputs that are told apart from inputs and from each other."""
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+try:
+    import fcntl
+except ImportError:  # Windows, which never removes a file that is open
+    fcntl = None  # type: ignore[assignment]
 
-def _require_pyarrow(path: Path | str) -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f'{path}: parquet files need pyarrow: pip install "fastem[parquet]"') from error
-
-
-def check_output(path: Path, endings: tuple[str, ...]) -> None:
-    """Raise ValueError if a file with one of the endings could not be written here."""
-    if path.suffix.lower() not in endings:
-        raise ValueError(f"{path}: expected a file ending in {_alternatives(endings)}")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: the folder '{path.parent}' does not exist")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path}: cannot be written here")
-    if path.suffix.lower() == ".parquet":
-        _require_pyarrow(path)
-
-
-def _alternatives(endings: tuple[str, ...]) -> str:
-    return endings[0] if len(endings) == 1 else f"{', '.join(endings[:-1])} or {endings[-1]}"
+_TOKEN_BYTES = 4  # of the random part of a temporary file's name
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path` and rename it to `path` once it is written and on disk."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """Open a temporary file beside `path` and rename it to `path` once it is written and on disk.
+
+    A file that is there keeps its permissions, and one behind a symbolic link is replaced where it is. The temporary
+    file is locked while it is written: one without a lock is of a process that was killed, and the next write to
+    `path` removes it. An OSError names `path`.
+    """
+    target = Path(os.path.realpath(path))
     try:
-        with temporary.open("xb") as stream:
+        _remove_orphans(target)
+        temporary, stream = _open_temporary(target)
+        try:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            if fcntl is None:
+                stream.close()  # Windows renames no open file
+            os.replace(temporary, target)
+        finally:
+            with suppress(OSError):  # a full disk has been reported by then
+                stream.close()
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _open_temporary(target: Path) -> tuple[Path, IO[bytes]]:
+    """Create a file beside `target`, with its permissions, and lock it."""
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(_TOKEN_BYTES)}")
+        stream = path.open("xb")
+        # Before the file is locked, another process may take it for an orphan and remove it.
+        if _lock(stream) is not False and path.exists():
+            break
+        stream.close()
+    if target.exists():
+        path.chmod(stat.S_IMODE(target.stat().st_mode))
+    return path, stream
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what writes to `target` by processes that were killed have left."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * (2 * _TOKEN_BYTES)}"):
+        with suppress(OSError):
+            if fcntl is None:
+                path.unlink()  # Windows removes no open file
+            else:
+                with path.open("rb") as stream:
+                    if _lock(stream):
+                        path.unlink()
+
+
+def _lock(stream: IO[bytes]) -> bool | None:
+    """Lock an open file. False: another process has locked it; None: there are no locks in this place."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def check_distinct(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = ()) -> None:
+    """Raise ValueError if an output, by the name of its option, would replace an input or another output."""
+    taken: dict[str, Path] = {}
+    sources = list(inputs)
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        for source in sources:
+            if _same(path, source):
+                raise ValueError(f"{name} {path} would replace the input {source}: name another file")
+            if path.suffix == ".parquet" and source.is_dir() and source.resolve() in path.resolve().parents:
+                raise ValueError(f"{name} {path} would be a part of the input {source}: name a file elsewhere")
+        for other, file in taken.items():
+            if _same(path, file):
+                raise ValueError(f"{other} and {name} are the same file, {path}: name two")
+        taken[name] = path
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Tell whether two paths, of files that may not exist yet, are of one file, whatever links lead there."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

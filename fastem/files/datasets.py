@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
-
-from fastem.files.tables import read_table
 
 NAMES = ("faithful",)
 
@@ -33,11 +35,14 @@ def load_faithful() -> tuple[npt.NDArray[Any], list[str]]:
     >>> X.shape, names
     ((272, 2), ['eruptions', 'waiting'])
     """
-    X, names = read_table(data_path("faithful"))
-    assert names is not None  # the shipped file has a header
-    return X, names
+    with (resources.files("fastem") / "data" / "faithful.csv").open() as stream:
+        names = stream.readline().strip().split(",")
+        return np.loadtxt(stream, delimiter=","), names
 
 
+@functools.cache
 def data_path(name: str) -> Path:
-    """Return the csv file of the data set with this name."""
-    return Path(str(resources.files("fastem") / "data" / f"{name}.csv"))
+    """Return the csv file of the data set with this name; unpacked until the process ends, if the package is a zip."""
+    unpacked = ExitStack()
+    atexit.register(unpacked.close)
+    return unpacked.enter_context(resources.as_file(resources.files("fastem") / "data" / f"{name}.csv"))

@@ -1,24 +1,27 @@
-"""Tables of numbers in csv, npy and parquet, in and out; and files that appear whole or not at all."""
+"""Tables of numbers in files of text, npy and parquet, in and out."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastem.files.atomic import _alternatives, _require_pyarrow, check_output, replacing
+from fastem.files.arrow import require_pyarrow
+from fastem.files.atomic import replacing
+from fastem.files.delimited import ENDINGS as TEXT_ENDINGS
+from fastem.files.delimited import NOTHING_SAID, TextLayout, TextOptions, find_layout, is_text, read
 
 Array = npt.NDArray[Any]
 
 OUTPUT_ENDINGS = (".csv", ".npy", ".parquet")
+INPUT_ENDINGS = (*TEXT_ENDINGS, ".npy", ".parquet")
 _PARQUET_BUFFER = 1 << 16  # bytes of a column, as it is stored, that are read at a time
 _CHUNK_ROWS = 65_536  # rows turned into Python objects at a time when csv is written
 
@@ -26,22 +29,23 @@ _CHUNK_ROWS = 65_536  # rows turned into Python objects at a time when csv is wr
 def read_table(
     path: str | os.PathLike[str], columns: Sequence[str | int] | None = None
 ) -> tuple[Array, list[str] | None]:
-    r"""Read a table of numbers from a ``.csv``, ``.npy`` or ``.parquet`` file, or a folder of ``.parquet`` files.
+    r"""Read a table of numbers from a file of text, ``.npy`` or ``.parquet``, or a folder of ``.parquet`` files.
 
-    The first line of a csv file is a header if its cells are not numbers. A ``.npy`` file is mapped into
-    memory, not read, unless columns are chosen; its values are not looked at.
+    How a table of text (``.csv``, ``.tsv``, ``.txt``, ``.dat``, each also ``.gz``) is laid out, `find_layout` of
+    `fastem.files.delimited` finds out. A ``.npy`` file is mapped into memory, not read, unless columns are chosen; its
+    values are not looked at.
 
     Parameters
     ----------
     path : str or path-like
-        The file; parquet needs ``pip install "fastem[parquet]"``.
+        The file; text needs ``pip install "fastem[cli]"``, parquet ``pip install "fastem[parquet]"``.
     columns : sequence of str or int, optional
-        Names or 0-based positions of the columns wanted, in the order wanted. Default: all.
+        Names or 0-based positions of the columns wanted, in the order wanted. Default: all but an index.
 
     Returns
     -------
     X : ndarray of shape (N, D)
-        float64 from csv; the stored dtype from npy (1-D becomes N x 1); the columns' common dtype from
+        float64 from text; the stored dtype from npy (1-D becomes N x 1); the columns' common dtype from
         parquet.
     names : list of str, or None
         The D columns' names, None where the file has none.
@@ -50,9 +54,9 @@ def read_table(
     ------
     ValueError
         The ending is unknown, a column does not exist, the table is empty, or a cell is not a finite number
-        (named by column and row; rows are counted from 1 and, in csv, as lines of the file).
+        (named by column and row; rows are counted from 1 and, in text, as lines of the file).
     ImportError
-        The file is parquet and pyarrow is not installed.
+        The file is text or parquet and pyarrow is not installed.
     OSError
         The file does not exist or cannot be opened.
 
@@ -69,19 +73,53 @@ def read_table(
            [4.]]), ['b'])
     """
     source = Path(path)
-    names, n_columns = layout(source)
-    read = _format(source)[1]
-    chosen = choose_columns(source, columns, names, n_columns)
-    X = read(source, chosen)
+    found = layout(source)
+    chosen = found.features if columns is None else choose_columns(source, columns, found.names, found.n_columns)
+    X = _reader(source)(source, chosen) if found.text is None else read(source, found.text, chosen)[0]
     if not X.size:
         raise ValueError(f"{source}: the table is empty")
-    return X, None if names is None else [names[j] for j in chosen]
+    return X, None if found.names is None else [found.names[j] for j in chosen]
 
 
-def layout(path: str | os.PathLike[str]) -> tuple[list[str] | None, int]:
-    """Return the names of a table's columns, None where it has none, and their number; errors as in `read_table`."""
+class Layout(NamedTuple):
+    """The columns of a table.
+
+    Attributes
+    ----------
+    names : list of str, or None where it has none
+    n_columns : int
+    text : TextLayout of a table of text, else None
+    """
+
+    names: list[str] | None
+    n_columns: int
+    text: TextLayout | None = None
+
+    @property
+    def features(self) -> list[int]:
+        """The positions of all columns but an index."""
+        return list(range(int(self.text is not None and self.text.index), self.n_columns))
+
+
+def layout(path: str | os.PathLike[str], options: TextOptions = NOTHING_SAID) -> Layout:
+    """Find the columns of a table; errors as in `read_table`. The options are for tables of text."""
     source = Path(path)
-    return _format(source)[0](source)
+    if source.is_dir():
+        return _parquet_layout(source)
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such file")
+    if is_text(source):
+        text = find_layout(source, options)
+        return Layout(text.names, text.n_columns, text)
+    if source.suffix.lower() == ".npy":
+        return Layout(None, map_npy(source).shape[1])
+    if source.suffix.lower() == ".parquet":
+        return _parquet_layout(source)
+    raise ValueError(f"{source}: expected a file ending in {alternatives(INPUT_ENDINGS)}")
+
+
+def _reader(path: Path) -> Callable[[Path, list[int]], Array]:
+    return _npy_read if path.suffix.lower() == ".npy" else _parquet_read
 
 
 def choose_columns(
@@ -105,83 +143,6 @@ def choose_columns(
     return chosen
 
 
-def _csv_layout(path: Path) -> tuple[list[str] | None, int]:
-    """Look at the first rows of a csv file: the header, if there is one, and the number of columns."""
-    rows = (row for _, row in _csv_rows(path))
-    first = next(rows, None)
-    if first is None:
-        raise ValueError(f"{path}: the file is empty")
-    words = [cell for cell in first if cell.strip() and not _is_number(cell, finite=False)]
-    if not words:
-        return None, len(first)
-    if numbers := [cell for cell in first if _is_number(cell, finite=False)]:
-        # A header such as id,2019 or a first row such as 5.1,setosa: guessing could silently lose a row.
-        raise ValueError(
-            f"{path}: the first row mixes names ('{words[0]}') and numbers ('{numbers[0]}'); "
-            "give the file a header of names only"
-        )
-    if next(rows, None) is None:
-        raise ValueError(f"{path}: a header and no rows")
-    return [cell.strip() for cell in first], len(first)
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number from 1, cells) of the rows that are not blank."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.reader(stream)
-        try:
-            yield from ((rows.line_num, row) for row in rows if row)
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not UTF-8 text") from None
-        except csv.Error as error:
-            raise ValueError(f"{path}: row {rows.line_num}: {error}") from error
-
-
-def _csv_read(path: Path, chosen: list[int]) -> Array:
-    names, n_columns = _csv_layout(path)
-    header_line = 0 if names is None else next(_csv_rows(path))[0]
-    # A field for every column, wanted or not, makes the parser refuse rows of another length.
-    dtype = [(str(j), "f8" if j in chosen else "U1") for j in range(n_columns)]
-    options: dict[str, Any] = {"delimiter": ",", "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}
-    try:
-        table = np.loadtxt(path, dtype=dtype, ndmin=1, skiprows=header_line, **options)
-    except ValueError as error:
-        raise ValueError(_csv_fault(path, chosen) or f"{path}: {error}") from error
-    X = np.stack([table[str(j)] for j in chosen], axis=1)
-    if not np.isfinite(X).all():
-        raise ValueError(_csv_fault(path, chosen))
-    return X
-
-
-def _csv_fault(path: Path, chosen: list[int]) -> str | None:
-    """Find the first cell that the fast parser could not take, and say where it is."""
-    names, n_columns = _csv_layout(path)
-    labels = names or [str(j) for j in range(n_columns)]
-    rows = _csv_rows(path)
-    if names is not None:
-        next(rows)
-    for line, row in rows:
-        if len(row) != n_columns:
-            return f"{path}: row {line} has {len(row)} cells, expected {n_columns}"
-        for j in chosen:
-            if not _is_number(row[j]):
-                place = f"column '{labels[j]}', row {line}"
-                return f"{path}: {place}: expected a finite number, found '{row[j]:.40}'"
-    return None
-
-
-def _is_number(text: str, finite: bool = True) -> bool:
-    """Tell whether a csv cell is a number; Python's ``1_000`` is none."""
-    try:
-        return "_" not in text and (math.isfinite(float(text)) or not finite)
-    except ValueError:
-        return False
-
-
-def _npy_layout(path: Path) -> tuple[None, int]:
-    return None, map_npy(path).shape[1]
-
-
 def _npy_read(path: Path, chosen: list[int]) -> Array:
     X = map_npy(path)
     return X if chosen == list(range(X.shape[1])) else X[:, chosen]
@@ -199,9 +160,9 @@ def map_npy(path: Path) -> Array:
     return X[:, np.newaxis] if X.ndim == 1 else X
 
 
-def _parquet_layout(path: Path) -> tuple[list[str], int]:
+def _parquet_layout(path: Path) -> Layout:
     with open_parquet(parquet_files(path)[0]) as file:
-        return list(file.schema_arrow.names), len(file.schema_arrow.names)
+        return Layout(list(file.schema_arrow.names), len(file.schema_arrow.names))
 
 
 def _parquet_read(path: Path, chosen: list[int]) -> Array:
@@ -251,7 +212,7 @@ def parquet_files(path: Path) -> list[Path]:
 
 def open_parquet(path: Any, name: str = "") -> Any:
     """Open a file (of this name) as a `pyarrow.parquet.ParquetFile` that reads in small parts."""
-    _require_pyarrow(name or path)
+    require_pyarrow(name or path, "parquet")
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -259,26 +220,6 @@ def open_parquet(path: Any, name: str = "") -> Any:
         return ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{name or path}: not a parquet file, or a damaged one ({first_line(error)})") from error
-
-
-_Layout = Callable[[Path], tuple[list[str] | None, int]]
-_Read = Callable[[Path, list[int]], Array]
-
-_FORMATS: dict[str, tuple[_Layout, _Read]] = {
-    ".csv": (_csv_layout, _csv_read),
-    ".npy": (_npy_layout, _npy_read),
-    ".parquet": (_parquet_layout, _parquet_read),
-}
-
-
-def _format(path: Path) -> tuple[_Layout, _Read]:
-    if path.is_dir():
-        return _FORMATS[".parquet"]
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.suffix.lower() not in _FORMATS:
-        raise ValueError(f"{path}: expected a file ending in {_alternatives(tuple(_FORMATS))}")
-    return _FORMATS[path.suffix.lower()]
 
 
 def write_table(path: str | os.PathLike[str], values: Array, names: Sequence[str]) -> None:
@@ -383,6 +324,24 @@ def csv_writer(stream: IO[str], names: Sequence[str]) -> Write:
             writer.writerows(table[start : start + _CHUNK_ROWS].tolist())
 
     return write
+
+
+def check_output(path: Path, endings: tuple[str, ...]) -> None:
+    """Raise ValueError if a file with one of the endings could not be written here."""
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path}: expected a file ending in {alternatives(endings)}")
+    folder = Path(os.path.realpath(path)).parent  # of what a link leads to
+    if not folder.is_dir():
+        raise ValueError(f"{path}: the folder '{folder if path.is_symlink() else path.parent}' does not exist")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{path}: cannot be written here")
+    if path.suffix.lower() == ".parquet":
+        require_pyarrow(path, "parquet")
+
+
+def alternatives(endings: tuple[str, ...]) -> str:
+    """Join endings as a sentence has them."""
+    return endings[0] if len(endings) == 1 else f"{', '.join(endings[:-1])} or {endings[-1]}"
 
 
 def first_line(error: Exception) -> str:

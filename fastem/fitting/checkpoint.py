@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.files.archive import ENDINGS, ArchiveFormat, ModelFileError, floats, read, scalar, status, text, write
-from fastem.files.atomic import check_output
+from fastem.files.tables import check_output
 from fastem.model.families import find_family
 from fastem.model.given import check_noise, check_params
 from fastem.model.params import Params

@@ -193,9 +193,9 @@ def find_collapsing(source: Source, result: Result, model: GaussianModel) -> lis
 
 
 def collapsing(model: GaussianModel, params: Params, stats: Stats) -> list[int]:
-    """Return the components whose rows have no spread in some direction but rounding: they go on to shrink."""
+    """Components whose rows have no spread in some direction but rounding: they go on to shrink."""
     _, _, covariances = model.estimate(stats)
-    variances(covariances)[...] -= rounding(stats, EPS)
+    variances(covariances)[...] -= rounding(stats, EPS, one_by_one=False)
     if model.family.matrices:
         relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
         least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]

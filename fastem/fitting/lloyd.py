@@ -74,7 +74,7 @@ def assign(source: Source, centres: Array) -> Stats:
 
 def inertia(stats: Stats) -> float:
     """The sum of squared distances of rows to the centres of `assign`."""
-    return -2.0 * stats.loglik
+    return 0.0 - 2.0 * stats.loglik  # not -0.0
 
 
 def cluster_means(stats: Stats) -> Array:
@@ -161,4 +161,4 @@ def tolerated_shift(source: Source, tol: float) -> float:
 
 def squared_distances(source: Source, centres: Array) -> Array:
     """Of all rows to all centres, (N, K)."""
-    return -2.0 * score(source, unit_spheres(centres), joint=True, distances=True).joint
+    return 0.0 - 2.0 * score(source, unit_spheres(centres), joint=True, distances=True).joint  # not -0.0

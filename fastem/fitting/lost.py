@@ -92,7 +92,7 @@ def rows_needed(model: GaussianModel, D: int) -> tuple[int, int]:
 def are_flat(model: GaussianModel, stats: Stats) -> NDArray[np.bool_]:
     """Whether each component's rows have no spread in some direction but rounding, (K,)."""
     spread = model.family.estimate(stats, 0.0)[2]
-    variances(spread)[...] -= rounding(stats, model.units.eps)
+    variances(spread)[...] -= rounding(stats, model.units.eps, model.hard)
     relative = model.units.relative(spread)
     values = np.linalg.eigvalsh(relative) if model.units.matrices else relative[..., 0, :]
     return np.asarray(values.min(axis=-1) <= 0)

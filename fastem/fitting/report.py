@@ -63,14 +63,14 @@ class Report:
             (str(number), str(one.n_iter), f"{one.bound:.10g}", one.status.name, "kept" * (number == self.kept))
             for number, one in enumerate(self.starts)
         ]
-        yield from _table(("start", "iterations", "objective", "status", ""), rows)
+        yield from text_table(("start", "iterations", "objective", "status", ""), rows)
         yield self.starts[self.kept].status.advice
         yield ""
         events = [(str(number), *row) for number, one in enumerate(self.starts) for row in _rows(one.events)]
         if not events:
             yield "Nothing else to report."
             return
-        yield from _table(("start", "iteration", "event", "components", "what happened"), events[:SHOWN])
+        yield from text_table(("start", "iteration", "event", "components", "what happened"), events[:SHOWN])
         if len(events) > SHOWN:
             yield f"... and {len(events) - SHOWN} more, in .starts"
 
@@ -94,7 +94,8 @@ def _rows(events: Sequence[Event]) -> Iterator[tuple[str, str, str, str]]:
 NO_FIT = Report((), 0)
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table of text, its columns as wide as their cells."""
     widths = [max(len(row[j]) for row in (titles, *rows)) for j in range(len(titles))]
     for row in (titles, *rows):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

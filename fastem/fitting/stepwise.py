@@ -7,12 +7,9 @@ import numbers
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.fitting.options import check_mixture
-from fastem.model.families import Covariance
-from fastem.model.matrices import variances
 from fastem.model.maximisation import check_stats, m_step
 from fastem.model.params import Params
 from fastem.model.stats import Stats
@@ -128,16 +125,3 @@ class Stepwise:
         if not math.isnan(self.stats.loglik):
             return self.stats
         return replace(self.stats, loglik=self.stats.sum_w * block.loglik / block.sum_w)
-
-
-def expected(family: Covariance, params: Params, weight: float, reg_covar: float) -> Stats:
-    """The statistics of rows of this weight that are distributed as a mixture says: of these an M-step makes it again.
-
-    Variances below `reg_covar` become that, as in any M-step.
-    """
-    (K, D), s0 = params.means.shape, weight * params.weights
-    covariances = params.covariances.copy()
-    variances(covariances)[...] -= reg_covar
-    s2 = covariances * family.storage.divisor(s0, D)
-    noise = params.noise and params.noise._replace(weight=weight * params.noise.weight)
-    return Stats(math.nan, math.nan, math.nan, s0, np.zeros((K, D)), s2, params.means, round(weight), noise)

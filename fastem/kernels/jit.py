@@ -12,16 +12,19 @@ not depend on how many workers there are, or on what runs them:
 """
 
 import os
-import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+
+from fastem.kernels.cache import cached
 
 # Contraction and reassociation let LLVM use FMA and vector sums; NaN and infinity keep their meaning
 # ('nnan' and 'ninf' are never set), because overflow and collapse are detected by them.
@@ -31,8 +34,7 @@ COMMON: Final[dict[str, Any]] = dict(nogil=True, error_model="numpy", fastmath=F
 # the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
 # caller's module, optimised differently under one symbol name, and the linker takes the first. What users call in
 # code of their own for single points (kernels/points.py) are helpers too: their cache then holds all of it.
-CACHED: Final[dict[str, Any]] = COMMON | dict(cache=True)
-PARALLEL: Final[dict[str, Any]] = CACHED | dict(parallel=True)
+PARALLEL: Final[dict[str, Any]] = COMMON | dict(parallel=True)
 HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
 # For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
 EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
@@ -44,13 +46,35 @@ _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
+# In the order in which Numba takes them: ours, that of its compiler, LLVM's (which finalizers take alone), and that of
+# starting its threads.
+_LOCKS: Final[tuple[Any, ...]] = (
+    _compiling,
+    global_compiler_lock,
+    llvmlite.binding.ffi.lib._lock,
+    numba.np.ufunc.parallel._backend_init_thread_lock,
+)
+
+
+def _before_fork() -> None:
+    """Wait for threads that compile or load kernels: else a lock of theirs stays closed in the child, for ever."""
+    for lock in _LOCKS:
+        lock.__enter__()
+
+
 def _after_fork() -> None:
-    global _forked, _pool, _compiling
-    _forked, _pool, _compiling = True, None, threading.RLock()
+    for lock in reversed(_LOCKS):
+        lock.__exit__(None, None, None)
+
+
+def _after_fork_in_child() -> None:
+    global _forked, _pool
+    _forked, _pool = True, None
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def row_type(dtype: Any) -> types.Array:
@@ -93,15 +117,7 @@ class Kernel:
         return self._compiled[key]
 
     def _compile(self, function: Function, rows: Any, real: Any) -> Function:
-        options = CACHED if function is self.worker else PARALLEL
-        try:
-            return self._build(function, rows, real, options)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-            # A cache that has no place, cannot be written or is damaged only costs time (Numba's own code reads it).
-            return self._build(function, rows, real, options | dict(cache=False))
-
-    def _build(self, function: Function, rows: Any, real: Any, options: dict[str, Any]) -> Function:
-        dispatcher = numba.njit(**options)(function)
+        dispatcher = cached(**(COMMON if function is self.worker else PARALLEL))(function)
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             signature = types.void(types.intp, types.intp, row_type(rows), *self.args(numba.from_dtype(real)))
             if function is self.launcher:

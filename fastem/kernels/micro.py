@@ -272,7 +272,7 @@ def _exp(lanes, x):
     magic, high, low, least, degree = EXP64 if lanes.double else EXP32
     number = lanes.constant
     t = [v.fma(number(LOG2E), number(magic)) for v in x]
-    n = [v - number(magic) for v in t]
+    n = [v.minus_exactly(number(magic)) for v in t]
     r = [a.fma(number(-high), v) for a, v in zip(n, x, strict=True)]
     r = [a.fma(number(-low), v) for a, v in zip(n, r, strict=True)]
     y = [number(1.0 / factorial(degree))] * len(x)

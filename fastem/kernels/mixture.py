@@ -47,6 +47,7 @@ from fastem.kernels.micro import (
 
 SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
 N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
+LEAST_WEIGHT, MOST_WEIGHT = 2.0**-16, 2.0**16  # largest of a block's, in float32: products with squares are in range
 N_ROWS = 5  # per-point values of a tile: weight, top, label, total, spread
 
 
@@ -100,6 +101,22 @@ def fill(row, value):
 
 
 @njit(**HELPER)
+def unit_of(weight, start, stop, tile):
+    """What a block's weights are divided by in a tile: 1, or a power of two near the largest of them.
+
+    float32 holds no weights of 1e-50, and no squares times 1e38. Times a power of two all sums have the same bits.
+    """
+    if tile.itemsize == 8 or weight.size == 0:
+        return 1.0
+    bits = weight.view(np.int64)  # in the order of the numbers, as these are not negative: such a loop vectorises
+    largest = np.int64(0)
+    for i in range(start, stop):
+        largest = max(largest, bits[i])
+    unit = np.int64(largest >> 52 << 52).view(np.float64)
+    return 1.0 if unit == 0.0 or LEAST_WEIGHT <= unit <= MOST_WEIGHT else unit
+
+
+@njit(**HELPER)
 def fetch(X, start, n, centre, white, z, buffer, xt):
     """Load a tile, and whiten it if there is a `white` factor; ask for the next tile's rows."""
     together = white.size > 0
@@ -110,10 +127,10 @@ def fetch(X, start, n, centre, white, z, buffer, xt):
 
 
 @njit(**HELPER)
-def weigh(weight, first, n, place, w, xt):
-    """w[:n] = weight[first:first+n]; a row of weight 0 is put at `place` (D), where nothing of it can overflow."""
+def weigh(weight, first, n, inverse, place, w, xt):
+    """w[:n] = weight[first:first+n] * inverse; a row of weight 0 is put at `place` (D), where it cannot overflow."""
     for b in range(n):
-        w[b] = weight[first + b]
+        w[b] = weight[first + b] * inverse
         if weight[first + b] == 0.0:
             for d in range(place.size):
                 xt[d, b] = place[d]
@@ -144,10 +161,10 @@ def best(lp, n, top, label):
 
 @njit(**HELPER)
 def may_be(labels, allowed, row, k):
-    """Whether a row may belong to component k: by its label, -1 for unknown, or else by `allowed` (N, K)."""
+    """Whether a row may belong to component k: by its label, -1 for unknown, or by `allowed` (N, K), or in any case."""
     if labels.size > 0:
         return labels[row] < 0 or labels[row] == k
-    return bool(allowed[row, k])
+    return allowed.size == 0 or bool(allowed[row, k])
 
 
 @njit(**HELPER)
@@ -169,12 +186,19 @@ def restrict(labels, allowed, first, n, own, lp):
 
 
 @njit(**HELPER)
-def first_of(labels, allowed, row, K):
-    """The first component that a row may belong to: where it goes if its density underflows under all of them."""
-    k = 0
-    while k < K - 1 and not may_be(labels, allowed, row, k):
-        k += 1
-    return k
+def first_of(labels, allowed, row, lognorm):
+    """The first component that a row may belong to: where it goes if its density underflows under all of them.
+
+    One of weight 0 only if there is no other.
+    """
+    found = -1
+    for k in range(lognorm.shape[0]):
+        if may_be(labels, allowed, row, k):
+            if lognorm[k] > -np.inf:
+                return k
+            if found < 0:
+                found = k
+    return max(found, 0)
 
 
 @njit(**HELPER)
@@ -196,6 +220,12 @@ def log_sum_exp(lp, n, top, total, spread, inverse):
         lse = log(total[b])
         spread[b] = lse - spread[b] * inverse[b]
         total[b] = lse + top[b]
+
+
+@njit(**HELPER)
+def multiply(values, by):
+    for i in range(values.size):
+        values[i] *= by
 
 
 @njit(**HELPER)
@@ -345,15 +375,20 @@ def accumulate_rows(
     w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     together = white.size > 0
     restricted = labels.size > 0 or allowed.size > 0
+    others = restricted or lognorm[0] == -np.inf  # not every row whose density underflows belongs to component 0
     near = mode == HARD and not restricted and is_unit_sphere(factor)
     fill(w, 1.0)
+    unit = unit_of(weight, start, stop, xt)
+    inverse = 1.0 / unit
+    if unit != 1.0:
+        multiply(out, inverse)
     s0 = out[N_SCALARS : N_SCALARS + K]
     moments = out[N_SCALARS + K :].reshape((-1, ROWS))
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
         if weight.size > 0:
-            weigh(weight, first, n, means[0], w, xt)
+            weigh(weight, first, n, inverse, means[0], w, xt)
         fill(w[n:], 0.0)
         if mode in (SOFT, HARD) and not near:  # once: each place compiles the micro-kernels anew
             joint(xt, lognorm, means, factor, n, z, lp)
@@ -361,10 +396,10 @@ def accumulate_rows(
                 restrict(labels, allowed, first, n, label, lp)
         if mode == SOFT:
             log_sum_exp(lp, n, top, total, spread, label)
-            for b in range(n if restricted else 0):
+            for b in range(n if others else 0):
                 if top[b] == -np.inf:
                     lp[0, b] = 0.0
-                    lp[first_of(labels, allowed, first + b, K), b] = 1.0
+                    lp[first_of(labels, allowed, first + b, lognorm), b] = 1.0
             for b in range(n):
                 label[b] *= w[b]
             fill(label[n:], 0.0)
@@ -377,9 +412,9 @@ def accumulate_rows(
                 nearest(xt, lognorm, means, n, top, label)
             else:
                 best(lp, n, top, label)
-            for b in range(n if restricted else 0):
+            for b in range(n if others else 0):
                 if top[b] == -np.inf:
-                    label[b] = first_of(labels, allowed, first + b, K)
+                    label[b] = first_of(labels, allowed, first + b, lognorm)
             out[1] += weighted_sum(w, top, n)
         elif mode == LABELS:
             for b in range(n):
@@ -395,6 +430,8 @@ def accumulate_rows(
         else:
             sums = moments.reshape((K, moments.shape[0] // K, ROWS))
             add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
+    if unit != 1.0:
+        multiply(out, unit)
 
 
 def accumulate_worker(
@@ -484,6 +521,9 @@ def score_rows(
     inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
     densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
     near = not densities and is_unit_sphere(factor)
+    home = 0  # of rows whose density underflows under all components: the first that has a weight
+    while home < K - 1 and lognorm[home] == -np.inf:
+        home += 1
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
         fetch(X, first, n, centre, white, z, buffer, xt)
@@ -498,12 +538,18 @@ def score_rows(
                 best(lp, n, top, label)
             for b in range(n):
                 label_out[first + b] = np.intp(label[b])
+            for b in range(n if home > 0 else 0):
+                if top[b] == -np.inf:
+                    label_out[first + b] = home
         if density.size > 0 or resp.size > 0 or top_resp.size > 0:
             log_sum_exp(lp, n, top, total, spread, inverse)
         for b in range(n if density.size > 0 else 0):
             density[first + b] = total[b]
         if resp.size > 0 or top_resp.size > 0:
             scale(lp, n, inverse)
+            for b in range(n if home > 0 else 0):
+                if top[b] == -np.inf:
+                    lp[0, b], lp[home, b] = 0.0, 1.0
         if resp.size > 0:
             store(lp, first, n, resp)
         if top_resp.size > 0:

@@ -9,7 +9,8 @@ caller does well to be compiled with ``cache=True``. No kernel here allocates.
 import numpy as np
 from numba import njit
 
-from fastem.kernels.jit import CACHED, HELPER
+from fastem.kernels.cache import cached
+from fastem.kernels.jit import COMMON, HELPER
 from fastem.kernels.lanes import CACHE_LINE
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS
 from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, rows_of_moments
@@ -66,9 +67,12 @@ def e_step(mixture, x, resp):
     for k in range(K):
         resp[k] = log_joint(mixture, k, x)
         top = max(top, resp[k])
-    if top == real(-np.inf):  # the density underflows under every component: the point belongs to the first
+    if top == real(-np.inf):  # the density underflows under every component: it belongs to the first that has a weight
+        home = 0
+        while home < K - 1 and mixture.log_norm[home] == real(-np.inf):
+            home += 1
         for k in range(K):
-            resp[k] = real(k == 0)
+            resp[k] = real(k == home)
         return top, real(0), real(0)
     total, spread = real(0), real(0)
     for k in range(K):
@@ -146,7 +150,7 @@ def accumulate_point(mixture, x, weight, sums, scratch):
     return top + more
 
 
-@njit(**CACHED)
+@cached(**COMMON)
 def accumulate_block(mixture, X, weight, sums, scratch):
     """Add a block of rows to statistics, by the micro-kernels of a fit.
 

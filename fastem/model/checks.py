@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem.model.frames import dates_in
 from fastem.model.matrices import Array
 
 
@@ -64,6 +65,8 @@ def real_numbers(name: str, value: Any) -> Array:
         array = np.asarray(value)
         if array.dtype.kind in "cmMSUV":
             raise TypeError(f"got dtype {array.dtype}")
+        if found := dates_in(array):
+            raise TypeError(f"got dates or durations ({found})")
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} should hold real numbers: {error}") from error

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from fastem.model.matrices import EPS, Array, variances
+from fastem.model.params import Params
 from fastem.model.stats import Stats, outer
 
 
@@ -129,6 +130,18 @@ class Covariance:
         variances(covariances)[...] += reg_covar
         return weights, means, covariances
 
+    def expected(self, params: Params, weight: float, reg_covar: float) -> Stats:
+        """The statistics of rows of this weight that are spread as a mixture says: `estimate` makes it of them again.
+
+        Variances below `reg_covar` become that, as in any M-step.
+        """
+        (K, D), s0 = params.means.shape, weight * params.weights
+        covariances = params.covariances.copy()
+        variances(covariances)[...] -= reg_covar
+        s2 = covariances * self.storage.divisor(s0, D)
+        noise = params.noise and params.noise._replace(weight=weight * params.noise.weight)
+        return Stats(np.nan, np.nan, np.nan, s0, np.zeros((K, D)), s2, params.means, round(weight), noise)
+
 
 def empty_mass(stats: Stats) -> Array:
     """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""
@@ -155,19 +168,20 @@ def mend_lost_variances(covariances: Array, s2: Array, divisor: Array, nk: Array
     diagonal[constant] = 0.0
 
 
-def rounding(stats: Stats, eps: float) -> Array:
+def rounding(stats: Stats, eps: float, one_by_one: bool) -> Array:
     """Variances, (K|1, D|1), that are rounding alone: a covariance says nothing of what is not above them.
 
-    Sums lose up to 45 times `stats.eps` of each second moment about the means of the pass (measured on columns that
-    depend on others, up to 1e6 rows), of which this takes 128 + D. Rows that are stored with a relative `eps` vary by
-    that much of their values: one rounding has a variance of eps^2 x^2 / 12.
+    Of each second moment about the means of the pass, sums lose up to `stats.eps` in tiles, as soft assignments make
+    them, and 45 times that where rows are added `one_by_one` (measured on columns that depend on others, up to 1e6
+    rows); this takes 4 + D and 128 + D. Rows that are stored with a relative `eps` vary by that much of their values:
+    one rounding has a variance of eps^2 x^2 / 12.
     """
-    nk = stats.s0 + empty_mass(stats)
+    nk, loss = stats.s0 + empty_mass(stats), stats.s1.shape[1] + (128 if one_by_one else 4)
     divisor = (nk.sum(keepdims=True) if len(stats.s2) == 1 else nk)[:, None] * (stats.s1.shape[1] // stats.s2.shape[-1])
     means = stats.origin + stats.s1 / nk[:, None]
     second = variances(stats.s2) / divisor
     square = variances(outer(nk[:, None] * means, means, stats.s2.shape)) / divisor
-    return np.asarray((stats.s1.shape[1] + 128) * stats.eps * second + eps**2 * (second + square))
+    return np.asarray(loss * stats.eps * second + eps**2 * (second + square))
 
 
 def whitened(factor: Array, square: Array) -> Array:

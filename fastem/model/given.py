@@ -25,7 +25,9 @@ def check_box(box: Array) -> Array:
 def check_params(params: Params) -> Params:
     """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
     if not isinstance(params, Params):
-        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {type(params).__name__}")
+        given = type(params).__name__
+        instead = ": pass its attribute params_" if hasattr(type(params), "params_") else ""
+        raise TypeError(f"params must be a fastem.Params, as make_params returns; got {given}{instead}")
     for name, array in zip(params._fields[:4], params[:4], strict=True):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise TypeError(f"The parameter '{name}' should be an array of floats: make parameters with make_params")
@@ -55,14 +57,18 @@ def check_noise(noise: Any, D: int) -> Noise:
 
 
 def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
-    """Refuse float32 parameters that would overflow or vanish."""
+    """Refuse float32 parameters that would overflow, vanish or be subnormal, which lose digits."""
+    factor, least = params.factor, np.finfo(dtype).tiny
     with np.errstate(all="ignore"):
+        precisions = factor.swapaxes(-1, -2) @ factor if factor.shape[-2] > 1 else factor**2
         sound = all(
-            np.isfinite(array.astype(dtype)).all() and (variances(array).astype(dtype) > 0).all()
-            for array in (params.covariances, params.factor)
+            np.isfinite(array.astype(dtype)).all() and (variances(array).astype(dtype) >= least).all()
+            for array in (params.covariances, factor, precisions)
         )
     if not sound:
-        raise ValueError(f"The covariances do not fit the range of {dtype}: pass X as float64, or scale the data.")
+        raise ValueError(
+            f"The covariances or their inverses do not fit the range of {dtype}: pass X as float64, or scale the data."
+        )
 
 
 def shape_of_means(means: ArrayLike) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastem.model.params import Params
 from fastem.model.stats import Stats
@@ -30,6 +30,17 @@ class Status(Enum):
     def advice(self) -> str:
         """A sentence: what it means and what to do."""
         return str(self.value)
+
+    @classmethod
+    def _missing_(cls, name: object) -> Status | None:
+        return cls.__members__.get(str(name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, in pickles and for skops, so that another wording of the advice does not make a file unreadable."""
+        return type(self), (self.name,)
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return self.__reduce__()
 
 
 class Event(NamedTuple):

@@ -51,7 +51,7 @@ class Units:
         scale = np.where(spread, np.sqrt(variances(covariance)[0]), constant[: len(spread)])
         correlation = covariance[0] / scale / scale[:, None] if family.matrices else np.eye(len(scale))
         values, vectors = np.linalg.eigh(correlation)
-        wide = values > (rounding(total, eps)[0] / scale**2) @ vectors**2
+        wide = values > (rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
         values = np.where(wide, values, 1.0)
         axes = scale[:, None] * vectors * np.sqrt(values)
         return cls(

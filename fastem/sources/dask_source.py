@@ -12,11 +12,13 @@ import numpy as np
 
 from fastem.files.tables import choose_columns
 from fastem.kernels.jit import threads
-from fastem.sources.blocks import ArraySource, BlockSource, SourceError
+from fastem.model.matrices import Array
+from fastem.sources.blocks import ArraySource, Block, BlockSource, Sample, SourceError, rows_at_once
 from fastem.sources.labels import check_labels
 from fastem.sources.parts import Part, PartedSource, pairwise
-from fastem.sources.rows import cast_rows, check_finite, feature_names
-from fastem.sources.weights import check_weight_values
+from fastem.sources.rows import cast_rows, check_again, check_finite, feature_names
+from fastem.sources.scans import watched
+from fastem.sources.weights import check_again_weights, check_weight_values
 
 T = TypeVar("T")
 FAN_IN = 8  # sums that a task adds: a power of two, so that all are added `pairwise`
@@ -233,11 +235,32 @@ class Place(NamedTuple):
             check_finite(rows)
             if weight is not None:
                 check_weight_values(weight, 0)
+        elif weight is not None:
+            check_again_weights(weight, 0)
         if self.n_rows not in (None, len(rows)):
             raise OSError(f"it brought {len(rows)} rows, expected {self.n_rows}")
         if labels is not None:
             labels = check_labels(np.asarray(labels), len(rows))
-        return Part(self.number, ArraySource(rows, weight, labels=labels), self.first, self.before)
+        kind = ArraySource if self.n_rows is None else Recomputed
+        return Part(self.number, kind(rows, weight, labels=labels), self.first, self.before)
+
+
+class Recomputed(ArraySource):
+    """The rows of a partition after the first pass, which may have changed."""
+
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
+        """See Source."""
+        return super().reduce(watched(function, check_again), rows, grain)
+
+    def drawn(self, places: Array) -> Sample:
+        """See BlockSource: a sample has no sums to show what has changed."""
+        self.for_each(check_again, rows_at_once(self.n_features))
+        return super().drawn(places)
+
+    def present(self) -> Sample:
+        """See BlockSource."""
+        self.for_each(check_again, rows_at_once(self.n_features))
+        return super().present()
 
 
 class Failure(NamedTuple):

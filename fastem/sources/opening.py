@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.files.tables import map_npy
+from fastem.files.delimited import is_text
+from fastem.files.tables import INPUT_ENDINGS, alternatives, layout, map_npy
 from fastem.model.checks import NAME
+from fastem.model.frames import is_frame
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.dask_source import DaskSource, is_dask
+from fastem.sources.frames import chosen
 from fastem.sources.labels import check_labels
-from fastem.sources.readers import FunctionReader, ParquetReader, Reader, SlicedReader
+from fastem.sources.readers import FunctionReader, ParquetReader, Reader, SlicedReader, TextReader
 from fastem.sources.rows import check_n_features, check_names, check_rows, feature_names
 from fastem.sources.streams import StreamSource
 from fastem.sources.weights import check_weight
@@ -25,29 +28,32 @@ def as_source(
 ) -> Source:
     """Rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
 
-    All of these take what this function takes, but for a str; it is there to choose columns, weights and labels, and
-    to keep what a first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
+    All of these take what this function takes; it is there to choose columns, weights and labels, and to keep what a
+    first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
     the same to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned:
     labels of N rows are N integers).
 
     Parameters
     ----------
     X : where the rows are
-        an (N, D) array-like or data frame; a memory map, of which no copy is made;
+        an (N, D) array-like or data frame (pandas, polars, a Table of pyarrow); a memory map, of which no copy is made;
         any object that has a shape and a dtype and gives an array for ``X[start:stop]``, such as a dataset of h5py or
         an array of Zarr (read in whole chunks);
-        a path: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of their names, is
-        read by row groups with ``pip install "fastem[parquet]"``; or a `pyarrow.dataset.Dataset`;
+        a path, Path or str: ``.npy`` is mapped into memory, ``.parquet`` or a folder of such files, in the order of
+        their names, is read by row groups with ``pip install "fastem[parquet]"``, tables of text (``.csv``, ``.tsv``,
+        ``.txt``, ``.dat``, each also ``.gz``) are parsed anew on each pass with ``pip install "fastem[cli]"``; or a
+        `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
         tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
         own;
         a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
         `fastem.sources.dask_source.DaskSource`;
         a source already: it is returned
-    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet the name of a column
+    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet and text the name of a column
     labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
-        that; of Parquet the name of a column of integers
-    columns : names (Parquet) or positions of the columns wanted, default all but those of the weights and labels
+        that; of Parquet and text the name of a column of integers
+    columns : names (of frames, Parquet and text) or positions of the columns wanted, default all but those of the
+        weights and labels and, in text, a first column without a name that counts the rows
 
     Returns
     -------
@@ -76,7 +82,7 @@ def as_source(
     >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
     array([0.5, 0.5])
     """
-    return find_source(Path(X) if isinstance(X, str) else X, sample_weight, labels, columns=columns)
+    return find_source(X, sample_weight, labels, columns=columns)
 
 
 def find_source(
@@ -89,14 +95,16 @@ def find_source(
     min_rows: int = 1,
     who: str = NAME,
 ) -> Source:
-    """`as_source`; a str is an array-like that holds no numbers. ValueError for other than `n_features` columns."""
+    """`as_source`; ValueError for other than `n_features` columns."""
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
         if sample_weight is not None or labels is not None or columns is not None:
             raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
         check_n_features(X.n_features, n_features)
         return X  # type: ignore[no-any-return]
-    if isinstance(X, PurePath) and X.suffix.lower() == ".npy":
-        X = map_npy(Path(X))
+    if isinstance(X, str | PurePath):
+        X = map_npy(Path(X)) if is_npy(Path(X)) else Path(X)
+    if columns is not None and is_frame(X):
+        X, columns = chosen(X, columns), None
     if type(X) is not np.ndarray or columns is not None:
         if is_dask(X):
             source = DaskSource(X, sample_weight, labels, columns)
@@ -112,18 +120,42 @@ def find_source(
 
 
 def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME) -> Source:
-    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values."""
-    own = feature_names(X)
-    if own is not None:
-        check_names(own, names, who)
-    source = find_source(X, sample_weight, who=who)
-    if own is None:
-        check_names(source.columns, names, who)
+    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values.
+
+    Files and Dask frames, which hold weights and labels beside the rows, may have other columns too.
+    """
+    if is_frame(X):
+        check_names(feature_names(X), names, who)
+        return find_source(X, sample_weight, who=who)
+    stored, columns = stored_names(X), None
+    if stored and names is not None:
+        if not set(names) <= set(stored):
+            check_names(np.array(stored, dtype=object), names, who)
+        columns = list(names)
+    source = find_source(X, sample_weight, columns=columns, who=who)
+    check_names(source.columns, names, who)
     return source
+
+
+def stored_names(X: Any) -> Sequence[str]:
+    """The names of all columns of rows that are not in memory; none for rows without names."""
+    if is_dask(X):
+        names = feature_names(X)
+        return () if names is None else list(names)
+    if isinstance(X, str | PurePath) and not is_npy(Path(X)):
+        return layout(_parquet_path(Path(X)))[0] or ()
+    return list(X.schema.names) if hasattr(X, "get_fragments") else ()
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file is one of NumPy's, by its name."""
+    return path.suffix.lower() == ".npy"
 
 
 def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:
     """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
+    if isinstance(X, PurePath) and is_text(Path(X)):
+        return TextReader(Path(X), sample_weight, columns, labels)
     if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
         return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels)
     # A memory map of other numbers would be converted whole.
@@ -151,7 +183,9 @@ def _parquet_path(path: Path) -> Path:
         package, extra = _OPENED_BY[path.suffix.lower()]
         raise ValueError(f'{path}: open it with {package} (pip install "fastem[{extra}]") and pass the array in it')
     if not path.is_dir() and path.suffix.lower() != ".parquet":
-        raise ValueError(f"{path}: expected a file ending in .npy or .parquet, or a folder of .parquet files")
+        raise ValueError(
+            f"{path}: expected a file ending in {alternatives(INPUT_ENDINGS)}, or a folder of .parquet files"
+        )
     return path
 
 

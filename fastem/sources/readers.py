@@ -1,4 +1,5 @@
-"""How rows are read, piece by piece: from what slices like an array, from Parquet files, from a function.
+"""How rows are read, piece by piece: from what slices like an array, from Parquet files, from tables of text, from a
+function.
 
 `fastem.streams` makes a source of a reader. To add a kind of data is to add a reader here, and to
 `fastem.sources.opening.find_reader` how it is recognised.
@@ -13,7 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastem.files.tables import check_numbers, choose_columns, open_parquet, parquet_files
+from fastem.files.arrow import copy_column
+from fastem.files.delimited import read_blocks
+from fastem.files.tables import check_numbers, choose_columns, layout, open_parquet, parquet_files
 from fastem.sources.labels import check_label_kind
 from fastem.sources.rows import cast_rows, feature_names
 
@@ -168,16 +171,50 @@ class ParquetReader:
         return table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None
 
 
-def copy_column(column: Any, out: NDArray[np.float64]) -> None:
-    """Numbers of an Arrow array as float64, a null as NaN. (Its `to_numpy` imports pandas, if there is one: 30 MB.)"""
-    kind, part = np.dtype(column.type.to_pandas_dtype()), slice(column.offset, column.offset + len(column))
-    bitmap, data = column.buffers()
-    if kind.kind == "b":
-        out[:] = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[part]
-    else:
-        out[:] = np.frombuffer(data, kind)[part]
-    if column.null_count:
-        out[np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")[part] == 0] = np.nan
+class TextReader:
+    """Columns of a table of text, parsed anew on each pass.
+
+    Parameters
+    ----------
+    path : Path
+    weight : name of the column of weights, or None
+    columns : names or positions of the columns wanted; default all but an index and those of the weights and labels
+    labels : name of the column of labels, or None
+    """
+
+    n_rows: int | None = None
+    columns: NDArray[Any] | None
+    label_shape: tuple[int, ...] | None
+    dtype = np.dtype(np.float64)
+
+    def __init__(
+        self,
+        path: Path,
+        weight: str | None = None,
+        columns: Sequence[str | int] | None = None,
+        labels: str | None = None,
+    ) -> None:
+        found = layout(path)
+        assert found.text is not None
+        self.path, self.layout, self.where = path, found.text, str(path)
+        self.weighted, self.label_shape = weight is not None, None if labels is None else ()
+        given = [name for name in (weight, labels) if name is not None]
+        beside = choose_columns(path, given, found.names, found.n_columns)
+        features = [j for j in found.features if j not in beside]
+        if columns is not None:
+            features = choose_columns(path, columns, found.names, found.n_columns)
+        self.n_features, self.chosen = len(features), [*features, *beside]
+        self.columns = None if found.names is None else np.array([found.names[j] for j in features], dtype=object)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See Reader."""
+        D = self.n_features
+        for table in read_blocks(self.path, self.layout, self.chosen):
+            yield (
+                table[:, :D],
+                table[:, D] if self.weighted else None,
+                None if self.label_shape is None else table[:, -1],
+            )
 
 
 class FunctionReader:

@@ -9,6 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.checks import NAME, refuse_masked
+from fastem.model.frames import column_names, dates_in, is_pandas
+from fastem.sources.blocks import Block
+from fastem.sources.frames import refuse_lazy
+from fastem.sources.labels import check_label_values
+
+LARGEST = 1e150  # in rows that are read anew: some thousands of squares of more overflow
+
 
 # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -34,11 +41,19 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: 
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
         )
+    refuse_lazy(X)
+    if isinstance(X, np.matrix):
+        raise TypeError(
+            "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
+            "https://numpy.org/doc/stable/reference/generated/numpy.matrix.html"
+        )
     refuse_masked("Input X", X)
     array = as_floats(X)
+    if array.ndim > 2:
+        raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {who}.")
     if array.ndim != 2:
         raise ValueError(
-            f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead:\n"
+            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead:\n"
             f"array={array}.\nReshape your data either using array.reshape(-1, 1) if your data has a single feature "
             "or array.reshape(1, -1) if it contains a single sample."
         )
@@ -64,6 +79,9 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
     if not len(X):
         return
+    with np.errstate(all="ignore"):
+        if np.isfinite(X.sum()):  # quicker than the next two
+            return
     low, high = X.min(), X.max()  # NaN propagates through both
     if np.isfinite(low) and np.isfinite(high):
         return
@@ -78,31 +96,69 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 
 
+def check_again(block: Block) -> None:
+    """OSError for a block of rows that are read anew and have changed: what the first pass would have refused."""
+    last = block.start + len(block.X) - 1
+    try:
+        check_finite(block.X, block.start)
+        if block.labels is not None:
+            check_label_values(block.labels, block.start)
+        largest = float(np.abs(block.X).max())
+        if not largest < LARGEST:
+            raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")
+    except ValueError as error:
+        cause = f"have changed since the first pass, or overflow: {' '.join(str(error).split())}"
+        raise OSError(f"rows {block.start} to {last} {cause}") from error
+
+
 def as_floats(X: Any) -> NDArray[Any]:
     """Return what holds numbers as an array of floats; refuse text, dates and complex numbers."""
-    if hasattr(X, "to_numpy") and hasattr(X, "dtypes") and not hasattr(X, "lazy"):  # pandas: NA becomes NaN
+    refuse_dates(X)
+    if is_pandas(X):  # NA becomes NaN
         dtypes = np.atleast_1d(np.asarray(X.dtypes, dtype=object))
-        for dtype in dtypes:
-            refuse_dates(dtype)
         nullable = any(not isinstance(dtype, np.dtype) for dtype in dtypes)
+        for position, dtype in enumerate(dtypes if hasattr(X, "iloc") and X.ndim == 2 else ()):
+            if dtype.kind in "iu" and (nullable or len(set(dtypes)) > 1):  # pandas casts them itself
+                column = X.iloc[:, position].dropna().to_numpy()
+                warn_of_rounding(column, column.astype(np.float64))
         X = X.to_numpy(dtype=np.float64, na_value=np.nan) if nullable else X.to_numpy()
     array = np.asarray(X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{array}\n")
     if array.dtype.kind in "USV":
         raise ValueError(f"dtype='numeric' is not compatible with arrays of bytes/strings: X has dtype {array.dtype}.")
-    refuse_dates(array.dtype)
+    refuse_dates(array)
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
         return np.asarray(array)
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # byte-swapped float32
     with np.errstate(over="ignore"):  # a long double becomes infinity, which is refused as such
-        return array.astype(np.float32 if single else np.float64)
+        rows = array.astype(np.float32 if single else np.float64)
+    warn_of_rounding(array, rows)
+    return rows
 
 
-def refuse_dates(dtype: Any) -> None:
-    """A missing date (NaT) would become the number -9e18, and the others depend on their unit."""
-    if getattr(dtype, "kind", "") in ("m", "M"):
-        raise ValueError(f"Input X holds dates or durations ({dtype}): convert them to numbers first.")
+def warn_of_rounding(given: NDArray[Any], rows: NDArray[Any]) -> None:
+    """Warn if numbers have lost digits on their way to float64: integers beyond 2**53, long doubles."""
+    kind, bits = given.dtype.kind, 8 * given.dtype.itemsize
+    if not given.size or kind not in "iufO" or bits < 64 or given.dtype == np.float64:
+        return
+    if kind in "iu" and max(int(given.max()), -int(given.min())) <= 2**53:
+        return
+    with np.errstate(invalid="ignore"):  # 2**63 is no int64
+        lost = np.isfinite(rows) & ((rows.astype(given.dtype) if kind in "iu" else rows) != given)
+    if lost.any():
+        place = tuple(np.argwhere(lost)[0])
+        warnings.warn(
+            f"X holds numbers with more digits than float64 has ({given.dtype}), and is rounded: {given[place]} is now "
+            f"{rows[place]:.17g}, for one. If such digits matter, subtract an offset from the columns first.",
+            stacklevel=6,
+        )
+
+
+def refuse_dates(X: Any) -> None:
+    """Refuse dates and durations, which would become numbers that depend on their unit."""
+    if found := dates_in(X):
+        raise ValueError(f"Input X holds dates or durations ({found}): convert them to numbers first.")
 
 
 # --- feature names ------------------------------------------------------------------------------------------------
@@ -110,10 +166,10 @@ def refuse_dates(dtype: Any) -> None:
 
 def feature_names(X: Any) -> NDArray[Any] | None:
     """Column names of a data frame if all are strings, else None (as scikit-learn decides)."""
-    columns = getattr(X, "columns", None)
-    if columns is None or not hasattr(X, "shape"):
+    columns = column_names(X)
+    if columns is None:
         return None
-    names = np.asarray(columns, dtype=object)
+    names = np.array(columns, dtype=object)
     strings = [isinstance(name, str) for name in names]
     if any(strings) and not all(strings):
         kinds = sorted({type(name).__qualname__ for name in names})

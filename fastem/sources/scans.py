@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastem.model.checks import NAME
 from fastem.model.given import check_box
 from fastem.model.matrices import Array
-from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.blocks import Block, Source, T, rows_at_once
 from fastem.sources.labels import certain_labels, check_range, is_labelled
+
+
+def watched(function: Callable[[Block], T], check: Callable[[Block], None]) -> Callable[[Block], T]:
+    """The function, for rows that are read anew: `check` looks at a block whose sums are not finite.
+
+    The first pass looks at all values. In later ones NaN, infinity and values that are too large show in the sums, so
+    that rows that have changed since then cost nothing to notice.
+    """
+
+    def summed(block: Block) -> T:
+        sums = function(block)
+        if not is_finite(sums):
+            check(block)
+        return sums
+
+    return summed
+
+
+def is_finite(sums: Any) -> bool:
+    """Whether all numbers are that a function made of a block: an array or an object that holds arrays."""
+    values = vars(sums).values() if hasattr(sums, "__dict__") else (sums,)
+    floats = (value for value in values if isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    return all(np.isfinite(value).all() for value in floats)
 
 
 def all_weights(source: Source) -> Array | None:
@@ -98,14 +123,15 @@ def check_extent(source: Source, n_components: int) -> None:
     """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
     if source.n_rows > 1:
         check_spread(source)
+        if source.n_present < n_components:
+            raise ValueError(
+                "Expected n_samples >= n_components but got "
+                f"n_components = {n_components}, n_samples = {source.n_present}"
+            )
     if source.n_present < 2:
         raise ValueError(
             f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
             + (" Rows of weight 0 do not count." if source.n_rows > 1 else "")
-        )
-    if source.n_present < n_components:
-        raise ValueError(
-            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {source.n_present}"
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
 from fastem.sources.labels import check_label_values
 from fastem.sources.readers import Piece, Reader
-from fastem.sources.rows import check_finite
-from fastem.sources.weights import check_weight_scale, check_weight_values
+from fastem.sources.rows import check_again, check_finite, warn_of_rounding
+from fastem.sources.scans import watched
+from fastem.sources.weights import check_again_weights, check_weight_scale, check_weight_values
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class Totals(NamedTuple):
 class StreamSource(BlockSource):
     """Rows that a reader gives in pieces: put together to the blocks asked for, while the next block is being read.
 
-    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values.
+    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values;
+    later ones find out by their sums if rows have changed, or look too where there are none.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -78,27 +81,48 @@ class StreamSource(BlockSource):
         """See BlockSource: two blocks are in memory."""
         return super().at_once(min(rows, rows_at_once(self.n_features)), grain)
 
-    def blocks(self, rows: int) -> Generator[Block, None, None]:
-        """See BlockSource."""
+    def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
+        """See Source."""
+        if self._totals is None:
+            return super().reduce(function, rows, grain)
+        number, total = self.passes + 1, cast(Any, 0)
+        function = watched(function, lambda block: self._changed(number, check_again, block))
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain), look=False)) as blocks:
+            for block in blocks:
+                total = total + function(block)
+        return cast(T, total)
+
+    def _changed(self, number: int, check: Callable[..., None], *what: Any) -> None:
+        """SourceError, with the number of the pass, if a check finds that rows have changed."""
+        try:
+            check(*what)
+        except OSError as error:
+            raise SourceError(f"pass {number} over the data: {error}") from error
+
+    def blocks(self, rows: int, look: bool = True) -> Generator[Block, None, None]:
+        """See BlockSource; `look` at the values, also after the first pass."""
         self.passes += 1
         buffers = self._spare.pop() if self._spare else []
         if not buffers or len(buffers[0].X) < rows:
             buffers = [self._buffer(rows), self._buffer(rows)]
-        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes))
+        look = look or self._totals is None
+        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes, look))
         self._spare.append(buffers)  # not of a pass that was left early: its reader may still be at work
 
-    def _filled(self, two: list[Block], number: int) -> Generator[Block, None, None]:
+    def _filled(self, two: list[Block], number: int, look: bool) -> Generator[Block, None, None]:
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
         for X, weight, labels in self._pieces(number):
-            after, taken = self._added(totals, len(X), weight, labels), 0
+            after, taken = self._added(totals, len(X), weight, labels, number), 0
             while taken < len(X):
                 n = min(rows - filled, len(X) - taken)
                 with np.errstate(over="ignore"):  # a long double becomes infinity
                     block.X[filled : filled + n] = X[taken : taken + n]
                 if self._totals is None:
-                    check_finite(block.X[filled : filled + n], totals.n_rows + taken, self.reader.where)
+                    warn_of_rounding(np.asarray(X[taken : taken + n]), block.X[filled : filled + n])
+                if look:
+                    self._look(block.X[filled : filled + n], totals.n_rows + taken, number)
                 if block.weight is not None and weight is not None:
                     block.weight[filled : filled + n] = weight[taken : taken + n]
                 if block.labels is not None and labels is not None:
@@ -111,6 +135,12 @@ class StreamSource(BlockSource):
         if filled:
             yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
         self._end(totals, number)
+
+    def _look(self, X: NDArray[Any], first: int, number: int) -> None:
+        if self._totals is None:
+            check_finite(X, first, self.reader.where)
+        else:
+            self._changed(number, check_again, Block(first, X, None))
 
     def _buffer(self, rows: int) -> Block:
         shape = self.reader.label_shape
@@ -132,10 +162,14 @@ class StreamSource(BlockSource):
             where = self.reader.where
             raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
 
-    def _added(self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None) -> Totals:
+    def _added(
+        self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None, number: int
+    ) -> Totals:
         """The totals after n more rows, whose weights and labels the first pass looks at."""
         if labels is not None and self._totals is None:
             check_label_values(labels, totals.n_rows)
+        if weight is not None and self._totals is not None:
+            self._changed(number, check_again_weights, weight, totals.n_rows)
         if weight is None or self._totals is not None:
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)

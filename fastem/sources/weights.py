@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.model.checks import real_numbers
 from fastem.model.matrices import Array
+
+
+def check_again_weights(weight: NDArray[Any], first: int) -> None:
+    """OSError for weights, which do not show in the sums where they are below 0; `first` is the first row's index."""
+    if len(weight) and not (weight.min() >= 0 and weight.max() < np.inf):
+        last = first + len(weight) - 1
+        try:
+            check_weight_values(weight, first)
+        except ValueError as error:
+            raise OSError(f"rows {first} to {last} have changed since the first pass: {error}") from error
 
 
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:

@@ -417,3 +417,12 @@ def test_what_does_not_convert(data):
     auto = GaussianMixture(2, init_params="auto", random_state=0).fit(data.X).to_sklearn()
     assert auto.init_params == "kmeans"
     auto.fit(data.X)
+
+
+@pytest.mark.parametrize("value", [1e155, -1e200, 1e306])
+def test_conditional_variance_far_away(value):
+    """Squares of distances to components that have no share of the row overflow, and count for nothing."""
+    covariances = [[[1.0, 0.8], [0.8, 1.0]], [[1.0, -0.8], [-0.8, 1.0]]]
+    model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0, 0.0], [3.0, 9.0]], covariances)
+    np.testing.assert_allclose(model.conditional_variance([[value]], 0), [[0.36]])
+    np.testing.assert_allclose(model.conditional_mean([[value]], 0), [[0.8 * value]])

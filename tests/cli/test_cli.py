@@ -1,5 +1,9 @@
 """The command line, in this process through typer's runner, and in child processes."""
 
+import contextlib
+import csv
+import io
+import json
 import os
 import re
 import signal
@@ -14,16 +18,20 @@ import pytest
 from helpers import FAMILIES, child_env, quiet_fit
 
 import fastem
+from fastem import plot
 from fastem.estimators import gaussian_mixture as estimator
 from fastem.estimators import outputs
 from fastem.files.tables import read_table
 from fastem.kernels.ahead import Warmup
+from fastem.model.remedies.table import UNIT_FREE
 
 pytest.importorskip("typer")
 
+from rich.console import Console
 from typer.testing import CliRunner
 
-from fastem import __main__ as cli
+from fastem import cli
+from fastem.cli import fitting, models, opening, printing
 
 
 @pytest.fixture(autouse=True)
@@ -93,15 +101,21 @@ def test_every_option_reaches_the_estimator(monkeypatch):
 
     # The constructor's signature is inspected, so that the name alone changes.
     Spy.__init__ = fastem.GaussianMixture.__init__
-    monkeypatch.setattr(cli, "GaussianMixture", Spy)
+    monkeypatch.setattr(fitting, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
-    options |= {"--reg-covar": 0.25, "--init": "random_from_data", "--components": 2}
+    options |= {"--init": "random_from_data", "--components": 2}
     options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken", "--assignment": "hard"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
-    expected |= {"reg_covar": 0.25, "init_params": "random_from_data", "n_components": 2}
+    expected |= {"init_params": "random_from_data", "n_components": 2}
     expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken", "assignment": "hard"}
     assert {name: seen[name] for name in expected} == expected
+    run("fit", "faithful", "--reg-covar", 0.0025)
+    assert (seen["reg_covar"], seen["regularization"]) == (0.0025, None)
+    run("fit", "faithful")
+    assert seen["regularization"] == UNIT_FREE
+    _, err = run("fit", "faithful", "--reg-covar", 0.25, "--regularization", "map", code=1)
+    assert "takes the place of reg_covar" in err
 
 
 @pytest.mark.parametrize("covariance", FAMILIES)
@@ -113,7 +127,7 @@ def test_every_family_is_known(covariance):
 
 def test_fit_writes_model_labels_and_picture():
     pytest.importorskip("matplotlib")
-    run("fit", "faithful", "-k", 2, "--seed", 0, "-o", "m.npz", "--labels", "l.csv", "--plot", "p.png")
+    run("fit", "faithful", "-k", 2, "--seed", 0, "-o", "m.npz", "--write-labels", "l.csv", "--plot", "p.png")
     model = fastem.load("m.npz")
     X, names = fastem.load_faithful()
     assert list(model.feature_names_in_) == names
@@ -171,7 +185,7 @@ def test_many_features_are_cut_short():
     np.save("x.npy", np.random.default_rng(0).normal(size=(300, 40)))
     out, _ = run("fit", "x.npy")
     assert "of 40 features shown" in out
-    assert max(map(len, out.splitlines())) <= cli.PIPE_WIDTH
+    assert max(map(len, out.splitlines())) <= printing.PIPE_WIDTH
 
 
 def test_names_with_brackets_are_no_markup():
@@ -220,8 +234,10 @@ def test_every_format_gives_the_same_fit(columns, weighted):
     outputs = set()
     for file, weight in _as_files().items():
         options = [*columns, *(("--weights", weight) if weighted else ())]
-        out, err = run("fit", file, "-k", 2, "--seed", 0, "-o", "m.npz", "--labels", "l.npy", *options)
-        assert err == ""
+        out, err = run("fit", file, "-k", 2, "--seed", 0, "-o", "m.npz", "--write-labels", "l.npy", *options)
+        assert err == (
+            "fastem: t.csv: 272 rows of 3 columns separated by ','; header a, w, b\n" if file == "t.csv" else ""
+        )
         names = list(getattr(fastem.load("m.npz"), "feature_names_in_", ["a", "w", "b"][: 2 if weighted else 3]))
         assert names == (["b", "a"] if columns and file != "t.npy" else names)
         model = fastem.load("m.npz")
@@ -236,7 +252,7 @@ def test_scores_as_parquet(model_file):
     pd = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     run("predict", model_file, "faithful", "--proba", "-o", "p.parquet")
-    run("fit", "faithful", "-k", 2, "--seed", 0, "--labels", "l.parquet")
+    run("fit", "faithful", "-k", 2, "--seed", 0, "--write-labels", "l.parquet")
     X, _ = fastem.load_faithful()
     model = fastem.load(model_file)
     del model.feature_names_in_
@@ -253,13 +269,13 @@ def test_a_file_that_vanishes_leaves_the_model_so_far(monkeypatch):
         if len(calls) == 10:
             os.unlink("folder/part-1.parquet")
 
-    original = cli._Rows.__init__
+    original = opening.Rows.__init__
 
     def rows(self, source):
         original(self, source)
         self.count = break_a_file
 
-    monkeypatch.setattr(cli._Rows, "__init__", rows)
+    monkeypatch.setattr(opening.Rows, "__init__", rows)
     err = fails("fit", "folder", "--columns", "a,b", "-k", 2, "--seed", 0, "--tol", 0, "-o", "m.npz")
     assert re.search(r"pass \d+ over the data: row group 0 of folder/part-1.parquet could not be read", err)
     assert re.search(r"the fit ends after (\d+) iterations: their model is in m.npz", err)
@@ -291,7 +307,7 @@ def test_columns_are_matched_by_name(model_file):
     with open("swapped.csv", "w") as stream:
         stream.write("waiting,place,eruptions\n")
         stream.writelines(f"{waiting},here,{eruptions}\n" for eruptions, waiting in X)
-    assert run("predict", model_file, "swapped.csv") == run("predict", model_file, "faithful")
+    assert run("predict", model_file, "swapped.csv")[0] == run("predict", model_file, "faithful")[0]
     np.save("bare.npy", X)
     assert run("predict", model_file, "bare.npy") == run("predict", model_file, "faithful")
     np.save("swapped.npy", X[:, ::-1])
@@ -363,20 +379,20 @@ def test_version():
     ("option", "name", "message"),
     [
         ("-o", "absent/m.npz", "the folder 'absent' does not exist"),
-        ("--labels", "absent/l.csv", "the folder 'absent' does not exist"),
+        ("--write-labels", "absent/l.csv", "the folder 'absent' does not exist"),
         ("--plot", "absent/p.png", "the folder 'absent' does not exist"),
         ("-o", "m.pkl", "expected a file ending in .npz"),
-        ("--labels", "l.txt", "expected a file ending in .csv, .npy or .parquet"),
+        ("--write-labels", "l.txt", "expected a file ending in .csv, .npy or .parquet"),
         ("--plot", "p.doc", "expected a file ending in .png, .pdf or .svg"),
     ],
 )
 def test_an_impossible_output_is_found_before_the_fit(monkeypatch, option, name, message):
-    monkeypatch.setattr(cli, "GaussianMixture", None)  # a fit would fail otherwise
+    monkeypatch.setattr(fitting, "GaussianMixture", None)  # a fit would fail otherwise
     assert message in fails("fit", "faithful", option, name)
 
 
 def test_a_missing_matplotlib_is_found_before_the_fit(monkeypatch):
-    monkeypatch.setattr(cli, "GaussianMixture", None)
+    monkeypatch.setattr(fitting, "GaussianMixture", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "fastem[plot]"' in fails("fit", "faithful", "--plot", "p.png")
 
@@ -391,7 +407,7 @@ def test_help_names_the_data_sets():
 
 
 def test_in_a_pipe_there_is_no_bar_and_no_colour():
-    result = child("fit", "faithful", "-k", "2", "--seed", "0", "--labels", "l.npy")
+    result = child("fit", "faithful", "-k", "2", "--seed", "0", "--write-labels", "l.npy")
     assert result.returncode == 0
     assert result.stderr == ""
     assert "\x1b" not in result.stdout
@@ -447,7 +463,7 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130_with_the_last_com
     assert f"fastem: interrupted after {model.n_iter_} iterations: their model is in m.npz" in rest.decode()
     assert model.status_ is fastem.Status.INTERRUPTED
     X = np.load("x.npy")
-    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_)
+    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_, regularization=UNIT_FREE)
     assert model.lower_bounds_ == quiet_fit(full, X).lower_bounds_
     assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-12)  # the parameters that the bound is of
 
@@ -456,6 +472,8 @@ INTERRUPTED_START = """
 import os, signal, sys, time
 from fastem.fitting import restarts
 from fastem.__main__ import main
+import fastem.restarts
+from fastem_command import main
 
 def start(*args):
     os.kill(os.getpid(), signal.SIGINT)
@@ -482,7 +500,7 @@ def test_ctrl_c_without_an_output_says_that_nothing_is_saved(monkeypatch):
         result = fastem.em([[0.0], [1.0], [3.0]], fastem.make_params([1.0], [[0.0]], [[[1.0]]]), max_iter=1)
         raise fastem.FitInterrupted(result)
 
-    monkeypatch.setattr(cli.GaussianMixture, "fit", fit)
+    monkeypatch.setattr(fitting.GaussianMixture, "fit", fit)
     out, err = run("fit", "faithful", code=130)
     assert (out, err) == ("", "fastem: interrupted after 1 iterations: no model is written, for want of --output\n")
 
@@ -501,7 +519,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint():
     np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
     args = ["fit", "x.npy", "-k", "3", "--seed", "0", "--tol", "0", "--max-iter", "250"]
     code = (
-        "from fastem import __main__; from fastem.fitting import checkpoint; checkpoint.INTERVAL = 0.0; __main__.main()"
+        "import fastem_command; from fastem.fitting import checkpoint;checkpoint.INTERVAL = 0.0; fastem_command.main()"
     )
     command = [sys.executable, "-c", code, *args, "--checkpoint", "c.npz"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_env()) as process:
@@ -525,7 +543,7 @@ def test_warmup():
 
 
 def test_warmup_that_nobody_will_find_is_an_error(monkeypatch):
-    monkeypatch.setattr(cli, "warmup", lambda *_: Warmup(1.5, None))
+    monkeypatch.setattr(models, "warmup", lambda *_: Warmup(1.5, None))
     assert "compiled in 1.5 s, but for this process only" in fails("warmup")
 
 
@@ -552,7 +570,7 @@ def test_noise():
     """In the table of components, among probabilities, and -1 among labels."""
     rng = np.random.default_rng(0)
     np.save("spoiled.npy", np.r_[rng.normal(size=(500, 2)), rng.uniform(-30, 30, size=(100, 2))])
-    out, _ = run("fit", "spoiled.npy", "--noise", "--seed", 0, "-o", "model.npz", "--labels", "labels.csv")
+    out, _ = run("fit", "spoiled.npy", "--noise", "--seed", 0, "-o", "model.npz", "--write-labels", "labels.csv")
     (line,) = [line for line in out.splitlines() if "noise" in line]
     assert "uniform, -2" in line
     labels, _ = read_table(Path("labels.csv"))
@@ -577,7 +595,7 @@ def test_select_prints_the_table_and_the_best():
     assert [(row[0].strip(), row[1].strip(), row[4].strip()) for row in rows] == want
     assert "tied covariance: mean" in out
     assert field(out, "converged") == "yes"
-    assert cli._load(Path("best.npz"))[0].bic(X) == pytest.approx(found.best_.bic(X), rel=1e-12)
+    assert opening.load_model(Path("best.npz"))[0].bic(X) == pytest.approx(found.best_.bic(X), rel=1e-12)
     assert list(fastem.load("best.npz").feature_names_in_) == ["eruptions", "waiting"]
     assert Path("bic.png").stat().st_size > 10_000
 
@@ -610,7 +628,7 @@ def test_select_after_an_interrupt(monkeypatch):
         found = fastem.select(X, [1, 2], "tied", random_state=0)
         raise fastem.SelectionInterrupted(found)
 
-    monkeypatch.setattr(cli, "select", interrupted)
+    monkeypatch.setattr(fitting, "select", interrupted)
     out, err = run("select", "faithful", "-o", "model.npz", code=130)
     assert "interrupted after 2 candidates" in err
     assert "tied covariance" in out
@@ -623,7 +641,7 @@ def test_select_after_an_interrupt(monkeypatch):
 def test_anomalies(model_file):
     out, err = run("anomalies", model_file, "faithful", "--share", 0.02)
     X, _ = fastem.load_faithful()
-    density = cli._load(model_file)[0].score_samples(X)
+    density = opening.load_model(model_file)[0].score_samples(X)
     header, *lines = out.splitlines()
     assert header == "row,log_likelihood,eruptions,waiting"
     found = [line.split(",") for line in lines]
@@ -637,7 +655,7 @@ def test_anomalies(model_file):
 def test_anomalies_to_a_file(model_file, ending):
     out, err = run("anomalies", model_file, "faithful", "--threshold", -7, "-o", f"found.{ending}")
     X, _ = fastem.load_faithful()
-    density = cli._load(model_file)[0].score_samples(X)
+    density = opening.load_model(model_file)[0].score_samples(X)
     values, _ = read_table(Path(f"found.{ending}"))
     rows = np.flatnonzero(density < -7)
     np.testing.assert_array_equal(values, np.column_stack([rows, density[rows], X[rows]]))
@@ -650,3 +668,316 @@ def test_no_anomalies(model_file):
     assert out == "row,log_likelihood,eruptions,waiting\n"
     assert err.startswith("fastem: 0 of 272 rows")
     assert "contamination must be" in fails("anomalies", model_file, "faithful", "--share", 0)
+
+
+def test_units_do_not_matter(tmp_path):
+    """A column of sd 3e-5 keeps it."""
+    X = np.random.default_rng(0).normal(size=(500, 2)) * [1.0, 3e-5]
+    np.save(tmp_path / "rows.npy", X)
+    run("fit", tmp_path / "rows.npy", "-o", "m.npz")
+    model = fastem.load(tmp_path / "m.npz")
+    np.testing.assert_allclose(model.covariances_[0], np.cov(X.T, bias=True), rtol=1e-9)
+    _, err = run("fit", tmp_path / "rows.npy", "--reg-covar", 1e-6)
+    assert "reg_covar=1e-06 is more than 1% of the variance of column 1" in err
+
+
+# --- outputs
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("predict m.npz rows.npy -o rows.npy", "--output rows.npy would replace the input rows.npy"),
+        ("predict m.npz rows.npy -o link.npy", "--output link.npy would replace the input rows.npy"),
+        ("score m.npz rows.npy -o ./rows.npy", "--output rows.npy would replace the input rows.npy"),
+        ("anomalies m.npz rows.csv -o rows.csv", "--output rows.csv would replace the input rows.csv"),
+        ("fit rows.csv --write-labels rows.csv", "--write-labels rows.csv would replace the input rows.csv"),
+        ("fit rows.csv --params rows.csv", "--params rows.csv would replace the input rows.csv"),
+        ("fit rows.csv -o c.npz --checkpoint c.npz", "--output and --checkpoint are the same file"),
+        ("fit rows.csv --params l.csv --write-labels l.csv", "--params and --write-labels are the same file"),
+        ("fit folder --write-labels folder/l.parquet", "would be a part of the input folder"),
+        ("select rows.csv --params rows.csv", "--params rows.csv would replace the input rows.csv"),
+    ],
+)
+def test_no_output_replaces_an_input_or_another(monkeypatch, command, message):
+    """Refused before anything is read."""
+    for name in ("rows.npy", "rows.csv", "m.npz"):
+        Path(name).write_text("no table")
+    os.mkdir("folder")
+    os.symlink("rows.npy", "link.npy")
+    assert message in fails(*command.split())
+    assert Path("rows.npy").read_text() == Path("rows.csv").read_text() == "no table"
+
+
+@pytest.mark.parametrize("option", ["--tol", "--reg-covar", "--share", "--threshold"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_none_are_refused(model_file, option, value):
+    command = ["anomalies", model_file] if option in ("--share", "--threshold") else ["fit"]
+    result = CliRunner().invoke(cli.app, [*map(str, command), "faithful", option, value])
+    assert result.exit_code in (1, 2)
+    assert result.stdout == ""
+    assert option.strip("-").replace("-", "_").replace("share", "contamination") in result.stderr.replace("-", "_") or (
+        option in result.stderr
+    )
+
+
+def test_a_picture_appears_whole_or_not_at_all(monkeypatch):
+    figures = pytest.importorskip("matplotlib.figure")
+    Path("p.png").write_text("old")
+
+    def fail(self, target, **options):
+        target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figures.Figure, "savefig", fail)
+    _, err = run("fit", "faithful", "--plot", "p.png", code=1)
+    assert err == "fastem: error: p.png: No space left on device\n"
+    assert Path("p.png").read_text() == "old"
+    assert os.listdir() == ["p.png"]
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg", "PNG"])
+def test_pictures_have_the_format_of_their_ending(ending):
+    pytest.importorskip("matplotlib")
+    run("fit", "faithful", "--plot", f"p.{ending}")
+    first = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xm"}[ending.lower()]
+    assert Path(f"p.{ending}").read_bytes().startswith(first)
+
+
+@pytest.mark.parametrize("covariance", FAMILIES)
+def test_parameters_as_json_and_csv(covariance):
+    options = ["-k", 2, "--seed", 0, "--covariance", covariance, "-o", "m.npz"]
+    run("fit", "faithful", *options, "--params", "p.json")
+    run("info", "m.npz", "--params", "p.csv")
+    model = fastem.load("m.npz")
+    found = json.loads(Path("p.json").read_text())
+    assert (found["covariance_type"], found["features"], found["noise"]) == (covariance, ["eruptions", "waiting"], None)
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(found[name], getattr(model, f"{name}_"))
+    lines = list(csv.DictReader(Path("p.csv").read_text().splitlines()))
+    assert len(lines) == 2 * (1 + 2 + 4)
+    matrices = plot.full_covariances(model.params_)
+    place = {"eruptions": 0, "waiting": 1}
+    for line in lines:
+        k, names = int(line["component"]), [line["feature"], line["other_feature"]]
+        array = {"weight": model.weights_, "mean": model.means_, "covariance": matrices}[line["parameter"]]
+        assert float(line["value"]) == array[(k, *(place[name] for name in names if name))]
+
+
+def test_parameters_of_noise_and_of_a_selection():
+    run("fit", "faithful", "--noise", "--seed", 0, "-o", "m.npz", "--params", "p.json")
+    model, found = fastem.load("m.npz"), json.loads(Path("p.json").read_text())
+    assert found["noise"] == {"weight": model.noise_weight_, "box": model.noise_box_.tolist()}
+    run("info", "m.npz", "--params", "p.csv")
+    assert f"noise,high,waiting,,{model.noise_box_[1, 1]!r}".replace("np.float64(", "").replace(")", "") in (
+        Path("p.csv").read_text()
+    )
+    run("select", "faithful", "-k", "1-2", "--covariance", "tied", "--seed", 0, "-o", "s.npz", "--params", "s.json")
+    found = json.loads(Path("s.json").read_text())
+    np.testing.assert_array_equal(found["means"], fastem.load("s.npz").means_)
+
+
+# --- tables of text
+
+
+def german():
+    """Write the data as a German Excel does, with units and an index."""
+    X, names = fastem.load_faithful()
+    lines = [
+        f";{';'.join(names)}",
+        ";min;min",
+        *(f"{i};{a!r};{b!r}".replace(".", ",") for i, (a, b) in enumerate(X.tolist())),
+    ]
+    Path("t.csv").write_bytes("\r\n".join(lines).encode("cp1252"))
+
+
+def test_a_table_of_text_gives_the_fit_of_its_numbers_and_says_how_it_was_read(model_file):
+    german()
+    out, err = run("fit", "t.csv", "-k", 2, "--seed", 0)
+    assert out == run("fit", "faithful", "-k", 2, "--seed", 0)[0]
+    said = (
+        "fastem: t.csv: 272 rows of 3 columns separated by ';'; decimal sign ','; header (none), eruptions, waiting; "
+        "units (none), min, min; the first column counts or names the rows\n"
+    )
+    assert err == said
+    assert run("predict", model_file, "t.csv") == (run("predict", model_file, "faithful")[0], said)
+
+
+def test_options_decide_what_is_doubtful():
+    Path("t.csv").write_text("2019,2020\n1.5,2.5\n2.5,1.5\n4.5,2.0\n")
+    assert "--header or --no-header" in fails("fit", "t.csv")
+    assert "header 2019, 2020" in run("fit", "t.csv", "--header")[1]
+    assert "4 rows of 2 columns separated by ','; no header" in run("fit", "t.csv", "--no-header")[1]
+    Path("t.csv").write_text("a\tb\n1,000\t2,000\n3,000\t4,000\n1,000\t7,000\n")
+    assert "--decimal" in fails("fit", "t.csv", "--delimiter", "tab")
+    assert "decimal sign ','" in run("fit", "t.csv", "--decimal", ",")[1]
+    Path("t.csv").write_text("1;7\n2;9\n3;8\n")
+    assert run("fit", "t.csv", "--index")[1].endswith("the first column counts or names the rows\n")
+    assert "--delimiter takes one ASCII character" in fails("fit", "t.csv", "--delimiter", "::")
+
+
+def test_incomplete_rows_are_left_out_of_a_fit_if_asked():
+    X, _ = fastem.load_faithful()
+    spoiled = X.copy()
+    spoiled[::7, 1] = np.nan
+    np.save("t.npy", spoiled)
+    Path("t.csv").write_text("a,b\n" + "".join(f"{a!r},{'' if b != b else repr(b)}\n" for a, b in spoiled.tolist()))
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {name: pa.array(column, from_pandas=True) for name, column in zip("ab", spoiled.T, strict=True)}
+    pq.write_table(pa.table(columns), "t.parquet")
+    want = quiet_fit(fastem.GaussianMixture(2, random_state=0), spoiled[~np.isnan(spoiled[:, 1])])
+    for name in ("t.csv", "t.npy", "t.parquet"):
+        run("fit", name, "-k", 2, "--seed", 0, code=1)
+        _, err = run("fit", name, "-k", 2, "--seed", 0, "--drop-incomplete", "-o", "m.npz")
+        assert f"fastem: {name}: 39 of 272 rows have empty cells and are left out\n" in err
+        np.testing.assert_array_equal(fastem.load("m.npz").means_, want.means_)
+    _, err = run("select", "t.csv", "-k", 1, "--covariance", "tied", "--drop-incomplete")
+    assert "39 of 272" in err
+    _, err = run("fit", "t.csv", "--columns", "a", "--drop-incomplete")
+    assert "0 of 272 rows have empty cells" in err  # in the columns that are used
+    assert "--drop-incomplete leaves rows out" in fails("fit", "t.csv", "--drop-incomplete", "--write-labels", "l.csv")
+    Path("t.csv").write_text("a,b\n1,\n,2\n")
+    assert "no row is complete" in run("fit", "t.csv", "--drop-incomplete", code=1)[1]
+
+
+def test_labels_are_an_input_as_in_python():
+    X, _ = fastem.load_faithful()
+    labels = np.where(np.arange(272) % 5 == 0, X[:, 0] > 3, -1)
+    np.save("t.npy", np.column_stack([X, labels]))
+    run("fit", "t.npy", "-k", 2, "--seed", 0, "--labels", "2", "-o", "m.npz")
+    want = fastem.GaussianMixture(2, random_state=0).fit(X, labels=labels)
+    np.testing.assert_array_equal(fastem.load("m.npz").means_, want.means_)
+
+
+def test_share_and_threshold_are_not_given_together(model_file):
+    assert "--share and --threshold" in fails("anomalies", model_file, "faithful", "--share", 0.02, "--threshold", -7)
+
+
+# --- what a terminal shows
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(monkeypatch):
+    Path("t.csv").write_text("\x1b[31ma,b\x07\n1,2\n3,5\n2,2\n")
+    out, err = run("fit", "t.csv", "-o", "m.npz")
+    assert r"\x1b[31ma" in out
+    assert r"\x1b[31ma" in err
+    out += err + run("info", "m.npz")[0] + fails("fit", "t.csv", "--columns", "z")
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert list(fastem.load("m.npz").feature_names_in_) == ["\x1b[31ma", "b\x07"]  # the model has them as they are
+    assert run("sample", "m.npz")[0].startswith("\x1b[31ma,b\x07\n")  # and so has a pipe
+    monkeypatch.setattr(printing.sys, "stdout", Terminal())
+    printing.standard_csv(["\x1b[31ma", "b"])
+    assert printing.sys.stdout.getvalue() == "\\x1b[31ma,b\n"
+
+
+@pytest.mark.parametrize("criterion", ["bic", "aic", "icl", "cv"])
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_the_table_of_a_selection_is_not_cut(monkeypatch, criterion, width):
+    """Numbers as of a billion rows, in terminals of all widths: columns are left out, not digits."""
+    monkeypatch.setattr(printing, "terminal", lambda: Console(width=width))
+    X, _ = fastem.load_faithful()
+    found = fastem.select(X, [1, 2], ["tied_spherical", "full"], criterion=criterion, cv=2, random_state=0)
+    large = [
+        one._replace(bic=one.bic * 1e6, aic=one.aic * 1e6, icl=one.icl * 1e6, seconds=1234.5)
+        for one in found.candidates
+    ]
+    found.candidates[:] = large
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        printing.print_candidates(found)
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    column = "test" if criterion == "cv" else criterion
+    form = ".5f" if criterion == "cv" else ".2f"
+    for one in large:
+        assert f" {format(getattr(one, column), form)} " in text
+        assert f" {one.status} " in text
+    assert ("not shown: seconds" in " ".join(text.split())) == (width < 160)
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_the_table_of_components_is_not_cut(monkeypatch, width):
+    monkeypatch.setattr(printing, "terminal", lambda: Console(width=width))
+    D = 30
+    model = fastem.GaussianMixture.from_parameters([1.0], [[-1.23456e-200] * D], [2e-300], "spherical")
+    names = [f"{j} a rather long name of a column, with_parts_that_have_no_blanks" for j in range(D)]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        printing.print_components(model, names)
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    shown = text.count("-1.2346e-200 (1.41e-150)")
+    assert shown == (width - 22) // 27
+    assert f"{shown} of 30 features shown" in text
+
+
+def on_a_terminal(*args, **env):
+    """Run a command with a terminal as its standard error, and return what that showed."""
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "fastem", *args]
+    shown = b""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower, env=child_env(**env)) as process:
+        os.close(follower)
+        with contextlib.suppress(OSError):  # Linux: the other end is closed
+            while part := os.read(leader, 4096):
+                shown += part
+        assert process.wait(timeout=60) == 0
+    os.close(leader)
+    return shown.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
+def test_while_kernels_are_compiled_a_terminal_says_so(tmp_path):
+    first, second = (
+        on_a_terminal("fit", "faithful", "-k", "2", "--seed", "0", NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        for _ in range(2)
+    )
+    assert first.count("fastem: compiling kernels (once per machine) ...") == 1
+    assert "compiling" not in second
+    assert "nan" not in first + second
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")
+def test_a_full_disk_behind_standard_output_is_named(model_file):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastem", "sample", str(model_file), "-n", "9"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=child_env())
+    assert result.returncode == 1
+    assert result.stderr == "fastem: error: standard output: No space left on device\n"
+
+
+def test_help_lists_commands_from_fit_to_warmup():
+    text = run("--help")[0]
+    commands = ("fit", "select", "predict", "score", "anomalies", "sample", "info", "warmup")
+    places = [text.index(f"│ {name} ") for name in commands]
+    assert places == sorted(places)
+
+
+INTERRUPTED_IMPORT = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from fastem_command import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["numba", "scipy", "fastem.estimator", "typer", "fastem.cli.fitting"])
+def test_ctrl_c_while_modules_load_is_no_traceback(module):
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, module]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=child_env())
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "fastem: interrupted\n")

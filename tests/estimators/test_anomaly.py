@@ -22,7 +22,9 @@ def X():
 
 
 def mixture():
-    return GaussianMixture.from_parameters([0.3, 0.7], [[0.0, 0.0], [5.0, 10.0]], [1.0, 4.0], "spherical")
+    return GaussianMixture.from_parameters([0.3, 0.7], [[0.0, 0.0], [5.0, 10.0]], [1.0, 4.0], "spherical").set_params(
+        random_state=0
+    )
 
 
 def log_density(X):
@@ -119,6 +121,23 @@ def test_calibrate():
     assert detector.estimator_.means_.any()
 
 
+def test_a_fitted_mixture_is_kept(X):
+    """Not fitted anew, which might end elsewhere: fit sets the threshold, whatever rows it is given."""
+    model = GaussianMixture(2, random_state=0).fit(X)
+    detector = AnomalyDetector(model, contamination=0.02).fit(X[:100], sample_weight=np.ones(100))
+    for name in ("weights_", "means_", "covariances_", "lower_bounds_"):
+        np.testing.assert_array_equal(getattr(detector.estimator_, name), getattr(model, name))
+    want = AnomalyDetector.from_mixture(model).set_params(contamination=0.02).calibrate(X[:100])
+    assert detector.threshold_ == want.threshold_
+    assert want.fit(X[:100]).threshold_ == detector.threshold_
+    model.means_[:] = 0.0  # it has its own copy
+    assert detector.estimator_.means_.any()
+    anew = sklearn.base.clone(detector).fit(X[:100]).estimator_
+    assert anew.means_.tobytes() == GaussianMixture(2, random_state=0).fit(X[:100]).means_.tobytes()
+    with pytest.raises(ValueError, match="X has 1 features, but GaussianMixture is expecting"):
+        detector.fit(X[:, :1])
+
+
 # ---- scikit-learn ------------------------------------------------------------------------------------
 
 
@@ -177,7 +196,8 @@ def test_rows_that_are_read_in_blocks():
         for start in range(0, len(X), 7000):
             yield X[start : start + 7000], weight[start : start + 7000]
 
-    near, far = (AnomalyDetector().fit(source) for source in (fastem.as_source(X, weight), blocks))
+    detector = AnomalyDetector(GaussianMixture(random_state=0))  # the start's rounding depends on the seed
+    near, far = (sklearn.base.clone(detector).fit(source) for source in (fastem.as_source(X, weight), blocks))
     assert near.threshold_ == far.threshold_
     np.testing.assert_array_equal(near.predict(X), far.predict(fastem.as_source(blocks)))
     index = np.array([0, 6999, 7000, 20_000, 39_999])
@@ -220,3 +240,14 @@ def test_small_units_do_not_hide_anomalies():
     X[:5, 1] = 20 * 3e-5
     flagged = fastem.AnomalyDetector(contamination=0.0025).fit(X).is_anomaly(X)
     np.testing.assert_array_equal(np.flatnonzero(flagged), np.arange(5))
+
+
+def test_a_threshold_of_minus_infinity():
+    """More rows than `contamination` have a density that underflows: nothing is less, and nothing is NaN."""
+    model = fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    detector = fastem.AnomalyDetector.from_mixture(model).set_params(contamination=0.1)
+    X = [[1e200], [1e200], [-1e200], [0.0], [1.0]]
+    detector.calibrate(X)
+    assert detector.threshold_ == -np.inf
+    np.testing.assert_array_equal(detector.decision_function(X), [0, 0, 0, np.inf, np.inf])
+    assert (detector.predict(X) == 1).all()

@@ -335,3 +335,10 @@ def test_plain_twins():
     micro.add_rows_plain(sums, X, 0, 16, w, label, centres)
     for k in range(3):
         assert_allclose(sums[k, :5], w[label == k] @ (X[label == k] - centres[k]), atol=1e-14)
+
+
+def test_no_distance_is_minus_zero():
+    X = [[0.0], [0.0], [3.0], [3.0]]
+    model = KMeans(2, random_state=0).fit(X)
+    for value in (model.inertia_, model.score(X), *model.transform(X).ravel()):
+        assert not np.signbit(value)

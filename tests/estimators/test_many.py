@@ -76,7 +76,7 @@ def test_weights(covariance_type):
     X, groups = make_groups(2, 2, sizes=[60, 90, 200])
     weight = np.random.default_rng(1).integers(0, 3, size=len(X)).astype(float)
     start = make_start(make_mixture(400, 2, 2, spacing=4.0), covariance_type)
-    options = dict(covariance_type=covariance_type, **start)
+    options = dict(covariance_type=covariance_type, reg_covar=1e-6, **start)
     fits = quiet(X, groups, 2, sample_weight=weight, **options)
     for g in range(3):
         mine = groups == g
@@ -91,7 +91,7 @@ def test_starts_by_kmeans(covariance_type):
     """Of clusters far apart any k-means finds the same start, numbered in the same order."""
     X, groups = make_groups(3, 3, spacing=40.0, sizes=[60, 30, 250])
     for max_iter in (0, 20):
-        options = dict(covariance_type=covariance_type, max_iter=max_iter, random_state=0)
+        options = dict(covariance_type=covariance_type, reg_covar=1e-6, max_iter=max_iter, random_state=0)
         fits = fit_many(X, groups, 3, **options)
         for g in range(3):
             model = quiet_fit(GaussianMixture(3, **options), X[groups == g])
@@ -119,7 +119,7 @@ def test_parts_of_a_start(given):
         X = X[groups == 0]
         groups = np.zeros(len(X), dtype=int)
     options = {name: start[name] for name in given} | dict(random_state=0)
-    fits = quiet(X, groups, 2, max_iter=3, **options)
+    fits = quiet(X, groups, 2, max_iter=3, reg_covar=1e-6, **options)
     for g in fits.labels:
         assert_same_fit(fits, g, quiet_fit(GaussianMixture(2, max_iter=3, **options), X[groups == g]))
 
@@ -129,9 +129,9 @@ def test_a_start_per_group(covariance_type):
     X, groups = make_groups(2, 2, sizes=[60, 90, 200])
     starts = [make_start(make_mixture(400, 2, 2, spacing=4.0), covariance_type, seed=g) for g in range(3)]
     together = {name: np.array([start[name] for start in starts]) for name in starts[0]}
-    fits = quiet(X, groups, 2, covariance_type=covariance_type, **together)
+    fits = quiet(X, groups, 2, reg_covar=1e-6, covariance_type=covariance_type, **together)
     for g, start in enumerate(starts):
-        alone = quiet(X[groups == g], groups[groups == g], 2, covariance_type=covariance_type, **start)
+        alone = quiet(X[groups == g], groups[groups == g], 2, reg_covar=1e-6, covariance_type=covariance_type, **start)
         assert_array_equal(alone.means[0], fits.means[g])
         assert_array_equal(alone.covariances[0], fits.covariances[g])
     assert fits.covariances.shape == (3, *np.shape(starts[0]["precisions_init"]))
@@ -161,7 +161,7 @@ def test_m_step_is_that_of_the_families(covariance_type, D, offset):
     want = family.estimate(stats, 1e-6)
     got = np.empty(K), np.empty((K, D)), np.empty(shape), np.empty(shape)
     scratch = np.empty(K), np.empty((2, shape[0], shape[2]))
-    assert kernel.m_step(s0, sums, len(X), 1e-6, 0.0, np.empty((0, 0, 0)), start, *scratch, got)
+    assert kernel.m_step(s0, sums, len(X), np.full(shape[2], 1e-6), 0.0, np.empty((0, 0, 0)), start, *scratch, got)
     assert_allclose(got[0], want[0], rtol=1e-13)
     assert_allclose(got[1], want[1], rtol=1e-13, atol=1e-6)  # component 2 came from 1e9
     error = got[2] - want[2]
@@ -192,7 +192,9 @@ def test_m_step_of_a_constant_column():
         sums = packed(X - origin, np.zeros(50, dtype=int), form, 1)
         got = np.empty(1), np.empty((1, 2)), np.empty(shape), np.empty(shape)
         scratch = np.empty(1), np.empty((2, 1, 2))
-        assert not kernel.m_step(np.array([50.0]), sums, 50, 0.0, 0.0, np.empty((0, 0, 0)), origin, *scratch, got)
+        assert not kernel.m_step(
+            np.array([50.0]), sums, 50, np.zeros(2), 0.0, np.empty((0, 0, 0)), origin, *scratch, got
+        )
         assert got[2].ravel()[0] == 0.0
 
 

@@ -1,7 +1,12 @@
 """The data shipped with the package."""
 
-import numpy as np
+import shutil
+from pathlib import Path
 
+import numpy as np
+from helpers import run_child
+
+import fastem
 from fastem.files import datasets
 
 
@@ -19,3 +24,24 @@ def test_faithful_is_the_published_data():
 
 def test_every_named_data_set_is_shipped():
     assert all(datasets.data_path(name).is_file() for name in datasets.NAMES)
+
+
+def test_from_a_zip_archive(tmp_path):
+    """Packages may be imported from one, and their data are then no files; nothing is left behind."""
+    package = Path(fastem.__file__).parent
+    shutil.copytree(package, tmp_path / "site" / "fastem", ignore=shutil.ignore_patterns("__pycache__"))
+    archive = shutil.make_archive(str(tmp_path / "fastem"), "zip", tmp_path / "site")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code = """
+    import json, sys
+    sys.path.insert(0, sys.argv[1])
+    import fastem
+    X, names = fastem.load_faithful()
+    print(json.dumps([fastem.__file__, X.shape, names, str(fastem.datasets.data_path("faithful").parent)]))
+    """
+    file, shape, names, folder = run_child(code, archive, TMPDIR=str(temporary))
+    assert file.startswith(archive)
+    assert (shape, names) == ([272, 2], ["eruptions", "waiting"])
+    assert folder == str(temporary)
+    assert not list(temporary.iterdir())

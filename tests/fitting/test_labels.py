@@ -28,7 +28,7 @@ import fastem
 from fastem import GaussianMixture, as_source
 from fastem.fitting.starts import labels as labels_start
 from fastem.model import reference
-from fastem.model.remedies.table import REMEDIES
+from fastem.model.remedies.table import REMEDIES, UNIT_FREE
 from fastem.sources import blocks
 
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
@@ -402,10 +402,10 @@ def test_the_command_line(data, tmp_path, ending):
 
         pq.write_table(pa.table(dict(zip(names, table.T, strict=True))), tmp_path / "t.parquet")
     known, weight = ("0", "4") if ending == "npy" else ("known", "w")
-    command = [sys.executable, "-m", "fastem", "fit", f"t.{ending}", "-k", "3", "--known", known, "--weights", weight]
+    command = [sys.executable, "-m", "fastem", "fit", f"t.{ending}", "-k", "3", "--labels", known, "--weights", weight]
     p = subprocess.run([*command, "-o", "m.npz"], cwd=tmp_path, env=child_env(), capture_output=True, text=True)
     assert p.returncode == 0, p.stderr
-    want = GaussianMixture(3).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)
+    want = GaussianMixture(3, regularization=UNIT_FREE).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)
     assert_close(fitted(fastem.load(tmp_path / "m.npz")), fitted(want), 1e-9)
     assert json.loads(json.dumps(os.listdir(tmp_path))).count("m.npz") == 1
 

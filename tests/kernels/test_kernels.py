@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastem
 from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
+from fastem.kernels.jit import COMMON
 from fastem.kernels.lanes import STEP, aligned, micro_kernel
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model import reference
@@ -281,7 +282,7 @@ def _exp_rows(lanes, x, n, out):
         lanes.store(micro._exp(lanes, [lanes.load(x.row(), p)])[0], out.row(), p)
 
 
-@numba.njit
+@numba.njit(**COMMON)  # what kernels are compiled with: LLVM may reorder sums
 def exp_rows(x, out):
     _exp_rows(x, x.size, out)
 

@@ -327,3 +327,21 @@ def test_start_from_precisions_is_the_model(covariance_type):
     model = GaussianMixture(3, covariance_type=covariance_type, max_iter=0, **start).fit(mixture.X)
     want = fastem.log_density(mixture.X, start_params(start, covariance_type))
     np.testing.assert_allclose(model.score_samples(mixture.X), want, rtol=1e-11)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_spherical"])
+def test_far_rows_do_not_go_to_a_component_of_weight_0(covariance_type):
+    """Where the density underflows under all components, to the first that has a weight."""
+    one = {"full": [np.eye(2)] * 3, "tied": np.eye(2), "diag": np.ones((3, 2)), "spherical": np.ones(3)}
+    covariances = one.get(covariance_type, 1.0)
+    means = [[0.0, 0.0], [3.0, 3.0], [5.0, 5.0]]
+    model = fastem.GaussianMixture.from_parameters([0.0, 0.6, 0.4], means, covariances, covariance_type)
+    X = np.array([[1e200, 0.0], [0.0, -1e200]])
+    np.testing.assert_array_equal(model.predict(X), [1, 1])
+    np.testing.assert_array_equal(model.predict_proba(X), [[0, 1, 0]] * 2)
+    np.testing.assert_array_equal(model.predict_top(X, 1)[0], [[1], [1]])
+    np.testing.assert_array_equal(fastem.accumulate(X[:, ::-1], model.params_).s0, [0, 2, 0])
+    for labels, want in (([-1, -1], [0, 2, 0]), ([0, 2], [1, 0, 1])):
+        np.testing.assert_array_equal(fastem.accumulate(X, model.params_, labels=labels).s0, want)
+    hard = fastem.em(X / 1e40, model.params_, covariance=covariance_type, assignment="hard", reg_covar=1.0, max_iter=1)
+    np.testing.assert_array_equal(hard.stats.s0, [0, 2, 0])

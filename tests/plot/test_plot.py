@@ -252,3 +252,20 @@ def test_without_matplotlib_the_extra_is_named(X, monkeypatch):
     for draw in (lambda: plot_fit(mixture(), X), lambda: plot_history(mixture()), plot.require_matplotlib):
         with pytest.raises(ImportError, match=r'pip install "fastem\[plot\]"'):
             draw()
+
+
+@pytest.mark.parametrize("K", [7, 8, 9, 20, 21, 60])
+@pytest.mark.parametrize("D", [1, 2, 4])
+def test_every_component_has_its_number_and_up_to_twenty_a_place_in_the_legend(K, D):
+    model, X = many(K, D)
+    figure = plot_fit(model, X)
+    numbered = [ax for ax in figure.axes if len(ax.texts)]
+    assert len(numbered) == {1: 1, 2: 1, 4: 6}[D]
+    for ax in numbered:
+        assert [text.get_text() for text in ax.texts] == [str(k) for k in range(K)]
+        assert all(text.get_size() >= 5 for text in ax.texts)
+    if D == 2:
+        np.testing.assert_allclose([text.get_position() for text in numbered[0].texts], model.means_)
+    legends = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
+    named = [f"{k} ({100 / K:.1f} %)" for k in range(K)] if K <= 20 else []
+    assert [text for text in legends if "%" in text] == named

@@ -67,6 +67,44 @@ import numba
 print(json.dumps([plain, children, job(), numba.threading_layer()]))
 """
 
+# One thread compiles without a pause, another loads kernels; the children compile and load the same.
+FORK_WHILE_COMPILING = """
+import json, os, signal, threading
+import numba, numpy as np
+import fastem
+from fastem.kernels import mixture
+
+X, _ = fastem.load_faithful()
+params = fastem.make_params([1.0], X.mean(axis=0)[None], np.eye(2)[None])
+want = fastem.log_density(X, params)
+
+def compile_one():
+    return numba.njit(lambda x: x + 1)(1)
+
+def load_one():
+    mixture.score._compiled.clear()
+    return fastem.log_density(X, params)
+
+done = threading.Event()
+
+def loop(job):
+    while not done.is_set():
+        job()
+
+threads = [threading.Thread(target=loop, args=(job,)) for job in (compile_one, load_one)]
+[t.start() for t in threads]
+ends = []
+for _ in range(6):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)  # a child that hangs is killed
+        os._exit(not (compile_one() == 2 and (load_one() == want).all()))
+    ends.append(os.waitpid(pid, 0)[1])
+done.set()
+[t.join() for t in threads]
+print(json.dumps(ends))
+"""
+
 NESTED = """
 import json, multiprocessing, sys, warnings
 import helpers
@@ -167,6 +205,12 @@ def test_fork_after_a_fit(layer):
     assert children == [plain, 0, plain, 0]
     assert after == plain
     assert used == layer
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_while_other_threads_compile():
+    """Neither the lock of Numba's compiler is left closed in the child nor LLVM's: it hung in all of three tries."""
+    assert run_child(FORK_WHILE_COMPILING, timeout=240) == [0] * 6
 
 
 @pytest.mark.slow

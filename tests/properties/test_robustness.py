@@ -8,6 +8,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import (
     COLLAPSED,
@@ -646,3 +647,33 @@ def test_nearly_dependent_columns_are_not_dependent():
     X[:, -1] = X[:, 0] + 1e-7 * rng.randn(2000)
     model = GaussianMixture(1, reg_covar=0).fit(X)
     assert model.converged_
+
+
+IDENTIFIERS = 2**60 + np.arange(50)[:, None]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        IDENTIFIERS,
+        IDENTIFIERS.astype("u8"),
+        IDENTIFIERS.astype(object),
+        IDENTIFIERS.tolist(),
+        np.longdouble(2**54) + np.arange(50, dtype=np.longdouble)[:, None],
+        lambda: iter([IDENTIFIERS]),
+        pd.DataFrame({"a": IDENTIFIERS[:, 0], "b": np.linspace(0, 1, 50)}),
+        pd.DataFrame({"a": pd.array(IDENTIFIERS[:, 0], dtype="Int64")}),
+    ],
+    ids=["int64", "uint64", "object", "list", "long double", "blocks", "mixed frame", "nullable frame"],
+)
+def test_lost_digits_are_said(rows):
+    """These are 50 different numbers, of which float64 holds one or two."""
+    with pytest.warns(UserWarning, match=r"X holds numbers with more digits than float64 has .*is rounded: \d+"):
+        GaussianMixture(1).fit(rows)
+
+
+@pytest.mark.filterwarnings("error")
+def test_exact_casts_say_nothing():
+    small = np.arange(50)[:, None]
+    for rows in (small, small.astype(np.longdouble), small + 2**53 - 50, small * 2**40, small.astype(object)):
+        GaussianMixture(1).fit(rows)

@@ -95,6 +95,38 @@ def test_fit_of_a_frame_is_that_in_memory(client, data):
     assert as_source(parts, "w").n_rows == len(kept)
 
 
+def test_a_model_finds_its_columns(alone, data):
+    """The frame that it was fitted to has the weights and other columns beside them."""
+    table, _ = frame(data)
+    parts = dd.from_pandas(table.assign(note="text")[["w", "note", *NAMES]], npartitions=7)
+    fit = model().fit(as_source(parts, "w", columns=NAMES))
+    assert fit.feature_names_in_.tolist() == NAMES
+    assert_array_equal(fit.predict(parts).compute(), fit.predict(table[NAMES]))
+    assert_allclose(fit.score(parts, sample_weight="w"), fit.score(table[NAMES], sample_weight=table["w"]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, 1e200, "weight"], ids=str)
+def test_values_that_change_between_passes(alone, data, what):
+    """As they would in a partition that is computed anew from a table that others write to."""
+    X, calls = data[0].X, [0]
+
+    def computed(rows):
+        calls[0] += 1
+        rows = rows.copy()
+        if calls[0] >= 30:
+            rows[len(rows) // 2] = -1.0 if what == "weight" else what
+        return rows
+
+    array = da.from_array(X, chunks=(799, 3))
+    weight = da.ones(len(X), chunks=799)
+    if what == "weight":
+        weight = weight.map_blocks(computed, dtype=float, meta=np.empty(0))
+    else:
+        array = array.map_blocks(computed, dtype=float, meta=np.empty((0, 0)))
+    with pytest.raises(SourceError, match=r"pass \d+ over the data: partition \d+: rows \d+ to \d+ have changed since"):
+        model().fit(array, sample_weight=weight)
+
+
 @pytest.fixture(scope="module")
 def expected(data):
     """The bytes of a fit without a cluster."""

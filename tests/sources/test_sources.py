@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastem
 from fastem import GaussianMixture, SourceError, as_source
 from fastem.estimators import outputs
+from fastem.files import arrow
 from fastem.files.tables import read_table
 from fastem.passes import sums as passes
 from fastem.sources import readers, streams
@@ -24,6 +25,7 @@ from fastem.sources.streams import StreamSource
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+ds = pytest.importorskip("pyarrow.dataset")
 h5py = pytest.importorskip("h5py")
 zarr = pytest.importorskip("zarr")
 
@@ -233,7 +235,7 @@ def test_columns_and_their_names(tmp_path):
         as_source(tmp_path / "t.parquet", "z")
     with pytest.raises(ValueError, match="column 'a' is chosen twice"):
         as_source(tmp_path / "t.parquet", "a", columns=["a"])
-    dataset = pa.dataset.dataset(str(tmp_path / "t.parquet"))
+    dataset = ds.dataset(str(tmp_path / "t.parquet"))
     assert_array_equal(
         GaussianMixture(1, random_state=0).fit(as_source(dataset, "n", columns=["b", "a"])).means_, model.means_
     )
@@ -274,7 +276,7 @@ def test_arrow_arrays():
             column = pa.array(values, mask=nulls)
             for start, stop in ((0, 50), (3, 50), (11, 40)):
                 out = np.empty(stop - start)
-                readers.copy_column(column[start:stop], out)
+                arrow.copy_column(column[start:stop], out)
                 assert_array_equal(out, np.where(nulls, np.nan, values.astype("f8"))[start:stop])
 
 
@@ -464,9 +466,9 @@ def test_what_is_missing_or_unknown(tmp_path, monkeypatch):
         (tmp_path / name).touch()
         with pytest.raises(ValueError, match=rf'pip install "fastem\[{package}\]"'):
             as_source(tmp_path / name)
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=r"expected a file ending in \.npy or \.parquet"):
-        as_source(str(tmp_path / "a.txt"))
+    (tmp_path / "a.xls").touch()
+    with pytest.raises(ValueError, match=r"expected a file ending in .*, \.npy or \.parquet"):
+        as_source(str(tmp_path / "a.xls"))
     (tmp_path / "b.parquet").touch()
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r'pip install "fastem\[parquet\]"'):
@@ -574,3 +576,102 @@ def test_a_failure_leaves_no_output(two, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(ValueError, match="what must be one of 'label', 'log_likelihood', 'proba'; got 'score'"):
         fastem.write_scores(model, two.X, tmp_path / "labels.npy", "score")
+
+
+# ---- rows that change between passes -----------------------------------------------------------------
+
+CHANGED = {
+    "NaN": np.nan,
+    "infinity": np.inf,
+    "1e200": 1e200,
+    "weight -1": -1.0,
+    "weight NaN": np.nan,
+    "weight inf": np.inf,
+}
+
+
+def _changing(X, what, number):
+    """A source whose row 3007 has another value, or weight, from a pass on."""
+
+    def blocks():
+        later = source.passes >= number if source is not None else False
+        for start in range(0, len(X), 1000):
+            rows, weight = X[start : start + 1000].copy(), np.ones(1000)
+            if start == 3000 and later:
+                place = weight[7:] if what.startswith("weight") else rows[7]
+                place[0] = CHANGED[what]
+            yield rows, weight
+
+    source = None
+    source = as_source(blocks)
+    return source
+
+
+@pytest.mark.parametrize("options", [{}, {"assignment": "hard"}, {"solver": "lbfgs"}, {"noise": True}], ids=str)
+@pytest.mark.parametrize("what", CHANGED)
+def test_rows_that_change_between_passes(two, what, options):
+    """In whatever pass: the error names it and the rows, instead of a collapse or a silent fit to something else."""
+    X = np.repeat(two.X, 10, axis=0)
+    for number in (4, 6, 9):
+        source = _changing(X, what, number)
+        with pytest.raises(SourceError) as caught:
+            quiet_fit(GaussianMixture(2, random_state=0, tol=0.0, max_iter=20, **options), source)
+        found = re.match(
+            r"pass (\d+) over the data: rows (\d+) to (\d+) have changed since the first pass", str(caught.value)
+        )
+        assert int(found[1]) == number
+        assert int(found[2]) <= 3007 <= int(found[3])
+        assert what == "1e200" or "row 3007" in str(caught.value)
+    assert caught.value.result.n_iter > 0
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_rows_that_change_under_k_means_and_scores(two, what):
+    X = np.repeat(two.X, 10, axis=0)
+    with pytest.raises(SourceError, match="pass 4 over the data: rows "):
+        fastem.KMeans(2, random_state=0, tol=0.0).fit(_changing(X, what, 4))
+    model, source = GaussianMixture(2, random_state=0).fit(X), _changing(X, what, 3)
+    assert len(model.predict(source)) == len(X)
+    for use in (model.predict, model.score):  # labels would be wrong without a word
+        with pytest.raises(SourceError, match=r"pass \d over the data: rows "):
+            use(source)
+
+
+def test_values_that_do_not_change(two):
+    """Sums may overflow in every pass: the message of a later one says so, too."""
+    X = np.repeat(two.X, 2, axis=0)
+    X[7] = 1e160
+    source, params = as_source(blocks_of(300)(X, None, None)), GaussianMixture(2, random_state=0).fit(two.X).params_
+    assert not np.isfinite(fastem.accumulate(source, params).loglik)
+    with pytest.raises(SourceError, match=r"have changed since the first pass, or overflow: with a value of 1e\+160"):
+        fastem.accumulate(source, params)
+
+
+# ---- columns by the model's names --------------------------------------------------------------------
+
+
+def _stored(kind, folder, two):
+    frame = pd.DataFrame(two.X, columns=["a", "b", "c"])
+    frame["weight"], frame["label"], frame["note"] = 1.0 + np.arange(len(frame)) % 3, two.labels, "text"
+    frame = frame[["weight", "c", "note", "a", "label", "b"]]
+    frame.to_parquet(folder / "rows.parquet")
+    if kind == "dataset":
+        return ds.dataset(folder / "rows.parquet")
+    return folder / "rows.parquet" if kind == "path" else str(folder / "rows.parquet")
+
+
+@pytest.mark.parametrize("kind", ["path", "str", "dataset"])
+def test_a_model_finds_its_columns(two, tmp_path, kind):
+    """It was fitted to some columns, with weights and labels beside them: it knows their names."""
+    stored = _stored(kind, tmp_path, two)
+    source = as_source(stored, "weight", "label", columns=["a", "b", "c"])
+    for model in (GaussianMixture(2, random_state=0).fit(source), fastem.KMeans(2, random_state=0).fit(source)):
+        assert list(model.feature_names_in_) == ["a", "b", "c"]
+        bare = pickle.loads(pickle.dumps(model))
+        del bare.feature_names_in_
+        np.testing.assert_array_equal(model.predict(stored), bare.predict(two.X))
+        weight = 1.0 + np.arange(len(two.X)) % 3
+        assert model.score(stored, sample_weight="weight") == bare.score(two.X, sample_weight=weight)
+    model = GaussianMixture(2).fit(pd.DataFrame(two.X, columns=["a", "b", "x"]))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(stored)

@@ -140,7 +140,7 @@ def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
     D, full = X.shape[1], COVARIANCES["full"]
     total = overall(ArraySource(X, weight), (1, D, D))
     _, mean, covariances = full.estimate(total, 0.0)
-    variance, noise = np.diagonal(covariances[0]), rounding(total, eps)[0]
+    variance, noise = np.diagonal(covariances[0]), rounding(total, eps, one_by_one=True)[0]
     kept = np.flatnonzero(variance > noise)
     if not len(kept):
         return [X]

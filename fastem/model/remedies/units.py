@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from fastem.model.families import Covariance
-from fastem.model.matrices import variances
+from fastem.model.matrices import EPS, variances
 from fastem.model.maximisation import pooled
 from fastem.model.stats import Stats
 
@@ -17,8 +17,10 @@ def warn_of_unit(reg_covar: float, family: Covariance, stats: Stats, stacklevel:
     if not reg_covar:
         return
     with np.errstate(all="ignore"):
-        spread = variances(family.estimate(pooled(stats), 0.0)[2])[0]
-    narrow = np.flatnonzero((spread > 0) & (reg_covar > COARSE * spread))
+        _, means, covariance = family.estimate(pooled(stats), 0.0)
+        spread, size = variances(covariance)[0], means[0] ** 2
+        rounding = (16 * EPS) ** 2 * (size if len(spread) > 1 else size.mean())
+        narrow = np.flatnonzero((spread > rounding) & (reg_covar > COARSE * spread))
     if len(narrow):
         column = narrow[spread[narrow].argmin()]
         whose = "the mean variance of the columns" if len(spread) == 1 else f"the variance of column {column}"

@@ -1,0 +1,14 @@
+"""Figures that commands draw."""
+
+from pathlib import Path
+from typing import Any
+
+from fastem.files.atomic import replacing
+
+PLOT_ENDINGS = (".png", ".pdf", ".svg")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure, whole or not at all."""
+    with replacing(path) as stream:
+        figure.savefig(stream, format=path.suffix[1:].lower())

@@ -1,0 +1,276 @@
+"""The commands fit and select."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+from fastem import plot
+from fastem.cli.app import app
+from fastem.cli.figures import PLOT_ENDINGS, save_figure
+from fastem.cli.opening import check_outputs, open_rows, split_names, text_options
+from fastem.cli.options import (
+    STOP_HELP,
+    Columns,
+    DataFile,
+    Decimal,
+    Delimiter,
+    DropIncomplete,
+    Header,
+    Index,
+    Init,
+    MaxIter,
+    ModelOutput,
+    Noise,
+    ParamsOutput,
+    RegCovar,
+    Regularization,
+    Seed,
+    Starts,
+    StopAt,
+    Threads,
+    Tol,
+    Weights,
+)
+from fastem.cli.parameters import PARAMS_ENDINGS, write_params
+from fastem.cli.printing import ending, print_candidates, print_components, print_pairs, quality
+from fastem.cli.progress import bar, fit_progress
+from fastem.cli.reporting import reporting
+from fastem.estimators import outputs
+from fastem.estimators import saving as files
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.selection import Selection, SelectionInterrupted, select
+from fastem.files import archive, tables
+from fastem.fitting.interruption import FitInterrupted
+from fastem.model.families import COVARIANCES
+from fastem.model.remedies.table import unit_free
+from fastem.model.result import Result, Status
+from fastem.sources.blocks import Source, SourceError
+
+PLOTTED_ROWS = 20_000
+
+
+@app.command()
+def fit(
+    file: DataFile,
+    components: Annotated[int, typer.Option("--components", "-k", min=1, help="Number of components.")] = 1,
+    covariance: Annotated[
+        Literal["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"],
+        typer.Option(help="Covariance type."),
+    ] = "full",
+    assignment: Annotated[
+        Literal["soft", "hard"], typer.Option(help="EM, or classification EM: each row whole to one component.")
+    ] = "soft",
+    columns: Columns = None,
+    weights: Weights = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of known components, from 0 on; -1: unknown."),
+    ] = None,
+    init: Init = "kmeans",
+    seed: Seed = None,
+    n_init: Starts = 1,
+    max_iter: MaxIter = 100,
+    tol: Tol = 1e-3,
+    reg_covar: RegCovar = None,
+    regularization: Regularization = None,
+    on_collapse: Annotated[
+        Literal["reseed", "drop"],
+        typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
+    ] = "reseed",
+    criterion: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
+    noise: Noise = False,
+    output: ModelOutput = None,
+    params: ParamsOutput = None,
+    write_labels: Annotated[
+        Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Write the fit's state here, .npz, every 30 s; go on from it if it is there.")
+    ] = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    header: Header = None,
+    index: Index = None,
+    drop_incomplete: DropIncomplete = False,
+    threads: Threads = None,
+) -> None:
+    """Fit a mixture to a table and describe it. After Ctrl-C, --output holds the last complete iteration."""
+    with reporting():
+        # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
+        outputs_by_option = {
+            "--output": (output, archive.ENDINGS),
+            "--params": (params, PARAMS_ENDINGS),
+            "--write-labels": (write_labels, tables.OUTPUT_ENDINGS),
+            "--plot": (picture, PLOT_ENDINGS),
+            "--checkpoint": (checkpoint, archive.ENDINGS),
+        }
+        check_outputs(outputs_by_option, file)
+        if picture is not None:
+            plot.require_matplotlib()
+        if drop_incomplete and write_labels is not None:
+            raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
+        text = text_options(delimiter, decimal, header, index)
+        source, names = open_rows(file, split_names(columns), weights, labels, text, drop_incomplete)
+        model = GaussianMixture(
+            components,
+            covariance_type=covariance,
+            assignment=assignment,
+            tol=tol,
+            **unit_free(reg_covar, regularization),
+            max_iter=max_iter,
+            n_init=n_init,
+            init_params=init,
+            random_state=seed,
+            on_collapse=on_collapse,
+            criterion=criterion,
+            noise=noise,
+            n_threads=threads,
+        )
+        try:
+            with fit_progress(max_iter, source) as callback:
+                model.fit(source, callback=callback, checkpoint=checkpoint)
+        except (FitInterrupted, SourceError) as end:
+            kept = rescue(model, end.result, source, output, names)
+            if isinstance(end, SourceError):
+                raise SourceError(f"{end}; the fit ends {kept}") from end
+            typer.echo(f"fastem: interrupted {kept}", err=True)
+            raise typer.Exit(130) from None
+        if verbose:
+            typer.echo(str(model.fit_report_), err=True)
+        if output is not None:
+            files.save(model, output, feature_names=names)
+        if params is not None:
+            write_params(model, params, names)
+        if write_labels is not None:
+            outputs.write_scores(model, source, write_labels)
+        if picture is not None:
+            X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
+            save_figure(plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight), picture)
+        print_components(model, names)
+        print_pairs(quality(model, source) + ending(model))
+
+
+@app.command("select")
+def choose(
+    file: DataFile,
+    components: Annotated[
+        str, typer.Option("--components", "-k", metavar="A-B,C,...", help="Numbers of components.")
+    ] = "1-10",
+    covariance: Annotated[
+        str | None, typer.Option(metavar="TYPE,...", help=f"Of {', '.join(COVARIANCES)} (default: all).")
+    ] = None,
+    criterion: Annotated[
+        Literal["bic", "aic", "icl", "cv"],
+        typer.Option(help="What to choose by: an information criterion, or the likelihood of rows held out."),
+    ] = "bic",
+    folds: Annotated[int, typer.Option("--cv", min=2, help="With --criterion cv: folds.")] = 5,
+    columns: Columns = None,
+    weights: Weights = None,
+    init: Init = "kmeans",
+    seed: Seed = None,
+    n_init: Starts = 1,
+    max_iter: MaxIter = 100,
+    tol: Tol = 1e-3,
+    reg_covar: RegCovar = None,
+    regularization: Regularization = None,
+    stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
+    noise: Noise = False,
+    output: ModelOutput = None,
+    params: ParamsOutput = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the criterion here, .png, .pdf or .svg.")] = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    header: Header = None,
+    index: Index = None,
+    drop_incomplete: DropIncomplete = False,
+    threads: Threads = None,
+) -> None:
+    """Fit mixtures of many sizes and covariance types, and choose one. After Ctrl-C, of those that are done."""
+    with reporting():
+        outputs_by_option = {
+            "--output": (output, archive.ENDINGS),
+            "--params": (params, PARAMS_ENDINGS),
+            "--plot": (picture, PLOT_ENDINGS),
+        }
+        check_outputs(outputs_by_option, file)
+        if picture is not None:
+            plot.require_matplotlib()
+        text = text_options(delimiter, decimal, header, index)
+        rows, names = open_rows(file, split_names(columns), weights, None, text, drop_incomplete)
+        interrupted = False
+        try:
+            with bar(TextColumn("candidate"), MofNCompleteColumn(), BarColumn()) as update:
+                found = select(
+                    rows.source,
+                    sizes(components),
+                    tuple(COVARIANCES) if covariance is None else [name.strip() for name in covariance.split(",")],
+                    criterion=criterion,
+                    cv=folds,
+                    random_state=seed,
+                    stop=stop,
+                    callback=update and (lambda done, total, _: update(completed=done, total=total)),
+                    init_params=init,
+                    n_init=n_init,
+                    max_iter=max_iter,
+                    tol=tol,
+                    **unit_free(reg_covar, regularization),
+                    noise=noise,
+                    n_threads=threads,
+                )
+        except SelectionInterrupted as end:
+            found, interrupted = end.selection, True
+            typer.echo(f"fastem: interrupted after {len(found.candidates)} candidates", err=True)
+        print_candidates(found)
+        if found.ranked() or not interrupted:
+            print_choice(found, names, output, params, picture)
+        if interrupted:
+            raise typer.Exit(130)
+
+
+def rescue(
+    model: GaussianMixture,
+    result: Result | None,
+    source: Source,
+    output: Path | None,
+    names: list[str] | None,
+) -> str:
+    """Save the result of an interrupted fit, if there is one, and say so."""
+    if result is None:
+        return "before the first iteration was complete: no model is written"
+    if output is None:
+        return f"after {result.n_iter} iterations: no model is written, for want of --output"
+    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, source)
+    files.save(model, output, feature_names=names)
+    return f"after {result.n_iter} iterations: their model is in {output}"
+
+
+def sizes(text: str) -> list[int]:
+    """Numbers of components: 1-4,6 is 1, 2, 3, 4 and 6."""
+    sizes: list[int] = []
+    for part in text.split(","):
+        ends = [end.strip() for end in part.split("-")]
+        numbers = [int(end) for end in ends if end.isdecimal()]
+        if len(numbers) != len(ends) or len(ends) > 2 or numbers[0] > numbers[-1]:
+            raise ValueError(f"--components takes numbers and ranges, such as 1-4,6; got {text!r}")
+        sizes += range(numbers[0], numbers[-1] + 1)
+    return sizes
+
+
+def print_choice(
+    found: Selection, names: list[str] | None, output: Path | None, params: Path | None, picture: Path | None
+) -> None:
+    """Describe the best of a selection, and write what is asked for."""
+    model = found.best_
+    if output is not None:
+        files.save(model, output, feature_names=names)
+    if params is not None:
+        write_params(model, params, names)
+    if picture is not None:
+        save_figure(found.plot().figure, picture)
+    print_components(model, names)
+    print_pairs(ending(model))

@@ -1,0 +1,142 @@
+"""How commands find their rows and models, and check their outputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import BarColumn, DownloadColumn, TextColumn
+
+from fastem.cli.progress import bar
+from fastem.cli.reporting import say
+from fastem.cli.rows import Rows
+from fastem.estimators import saving as files
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.files import datasets, delimited, tables
+from fastem.files.atomic import check_distinct
+from fastem.files.delimited import NOTHING_SAID, TextLayout, TextOptions
+from fastem.sources.opening import as_source
+from fastem.sources.readers import ParquetReader
+
+SHOWN_BYTES = 1 << 24  # of text, from which on a bar shows how much is read
+DELIMITERS = {"tab": "\t", r"\t": "\t", "blank": " "}
+
+
+def check_outputs(outputs: dict[str, tuple[Path | None, tuple[str, ...]]], *inputs: Path) -> None:
+    """Refuse outputs, (path, endings) by option, that could not be written or would replace an input or each other."""
+    for path, endings in outputs.values():
+        if path is not None:
+            tables.check_output(path, endings)
+    check_distinct({option: path for option, (path, _) in outputs.items()}, map(find_file, inputs))
+
+
+def find_file(file: Path) -> Path:
+    """Return the file, or that of the built-in data set of this name."""
+    return datasets.data_path(str(file)) if not file.exists() and str(file) in datasets.NAMES else file
+
+
+def text_options(delimiter: str | None, decimal: str | None, header: bool | None, index: bool | None) -> TextOptions:
+    """Check what is said of a table of text."""
+    delimiter = DELIMITERS.get(str(delimiter), delimiter)
+    if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+        raise ValueError(f"--delimiter takes one ASCII character, or one of tab, blank; got {delimiter!r}")
+    return TextOptions(delimiter, decimal, header, index)
+
+
+def open_rows(
+    file: Path,
+    wanted: list[str] | None,
+    weights: str | None = None,
+    labels: str | None = None,
+    options: TextOptions = NOTHING_SAID,
+    drop_incomplete: bool = False,
+) -> tuple[Rows, list[str] | None]:
+    """Find the rows of a table and the features' names; the columns of weights and labels are no features.
+
+    A table of text, and one without its incomplete rows, is in memory; others are mapped, or read again on each pass.
+    """
+    path = find_file(file)
+    found = tables.layout(path, options)
+    names, n_columns = found.names, found.n_columns
+    last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
+    if wanted is None:
+        features = [j for j in found.features if j not in last]
+    else:
+        features = tables.choose_columns(path, wanted, names, n_columns)
+    chosen = tables.choose_columns(path, [*features, *last], names, n_columns)  # none twice
+    if found.text is not None or drop_incomplete:
+        X, D = _read(file, path, found.text, chosen, drop_incomplete), len(features)
+        source = as_source(X[:, :D], X[:, D] if weights else None, X[:, -1] if labels else None)
+    elif path.suffix.lower() == ".npy" and path.is_file():
+        X = tables.map_npy(path)
+        beside = X[:, last[0]] if weights else None, X[:, last[-1]] if labels else None
+        source = as_source(X, *beside, columns=None if features == list(range(n_columns)) else features)
+    else:
+        assert names is not None
+        weight, label = names[last[0]] if weights else None, names[last[-1]] if labels else None
+        source = as_source(path, weight, label, columns=features)
+    return Rows(source), names and [names[j] for j in features]
+
+
+def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], drop_incomplete: bool) -> NDArray[Any]:
+    """Read columns into memory, and say what was found: of text how it is laid out, and how many rows are left out."""
+    if text is not None:
+        X, n_dropped = _read_text(path, text, chosen, drop_incomplete)
+        if path == file:  # that of a built-in data set is known
+            say("", f"{file}: {delimited.describe(text, len(X) + n_dropped)}")
+    else:
+        X = _read_binary(path, chosen)
+        complete = ~np.isnan(X).any(axis=1)
+        X, n_dropped = X[complete], len(X) - int(np.count_nonzero(complete))
+    if drop_incomplete:
+        say("", f"{file}: {n_dropped} of {len(X) + n_dropped} rows have empty cells and are left out")
+    if not len(X):
+        raise ValueError(f"{file}: {'no row is complete' if n_dropped else 'the table is empty'}")
+    return X
+
+
+def _read_text(path: Path, text: TextLayout, chosen: Sequence[int], drop_incomplete: bool) -> tuple[NDArray[Any], int]:
+    """Read a table of text, with a bar if it is large."""
+    size = path.stat().st_size
+    columns = (TextColumn("reading"), BarColumn(), DownloadColumn()) if size > SHOWN_BYTES else ()
+    with bar(*columns, total=size) as update:
+        count = (lambda n: None) if update is None else (lambda n: update(advance=n))
+        return delimited.read(path, text, chosen, count, drop_incomplete)
+
+
+def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
+    """Read a .npy or .parquet table, with NaN for nulls."""
+    if path.suffix.lower() == ".npy" and path.is_file():
+        return np.asarray(tables.map_npy(path)[:, chosen])
+    reader = ParquetReader(path, columns=chosen)
+    parts = [np.array(X, dtype=reader.dtype) for X, _, _ in reader.pieces()]
+    return np.concatenate([np.empty((0, len(chosen)), reader.dtype), *parts])
+
+
+def split_names(columns: str | None) -> list[str] | None:
+    """Split names at their commas."""
+    return None if columns is None else [column.strip() for column in columns.split(",")]
+
+
+def load_model(path: Path) -> tuple[GaussianMixture, list[str] | None]:
+    """Read a model, and its feature names apart from it."""
+    model = files.load_mixture(path)
+    if not hasattr(model, "feature_names_in_"):
+        return model, None
+    names = list(model.feature_names_in_)
+    del model.feature_names_in_  # tables come as arrays: columns are matched here, not by the model
+    return model, names
+
+
+def open_for_model(
+    model_file: Path, file: Path, columns: str | None, options: TextOptions
+) -> tuple[GaussianMixture, Rows]:
+    """Read a model and find the columns for it: those asked for, else those of its names, else all."""
+    model, wanted = load_model(model_file)
+    if columns is not None:
+        return model, open_rows(file, split_names(columns), options=options)[0]
+    there = tables.layout(find_file(file), options).names
+    if wanted is None and there is not None:
+        say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
+    return model, open_rows(file, None if there is None else wanted, options=options)[0]

@@ -1,0 +1,58 @@
+"""Rows that are counted as they go by."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastem.sources.blocks import Block, Sample, Source
+from fastem.sources.labels import is_labelled
+
+
+class Rows:
+    """A source that counts its rows as they go by, without names: columns are matched here, not by the model."""
+
+    columns = None
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.n_features, self.dtype = source, source.n_features, source.dtype
+        self.labelled = is_labelled(source)
+        self.count: Callable[[int], None] = lambda n: None
+
+    @property
+    def n_rows(self) -> int:
+        """See Source."""
+        return self.source.n_rows
+
+    @property
+    def n_present(self) -> int:
+        """See Source."""
+        return self.source.n_present
+
+    @property
+    def sum_w(self) -> float:
+        """See Source."""
+        return self.source.sum_w
+
+    def reduce(self, function: Callable[[Block], Any], rows: int, grain: int | None = None) -> Any:
+        """See Source."""
+
+        def counted(block: Block) -> Any:
+            result = function(block)
+            self.count(len(block.X))
+            return result
+
+        return self.source.reduce(counted, rows, grain)
+
+    def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
+        """See Source."""
+
+        def counted(block: Block) -> None:
+            function(block)
+            self.count(len(block.X))
+
+        self.source.for_each(counted, rows, grain)
+
+    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+        """See Source."""
+        return self.source.sample(n, rng)

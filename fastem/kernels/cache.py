@@ -1,0 +1,111 @@
+"""Numba's cache of compiled kernels on disk, of which nothing that fails costs more than the time to compile.
+
+Where Numba finds no folder that it may write to (a package without write bits and no home, as in containers that run
+as another user; no source files), ``njit(cache=True)`` raises RuntimeError, at import; a damaged file in that folder
+raises whatever unpickling meets in it, in every process anew. With `cached` kernels are then compiled in memory, with
+one warning, and a damaged file is replaced.
+"""
+
+import functools
+import hashlib
+import pickle
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
+from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
+
+Function = Callable[..., Any]
+
+
+def cached(**options: Any) -> Callable[[Function], Any]:
+    """`numba.njit` with a cache on disk; ``cache=True`` would raise where there is no place for one."""
+
+    def compile_later(function: Function) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            dispatcher._cache = _Cache(function)
+        return dispatcher
+
+    return compile_later
+
+
+class _Sealed(CompileResultCacheImpl):
+    """What Numba writes to its cache, with a checksum: a flipped bit in machine code would kill the process."""
+
+    def reduce(self, cres: Any) -> tuple[bytes, bytes]:
+        code = dumps(super().reduce(cres))  # type: ignore[no-untyped-call]
+        return hashlib.sha256(code).digest(), code
+
+    def rebuild(self, target_context: Any, reduced: tuple[bytes, bytes]) -> Any:
+        checksum, code = reduced
+        if hashlib.sha256(code).digest() != checksum:
+            raise ValueError("damaged")
+        return super().rebuild(target_context, pickle.loads(code))  # type: ignore[no-untyped-call]
+
+
+class _Files(FunctionCache):
+    _impl_class = _Sealed
+
+
+class _Cache(NullCache):
+    """The cache of one function: on disk, or nowhere once that has failed.
+
+    The folder is looked for when the first kernel is needed: `import fastem` does nothing and says nothing.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+
+    @functools.cached_property
+    def _files(self) -> Any:
+        try:
+            return _Files(self._function)  # type: ignore[no-untyped-call]
+        except (RuntimeError, OSError) as error:  # Numba found no folder that it may write to, or no source
+            return self._without_files(error)
+
+    @property
+    def cache_path(self) -> str | None:
+        return self._files.cache_path  # type: ignore[no-any-return]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What is on disk; None if there is nothing, or nothing sound: Numba then compiles, and calls the next."""
+        try:
+            found = self._files.load_overload(sig, target_context)
+            if found is not None and found.signature.args != normalize_signature(sig)[0]:
+                raise ValueError("damaged: the index has the name of another signature's file")
+            return found
+        except Exception:  # bytes that are damaged raise whatever unpickling meets in them
+            try:
+                self._files.flush()  # else saving would read the same index, and fail as well
+            except OSError as error:
+                self._files = self._without_files(error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            self._files.save_overload(sig, data)
+        except Exception as error:  # no space left, a folder that has gone: what is compiled works all the same
+            self._files = self._without_files(error)
+
+    def _without_files(self, error: Exception) -> NullCache:
+        _warn_of_no_cache(f"{type(error).__name__}: {error}")
+        return NullCache()
+
+
+_warned = False
+
+
+def _warn_of_no_cache(reason: str) -> None:
+    """Say once per process what it costs, however many kernels there are."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"compiled kernels cannot be kept on disk ({reason}): each process compiles them anew, which takes it "
+            "10 to 30 s. Set the environment variable NUMBA_CACHE_DIR to a folder that this user may write to.",
+            stacklevel=2,
+        )

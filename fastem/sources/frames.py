@@ -1,0 +1,27 @@
+"""Columns of data frames that are chosen, and frames that hold no rows yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastem.files.tables import choose_columns
+from fastem.model.frames import column_names, is_pandas
+
+
+def refuse_lazy(X: Any) -> None:
+    """TypeError for a polars LazyFrame."""
+    if hasattr(X, "collect") and hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+        raise TypeError(
+            "X is a polars LazyFrame, a query that holds no rows yet: pass X.collect(), or, for more rows than fit "
+            "into memory, the Path of its Parquet file"
+        )
+
+
+def chosen(X: Any, columns: Sequence[str | int]) -> Any:
+    """A frame of some columns of a frame, by name or position."""
+    names = list(map(str, column_names(X) or ()))
+    index = choose_columns("X", columns, names, len(names))
+    if is_pandas(X):
+        return X.iloc[:, index]
+    return X.select([names[j] for j in index])
