@@ -75,7 +75,7 @@ def fits() -> Iterator[tuple[str, Callable[[], Numbers]]]:
     means = X[[0, 1, 2]]
     yield fit("fixed weights", fixed=("weights",), means_init=means)
     yield fit("fixed means", fixed=("means",), means_init=means)
-    yield fit("criterion aitken", criterion="aitken")
+    yield fit("stop aitken", stop="aitken")
     yield fit("reseeded", X[:60], n_components=9, init_params="auto", regularization="map")
     yield fit("dropped", X[:60], n_components=9, regularization="map", on_collapse="drop")
     yield from others(X, weight)

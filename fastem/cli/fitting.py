@@ -80,7 +80,7 @@ def fit(
         Literal["reseed", "drop"],
         typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
     ] = "reseed",
-    criterion: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
+    stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
     verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
     noise: Noise = False,
     output: ModelOutput = None,
@@ -127,7 +127,7 @@ def fit(
             init_params=init,
             random_state=seed,
             on_collapse=on_collapse,
-            criterion=criterion,
+            stop=stop,
             noise=noise,
             n_threads=threads,
         )

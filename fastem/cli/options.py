@@ -41,7 +41,7 @@ Init = Annotated[
 ]
 Starts = Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")]
 MaxIter = Annotated[int, typer.Option(min=0, help="Iterations at most.")]
-Tol = Annotated[float, typer.Option(min=0.0, help="Stop when the criterion is below this.")]
+Tol = Annotated[float, typer.Option(min=0.0, help="Stop when what --stop measures is below this.")]
 RegCovar = Annotated[
     float | None,
     typer.Option(min=0.0, help="Added to the variances (default: none, but a floor in the data's own units)."),

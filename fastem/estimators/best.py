@@ -143,7 +143,7 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
     """The start that a partition of the rows makes."""
-    stats = moments(source, labels=labels, n_components=model.n_components, covariance=model.covariance_type)
+    stats = moments(source, labels=labels, n_components=model.n_components, covariance_type=model.covariance_type)
     model_of_rows = make_model(model._family(), model._remedy(), lambda: pooled(stats), rounding_of(source))
     return model_of_rows.update(stats)
 

@@ -96,7 +96,7 @@ class GaussianMixture(Fitted):
     covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
         the last two, which scikit-learn does not have, are one variance per feature and one of all, for all components
     tol : float, default 1e-3
-        a fit has converged when what the criterion measures is less
+        a fit has converged when what `stop` measures is less
     reg_covar : float, default 1e-6
         added to every variance (in the square of the data's units: a warning tells where it is more than 1 % of a
         column's variance). 0 asks for strict maximum likelihood: a singular start is then an error
@@ -132,7 +132,7 @@ class GaussianMixture(Fitted):
         what becomes, under a `regularization`, of a component that has lost its rows or its rank when the fit has
         converged: it takes half of the component that is spread most, and the fit goes on (if it ends lower than it
         was, it is undone); or it is left out, and the fitted mixture has fewer components. `fit_report_` tells
-    criterion : {"change", "aitken", "parameters"}, default "change"
+    stop : {"change", "aitken", "parameters"}, default "change"
         what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
         components that overlap; an estimate (no bound) of what the log-likelihood of all rows has yet to gain; or the
         largest change of a parameter, in standard deviations (see `fastem.fitting.stopping`)
@@ -206,7 +206,7 @@ class GaussianMixture(Fitted):
         "_initialize": OWN_START,
         "_e_step": "fit(X, labels=...) for what is known of the rows' components, or " + OWN_STEPS,
         "_m_step": "fixed=(...) for parameters that are held, a regularization, or " + OWN_STEPS,
-        "_compute_lower_bound": "criterion",
+        "_compute_lower_bound": "stop",
         "_estimate_log_prob": OWN_SCORES,
         "_estimate_log_weights": OWN_SCORES,
         "_estimate_weighted_log_prob": OWN_SCORES,
@@ -236,7 +236,7 @@ class GaussianMixture(Fitted):
         n_threads: int | None = None,
         regularization: str | Remedy | None = None,
         on_collapse: str = "reseed",
-        criterion: str = "change",
+        stop: str = "change",
         solver: str = "em",
         noise: bool = False,
         assignment: str = "soft",
@@ -259,7 +259,7 @@ class GaussianMixture(Fitted):
         self.n_threads = n_threads
         self.regularization = regularization
         self.on_collapse = on_collapse
-        self.criterion = criterion
+        self.stop = stop
         self.solver = solver
         self.noise = noise
         self.assignment = assignment
@@ -331,7 +331,7 @@ class GaussianMixture(Fitted):
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
             weight 2 is the row twice; weight 0 the row absent, to the last bit where such rows come last. Only ratios
             of weights matter, but where rows are counted: twice the weights are twice the rows under the priors of
-            regularization "ridge" and "map", by the criterion "aitken", in `bic`, `aic` and `partial_fit`
+            regularization "ridge" and "map", by stop="aitken", in `bic`, `aic` and `partial_fit`
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
             the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
@@ -516,7 +516,7 @@ class GaussianMixture(Fitted):
             init_params=self.init_params,
             n_init=self.n_init,
             solver=self.solver,
-            stop=Stop(self.criterion, self.tol),
+            stop=Stop(self.stop, self.tol),
             max_iter=self.max_iter,
             on_collapse=self.on_collapse,
             random_state=self.random_state,

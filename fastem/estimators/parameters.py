@@ -57,7 +57,7 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not isinstance(value, str) or value not in choices:
             demand(False, name, f"a str among {{{', '.join(map(repr, sorted(choices)))}}}", value)
-    check_choices(NAME, estimator.criterion, estimator.on_collapse, estimator.regularization)
+    check_choices(NAME, estimator.stop, estimator.on_collapse, estimator.regularization)
     fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:

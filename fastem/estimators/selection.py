@@ -199,7 +199,7 @@ def select(
     random_state : int, RandomState or None, default None
         all fits have the same seed
     stop : {"change", "aitken", "parameters"}, default "change"
-        the `criterion` of `GaussianMixture`, by which a fit has converged. With the default `tol` a fit may end 1e-3
+        the `stop` of `GaussianMixture`, by which a fit has converged. With the default `tol` a fit may end 1e-3
         per row and more below its maximum, and criteria that are closer than that (times 2 N) do not tell. Where they
         are, ``stop="aitken", tol=0.1, max_iter=1000`` goes on until log-likelihoods of all rows are right to about 0.1
     callback : called as ``callback(done, total, candidate)`` after each candidate; True ends the selection with those
@@ -246,7 +246,7 @@ def select(
     if options.get("solver", "em") == "em":  # others have reg_covar alone
         options |= unit_free(options.pop("reg_covar", None), options.pop("regularization", None))
     models = [
-        GaussianMixture(K, covariance_type=name, random_state=seed, criterion=stop, **options)
+        GaussianMixture(K, covariance_type=name, random_state=seed, stop=stop, **options)
         for K in sizes
         for name in names
     ]

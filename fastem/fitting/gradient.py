@@ -77,11 +77,11 @@ def lbfgs(
     X: Any,
     params: Params,
     *,
-    covariance: str = "full",
+    covariance_type: str = "full",
     reg_covar: float = 0.0,
     sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
-    criterion: str = "change",
+    stop: str = "change",
     max_iter: int = 100,
     n_threads: int | None = None,
     callback: Callback | None = None,
@@ -95,11 +95,11 @@ def lbfgs(
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params, the start, for instance of `fastem.make_params`; weights are positive
-    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     reg_covar : the variances' lower bound: covariances are reg_covar I plus a matrix that is positive definite. (In
         `em` it is added to variances in each M-step, which maximises nothing; so the two differ, by about reg_covar)
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-    tol, criterion : as in `fastem.em`, of iterations
+    tol, stop : as in `fastem.em`, of iterations
     max_iter : most iterations, at least 1. Each is one pass over the data, now and then more where a line search needs
         them; the last event counts the passes
     n_threads : as in `fastem.em`
@@ -136,12 +136,12 @@ def lbfgs(
     >>> result.status.name, result.params.means.round(3).ravel()
     ('CONVERGED', array([ 1., 11.]))
     """
-    check_em(params, covariance, reg_covar, tol, max_iter)
-    check_choices("lbfgs", criterion, "reseed", None)
+    check_em(params, covariance_type, reg_covar, tol, max_iter)
+    check_choices("lbfgs", stop, "reseed", None)
     source = find_source(X, sample_weight, n_features=params.means.shape[1])
     with failing_together(source), threads(check_n_threads(n_threads)):
-        model = model_for(source, covariance, find_remedy(None, reg_covar))
-        return ascend(source, params, model, stop=Stop(criterion, tol), max_iter=max_iter, callback=callback)
+        model = model_for(source, covariance_type, find_remedy(None, reg_covar))
+        return ascend(source, params, model, stop=Stop(stop, tol), max_iter=max_iter, callback=callback)
 
 
 def after_one_step(source: Source, params: Params, model: GaussianModel) -> Params:

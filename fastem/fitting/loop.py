@@ -269,7 +269,7 @@ def em(
     X: Any,
     params: Params,
     *,
-    covariance: str = "full",
+    covariance_type: str = "full",
     assignment: str = "soft",
     fixed: Iterable[str] = (),
     reg_covar: float = 0.0,
@@ -277,7 +277,7 @@ def em(
     sample_weight: ArrayLike | None = None,
     labels: Any = None,
     tol: float = 1e-3,
-    criterion: str = "change",
+    stop: str = "change",
     max_iter: int = 100,
     on_collapse: str = "reseed",
     n_threads: int | None = None,
@@ -293,7 +293,7 @@ def em(
     X : (N, D) array-like, or what `fastem.as_source` takes
         float32 and float64 arrays are read in place, all else is converted to float64
     params : Params, the start, for instance of `fastem.make_params`
-    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     assignment : "soft", or "hard": classification EM, which gives each row, whole, to its most probable component, and
         maximises the classification log-likelihood sum_n w_n max_k log(weight_k p_k(x_n)); `Result.loglik` is that
     fixed : names among "weights", "means" and "covariances"
@@ -305,11 +305,11 @@ def em(
         iteration lowers. The history holds that objective: it falls only where a component was reseeded or dropped
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
         weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
-        under the priors of "ridge" and "map", and by the criterion "aitken"
+        under the priors of "ridge" and "map", and by stop="aitken"
     labels : components of rows that are known, as `GaussianMixture.fit` takes them
         on_collapse must be "reseed" then
-    tol : stop when what the criterion measures is less
-    criterion : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
+    tol : stop when what `stop` measures is less
+    stop : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
         the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations
     max_iter : most passes over the data, at least 1
     on_collapse : "reseed" or "drop"
@@ -348,24 +348,23 @@ def em(
     >>> result.status.name, result.params.means.round(3).ravel()
     ('CONVERGED', array([ 1., 11.]))
     """
-    check_em(params, covariance, reg_covar, tol, max_iter)
-    check_choices("em", criterion, on_collapse, regularization)
+    check_em(params, covariance_type, reg_covar, tol, max_iter)
+    check_choices("em", stop, on_collapse, regularization)
     held = held_parameters(check_fixed("em", assignment, fixed, on_collapse), params.weights, params.means, params[2:4])
     remedy = find_remedy(regularization, reg_covar)
     source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
     check_kept(source, on_collapse)
     with failing_together(source), threads(check_n_threads(n_threads)):
-        model = model_for(source, covariance, remedy, held, assignment)
-        stop = Stop(criterion, tol)
+        model = model_for(source, covariance_type, remedy, held, assignment)
         return fit_with_reseeds(
-            source, params, model, stop=stop, max_iter=max_iter, callback=callback, on_collapse=on_collapse
+            source, params, model, stop=Stop(stop, tol), max_iter=max_iter, callback=callback, on_collapse=on_collapse
         )
 
 
 def model_for(
-    source: Source, covariance: str, remedy: Remedy, held: Held = NOTHING_HELD, assignment: str = "soft"
+    source: Source, covariance_type: str, remedy: Remedy, held: Held = NOTHING_HELD, assignment: str = "soft"
 ) -> GaussianModel:
     """The M-step of a family under a remedy, for the rows of a source."""
-    family = find_family(covariance)
+    family = find_family(covariance_type)
     model = make_model(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
     return replace(model, held=held, hard=assignment == "hard")

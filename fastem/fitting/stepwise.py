@@ -33,7 +33,7 @@ class Stepwise:
     Parameters
     ----------
     params : Params, the start: of a fit of some first rows, say
-    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"; the family of `params`
+    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"; the family of `params`
     reg_covar : float, default 1e-6, added to every variance in each M-step
     exponent : float, default 0.6, above 1/2 and at most 1
         how fast rows are forgotten. 1 never forgets: what the first blocks contributed under poor parameters stays in
@@ -70,18 +70,18 @@ class Stepwise:
     """
 
     params: Params
-    covariance: str = "full"
+    covariance_type: str = "full"
     reg_covar: float = 1e-6
     exponent: float = 0.6
     stats: Stats | None = None
     n_steps: int = 0
 
     def __post_init__(self) -> None:
-        check_mixture(self.params, self.covariance, self.reg_covar)
+        check_mixture(self.params, self.covariance_type, self.reg_covar)
         if not isinstance(self.exponent, numbers.Real) or not 0.5 < self.exponent <= 1:
             raise ValueError(f"exponent must be a number in (0.5, 1]; got {self.exponent!r}")
         if self.stats is not None:
-            check_stats(self.stats, self.covariance)
+            check_stats(self.stats, self.covariance_type)
             if self.stats.s1.shape != self.params.means.shape:
                 shapes = f"{self.stats.s1.shape}, and params of {self.params.means.shape}"
                 raise ValueError(f"stats and params must be of as many components and features; got stats of {shapes}")
@@ -116,7 +116,7 @@ class Stepwise:
         stats = block.scaled(gamma * total / block.sum_w)
         if self.stats is not None:
             stats = self._known(block).shifted(block.origin).scaled((1 - gamma) * total / before) + stats
-        params = m_step(stats, self.covariance, reg_covar=self.reg_covar, previous=params)
+        params = m_step(stats, self.covariance_type, reg_covar=self.reg_covar, previous=params)
         return replace(self, params=params, stats=stats, n_steps=self.n_steps + 1)
 
     def _known(self, block: Stats) -> Stats:

@@ -1,7 +1,7 @@
-"""When a fit has converged: criteria by name.
+"""When a fit has converged: rules by name.
 
 Each is a function of the course of a fit that goes to 0 as the fit converges; the fit ends where that is below tol.
-To add one is to add an entry to CRITERIA, at the bottom.
+To add one is to add an entry to RULES, at the bottom.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from fastem.model.matrices import EPS, variances
 from fastem.model.params import Params
 
-LOOKBACK = 4  # bounds that a criterion may look at
+LOOKBACK = 4  # bounds that a rule may look at
 ROUNDING = 64 * EPS  # changes of the mean log-likelihood below this (times 1 + itself) are rounding
 
 
 class Course(NamedTuple):
-    """What a criterion looks at.
+    """What a rule looks at.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Course(NamedTuple):
 
 
 def change(course: Course) -> float:
-    """The last change of the objective per row; scikit-learn's criterion.
+    """The last change of the objective per row; scikit-learn's rule.
 
     It says how fast EM climbs, not how far it still has to go: on overlapping components it stops early.
     """
@@ -85,15 +85,15 @@ def parameters(course: Course) -> float:
 
 
 class Stop(NamedTuple):
-    """A stopping rule: whether a criterion, one of CRITERIA, is below `tol`."""
+    """Whether a fit has converged: whether what a rule measures, one of RULES, is below `tol`."""
 
-    criterion: str
+    rule: str
     tol: float
 
     @np.errstate(all="ignore")
     def __call__(self, course: Course) -> bool:
         """Whether a fit has converged."""
-        return CRITERIA[self.criterion](course) < self.tol
+        return RULES[self.rule](course) < self.tol
 
 
-CRITERIA: dict[str, Callable[[Course], float]] = {"change": change, "aitken": aitken, "parameters": parameters}
+RULES: dict[str, Callable[[Course], float]] = {"change": change, "aitken": aitken, "parameters": parameters}

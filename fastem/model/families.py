@@ -190,11 +190,11 @@ def whitened(factor: Array, square: Array) -> Array:
     return np.asarray((weight * square[:, None, :]).sum(axis=-1) if weight.shape[-2] > 1 else weight[:, 0] * square)
 
 
-def find_family(covariance: str) -> Covariance:
+def find_family(covariance_type: str) -> Covariance:
     """The family of this name; ValueError if there is none."""
-    if not isinstance(covariance, str) or covariance not in COVARIANCES:
-        raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {covariance!r}")
-    return COVARIANCES[covariance]
+    if not isinstance(covariance_type, str) or covariance_type not in COVARIANCES:
+        raise ValueError(f"covariance_type must be one of {', '.join(COVARIANCES)}; got {covariance_type!r}")
+    return COVARIANCES[covariance_type]
 
 
 def of_shape(shape: tuple[int, ...], K: int, D: int) -> Covariance:

@@ -103,11 +103,11 @@ def check_means(means: ArrayLike, K: int, D: int, leading: tuple[int, ...] = ())
 
 
 def check_matrices(
-    kind: str, matrices: ArrayLike, covariance: str, K: int, D: int, leading: tuple[int, ...] = ()
+    kind: str, matrices: ArrayLike, covariance_type: str, K: int, D: int, leading: tuple[int, ...] = ()
 ) -> Array:
     """Covariances or precisions in scikit-learn's shape -> canonical shape, symmetric positive definite."""
-    family = COVARIANCES[covariance]
-    array = copy_of_shape(f"{covariance} {kind}", matrices, (*leading, *family.natural_shape(K, D)))
+    family = COVARIANCES[covariance_type]
+    array = copy_of_shape(f"{covariance_type} {kind}", matrices, (*leading, *family.natural_shape(K, D)))
     array = array.reshape(*leading, *family.shape(K, D))
     try:
         factorise(array)
@@ -118,22 +118,22 @@ def check_matrices(
                 raise SingularCovarianceError([])
     except SingularCovarianceError:
         demand = "symmetric, positive-definite" if family.matrices else "positive"
-        raise ValueError(f"'{covariance} {kind}' should be {demand}") from None
+        raise ValueError(f"'{covariance_type} {kind}' should be {demand}") from None
     return array
 
 
 def check_precisions(
-    precisions: ArrayLike, covariance: str, K: int, D: int, leading: tuple[int, ...] = ()
+    precisions: ArrayLike, covariance_type: str, K: int, D: int, leading: tuple[int, ...] = ()
 ) -> tuple[Array, Array]:
     """Precisions in scikit-learn's shape -> covariances and factor."""
-    return from_precisions(check_matrices("precision", precisions, covariance, K, D, leading))
+    return from_precisions(check_matrices("precision", precisions, covariance_type, K, D, leading))
 
 
 def make_params(
     weights: ArrayLike,
     means: ArrayLike,
     covariances: ArrayLike,
-    covariance: str = "full",
+    covariance_type: str = "full",
     noise: tuple[float, ArrayLike] | None = None,
 ) -> Params:
     """A mixture from known parameters, checked.
@@ -144,7 +144,7 @@ def make_params(
     means : (K, D) array-like
     covariances : array-like
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, a number tied_spherical
-    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     noise : weight and box (2, D) of a component of constant density, optional
 
     Returns
@@ -163,12 +163,12 @@ def make_params(
     >>> fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [1.0, 4.0], "spherical").factor.ravel()
     array([1. , 0.5])
     """
-    find_family(covariance)
+    find_family(covariance_type)
     rows = real_numbers("The parameter 'means'", means)
     if rows.ndim != 2 or rows.size == 0:
         raise ValueError(f"The parameter 'means' should have the shape of (K, D), but got {rows.shape}")
     K, D = rows.shape
-    matrices = check_matrices("covariance", covariances, covariance, K, D)
+    matrices = check_matrices("covariance", covariances, covariance_type, K, D)
     uniform = None if noise is None else check_noise(noise, D)
     shares = check_weights(weights, K, 0.0 if uniform is None else uniform.weight)
     return Params(shares, check_means(means, K, D), matrices, factorise(matrices), uniform)

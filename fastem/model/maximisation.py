@@ -157,7 +157,7 @@ def n_free(params: Params, family: Covariance, fixed: Iterable[str] = ()) -> int
 
 def m_step(
     stats: Stats,
-    covariance: str = "full",
+    covariance_type: str = "full",
     *,
     reg_covar: float = 0.0,
     previous: Params | None = None,
@@ -169,7 +169,7 @@ def m_step(
     Parameters
     ----------
     stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
-    covariance : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
     reg_covar : added to every variance
     previous : Params, optional
         with ``reg_covar=0``, where a component without rows takes its covariance from (it has none of its own)
@@ -198,20 +198,20 @@ def m_step(
     >>> params.means.ravel(), params.covariances.ravel()
     (array([ 1., 11.]), array([1., 1.]))
     """
-    family = check_stats(stats, covariance)
+    family = check_stats(stats, covariance_type)
     remedy = find_remedy(regularization, reg_covar)
     return make_model(family, remedy, lambda: pooled(stats) if total is None else total).update(stats, previous)
 
 
-def check_stats(stats: Any, covariance: str) -> Covariance:
+def check_stats(stats: Any, covariance_type: str) -> Covariance:
     """The family; statistics must be of it."""
-    family = find_family(covariance)
+    family = find_family(covariance_type)
     if not isinstance(stats, Stats):
         raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
     if stats.s2.shape != family.shape(*stats.s1.shape):
         raise ValueError(
-            f"covariance={covariance!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but these "
-            f"statistics have {stats.s2.shape}: make them with the same covariance"
+            f"covariance_type={covariance_type!r} needs second moments of shape {family.shape(*stats.s1.shape)}, but "
+            f"these statistics have {stats.s2.shape}: make them with the same covariance_type"
         )
     return family
 

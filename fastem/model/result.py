@@ -13,7 +13,7 @@ from fastem.model.stats import Stats
 class Status(Enum):
     """Why a fit ended."""
 
-    CONVERGED = "Converged: what the stopping criterion measures fell below tol."
+    CONVERGED = "Converged: what the stopping rule measures fell below tol."
     MAX_ITER = "Stopped at max_iter before convergence: raise max_iter or tol, or try other starts."
     DEGENERATE = (
         "A component collapsed: its covariance became singular. The last sound parameters are kept; "

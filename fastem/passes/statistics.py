@@ -129,7 +129,7 @@ def moments(
     resp: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     n_components: int | None = None,
-    covariance: str = "full",
+    covariance_type: str = "full",
     sample_weight: ArrayLike | None = None,
     origin: ArrayLike | None = None,
 ) -> Stats:
@@ -141,7 +141,7 @@ def moments(
     resp : (N, K) array-like, non-negative; or
     labels : (N,) array-like of int in 0..K-1
     n_components : K, if the labels do not show it
-    covariance : family that the second moments are for
+    covariance_type : family that the second moments are for
     sample_weight : (N,) array-like, non-negative
     origin : (K, D) array-like
         what the moments are about. Default: the components' own means (found by a first pass), which keeps all
@@ -166,7 +166,7 @@ def moments(
     else:
         mode, (given, K) = LABELS, check_all_labels(labels, source.n_rows, n_components)
     D = source.n_features
-    shape = find_family(covariance).shape(K, D)
+    shape = find_family(covariance_type).shape(K, D)
 
     if origin is not None:
         return evaluate(source, unit_spheres(check_means(origin, K, D)), shape, mode, given)

@@ -104,11 +104,11 @@ def test_every_option_reaches_the_estimator(monkeypatch):
     monkeypatch.setattr(fitting, "GaussianMixture", Spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
     options |= {"--init": "random_from_data", "--components": 2}
-    options |= {"--regularization": "ridge", "--on-collapse": "drop", "--criterion": "aitken", "--assignment": "hard"}
+    options |= {"--regularization": "ridge", "--on-collapse": "drop", "--stop": "aitken", "--assignment": "hard"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
     expected |= {"init_params": "random_from_data", "n_components": 2}
-    expected |= {"regularization": "ridge", "on_collapse": "drop", "criterion": "aitken", "assignment": "hard"}
+    expected |= {"regularization": "ridge", "on_collapse": "drop", "stop": "aitken", "assignment": "hard"}
     assert {name: seen[name] for name in expected} == expected
     run("fit", "faithful", "--reg-covar", 0.0025)
     assert (seen["reg_covar"], seen["regularization"]) == (0.0025, None)

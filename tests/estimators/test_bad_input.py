@@ -445,7 +445,10 @@ CASES |= {
         (pickle.UnpicklingError, "truncated|ran out"),
     ),
     "pickle, without means": (lambda: unpickled(means_=None), (ValueError, "it has no means_")),
-    "pickle, of another family": (lambda: unpickled(_fitted_type="ball"), (ValueError, "covariance must be one of")),
+    "pickle, of another family": (
+        lambda: unpickled(_fitted_type="ball"),
+        (ValueError, "covariance_type must be one of"),
+    ),
     "pickle, five means": (lambda: unpickled(means_=X[:5]), (ValueError, "'weights' should have the shape")),
     "not fitted": (
         lambda: GaussianMixture().predict(X),
@@ -526,8 +529,8 @@ BAD_MOMENTS = {
     "resp, complex": ({"resp": 1j * ONES[:, None]}, "resp should hold real numbers"),
     "resp, text": ({"resp": [["a"]] * 60}, "resp should hold real numbers"),
     "resp, masked": ({"resp": np.ma.masked_array(X * 0 + 1, X > 1)}, "resp has masked entries"),
-    "family": ({"labels": LABELS, "covariance": "ball"}, "covariance must be one of"),
-    "family as a list": ({"labels": LABELS, "covariance": ["full"]}, "covariance must be one of"),
+    "family": ({"labels": LABELS, "covariance_type": "ball"}, "covariance_type must be one of"),
+    "family as a list": ({"labels": LABELS, "covariance_type": ["full"]}, "covariance_type must be one of"),
     "origin, one row": ({"labels": LABELS, "origin": X[:1]}, r"'means' should have the shape of \(2, 3\)"),
     "origin, NaN": ({"labels": LABELS, "origin": NAN * X[:2]}, "'means' contains NaN"),
 }
@@ -563,8 +566,11 @@ CASES |= {
     "moments, resp of booleans": (lambda: fastem.moments(X, resp=np.eye(2)[LABELS] > 0).s0, [30, 30]),
     "moments, an empty component": (lambda: fastem.moments(X, labels=LABELS, n_components=3).s0, [30, 30, 0]),
     "m_step of None": (lambda: fastem.m_step(None), (TypeError, "stats must be a fastem.Stats")),
-    "m_step, another family": (lambda: fastem.m_step(stats(), "diag"), (ValueError, "covariance='diag' needs second")),
-    "m_step, no family": (lambda: fastem.m_step(stats(), "ball"), (ValueError, "covariance must be one of")),
+    "m_step, another family": (
+        lambda: fastem.m_step(stats(), "diag"),
+        (ValueError, "covariance_type='diag' needs second"),
+    ),
+    "m_step, no family": (lambda: fastem.m_step(stats(), "ball"), (ValueError, "covariance_type must be one of")),
     "m_step, an empty component": (
         lambda: fastem.m_step(fastem.moments(X, labels=LABELS, n_components=3)),
         (SingularCovarianceError, "Singular: component 2"),
@@ -584,7 +590,7 @@ CASES |= {
         )
         for value in (-0.5, NAN, INF, "x", None)
     },
-    "statistics of two families": (lambda: stats() + stats(covariance="diag"), (ValueError, "do not add")),
+    "statistics of two families": (lambda: stats() + stats(covariance_type="diag"), (ValueError, "do not add")),
     "statistics about other means": (
         lambda: stats() + fastem.moments(X, labels=LABELS, origin=X[:2]),
         (ValueError, "different origins cannot be added"),
@@ -611,9 +617,12 @@ BAD_MIXTURES = {
     "asymmetric": ({"covariances": [np.eye(2), ASYMMETRIC[:2, :2]]}, "should be symmetric, positive-definite"),
     "tiny asymmetric": ({"covariances": [np.eye(2), 1e-20 * ASYMMETRIC[:2, :2]]}, "should be symmetric, positive-def"),
     "NaN covariance": ({"covariances": NAN * np.ones((2, 2, 2))}, "'full covariance' contains NaN"),
-    "negative variances": ({"covariances": -np.ones((2, 2)), "covariance": "diag"}, "'diag covariance' should be pos"),
-    "no family": ({"covariance": "ball"}, "covariance must be one of"),
-    "a family as a list": ({"covariance": ["full"]}, "covariance must be one of"),
+    "negative variances": (
+        {"covariances": -np.ones((2, 2)), "covariance_type": "diag"},
+        "'diag covariance' should be pos",
+    ),
+    "no family": ({"covariance_type": "ball"}, "covariance_type must be one of"),
+    "a family as a list": ({"covariance_type": ["full"]}, "covariance_type must be one of"),
 }
 CASES |= {
     f"make_params, {name}": (lambda bad=bad: fastem.make_params(**(GOOD | bad)), (ValueError, words))

@@ -56,7 +56,7 @@ OURS = {
     "n_threads": None,
     "regularization": None,
     "on_collapse": "reseed",
-    "criterion": "change",
+    "stop": "change",
     "solver": "em",
     "noise": False,
     "assignment": "soft",

@@ -21,9 +21,9 @@ def rng():
     return np.random.default_rng(7)
 
 
-def fitted(rng, covariance="full", dtype=np.float64, **options):
+def fitted(rng, covariance_type="full", dtype=np.float64, **options):
     X = np.concatenate([rng.normal(size=(60, 3)), rng.normal(5.0, 2.0, size=(40, 3))]).astype(dtype)
-    model = fastem.GaussianMixture(2, covariance_type=covariance, random_state=3, **options)
+    model = fastem.GaussianMixture(2, covariance_type=covariance_type, random_state=3, **options)
     return model.fit(X), X
 
 

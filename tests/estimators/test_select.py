@@ -445,7 +445,7 @@ def test_random_states(faithful):
         (dict(criterion="cv", cv=np.zeros(272)), r"cv must be an int in \[2, 272\]"),
         (dict(partitions={2: np.zeros(272, int)}), "there is none for 1"),
         (dict(partitions={1: np.zeros(5, int), 2: np.zeros(272, int)}), "labels must be 272 integers"),
-        (dict(stop="never"), "'criterion' parameter of GaussianMixture"),
+        (dict(stop="never"), "'stop' parameter of GaussianMixture"),
         (dict(random_state=-1), "random_state"),
         (dict(sample_weight=np.zeros(272)), "weight"),
     ],

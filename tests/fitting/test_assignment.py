@@ -34,14 +34,14 @@ def test_it_follows_its_definition(covariance, weighted):
     weight = np.random.default_rng(0).integers(1, 4, len(mixture.X)).astype(float) if weighted else None
     history, params = classify(mixture.X, start, covariance, 8, weight)
     got = fastem.em(
-        mixture.X, start, covariance=covariance, assignment="hard", tol=0.0, max_iter=8, sample_weight=weight
+        mixture.X, start, covariance_type=covariance, assignment="hard", tol=0.0, max_iter=8, sample_weight=weight
     )
     assert_allclose(got.history, history, rtol=1e-12)
     for a, b in zip(from_params(got.params), from_params(params), strict=True):
         assert_allclose(a, b, rtol=1e-9, atol=1e-9)
     total = len(mixture.X) if weight is None else weight.sum()
     assert got.loglik == got.stats.class_loglik == pytest.approx(history[-1] * total)
-    soft = fastem.em(mixture.X, start, covariance=covariance, tol=0.0, max_iter=8, sample_weight=weight)
+    soft = fastem.em(mixture.X, start, covariance_type=covariance, tol=0.0, max_iter=8, sample_weight=weight)
     assert abs(soft.history[-1] - history[-1]) > 1e-3
 
 
@@ -56,7 +56,7 @@ def test_the_objective_never_falls(covariance, remedy, noise):
         each = np.tile(np.cov(X.T), (4, 1, 1))
         shares = np.full(4, 0.225 if noise else 0.25)
         start = fastem.make_params(shares, means, natural(each, covariance), covariance, box)
-        options = dict(covariance=covariance, assignment="hard", regularization=remedy, tol=0.0, max_iter=60)
+        options = dict(covariance_type=covariance, assignment="hard", regularization=remedy, tol=0.0, max_iter=60)
         result = fastem.em(X, start, **options)
         reseeded = [event.iteration for event in result.events if event.what == "reseeded"]
         steps = np.delete(np.diff(result.history), [i - 1 for i in reseeded if i <= len(result.history) - 1])
@@ -156,7 +156,7 @@ def test_labels_of_ties():
     """The first of equals, in the pass and in scores."""
     X = np.array([[0.0], [1.0], [2.0]])
     params = fastem.make_params([0.5, 0.5], [[0.0], [2.0]], [1.0, 1.0], "spherical")
-    result = fastem.em(X, params, covariance="spherical", assignment="hard", max_iter=1)
+    result = fastem.em(X, params, covariance_type="spherical", assignment="hard", max_iter=1)
     assert_array_equal(result.stats.s0, [2.0, 1.0])
     model = GaussianMixture.from_parameters(*params[:2], [1.0, 1.0], "spherical")
     assert_array_equal(model.predict(X), [0, 0, 1])

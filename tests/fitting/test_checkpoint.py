@@ -50,8 +50,8 @@ FITS = {
     "falls": dict(reg_covar=0.5, tol=0.0, max_iter=12),
     "float32": dict(n_init=2, dtype="f4"),
     "noise": dict(n_init=2, noise=True),
-    "parameters": dict(criterion="parameters", n_init=2),
-    "aitken": dict(criterion="aitken", n_init=2),
+    "parameters": dict(stop="parameters", n_init=2),
+    "aitken": dict(stop="aitken", n_init=2),
 }
 
 

@@ -62,7 +62,7 @@ def test_em_is_monotone_and_holds_them(covariance, assignment):
     X, start = problem(covariance)
     params = start_params(start, covariance)
     for fixed, remedy in itertools.product(SUBSETS, REMEDIES):
-        options = dict(covariance=covariance, assignment=assignment, fixed=fixed, regularization=remedy)
+        options = dict(covariance_type=covariance, assignment=assignment, fixed=fixed, regularization=remedy)
         result = fastem.em(X, params, **options, tol=0.0, max_iter=12)
         assert result.status is Status.MAX_ITER, result
         first = result.history[0]

@@ -78,7 +78,7 @@ def test_every_vector_is_a_mixture():
 def test_the_origin_is_the_mixture(data, covariance_type):
     """Where components do not overlap the Hessian of the mean log-likelihood there is -I, but for the logits."""
     mixture = make_mixture(20000, 2, 3, spacing=40.0, seed=5)
-    stats = fastem.moments(mixture.X, labels=mixture.labels, covariance=covariance_type)
+    stats = fastem.moments(mixture.X, labels=mixture.labels, covariance_type=covariance_type)
     params = fastem.m_step(stats, covariance_type)
     space = Parametrization.around(params)
     origin = np.zeros(space.unit.size)
@@ -157,7 +157,7 @@ def test_gradient_is_zero_where_em_ends(data, covariance_type):
     params = start_params(make_start(mixture, covariance_type), covariance_type)
     _, before = fastem.log_likelihood_and_gradient(mixture.X, params, weight)
     end = fastem.em(
-        mixture.X, params, covariance=covariance_type, tol=1e-15, max_iter=5000, sample_weight=weight
+        mixture.X, params, covariance_type=covariance_type, tol=1e-15, max_iter=5000, sample_weight=weight
     ).params
     _, after = fastem.log_likelihood_and_gradient(mixture.X, end, weight)
     assert np.abs(before).max() > 10
@@ -180,7 +180,7 @@ def test_gradient_far_from_zero(data):
 def test_lbfgs_ends_where_em_does(data, covariance_type):
     mixture, weight = data
     params = start_params(make_start(mixture, covariance_type), covariance_type)
-    options = dict(covariance=covariance_type, sample_weight=weight, max_iter=5000)
+    options = dict(covariance_type=covariance_type, sample_weight=weight, max_iter=5000)
     direct = fastem.lbfgs(mixture.X, params, tol=1e-11, **options)
     em = fastem.em(mixture.X, params, tol=1e-13, **options)
     assert direct.status is Status.CONVERGED
@@ -270,7 +270,7 @@ def test_start_at_the_bound(data, covariance_type):
     start = start_params(make_start(mixture, covariance_type), covariance_type)
     scale = 0.3 * (np.eye(3) if start.covariances.shape[-2] > 1 else 1)
     tight = start._replace(covariances=0 * start.covariances + scale, factor=0 * start.factor + scale / 0.3**1.5)
-    options = dict(covariance=covariance_type, tol=1e-9, max_iter=1000)
+    options = dict(covariance_type=covariance_type, tol=1e-9, max_iter=1000)
     a = fastem.lbfgs(mixture.X, tight, reg_covar=0.3, **options)
     b = fastem.lbfgs(mixture.X, start, reg_covar=0.3, **options)
     assert a.status is Status.CONVERGED

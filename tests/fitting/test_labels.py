@@ -73,7 +73,7 @@ def test_a_sum_over_all_allowed_assignments():
 @pytest.mark.parametrize("covariance", TYPES)
 def test_kinds_of_labels_that_say_the_same(data, covariance):
     params = start_params(make_start(data, covariance), covariance)
-    labels, options = hidden(data.labels, 0.7), dict(covariance=covariance, max_iter=4, tol=0)
+    labels, options = hidden(data.labels, 0.7), dict(covariance_type=covariance, max_iter=4, tol=0)
     want = fastem.em(data.X, params, labels=labels, **options)
     same = (mask_of(labels, 3), labels.astype("i1"), labels.astype("f4"), labels.tolist(), np.repeat(labels, 2)[::2])
     for given in same:
@@ -100,7 +100,7 @@ def test_monotone(data, covariance, regularization):
     params = start_params(make_start(data, covariance, shake=3.0), covariance)
     allowed = mask_of(hidden(data.labels, 0.8), 3)
     allowed[:50, 2] &= ~allowed[:50].all(axis=1)
-    options = dict(covariance=covariance, regularization=regularization, tol=0, max_iter=40)
+    options = dict(covariance_type=covariance, regularization=regularization, tol=0, max_iter=40)
     history = np.array(fastem.em(data.X, params, labels=allowed, **options).history)
     assert np.diff(history).min() > -1e-12
     assert history[-1] - history[0] > 0.1

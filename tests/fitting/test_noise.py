@@ -80,7 +80,7 @@ def test_blocks_add_up():
 def test_em_step(covariance_type):
     """The M-step of the weights, and the likelihood rises."""
     X, params = _params(covariance_type)
-    result = fastem.em(X, params, covariance=covariance_type, tol=1e-10, max_iter=200)
+    result = fastem.em(X, params, covariance_type=covariance_type, tol=1e-10, max_iter=200)
     assert (np.diff(result.history) > -1e-12).all()
     assert_allclose(result.params.weights.sum() + result.params.noise.weight, 1, rtol=1e-12)
     stats = reference.accumulate(X, result.params, np.ones(len(X)))

@@ -25,12 +25,12 @@ def _three(n=600):
 
 
 def _m_step(X, covariance, remedy):
-    one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
+    one = fastem.moments(X, labels=np.zeros(len(X), int), covariance_type=covariance)
     return maximisation.make_model(families.find_family(covariance), table.find_remedy(remedy), lambda: one)
 
 
 def _start(X, labels, covariance, remedy):
-    stats = fastem.moments(X, labels=labels, n_components=3, covariance=covariance)
+    stats = fastem.moments(X, labels=labels, n_components=3, covariance_type=covariance)
     return fastem.m_step(stats, covariance, regularization=remedy)
 
 
@@ -49,7 +49,7 @@ def _with_an_empty_one(covariance, remedy):
 def test_an_empty_component_is_reseeded(covariance, remedy):
     """It takes a half of what covers two clusters; the fit ends with three components and higher than without."""
     X, start = _with_an_empty_one(covariance, remedy)
-    settings = {"covariance": covariance, "regularization": remedy, "max_iter": 500}
+    settings = {"covariance_type": covariance, "regularization": remedy, "max_iter": 500}
     result = fastem.em(X, start, tol=1e-6, **settings)
     assert result.status is Status.CONVERGED
     assert [event.what for event in result.events] == ["reseeded"]
@@ -109,7 +109,7 @@ def test_no_endless_loop(seed):
 def test_without_reseeding_the_default_is_scikit_learns(covariance, remedy):
     """reg_covar alone never reseeds; it reports what is short of rows."""
     X, start = _with_an_empty_one(covariance, remedy)
-    result = fastem.em(X, start, covariance=covariance, reg_covar=1e-6, tol=1e-6, max_iter=300)
+    result = fastem.em(X, start, covariance_type=covariance, reg_covar=1e-6, tol=1e-6, max_iter=300)
     assert {event.what for event in result.events} <= {"lost", "fell"}
     assert result.events[-1].components == (2,)
 
@@ -119,7 +119,7 @@ def test_halves_make_the_whole(covariance):
     """Two halves have the mean of the component that was cut and, along its axis, its variance."""
     X = make_mixture(500, 3, 2, spacing=4.0).X * [1.0, 30.0, 0.1]
     m_step = _m_step(X, covariance, "map")
-    params = m_step.update(fastem.moments(X, labels=np.arange(500) % 3, covariance=covariance))
+    params = m_step.update(fastem.moments(X, labels=np.arange(500) % 3, covariance_type=covariance))
     axes = lost_components.principal_axes(m_step, params)
     cut = lost_components.split_component(params, 0, 2, axes[0])
     assert cut.weights.sum() == pytest.approx(1.0)
@@ -158,7 +158,7 @@ def test_another_attempt_cuts_another_component():
 @BOTH
 def test_drop(covariance, remedy):
     X, start = _with_an_empty_one(covariance, remedy)
-    result = fastem.em(X, start, covariance=covariance, regularization=remedy, on_collapse="drop", tol=1e-6)
+    result = fastem.em(X, start, covariance_type=covariance, regularization=remedy, on_collapse="drop", tol=1e-6)
     assert [event.what for event in result.events] == ["dropped"]
     assert result.events[0].components == (2,)
     assert len(result.params.weights) == len(result.params.means) == 2

@@ -122,7 +122,9 @@ def test_collapse_is_judged_without_units(covariance_type, scale):
         last = (narrow if bad else sound)[covariance_type]
         covariances = np.array(last if shared else [sound[covariance_type], last]) * scale**2
         params = fastem.make_params([0.5, 0.5], [[0.0, 0.0], [scale, scale]], covariances, covariance_type)
-        result = fastem.em(scale * np.repeat([[0.0, 0.0], [1.0, 1.0]], 50, axis=0), params, covariance=covariance_type)
+        result = fastem.em(
+            scale * np.repeat([[0.0, 0.0], [1.0, 1.0]], 50, axis=0), params, covariance_type=covariance_type
+        )
         result = result._replace(params=params)
         assert race.is_too_narrow(result, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
 

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 import fastem
 from fastem import GaussianMixture, InverseWishart, Status
 from fastem.fitting.loop import iterate
-from fastem.fitting.stopping import CRITERIA, Course, Stop
+from fastem.fitting.stopping import RULES, Course, Stop
 from fastem.model import families, maximisation
 from fastem.model.remedies import table
 from fastem.sources.blocks import ArraySource
@@ -34,7 +34,7 @@ def test_sklearn_10122():
     early = GaussianMixture(2, random_state=0).fit(X)
     assert early.converged_
     assert np.sort(early.weights_)[0] > 0.35
-    late = GaussianMixture(2, random_state=0, criterion="aitken", max_iter=1000).fit(X)
+    late = GaussianMixture(2, random_state=0, stop="aitken", max_iter=1000).fit(X)
     assert late.converged_
     np.testing.assert_allclose(np.sort(late.weights_), [0.25, 0.75], atol=0.01)
     end = quiet_fit(GaussianMixture(2, random_state=0, tol=0.0, max_iter=5000), X)
@@ -44,7 +44,7 @@ def test_sklearn_10122():
 def test_aitken_sums_the_series():
     """Gains of 8, 4, 2, ... from pass to pass: 2 (1/2) / (1 - 1/2) = 2 are to come, times the number of rows."""
     bounds = [-16.0, -8.0, -4.0, -2.0]
-    assert CRITERIA["aitken"](Course(bounds, 10.0, None, None)) == pytest.approx(40.0)  # the larger of two: 4
+    assert RULES["aitken"](Course(bounds, 10.0, None, None)) == pytest.approx(40.0)  # the larger of two: 4
     assert not Stop("aitken", 40.0)(Course(bounds, 10.0, None, None))
     assert Stop("aitken", 40.1)(Course(bounds, 10.0, None, None))
 
@@ -67,13 +67,13 @@ def test_aitken_needs_two_hits_between_0_and_1(bounds):
 def test_aitken_ends_in_rounding():
     """Where the objective moves by its last bits alone, the estimate is 0, whatever the ratio of those bits."""
     course = Course([-4.0, -4.0 + 2e-15, -4.0 + 1e-15, -4.0 + 3e-15], 1e6, None, None)
-    assert CRITERIA["aitken"](course) == 0.0
+    assert RULES["aitken"](course) == 0.0
 
 
 @pytest.mark.parametrize("covariance", TYPES)
 def test_parameters_by_definition(covariance, two):
     start = start_params(make_start(two, covariance), covariance)
-    one, after = (fastem.em(two.X, start, covariance=covariance, tol=0, max_iter=n).params for n in (3, 4))
+    one, after = (fastem.em(two.X, start, covariance_type=covariance, tol=0, max_iter=n).params for n in (3, 4))
     full = [np.broadcast_to(np.eye(3) * c if c.shape[1] == 1 else c, (len(c), 3, 3)) for c in (one[2], after[2])]
     sd = np.sqrt(np.diagonal(full[1], axis1=1, axis2=2))
     want = max(
@@ -81,38 +81,38 @@ def test_parameters_by_definition(covariance, two):
         np.abs((after.means - one.means) / sd).max(),
         np.abs((full[1] - full[0]) / (sd[:, :, None] * sd[:, None, :])).max(),
     )
-    got = CRITERIA["parameters"](Course([0.0], 1.0, after, one))
+    got = RULES["parameters"](Course([0.0], 1.0, after, one))
     assert got == pytest.approx(want, rel=1e-9)
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("stop", RULES)
 @pytest.mark.parametrize("regularization", [None, "map"])
-def test_each_criterion_ends_a_fit(criterion, regularization, two):
+def test_each_rule_ends_a_fit(stop, regularization, two):
     """At the first pass where it is below tol, in the class and in em alike."""
     model = GaussianMixture(
-        2, **make_start(two, "full"), criterion=criterion, tol=1e-4, max_iter=500, regularization=regularization
+        2, **make_start(two, "full"), stop=stop, tol=1e-4, max_iter=500, regularization=regularization
     ).fit(two.X)
     assert model.converged_
     start = start_params(make_start(two, "full"), "full")
     reg = {"reg_covar": 1e-6} if regularization is None else {"regularization": regularization}
-    result = fastem.em(two.X, start, criterion=criterion, tol=1e-4, max_iter=500, **reg)
+    result = fastem.em(two.X, start, stop=stop, tol=1e-4, max_iter=500, **reg)
     np.testing.assert_allclose(result.history, model.lower_bounds_, rtol=1e-13)
-    shorter = fastem.em(two.X, start, criterion=criterion, tol=1e-4, max_iter=result.n_iter - 1, **reg)
+    shorter = fastem.em(two.X, start, stop=stop, tol=1e-4, max_iter=result.n_iter - 1, **reg)
     assert shorter.status is Status.MAX_ITER
 
 
 def test_parameters_stop_later_with_a_smaller_tol(two):
     n_iter = [
-        GaussianMixture(2, random_state=0, criterion="parameters", tol=tol, max_iter=2000).fit(two.X).n_iter_
+        GaussianMixture(2, random_state=0, stop="parameters", tol=tol, max_iter=2000).fit(two.X).n_iter_
         for tol in (1e-1, 1e-3, 1e-5)
     ]
     assert n_iter[0] < n_iter[1] < n_iter[2]
 
 
 @pytest.mark.parametrize("bad", ["bic", None, 1])
-def test_what_is_no_criterion(bad):
+def test_what_is_no_rule(bad):
     X = np.arange(10.0)[:, None]
-    for name in ("criterion", "on_collapse"):
+    for name in ("stop", "on_collapse"):
         with pytest.raises(ValueError, match=f"The '{name}' parameter of GaussianMixture must be a str among"):
             GaussianMixture(2, **{name: bad}).fit(X)
         with pytest.raises(ValueError, match=f"The '{name}' parameter of em must be a str among"):

@@ -24,7 +24,7 @@ def data(covariance, N=400, D=3, K=4):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(N, D)) * [1, 10, 0.1] + 5
     labels = rng.integers(0, K, size=N)
-    return X, labels, fastem.moments(X, labels=labels, covariance=covariance)
+    return X, labels, fastem.moments(X, labels=labels, covariance_type=covariance)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
@@ -52,7 +52,7 @@ def test_statistics_add_and_move(covariance):
     X, labels, whole = data(covariance)
     origin = whole.origin
     one, two = (
-        fastem.moments(X[part], labels=labels[part], n_components=4, covariance=covariance, origin=origin)
+        fastem.moments(X[part], labels=labels[part], n_components=4, covariance_type=covariance, origin=origin)
         for part in (slice(0, 150), slice(150, None))
     )
     for total in (one + two, sum([one, two])):
@@ -66,7 +66,7 @@ def test_statistics_add_and_move(covariance):
     back = moved.shifted(origin)
     assert_allclose(back.s1, whole.s1, atol=1e-8)
     assert_allclose(back.s2, whole.s2, rtol=1e-9, atol=1e-8)
-    direct = fastem.moments(X, labels=labels, covariance=covariance, origin=moved.origin)
+    direct = fastem.moments(X, labels=labels, covariance_type=covariance, origin=moved.origin)
     assert_allclose(moved.s1, direct.s1, rtol=1e-11)
     assert_allclose(moved.s2, direct.s2, rtol=1e-11)
 
@@ -158,12 +158,12 @@ def test_em_ends_on_an_e_step():
 # ---- buffers -----------------------------------------------------------------------------------------
 
 
-def some_stats(covariance="full", noise=None, K=3, D=2, seed=0):
+def some_stats(covariance_type="full", noise=None, K=3, D=2, seed=0):
     """Statistics of 100 rows under a mixture that depends on all arguments but the seed."""
     means = 1e6 + np.random.default_rng(1).normal(size=(K, D))
-    covariances = natural(np.array([np.eye(D)] * K), covariance)
+    covariances = natural(np.array([np.eye(D)] * K), covariance_type)
     weights = np.full(K, (1 - (noise[0] if noise else 0)) / K)
-    params = fastem.make_params(weights, means, covariances, covariance, noise)
+    params = fastem.make_params(weights, means, covariances, covariance_type, noise)
     return fastem.accumulate(1e6 + np.random.default_rng(seed).normal(size=(100, D)), params)
 
 
@@ -223,7 +223,7 @@ def test_buffers_that_do_not_add_or_are_none():
     cases = [
         ("do not add were added", buffer + moved),
         ("do not add were added", buffer + buffer + moved),
-        ("do not add were added", some_stats(K=4, covariance="tied").to_buffer()[:43] + buffer[:43]),
+        ("do not add were added", some_stats(K=4, covariance_type="tied").to_buffer()[:43] + buffer[:43]),
         ("version 2, expected 1", version),
         ("a sum of at most 4096", copies),
         ("expected 48 numbers, got 47", buffer[:-1]),

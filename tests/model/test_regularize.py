@@ -44,7 +44,7 @@ def _expected(X, resp, params):
 
 
 def _m_step(X, covariance, remedy):
-    one = fastem.moments(X, labels=np.zeros(len(X), int), covariance=covariance)
+    one = fastem.moments(X, labels=np.zeros(len(X), int), covariance_type=covariance)
     return maximisation.make_model(families.find_family(covariance), remedy, lambda: one)
 
 
@@ -78,7 +78,7 @@ def test_gradient_vanishes_at_the_m_step(covariance, remedy):
     """Central differences of expected log-likelihood + log prior in every direction tried, against its curvature."""
     X, resp = _soft()
     step = _m_step(X, covariance, remedy)
-    params = step.update(fastem.moments(X, resp=resp, covariance=covariance))
+    params = step.update(fastem.moments(X, resp=resp, covariance_type=covariance))
 
     def objective(params):
         return _expected(X, resp, params) + remedy.log_prior(params, step.family, step.units)
@@ -99,7 +99,7 @@ def test_gradient_vanishes_at_the_m_step(covariance, remedy):
 def test_nothing_feasible_nearby_is_better(covariance, remedy):
     X, resp = _soft()
     step = _m_step(X, covariance, remedy)
-    stats = fastem.moments(X, resp=resp, covariance=covariance)
+    stats = fastem.moments(X, resp=resp, covariance_type=covariance)
     params = step.update(stats)
     strict = fastem.m_step(stats, covariance)
     best = _expected(X, resp, params)
@@ -119,7 +119,7 @@ def test_nothing_feasible_nearby_is_better(covariance, remedy):
 def test_feasible_is_where_the_constraint_holds(covariance, remedy):
     X, resp = _soft()
     step = _m_step(X, covariance, remedy)
-    params = step.update(fastem.moments(X, resp=resp, covariance=covariance))
+    params = step.update(fastem.moments(X, resp=resp, covariance_type=covariance))
     np.testing.assert_allclose(step.feasible(params).covariances, params.covariances, rtol=1e-10)
     S0 = np.cov(X.T, bias=True)
     white = np.linalg.inv(np.linalg.cholesky(S0))
@@ -157,7 +157,7 @@ def test_log_prior_of_the_inverse_wishart(covariance):
     X, resp = _soft()
     d, k, kappa = X.shape[1], 2, 0.2
     step = _m_step(X, covariance, InverseWishart(kappa))
-    params = step.update(fastem.moments(X, resp=resp, covariance=covariance))
+    params = step.update(fastem.moments(X, resp=resp, covariance_type=covariance))
     S0, m = np.cov(X.T, bias=True), X.mean(axis=0)
 
     def density(params):
@@ -198,9 +198,9 @@ def _fall(history, kappa, n):
 
 def _never_falls(name, seed, covariance, remedy):
     X, labels = problem(name, seed)
-    stats = fastem.moments(X, labels=labels, covariance=covariance)
+    stats = fastem.moments(X, labels=labels, covariance_type=covariance)
     start = fastem.m_step(stats, covariance, regularization=remedy)
-    result = fastem.em(X, start, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
+    result = fastem.em(X, start, covariance_type=covariance, regularization=remedy, tol=0.0, max_iter=30)
     assert np.isfinite(result.history).all()
     assert len(result.history) > 1
     kappa = _m_step(X, covariance, table.find_remedy(remedy)).condition(result.params)
@@ -229,11 +229,11 @@ def test_never_falls_on_many(remedy, covariance):
 def test_any_start_is_made_feasible(remedy, covariance):
     """A spike on equal rows as a start, higher than what the constraint allows: no pass falls from it."""
     X, _ = problem("duplicates", 0)
-    stats = fastem.moments(X, labels=np.arange(len(X)) % 2, covariance=covariance)
+    stats = fastem.moments(X, labels=np.arange(len(X)) % 2, covariance_type=covariance)
     start = fastem.m_step(stats, covariance)
     size = np.array([1.0, 1e-14])[:, None, None]
     spike = start._replace(means=X[[-1, 0]], covariances=start.covariances * size, factor=start.factor / np.sqrt(size))
-    result = fastem.em(X, spike, covariance=covariance, regularization=remedy, tol=0.0, max_iter=30)
+    result = fastem.em(X, spike, covariance_type=covariance, regularization=remedy, tol=0.0, max_iter=30)
     assert fastem.accumulate(X, spike).loglik / len(X) > result.history[-1]
     assert result.status is fastem.Status.MAX_ITER
     assert not any(event.what == "fell" for event in result.events)
@@ -258,8 +258,10 @@ def test_units_change_nothing(remedy, covariance):
     labels = np.arange(300) % 2
     results = []
     for rows in (X, X * units):
-        start = fastem.m_step(fastem.moments(rows, labels=labels, covariance=covariance), covariance)
-        results.append(fastem.em(rows, start, covariance=covariance, regularization=remedy, tol=0, max_iter=20).params)
+        start = fastem.m_step(fastem.moments(rows, labels=labels, covariance_type=covariance), covariance)
+        results.append(
+            fastem.em(rows, start, covariance_type=covariance, regularization=remedy, tol=0, max_iter=20).params
+        )
     np.testing.assert_allclose(results[1].means, results[0].means * units, rtol=1e-6)
     np.testing.assert_allclose(results[1].weights, results[0].weights, rtol=1e-6)
 
@@ -325,7 +327,7 @@ def test_estimator(covariance, remedy, init):
     assert error is None
     assert np.isfinite(model.score(X))
     assert (np.diff(model.lower_bounds_) > -1e-12).all()
-    again = fastem.em(X, model.params_, covariance=covariance, regularization=remedy, tol=0.0, max_iter=2)
+    again = fastem.em(X, model.params_, covariance_type=covariance, regularization=remedy, tol=0.0, max_iter=2)
     assert again.history[0] >= model.lower_bound_ - 1e-12
 
 

@@ -83,7 +83,7 @@ def test_statistics(covariance_type):
     np.testing.assert_allclose(from_params(fastem.m_step(stats, covariance_type)).weights, resp.mean(axis=0))
     halves = fastem.accumulate(X[:2000], params) + fastem.accumulate(X[2000:], params)
     moved = stats.shifted(stats.origin + 1.7)
-    by_resp = fastem.moments(X, resp=resp, covariance=covariance_type)
+    by_resp = fastem.moments(X, resp=resp, covariance_type=covariance_type)
     want = from_params(fastem.m_step(stats, covariance_type))
     for other in (halves, moved, by_resp, moved.shifted(stats.origin)):
         assert_close(from_params(fastem.m_step(other, covariance_type)), want, 1e-11)
@@ -218,7 +218,7 @@ def test_moments_are_exact(covariance_type, place):
     resp = np.random.default_rng(0).dirichlet(np.ones(2), 50)
     onehot = np.eye(2)[mixture.labels]
     for r, given in ((resp, {"resp": resp}), (onehot, {"labels": mixture.labels, "n_components": 2})):
-        stats = fastem.moments(mixture.X, covariance=covariance_type, **given)
+        stats = fastem.moments(mixture.X, covariance_type=covariance_type, **given)
         got = from_params(fastem.m_step(stats, covariance_type))
         want = exact_m_step(mixture.X, r.tolist(), covariance_type)
         np.testing.assert_allclose(got.weights, want.weights, rtol=1e-13)
@@ -343,5 +343,7 @@ def test_far_rows_do_not_go_to_a_component_of_weight_0(covariance_type):
     np.testing.assert_array_equal(fastem.accumulate(X[:, ::-1], model.params_).s0, [0, 2, 0])
     for labels, want in (([-1, -1], [0, 2, 0]), ([0, 2], [1, 0, 1])):
         np.testing.assert_array_equal(fastem.accumulate(X, model.params_, labels=labels).s0, want)
-    hard = fastem.em(X / 1e40, model.params_, covariance=covariance_type, assignment="hard", reg_covar=1.0, max_iter=1)
+    hard = fastem.em(
+        X / 1e40, model.params_, covariance_type=covariance_type, assignment="hard", reg_covar=1.0, max_iter=1
+    )
     np.testing.assert_array_equal(hard.stats.s0, [0, 2, 0])

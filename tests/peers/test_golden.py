@@ -40,7 +40,7 @@ def _load(entry):
 def _start(entry):
     X, labels = _load(entry)
     family = FAMILY[entry["model"]]
-    stats = fastem.moments(X, labels=labels, n_components=entry["G"], covariance=family)
+    stats = fastem.moments(X, labels=labels, n_components=entry["G"], covariance_type=family)
     return X, family, fastem.m_step(stats, family, reg_covar=0.0)
 
 
@@ -55,7 +55,7 @@ def test_everything_is_here():
 def test_step_by_step(entry):
     """mclust's log-likelihood after i steps is that of i pairs of M-step and E-step."""
     X, family, params = _start(entry)
-    result = fastem.em(X, params, covariance=family, reg_covar=0.0, tol=0.0, max_iter=STEPS)
+    result = fastem.em(X, params, covariance_type=family, reg_covar=0.0, tol=0.0, max_iter=STEPS)
     # mclust stops on its own where nothing changes any more, its later steps then repeat the last one
     np.testing.assert_allclose(np.array(result.history) * len(X), entry["loglik_after_step"], rtol=0, atol=1e-6)
 
@@ -65,7 +65,7 @@ def test_converged(entry):
     """After as many steps as mclust took: its log-likelihood to 1e-6 and its parameters to 1e-6 of their scale."""
     X, family, params = _start(entry)
     n = entry["iterations"]
-    result = fastem.em(X, params, covariance=family, reg_covar=0.0, tol=0.0, max_iter=n)
+    result = fastem.em(X, params, covariance_type=family, reg_covar=0.0, tol=0.0, max_iter=n)
     assert result.n_iter == n
     assert result.loglik == pytest.approx(entry["loglik"], rel=0, abs=1e-6)
     want = Fitted(*(np.array(entry[key], float) for key in ("pro", "mean", "sigma")))
@@ -131,7 +131,7 @@ def test_singular_start_is_refused(entry):
 def test_collapse_on_the_way(entry):
     """A sound start that ends on rows of one waiting time, where mclust gave up: the last sound parameters."""
     X, family, params = _start(entry)
-    result = fastem.em(X, params, covariance=family, reg_covar=0.0, tol=0.0, max_iter=5000)
+    result = fastem.em(X, params, covariance_type=family, reg_covar=0.0, tol=0.0, max_iter=5000)
     assert result.status is fastem.Status.DEGENERATE
     assert all(np.isfinite(values).all() for values in result.params[:4])
     assert (result.params.covariances > 0).all()

@@ -147,7 +147,7 @@ def test_functions_do_the_same(covariance_type):
     params = start_params(start, covariance_type)
     _, snapshots, bounds = _peer_snapshots(mixture.X, _options(start, covariance_type, 1e-6))
     for step in STEPS:
-        result = fastem.em(mixture.X, params, covariance=covariance_type, reg_covar=1e-6, tol=0.0, max_iter=step)
+        result = fastem.em(mixture.X, params, covariance_type=covariance_type, reg_covar=1e-6, tol=0.0, max_iter=step)
         got = from_params(fastem.m_step(result.stats, covariance_type, reg_covar=1e-6))
         assert_close(got, snapshots[step], tolerance("f8").params, f"after {step}:")
         assert result.n_iter == len(result.history) == step

@@ -27,9 +27,9 @@ FULL = {  # the same as K matrices
 }
 
 
-def mixture(covariance="full"):
+def mixture(covariance_type="full"):
     return fastem.GaussianMixture.from_parameters(
-        [0.3, 0.7], [[0.0, 0.0], [5.0, 10.0]], COVARIANCES[covariance], covariance
+        [0.3, 0.7], [[0.0, 0.0], [5.0, 10.0]], COVARIANCES[covariance_type], covariance_type
     )
 
 

@@ -60,7 +60,7 @@ class Case(NamedTuple):
     tolerance: float
 
 
-def make_case(shape, covariance="full", dtype="float64", spacing=4.0):
+def make_case(shape, covariance_type="full", dtype="float64", spacing=4.0):
     N, D, K = shape
     rng = np.random.default_rng(shape)
     means = rng.normal(size=(K, D)) * spacing / np.sqrt(2 * D)
@@ -71,7 +71,7 @@ def make_case(shape, covariance="full", dtype="float64", spacing=4.0):
     matrices = roots @ roots.swapaxes(1, 2)
     variances = np.diagonal(matrices, axis1=1, axis2=2)
     natural = {"full": matrices, "tied": matrices.mean(axis=0), "diag": variances, "spherical": variances.mean(axis=1)}
-    params = fastem.make_params(np.full(K, 1 / K), means, natural[covariance], covariance)
+    params = fastem.make_params(np.full(K, 1 / K), means, natural[covariance_type], covariance_type)
     return Case(np.tile(rows, (N // DISTINCT, 1)), rows, N // DISTINCT, params, TOLERANCE[dtype])
 
 

@@ -35,9 +35,9 @@ def permutation(draw, n):
 
 def fit(X, labels, covariance, remedy, weight=None):
     """Twelve iterations from labels; the M-step that makes the start is relative to the rows too."""
-    stats = fastem.moments(X, labels=labels, covariance=covariance, sample_weight=weight)
+    stats = fastem.moments(X, labels=labels, covariance_type=covariance, sample_weight=weight)
     start = fastem.m_step(stats, covariance, regularization=remedy)
-    options = dict(covariance=covariance, regularization=remedy, tol=0.0, max_iter=12, sample_weight=weight)
+    options = dict(covariance_type=covariance, regularization=remedy, tol=0.0, max_iter=12, sample_weight=weight)
     return fastem.em(X, start, **options)
 
 
@@ -110,7 +110,7 @@ def test_weights_are_repetition(covariance, remedy, problem, data):
 def test_blocks_add_up(covariance, remedy, problem, data):
     """Statistics of any blocks of rows, and the M-step from their sum."""
     X, labels = problem
-    params = fastem.m_step(fastem.moments(X, labels=labels, covariance=covariance), covariance)
+    params = fastem.m_step(fastem.moments(X, labels=labels, covariance_type=covariance), covariance)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(X) - 1), max_size=6)))
     parts = [fastem.accumulate(part, params) for part in np.split(X, cuts)]
     whole, total = fastem.accumulate(X, params), sum(parts)

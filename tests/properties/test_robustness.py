@@ -142,13 +142,13 @@ def test_columns_of_very_different_scale(covariance_type):
     # from given labels: a distance between rows has no meaning here
     params = [
         fastem.m_step(
-            fastem.moments(X, labels=mixture.labels, n_components=2, covariance=covariance_type),
+            fastem.moments(X, labels=mixture.labels, n_components=2, covariance_type=covariance_type),
             covariance_type,
         )
         for X in (mixture.X, mixture.X * scale)
     ]
     results = [
-        fastem.em(X, p, covariance=covariance_type, tol=0, max_iter=20)
+        fastem.em(X, p, covariance_type=covariance_type, tol=0, max_iter=20)
         for X, p in zip((mixture.X, mixture.X * scale), params, strict=True)
     ]
     assert all(r.status is Status.MAX_ITER for r in results)
@@ -192,7 +192,7 @@ def test_faulty_columns_strict(kind, covariance_type, init):
         if init == "labels":
             labels = np.arange(300) % 2
             return fastem.m_step(
-                fastem.moments(X, labels=labels, covariance=covariance_type), covariance_type, reg_covar=0.0
+                fastem.moments(X, labels=labels, covariance_type=covariance_type), covariance_type, reg_covar=0.0
             )
         return quiet_fit(
             GaussianMixture(
@@ -250,7 +250,7 @@ def test_singleton_start(covariance_type):
     X = make_mixture(200, 2, 2, spacing=6.0).X
     labels = np.zeros(200, dtype=int)
     labels[17] = 1
-    stats = fastem.moments(X, labels=labels, covariance=covariance_type)
+    stats = fastem.moments(X, labels=labels, covariance_type=covariance_type)
     if covariance_type == "tied":
         assert np.isfinite(fastem.m_step(stats, covariance_type).factor).all()
         return
@@ -300,7 +300,7 @@ def test_collapse_strict(covariance_type):
     with pytest.raises(ValueError, match=COLLAPSED):
         fastem.m_step(fastem.accumulate(X, model.params_), covariance_type)
     params = start_params(start, covariance_type)
-    result = fastem.em(X, params, covariance=covariance_type, tol=0, max_iter=5000)
+    result = fastem.em(X, params, covariance_type=covariance_type, tol=0, max_iter=5000)
     assert result.status is Status.DEGENERATE
     assert result.loglik == pytest.approx(fastem.log_density(X, result.params).sum(), rel=1e-9)
     with pytest.raises(ValueError, match=COLLAPSED):
@@ -558,8 +558,8 @@ def test_seterr_raise(two, covariance_type, init):
             model.predict_proba(np.array([[1e200, 0, 0]]))
             model.score_samples(np.array([[1e300, 0, 0]]))
             model.sample(5)
-            fastem.em(two.X, model.params_, covariance=covariance_type)
-            fastem.m_step(fastem.moments(two.X, labels=two.labels, covariance=covariance_type), covariance_type)
+            fastem.em(two.X, model.params_, covariance_type=covariance_type)
+            fastem.m_step(fastem.moments(two.X, labels=two.labels, covariance_type=covariance_type), covariance_type)
             assert np.geterr() == dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
     finally:
         np.seterr(**old)

@@ -146,21 +146,21 @@ def test_functions(data, covariance_type):
     pairs = {
         "accumulate": (fastem.accumulate(mixture.X, params, weight), fastem.accumulate(repeated, params)),
         "resp": (
-            fastem.moments(mixture.X, resp=resp, covariance=covariance_type, sample_weight=weight),
-            fastem.moments(repeated, resp=resp[index], covariance=covariance_type),
+            fastem.moments(mixture.X, resp=resp, covariance_type=covariance_type, sample_weight=weight),
+            fastem.moments(repeated, resp=resp[index], covariance_type=covariance_type),
         ),
         "labels": (
             fastem.moments(
                 mixture.X,
                 labels=mixture.labels,
                 n_components=3,
-                covariance=covariance_type,
+                covariance_type=covariance_type,
                 sample_weight=weight,
             ),
-            fastem.moments(repeated, labels=mixture.labels[index], n_components=3, covariance=covariance_type),
+            fastem.moments(repeated, labels=mixture.labels[index], n_components=3, covariance_type=covariance_type),
         ),
         "em": tuple(
-            fastem.em(X, params, covariance=covariance_type, sample_weight=w, tol=0, max_iter=5).stats
+            fastem.em(X, params, covariance_type=covariance_type, sample_weight=w, tol=0, max_iter=5).stats
             for X, w in ((mixture.X, weight), (repeated, None))
         ),
     }

@@ -120,7 +120,7 @@ def contenders(
     family = model.family
     for label, first in entrants:
         stats = moments(
-            sample.X, labels=label, n_components=K, covariance=first.family.name, sample_weight=sample.weight
+            sample.X, labels=label, n_components=K, covariance_type=first.family.name, sample_weight=sample.weight
         )
         with contextlib.suppress(SingularCovarianceError):
             params = first.update(stats)
