@@ -26,8 +26,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 
 import fastem
 from fastem import GaussianMixture, as_source
-from fastem.fitting.starts import labels
 
+from fastem.fitting.starts import labels
 
 from fastem.model import reference
 from fastem.model.remedies.table import REMEDIES, UNIT_FREE

@@ -9,9 +9,9 @@ from sklearn.metrics import adjusted_rand_score
 
 import fastem
 from fastem import GaussianMixture
-from fastem.fitting.starts import race
-
 from fastem.fitting import seeds
+
+from fastem.fitting.starts import race
 
 from fastem.model.matrices import EPS
 from fastem.sources.blocks import ArraySource

@@ -20,6 +20,7 @@ from fastem.model.params import Array, Params
 from fastem.model.result import Event
 from fastem.model.stats import Stats
 
+TAILS = 1e-10  # of a component's variance in other directions, relative to all rows; squared: of all rows' variance
 HALF = 2 / np.pi  # half of a normal: its mean is at sqrt(HALF) sd, its variance less by HALF variances
 
 
@@ -90,12 +91,13 @@ def rows_needed(m_step: MStep, D: int) -> tuple[int, int]:
 
 @np.errstate(all="ignore")
 def are_flat(m_step: MStep, stats: Stats) -> NDArray[np.bool_]:
-    """Whether each component's rows have no spread in some direction but rounding, (K,)."""
+    """Whether each component's rows have no spread in some direction but rounding and tails of other rows, (K,)."""
     spread = m_step.family.estimate(stats, 0.0)[2]
     variances(spread)[...] -= rounding(stats, m_step.units.eps, m_step.hard)
     relative = m_step.units.relative(spread)
     values = np.linalg.eigvalsh(relative) if m_step.units.matrices else relative[..., 0, :]
-    return np.asarray(values.min(axis=-1) <= 0)
+    least, most = values.min(axis=-1), values.max(axis=-1)
+    return np.asarray((least <= TAILS * np.maximum(most, 0.0)) | (most <= TAILS**2))
 
 
 def reseed_lost(m_step: MStep, params: Params, lost: Lost, failed: int) -> Proposal | None:
