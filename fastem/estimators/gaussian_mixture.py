@@ -18,10 +18,12 @@ from fastem.estimators.by_hand import MATRICES, missing_matrix, upper_factor
 from fastem.estimators.fitted import Fitted
 from fastem.estimators.parameters import check_constructor, check_state, check_top
 from fastem.estimators.protocol import UnavailableError, available_if
-from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
+from fastem.fitting.degenerate import collapsed_result
+from fastem.fitting.loop import Callback
 from fastem.fitting.report import NO_FIT, Report, Start
 from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
 from fastem.fitting.starts.table import Given
+from fastem.fitting.steps import last_update, model_for
 from fastem.fitting.stepwise import Stepwise
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads

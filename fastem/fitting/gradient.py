@@ -9,15 +9,16 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem.fitting.degenerate import collapsed_result, find_shrinking_exactly
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
+from fastem.fitting.loop import Callback
 from fastem.fitting.options import check_choices, check_em
+from fastem.fitting.steps import last_update, model_for
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
-from fastem.model.families import empty_mass, rounding
 from fastem.model.given import check_params
-from fastem.model.matrices import EPS, Array, SingularCovarianceError, variances
+from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import GaussianModel
 from fastem.model.parametrization import Parametrization
 from fastem.model.params import Params
@@ -183,28 +184,6 @@ def ascend(
     return ascent.end()
 
 
-def find_collapsing(source: Source, result: Result, model: GaussianModel) -> list[int]:
-    """Return the components that go on to shrink; where sums in float32 say so, sums in float64 decide."""
-    components = agreed(source, partial(collapsing, model, result.params, result.stats))
-    if result.stats.eps == EPS or not components:
-        return components
-    stats = evaluate(source, result.params, exact=True)
-    return agreed(source, partial(collapsing, model, result.params, stats))
-
-
-def collapsing(model: GaussianModel, params: Params, stats: Stats) -> list[int]:
-    """Components whose rows have no spread in some direction but rounding: they go on to shrink."""
-    _, _, covariances = model.estimate(stats)
-    variances(covariances)[...] -= rounding(stats, EPS, one_by_one=False)
-    if model.family.matrices:
-        relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
-        least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
-    else:
-        least = (covariances * params.factor**2).min(axis=(-2, -1))
-    empty = False if model.family.shared else stats.s0 <= empty_mass(stats)  # without rows a covariance stays as it is
-    return np.flatnonzero((least <= 0) & ~np.asarray(empty)).tolist()
-
-
 class Point(NamedTuple):
     """A place, and what a pass over the data says of it; bound and gradient are those of the mean log-likelihood."""
 
@@ -272,7 +251,7 @@ class Ascent:
         course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
         status = agreed(self.source, partial(self.decide, self.result, course))
         strict = self.model.strict and status is not Status.INTERRUPTED
-        if strict and (components := find_collapsing(self.source, self.result, self.model)):
+        if strict and (components := find_shrinking_exactly(self.source, self.result, self.model)):
             self.result, status = collapsed_result(self.result, components), Status.DEGENERATE
         if status is not None:
             self.halt(status)

@@ -13,8 +13,10 @@ import numpy as np
 from fastem.fitting.checkpoint import Checkpoint, describe, plain
 from fastem.fitting.gradient import after_one_step, ascend
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback, e_step, fit_with_reseeds
+from fastem.fitting.loop import Callback
+from fastem.fitting.reseeding import fit_with_reseeds
 from fastem.fitting.starts.table import Given, make_start
+from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel

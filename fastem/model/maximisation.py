@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.model.families import Covariance, empty_mass, find_family
+from fastem.model.families import Covariance, find_family
 from fastem.model.matrices import EPS, Array, factorise, pivot_tolerance, variances
 from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, constrain_eigenvalues
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.table import find_remedy
-from fastem.model.stats import Stats
+from fastem.model.stats import Stats, are_empty
 from fastem.model.units import NO_UNITS, Units
-
-# --- the M-step ---------------------------------------------------------------------------------------------------
 
 
 class Held(NamedTuple):
@@ -85,7 +83,7 @@ class GaussianModel:
         """The parameters; the arguments are those of `m_step`."""
         weights, means, covariances = self.estimate(stats)
         if previous is not None and self.strict and not self.family.shared and self.held.precisions is None:
-            empty = stats.s0 <= empty_mass(stats)
+            empty = are_empty(stats)
             covariances[empty] = previous.covariances[empty]
         noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
         return Params(weights, means, covariances, self.factorise(covariances), noise)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.model.matrices import EPS, Array
 from fastem.model.params import Noise
@@ -189,6 +189,21 @@ class Stats:
             int(n_rows),
             Noise(noise, box.reshape(2, D)) if has_noise else None,
         )
+
+
+def component_mass(stats: Stats) -> Array:
+    """Return N_k, the weight of each component's rows, as scikit-learn has it: never 0; (..., K)."""
+    return np.asarray(stats.s0 + _added_mass(stats))
+
+
+def are_empty(stats: Stats) -> NDArray[np.bool_]:
+    """Return which components have no rows, (..., K): a weight of no more than what `component_mass` adds."""
+    return np.asarray(stats.s0 <= _added_mass(stats))
+
+
+def _added_mass(stats: Stats) -> Array:
+    """Return what scikit-learn adds to s0 against division by 0: 10 eps, times the rows' mean weight; (..., 1)."""
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
 
 
 def _leading_bits(x: Array) -> Array:

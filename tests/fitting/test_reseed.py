@@ -10,6 +10,7 @@ from helpers import FAMILIES, TYPES, make_mixture, outcome, quiet_fit
 
 import fastem
 from fastem import FitInterrupted, GaussianMixture, Status
+from fastem.fitting import degenerate
 from fastem.fitting import lost as lost_components
 from fastem.model import families, maximisation
 from fastem.model.matrices import factorise
@@ -145,7 +146,7 @@ def test_another_attempt_cuts_another_component():
     X = _three().X
     stats = fastem.moments(X, labels=_three().labels, n_components=4)
     m_step = _m_step(X, "full", "map")
-    params, lost = m_step.update(stats), lost_components.find_lost(m_step, stats)
+    params, lost = m_step.update(stats), degenerate.find_lost(m_step, stats)
     assert lost.components.tolist() == [3]
     proposals = [lost_components.reseed_lost(m_step, params, lost, failed) for failed in range(4)]
     assert len({proposal.detail for proposal in proposals[:3]}) == 3
@@ -329,7 +330,7 @@ def _demonstrate(name, seed, covariance, remedy):
     got = _objective(X, covariance, remedy, model.params_)
     for want in (model.lower_bounds_[0], _objective(X, covariance, remedy, m_step.feasible(one))):
         assert not m_step.fell(want, got, model.params_, EPS), f"{name} {seed} {covariance} {remedy}"
-    lost = lost_components.find_lost(m_step, fastem.accumulate(X, model.params_))
+    lost = degenerate.find_lost(m_step, fastem.accumulate(X, model.params_))
     if len(lost.components):
         assert any(event.what == "lost" for event in model.fit_report_.events)
 

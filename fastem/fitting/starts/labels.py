@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.fitting.degenerate import rows_needed
 from fastem.fitting.lloyd import squared_distances
-from fastem.fitting.lost import rows_needed
 from fastem.fitting.seeds import SEED_ROWS, draw_indices
 from fastem.kernels.mixture import HARD, LABELS
 from fastem.model.matrices import Array

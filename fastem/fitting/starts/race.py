@@ -11,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastem.fitting.degenerate import is_too_narrow
 from fastem.fitting.interruption import handing_over
 from fastem.fitting.lloyd import lloyd, tolerated_shift
-from fastem.fitting.loop import e_step, iterate
+from fastem.fitting.loop import iterate
 from fastem.fitting.seeds import distinct_sample, seeds, weights_of
 from fastem.fitting.starts.kmeans import TOL, from_kmeans
+from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.kernels.mixture import HARD, SOFT
-from fastem.model.families import COVARIANCES, rounding
+from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array, SingularCovarianceError, inverse_triangular
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
 from fastem.model.result import Result, Status
+from fastem.model.rounding import variances_of_rounding
 from fastem.model.stats import Stats
 from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate, moments, overall
@@ -35,7 +38,6 @@ RACE_LLOYD = 5  # steps of k-means
 RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
 RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
-MOST_DISTANCE = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
 def race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
@@ -140,7 +142,7 @@ def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
     D, full = X.shape[1], COVARIANCES["full"]
     total = overall(ArraySource(X, weight), (1, D, D))
     _, mean, covariances = full.estimate(total, 0.0)
-    variance, noise = np.diagonal(covariances[0]), rounding(total, eps, one_by_one=True)[0]
+    variance, noise = np.diagonal(covariances[0]), variances_of_rounding(total, eps, one_by_one=True)[0]
     kept = np.flatnonzero(variance > noise)
     if not len(kept):
         return [X]
@@ -151,22 +153,3 @@ def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
     inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
     white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
     return [X, standard, white]
-
-
-def is_too_narrow(result: Result, covariance: Array) -> bool:
-    """Whether a component is too narrow for its likelihood to mean anything.
-
-    One with a covariance matrix of its own has D rows or fewer (fewer than 2 otherwise), so that only `reg_covar`
-    bounds its density; or the data, whose `covariance` is given, lie 1000 standard deviations from a component. That
-    is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
-    """
-    factor, stats = result.params.factor, result.stats
-    shared, D = factor.shape[0] == 1, factor.shape[-1]
-    rows = stats.s0 * (stats.n_rows / stats.sum_w)
-    if not shared and rows.min() < (D + 1 if factor.shape[-2] > 1 else 2):
-        return True
-    if factor.shape[-2] == 1:
-        distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
-    else:
-        distance = (np.einsum("kij,jl->kil", factor, covariance) * factor).sum(axis=(-2, -1))
-    return bool(distance.max() > MOST_DISTANCE)

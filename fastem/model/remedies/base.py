@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem.model.families import Covariance, empty_mass
+from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.stats import Stats
+from fastem.model.stats import Stats, component_mass
 from fastem.model.units import Units
 
 Estimate = tuple[Array, Array, Array]  # weights, means, covariances
@@ -56,7 +56,7 @@ def unconstrained(
 ) -> tuple[Array, Array, Array, Array]:
     """Weights, means and covariances without a remedy, the last in `units`; and the weight of their rows, (K|1,)."""
     weights, means, covariances = family.estimate(stats, 0.0, held)
-    mass = stats.s0 + empty_mass(stats)
+    mass = component_mass(stats)
     return weights, means, units.relative(covariances), mass.sum(keepdims=True) if family.shared else mass
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastem.model.families import Covariance, empty_mass
+from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, demand_value, identity_like, unconstrained
-from fastem.model.stats import Stats, outer
+from fastem.model.stats import Stats, component_mass, outer
 from fastem.model.units import Units
 
 
@@ -49,7 +49,7 @@ class InverseWishart(Remedy):
         weights, means, relative, mass = unconstrained(family, stats, units, held)
         K, D = means.shape[-2:]
         repeats = D // stats.s2.shape[-1]
-        nk = (stats.s0 + empty_mass(stats))[..., None]
+        nk = component_mass(stats)[..., None]
         away, data = means - units.mean, nk / (nk + self.shrinkage)
         pull = self.shrinkage * (data if held is None else 1.0)  # a mean that is held is not where it would be best
         pull = units.relative(outer(pull * away, away, stats.s2.shape))

@@ -1,0 +1,88 @@
+"""EM that goes on, after it has converged, from a better place for lost components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from fastem.fitting.degenerate import find_lost_exactly
+from fastem.fitting.interruption import handing_over
+from fastem.fitting.loop import Callback, iterate
+from fastem.fitting.lost import ON_COLLAPSE
+from fastem.fitting.stopping import Stop
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import Params
+from fastem.model.result import Event, Result, Status
+from fastem.sources.blocks import Source
+from fastem.sources.parts import agreed
+
+PATIENCE = 2  # reseeds in a row that may fail
+
+
+def fit_with_reseeds(
+    source: Source,
+    params: Params,
+    model: GaussianModel,
+    *,
+    stop: Stop,
+    max_iter: int,
+    callback: Callback | None = None,
+    previous: float = -np.inf,
+    on_collapse: str = "reseed",
+    resume: Result | None = None,
+    keep: Callable[[Result], None] | None = None,
+) -> Result:
+    """Run `iterate`; under a monotone model again, from a better place for components that lost their rows or rank.
+
+    A reseed lowers the objective at first: its result is kept only if that ends higher than without it. Attempts end
+    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
+    `keep` are those of the first `iterate`: what comes after it is done again.
+    """
+    params = agreed(source, partial(model.feasible, params))
+    best = iterate(
+        source,
+        params,
+        model,
+        stop=stop,
+        max_iter=max_iter,
+        callback=callback,
+        previous=previous,
+        resume=resume,
+        keep=keep,
+    )
+    propose = ON_COLLAPSE[on_collapse]
+    lost = find_lost_exactly(source, best, model)
+    passes, failed = best.n_iter, 0
+    while model.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
+        proposal = agreed(source, partial(propose, model, best.params, lost, failed))
+        if proposal is None:
+            break
+        begun = best._replace(events=[*best.events, proposal.event(passes)])
+        left = max_iter - passes
+        with handing_over(partial(better_of, begun, final=proposal.final)):
+            trial = iterate(source, proposal.params, model, stop=stop, max_iter=left, callback=callback, done=passes)
+        passes += trial.n_iter
+        best = better_of(begun, trial, proposal.final)
+        before, lost = lost, find_lost_exactly(source, best, model)
+        failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
+    if not len(lost.components):
+        return best
+    event = Event(passes, "lost", tuple(map(int, lost.components)), str(lost))
+    return best._replace(events=[*best.events, event])
+
+
+def better_of(best: Result, trial: Result | None, final: bool) -> Result:
+    """What a fit and its continuation from a proposal make together; `final` if that must be kept."""
+    if trial is None:
+        return best
+    gain = trial.history[-1] - best.history[-1]
+    if final or (gain > 0 and trial.status is not Status.DEGENERATE):
+        history = [*best.history, *trial.history]
+        events = [*best.events, *trial.events]
+        return trial._replace(history=history, n_iter=len(history), events=events)
+    detail = f"the objective ended {-gain:.3g} lower"
+    event = Event(best.events[-1].iteration + trial.n_iter, "undone", best.events[-1].components, detail)
+    status = Status.INTERRUPTED if trial.status is Status.INTERRUPTED else best.status
+    return best._replace(status=status, events=[*best.events, event])
