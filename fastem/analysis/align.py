@@ -33,7 +33,7 @@ def _matrices(params: Params) -> tuple[Array, Array]:
     return np.broadcast_to(covariances, (K, D, D)), np.broadcast_to(inverses, (K, D, D))
 
 
-def matching(params: Params, reference: Params) -> NDArray[np.intp]:
+def match_components(params: Params, reference: Params) -> NDArray[np.intp]:
     """The order in which the components of `params` are most like those of `reference`, (K,).
 
     The sum of log(1 + divergence) is least (a linear assignment). The logarithm lets a component that has no like pay

@@ -19,7 +19,7 @@ from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 
 
-def marginal(params: Params, features: NDArray[np.intp]) -> Params:
+def marginalise(params: Params, features: NDArray[np.intp]) -> Params:
     """The mixture of these features, in their order: Bishop (2006), Pattern Recognition and ML, eq. 2.98."""
     covariances = params.covariances
     if covariances.shape[-2] > 1:
@@ -50,11 +50,11 @@ class Conditional(NamedTuple):
     box: Array | None
 
     @classmethod
-    def on(cls, params: Params, features: NDArray[np.intp]) -> Conditional:
+    def given_features(cls, params: Params, features: NDArray[np.intp]) -> Conditional:
         """Given these features."""
         V, D = len(features), params.means.shape[1]
         rest = np.setdiff1d(np.arange(D), features)
-        turned = marginal(params, np.concatenate([features, rest]))
+        turned = marginalise(params, np.concatenate([features, rest]))
         covariances, factor = turned.covariances[..., V:], turned.factor[..., V:]
         slopes = np.zeros((1, D - V, V))
         if turned.factor.shape[-2] > 1:
@@ -64,9 +64,9 @@ class Conditional(NamedTuple):
         elif turned.factor.shape[-1] == 1:
             covariances, factor = turned.covariances, turned.factor
         box = None if params.noise is None else params.noise.box[:, rest]
-        return cls(marginal(params, features), params.means[:, rest], slopes, covariances, factor, box)
+        return cls(marginalise(params, features), params.means[:, rest], slopes, covariances, factor, box)
 
-    def at(self, values: Array) -> Params:
+    def mixture_at(self, values: Array) -> Params:
         """The mixture of the other features at these values (V,): Bishop (2006), eqs. 2.96 and 2.97."""
         K = len(self.means)
         shares = self.responsibilities(values[None])[0]

@@ -70,7 +70,7 @@ class Merging:
         return np.where(label == n_clusters, -1, label)
 
 
-def hierarchy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]:
+def merge_by_entropy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]:
     """Entropies and pairs of a `Merging`: the two clusters are joined whose union lowers the entropy most.
 
     One pass over the rows finds what each pair of components would bring; after a merge one more, what the pairs with
@@ -107,10 +107,10 @@ def entropy_and_falls(
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:
-        there = block.present()
-        scores, weight = Scores.empty(len(there.X), K, resp=True), there.weights()
-        scorer.fill(there.X, scores)
-        t = np.zeros((K, len(there.X)))
+        present = block.present()
+        scores, weight = Scores.empty(len(present.X), K, resp=True), present.weights()
+        scorer.fill(present.X, scores)
+        t = np.zeros((K, len(present.X)))
         for k, cluster in enumerate(first):
             t[cluster] += scores.resp[:, k]
         own = _sums(_entropies(t), weight)

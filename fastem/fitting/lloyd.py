@@ -22,7 +22,7 @@ from fastem.sources.blocks import Block, Source, rows_at_once
 
 
 class Clustering(NamedTuple):
-    """What `lloyd` returns.
+    """What `run_lloyd` returns.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Clustering(NamedTuple):
     settled: bool
 
 
-def lloyd(
+def run_lloyd(
     source: Source,
     centres: Array,
-    enough: float,
+    tolerated: float,
     max_iter: int,
     report: Callable[[int, float], Any] | None = None,
 ) -> Clustering:
-    """Lloyd's k-means, until no row changes its cluster or the centres' squared shift is at most `enough`.
+    """Lloyd's k-means, until no row changes its cluster or the centres' squared shift is at most `tolerated`.
 
     Empty clusters take the rows that are farthest from their centres. `report` is called with the iteration, from 0,
     and the inertia under its centres.
@@ -55,7 +55,7 @@ def lloyd(
     Lloyd (1982), IEEE Trans. Inf. Theory 28, 129-137.
     """
     n_iter, shift, settled = 0, np.inf, False
-    while n_iter < max_iter and not settled and shift > enough:
+    while n_iter < max_iter and not settled and shift > tolerated:
         stats = assign(source, centres)
         if report is not None:
             report(n_iter, inertia(stats))
@@ -142,11 +142,11 @@ def farthest(source: Source, centres: Array, n: int) -> Far:
     (K, D), scorer = centres.shape, Scorer(unit_spheres(centres), distances=True)
 
     def look(block: Block) -> Far:
-        there = block.present()
-        scores = Scores.empty(len(there.X), K, joint=True)
-        scorer.fill(there.X, scores)
-        joint, rows = scores.joint, there.X.astype(np.float64)
-        return Far(n, -2.0 * joint.max(axis=1), rows, there.weights(), joint.argmax(axis=1)).first()
+        present = block.present()
+        scores = Scores.empty(len(present.X), K, joint=True)
+        scorer.fill(present.X, scores)
+        joint, rows = scores.joint, present.X.astype(np.float64)
+        return Far(n, -2.0 * joint.max(axis=1), rows, present.weights(), joint.argmax(axis=1)).first()
 
     return source.reduce(look, rows_at_once(max(K, D)))
 

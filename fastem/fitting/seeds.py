@@ -12,9 +12,6 @@ from fastem.sources.blocks import ArraySource, Source
 SEED_ROWS = 50_000  # seeds look at max(SAMPLE_ROWS, 50 K) rows at most
 
 
-# --- seeds --------------------------------------------------------------------------------------------------------
-
-
 def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SEED_ROWS) -> ArraySource:
     """A sample's distinct rows in lexicographic order, with their weights.
 
@@ -42,7 +39,7 @@ def draw_indices(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.
     return np.asarray(np.searchsorted(cumulated, target, side="right"))
 
 
-def seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
+def draw_seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
     """Greedy k-means++ (Arthur & Vassilvitskii 2007): of 2 + log K candidates, the one that helps most; (K, D).
 
     If there are fewer distinct rows than K, rows repeat.
@@ -60,7 +57,7 @@ def seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
     return np.asarray(X[chosen], dtype=np.float64)
 
 
-def any_rows(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
+def draw_distinct_rows(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
     """K rows drawn at random, (K, D); no row twice, if there are enough."""
     weight, chosen = weights_of(sample), list[int]()
     left = weight.copy()

@@ -13,9 +13,9 @@ from scipy.linalg import lapack
 
 from fastem.fitting.degenerate import is_too_narrow
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.lloyd import lloyd, tolerated_shift
+from fastem.fitting.lloyd import run_lloyd, tolerated_shift
 from fastem.fitting.loop import iterate
-from fastem.fitting.seeds import distinct_sample, seeds, weights_of
+from fastem.fitting.seeds import distinct_sample, draw_seeds, weights_of
 from fastem.fitting.starts.kmeans import TOL, from_kmeans
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
@@ -40,7 +40,7 @@ RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half 
 RACE_TOL = 1e-5
 
 
-def race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
+def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
     """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
 
     k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
@@ -88,9 +88,9 @@ def partitions(
     found: dict[bytes, NDArray[np.int64]] = {}
     for X in systems:
         rows = ArraySource(X, sample.weight)
-        enough = tolerated_shift(rows, TOL)
+        tolerated = tolerated_shift(rows, TOL)
         for _ in range(RACE_STARTS):
-            centres = lloyd(rows, seeds(rows, K, rng), enough, RACE_LLOYD).centres
+            centres = run_lloyd(rows, draw_seeds(rows, K, rng), tolerated, RACE_LLOYD).centres
             label = score(rows, unit_spheres(centres), label=True, distances=True).label
             _, first, label = np.unique(label, return_index=True, return_inverse=True)
             label = first.argsort().argsort()[label]  # numbered as they appear

@@ -13,7 +13,7 @@ from scipy.linalg import lapack
 from fastem.fitting.starts.clutter import without_clutter
 from fastem.fitting.starts.kmeans import from_kmeans
 from fastem.fitting.starts.labels import from_labels
-from fastem.fitting.starts.race import race
+from fastem.fitting.starts.race import from_race
 from fastem.fitting.starts.random import from_random
 from fastem.fitting.starts.rows import from_rows, from_seeds
 from fastem.kernels.mixture import HARD
@@ -97,7 +97,7 @@ def start_without_noise(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=6,
+            stacklevel=7,
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
@@ -146,7 +146,7 @@ def why_singular(source: Source, stats: Stats) -> str:
 
 Initialiser = Callable[[Source, int, GaussianModel, np.random.RandomState], Stats]
 STARTS: dict[str, Initialiser] = {
-    "auto": race,
+    "auto": from_race,
     "kmeans": from_kmeans,
     "k-means++": from_seeds,
     "random": from_random,
