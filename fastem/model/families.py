@@ -1,6 +1,6 @@
-"""Covariance families: what constraint the M-step obeys, and every conversion that depends on it.
+"""Covariance families: how covariances are stored, what they obey, and the M-step of maximum likelihood.
 
-To add a family is to add an entry to COVARIANCES, at the bottom.
+To add a family, add a row to `COVARIANCES` at the end of this module.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Storage:
 
     @property
     def matrices(self) -> bool:
-        """Whether covariances are matrices, not variances."""
+        """Whether covariances are stored as matrices; else only their diagonals are, as variances."""
         return self.form == "full"
 
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ class Covariance:
 
     @property
     def matrices(self) -> bool:
-        """Whether its covariances are matrices, not variances."""
+        """Whether covariances are stored as matrices; else only their diagonals are, as variances."""
         return self.storage.matrices
 
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
@@ -110,12 +110,18 @@ class Covariance:
         return self.constraint.n_parameters(self.storage, K, D)
 
     def estimate(self, stats: Stats, reg_covar: float, means: Array | None = None) -> tuple[Array, Array, Array]:
-        """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
+        """Return the weights, means and covariances of maximum likelihood, with `reg_covar` added to the variances.
 
-        With `means` (K, D) these are held, and the covariances are about them.
+        As in scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
+        about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977).
 
-        With scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
-        about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
+        Parameters
+        ----------
+        stats : Stats, whose arrays may have leading batch axes
+        reg_covar : float
+        means : (K, D) float64, optional
+            means that are held: they are returned as they are, and the covariances are about them. None: the means
+            are estimated
         """
         if means is not None:  # the rows' moments about means that do not move
             stats = replace(stats.shifted(means), s1=np.zeros_like(stats.s1))
@@ -132,9 +138,10 @@ class Covariance:
         return weights, means, covariances
 
     def expected(self, params: Params, weight: float, reg_covar: float) -> Stats:
-        """The statistics of rows of this weight that are spread as a mixture says: `estimate` makes it of them again.
+        """Return the statistics of rows of this weight that are distributed as a mixture says.
 
-        Variances below `reg_covar` become that, as in any M-step.
+        From these statistics `estimate` makes the mixture again; variances below `reg_covar` become that, as in any
+        M-step.
         """
         (K, D), s0 = params.means.shape, weight * params.weights
         covariances = params.covariances.copy()
@@ -145,14 +152,17 @@ class Covariance:
 
 
 def find_family(covariance_type: str) -> Covariance:
-    """The family of this name; ValueError if there is none."""
+    """Return the family of this name; raise a ValueError if there is none."""
     if not isinstance(covariance_type, str) or covariance_type not in COVARIANCES:
         raise ValueError(f"covariance_type must be one of {', '.join(COVARIANCES)}; got {covariance_type!r}")
     return COVARIANCES[covariance_type]
 
 
 def family_of_shape(shape: tuple[int, ...], K: int, D: int) -> Covariance:
-    """The family whose covariances have this canonical shape; where several have, they are the same."""
+    """Return the first family whose covariances have this canonical shape.
+
+    Several have it where K or D is 1. Their covariances are then the same.
+    """
     return next(family for family in COVARIANCES.values() if family.shape(K, D) == shape)
 
 

@@ -144,7 +144,7 @@ def test_truncation_is_the_minimum():
             e = np.clip(values, m, ratio * m)
             return (mass[:, None] * (np.log(e) + values / e)).sum()
 
-        got = loss(eigenvalue_ratio.truncation(values, mass, ratio))
+        got = loss(eigenvalue_ratio.find_truncation(values, mass, ratio))
         points = np.concatenate([values[values > 0], values[values > 0] / ratio])
         grid = min(loss(m) for m in np.exp(np.linspace(np.log(points.min()) - 1, np.log(points.max()) + 1, 500)))
         best = minimize_scalar(lambda t: loss(np.exp(t)), bounds=np.log([points.min(), points.max()]), method="bounded")
