@@ -44,40 +44,50 @@ def em(
 ) -> Result:
     """Fit a Gaussian mixture by expectation-maximisation from given parameters.
 
-    Ends on an E-step: the result's parameters, statistics and log-likelihood belong together. scikit-learn ends on
-    an M-step: its parameters after n iterations are ``m_step(em(..., max_iter=n).stats)``.
+    The fit ends on an E-step: the result's parameters, statistics and log-likelihood belong together. scikit-learn ends
+    on an M-step: its parameters after n iterations are ``m_step(em(..., max_iter=n).stats)``.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
         float32 and float64 arrays are read in place, all else is converted to float64
-    params : Params, the start, for instance of `fastem.make_params`
-    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
-    assignment : "soft", or "hard": classification EM, which gives each row, whole, to its most probable component, and
-        maximises the classification log-likelihood sum_n w_n max_k log(weight_k p_k(x_n)); `Result.loglik` is that
-    fixed : names among "weights", "means" and "covariances"
+    params : Params
+        the start, for instance from `fastem.make_params`
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    assignment : "soft" (default) or "hard"
+        "hard" is classification EM, which gives each row, whole, to its most probable component. It maximises the
+        classification log-likelihood sum_n w_n max_k log(weight_k p_k(x_n)), which is then `Result.loglik`
+    fixed : names among "weights", "means" and "covariances", default none
         parameters that stay what they are in `params` (with noise, weights in their proportions)
-    reg_covar : added to every variance in each M-step. Above 0 no fixed objective is maximised: the
-        log-likelihood may fall
-    regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, `fastem.InverseWishart`,
-        `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`: a remedy instead of reg_covar, with an objective that no
-        iteration lowers. The history holds that objective: it falls only where a component was reseeded or dropped
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    reg_covar : float, default 0
+        what is added to every variance in each M-step. Above 0 no fixed objective is maximised: the log-likelihood may
+        fall
+    regularization : "ridge", "map", "floor", "ratio", or an instance of a remedy as `fastem.Ridge`, optional
+        a remedy instead of reg_covar, with an objective that no iteration lowers. `Result.history` holds that
+        objective: it falls only where a component was reseeded or dropped. Default None: reg_covar alone
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
         weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
-        under the priors of "ridge" and "map", and by stop="aitken"
-    labels : components of rows that are known, as `GaussianMixture.fit` takes them
-        on_collapse must be "reseed" then
-    tol : stop when what `stop` measures is less
-    stop : "change", of the mean log-likelihood from pass to pass, as scikit-learn; "aitken", an estimate of what
-        the log-likelihood of all rows has yet to gain; "parameters", their largest change, in standard deviations
-    max_iter : most passes over the data, at least 1
-    on_collapse : "reseed" or "drop"
-        what becomes, under a remedy, of a component that has lost its rows or its rank when the fit has converged: it
-        takes half of another component (and the fit goes on, and is undone if its objective ends lower), or is left
-        out (the result then has fewer components)
-    n_threads : use at most so many threads; default as many as Numba is set to (NUMBA_NUM_THREADS,
+        under the priors of "ridge" and "map", and by stop="aitken". Default None: each row has weight 1
+    labels : optional
+        components of rows that are known, as `GaussianMixture.fit` takes them; on_collapse must be "reseed" then.
+        Default None: no component is known
+    tol : float, default 1e-3
+        the fit has converged when what `stop` measures is less
+    stop : "change" (default), "aitken" or "parameters"
+        what is measured. "change": the change of the mean log-likelihood from pass to pass, as in scikit-learn;
+        "aitken": an estimate of what the log-likelihood of all rows has yet to gain; "parameters": the largest change
+        of a parameter, in standard deviations
+    max_iter : int, default 100, at least 1
+        how many passes over the data there are at most
+    on_collapse : "reseed" (default) or "drop"
+        what becomes, under a remedy, of a component that has lost its rows or its rank when the fit has converged.
+        "reseed": it takes half of another component, and the fit goes on, and is undone if its objective ends lower.
+        "drop": it is left out, so that the result has fewer components
+    n_threads : int, optional
+        how many threads are used at most. Default None: as many as Numba is set to (NUMBA_NUM_THREADS,
         `numba.set_num_threads`), which is never exceeded. The bits do not depend on it
-    callback : called as ``callback(iteration, mean_loglik, params)`` after each pass; True ends the fit with
+    callback : function, optional
+        called as ``callback(iteration, mean_loglik, params)`` after each pass. If it returns True, the fit ends with
         Status.INTERRUPTED
 
     Returns
@@ -87,11 +97,18 @@ def em(
     Raises
     ------
     ValueError
-        for rows, weights, labels or parameters that are not finite or do not match
+        if rows, weights, labels or parameters are not finite or do not match
     FitInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
     SourceError
-        (an OSError) if rows that are read anew on each pass cannot be, with the same
+        (an OSError) if rows that are read anew on each pass cannot be read, with ``.result`` as well
+
+    See Also
+    --------
+    make_params : makes the start.
+    GaussianMixture : the estimator, which finds a start of its own.
+    lbfgs : the same without EM.
+    accumulate, m_step : the two steps of EM.
 
     References
     ----------

@@ -22,7 +22,7 @@ from fastem.passes.precision import update_unless_coarse
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed
 
-Callback = Callable[[int, float, Params], Any]  # called with the iteration, the objective per row and the parameters
+Callback = Callable[[int, float, Params], Any]  # of the iteration, the objective per row and the parameters
 
 
 class Decision(NamedTuple):
@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     bound : float, the objective per row under the parameters of the pass
     fell : bool, whether that is less than before by more than rounding
     status : Status or None, how the fit ends; None if it goes on
-    params : Params or None, of the next pass, if there is one
+    params : Params of the next pass, or None if there is none
     singular : sequence of int, the components that have no covariance; the fit ends if there are any
     interrupted : bool, whether Ctrl-C came while the callback ran
     coarse : bool, whether sums in float32 do not show the next parameters: the pass is to be done again in float64

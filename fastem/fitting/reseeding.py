@@ -34,11 +34,22 @@ def fit_with_reseeds(
     resume: Result | None = None,
     keep: Callable[[Result], None] | None = None,
 ) -> Result:
-    """Run `iterate`; under a monotone model again, from a better place for components that lost their rows or rank.
+    """Run `iterate`; under a monotone model run it again from a better place for components that are lost.
 
-    A reseed lowers the objective at first: its result is kept only if that ends higher than without it. Attempts end
-    after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`. `resume` and
-    `keep` are those of the first `iterate`: what comes after it is done again.
+    A reseed lowers the objective at first. Its result is kept only if the objective ends higher than without it.
+    Attempts end after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`.
+
+    Parameters
+    ----------
+    source, params, model : the rows, the start and what is fitted
+    stop, max_iter, callback, previous : as in `fastem.fitting.loop.Rules`
+    on_collapse : str, a row of `fastem.fitting.lost.ON_COLLAPSE`
+    resume, keep : as in `iterate`, for the first run of it alone: what comes after that is done again
+
+    Raises
+    ------
+    FitInterrupted, SourceError
+        with the best result so far
     """
     params = agreed(source, partial(model.feasible, params))
     best = iterate(
@@ -74,7 +85,14 @@ def fit_with_reseeds(
 
 
 def better_of(best: Result, trial: Result | None, final: bool) -> Result:
-    """What a fit and its continuation from a proposal make together; `final` if that must be kept."""
+    """Return what a fit and its continuation from a proposal make together.
+
+    Parameters
+    ----------
+    best : Result, whose last event is that of the proposal
+    trial : Result of the continuation, or None if there is none
+    final : bool, whether the continuation is kept even if its objective is less
+    """
     if trial is None:
         return best
     gain = trial.history[-1] - best.history[-1]

@@ -14,13 +14,15 @@ from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed
 
-MAX_LLOYD, TOL = 300, 1e-4  # of k-means
+MAX_LLOYD, TOL = 300, 1e-4  # most iterations and tolerance of k-means
 
 
 def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres.
+    """Return the statistics of the clusters of k-means.
 
-    Components are numbered by their centres' first coordinate (then the second, ...), not by the seed's luck.
+    k-means runs on at most max(50,000, 50 K) rows; then all rows are assigned to its centres.
+
+    Components are numbered by their centres' first coordinate (then the second, ...), so that the seed does not matter.
     """
     sample = distinct_sample(source, K, rng)
     centres = run_lloyd(sample, draw_seeds(sample, K, rng), tolerated_shift(sample, TOL), MAX_LLOYD).centres

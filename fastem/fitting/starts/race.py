@@ -1,4 +1,4 @@
-"""The race of many short fits to a sample: init_params="auto"."""
+"""The start from the race of many short fits to a sample: init_params="auto"."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RACE_TOL = 1e-5
 
 
 def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
+    """Return the statistics of the best of many short fits to a sample, from several systems of coordinates.
 
     k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
     standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
@@ -56,7 +56,7 @@ def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.Rando
 
 
 def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats | None:
-    """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
+    """Return the statistics of the sample under the mixture that wins the race; None if all are out of it."""
     sample = distinct_sample(source, K, rng, RACE_ROWS)
     total = overall(sample, (1, sample.n_features, sample.n_features))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
@@ -84,7 +84,10 @@ def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.Random
 def partitions(
     sample: ArraySource, systems: list[Array], K: int, rng: np.random.RandomState
 ) -> list[NDArray[np.int64]]:
-    """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
+    """Return the partitions that k-means finds from RACE_STARTS seeds in each system of coordinates, each once.
+
+    Each is an array of the rows' labels, (N,).
+    """
     found: dict[bytes, NDArray[np.int64]] = {}
     for X in systems:
         rows = ArraySource(X, sample.weight)
@@ -99,7 +102,7 @@ def partitions(
 
 
 def first_steps(model: GaussianModel) -> list[GaussianModel]:
-    """The M-steps that make a mixture of a partition.
+    """Return the models whose M-steps make a mixture of a partition.
 
     Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
     rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
@@ -118,7 +121,7 @@ def first_steps(model: GaussianModel) -> list[GaussianModel]:
 def contenders(
     sample: ArraySource, entrants: list[tuple[NDArray[np.int64], GaussianModel]], K: int, model: GaussianModel
 ) -> Iterator[Params]:
-    """The mixtures that enter the race, each of a partition and a first M-step."""
+    """Yield the mixtures that enter the race, each made of a partition by a first model."""
     family = model.family
     for label, first in entrants:
         stats = moments(
@@ -134,7 +137,7 @@ def contenders(
 
 
 def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
-    """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
+    """Return the rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
 
     Standardised rows lack columns that are constant but for rounding (`eps` is that of the rows), whitened rows also
     those of which other columns explain all but rounding.
