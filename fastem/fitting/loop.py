@@ -91,10 +91,10 @@ class Rules:
             return Decision(bound, fell, Status.CONVERGED)
         if n_iter >= self.max_iter:
             return Decision(bound, fell, Status.MAX_ITER)
-        return self.next(bound, fell, params, stats)
+        return self.update(bound, fell, params, stats)
 
-    def next(self, bound: float, fell: bool, params: Params, stats: Stats) -> Decision:
-        """Decide what follows if the fit goes on: the M-step, or its failure where a component has collapsed."""
+    def update(self, bound: float, fell: bool, params: Params, stats: Stats) -> Decision:
+        """Decide what follows if the fit goes on: the M-step, or the end where a component has collapsed."""
         try:
             updated = update_unless_coarse(self.model, stats, params)
             return Decision(bound, fell, params=updated, coarse=updated is None)
@@ -169,7 +169,7 @@ def decide_together(source: Source, rules: Rules, before: Result | None, params:
     if not decision.coarse:
         return decision
     exact = e_step(source, params, rules.model, exact=True)
-    return agreed(source, partial(rules.next, decision.bound, decision.fell, params, exact))
+    return agreed(source, partial(rules.update, decision.bound, decision.fell, params, exact))
 
 
 def events_until(before: Result | None, decision: Decision, done: int) -> list[Event]:

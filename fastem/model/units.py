@@ -109,4 +109,4 @@ class Units:
 
 
 _EMPTY = np.empty((0, 0))
-NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0, EPS)  # RegCovar works without
+NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0, EPS)  # under RegCovar, which uses none
