@@ -134,11 +134,9 @@ class Fitted(Estimator):
         (array([0.182, 0.818]), array([1.6, 9.8]), array([0.36, 0.36]))
         """
         chosen, names = self._features(features, some_left=True)
-        values = check_values(values, len(chosen))
+        mixture = Conditional.given_features(self.params_, chosen).mixture_at(check_values(values, len(chosen)))
         rest = np.setdiff1d(np.arange(self.means_.shape[1]), chosen)
-        return self._like(
-            Conditional.given_features(self.params_, chosen).mixture_at(values), None if names is None else names[rest]
-        )
+        return self._like(mixture, None if names is None else names[rest])
 
     def conditional_mean(self, X: Any, features: Any) -> NDArray[Any]:
         """Regression: the mean of the other features for each row of values of these.
