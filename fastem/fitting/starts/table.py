@@ -97,7 +97,7 @@ def start_without_noise(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=7,
+            stacklevel=8,  # the line of the caller of `GaussianMixture.fit`
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
