@@ -25,9 +25,9 @@ from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files.datasets import load_faithful
+from fastem.fitting.em_api import em
 from fastem.fitting.gradient import lbfgs, log_likelihood_and_gradient
 from fastem.fitting.interruption import FitInterrupted
-from fastem.fitting.loop import em
 from fastem.fitting.stepwise import Stepwise
 from fastem.kernels.ahead import warmup
 from fastem.model.checks import ConvergenceWarning, NotFittedError

@@ -1,4 +1,4 @@
-"""Which component of one mixture is which of another: orders of components that do not depend on a fit's luck."""
+"""Find orders of components that do not depend on the course of a fit: by a rule, or by another mixture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from fastem.model.params import Params
 
 
 def divergences(params: Params, other: Params) -> Array:
-    """Symmetric Kullback-Leibler divergence (Jeffreys 1946) of each component from each of another mixture, (K, K').
+    """Return the divergence of each component of a mixture from each of another, (K, K').
+
+    It is the symmetric Kullback-Leibler divergence (Jeffreys 1946).
 
     With W'W = inv(C): 2 J = tr(inv(A) B) + tr(inv(B) A) - 2 D + (a - b)' (inv(A) + inv(B)) (a - b). It is 0 for equal
     components and the same in all coordinates that are linear in each other: no unit matters.
@@ -24,7 +26,7 @@ def divergences(params: Params, other: Params) -> Array:
 
 
 def _matrices(params: Params) -> tuple[Array, Array]:
-    """Covariances and their inverses as (K, D, D)."""
+    """Return covariances and their inverses as (K, D, D)."""
     K, D = params.means.shape
     if params.factor.shape[-2] == 1:
         covariances, inverses = (part.swapaxes(-1, -2) * np.eye(D) for part in (params.covariances, params.factor**2))
@@ -33,11 +35,11 @@ def _matrices(params: Params) -> tuple[Array, Array]:
     return np.broadcast_to(covariances, (K, D, D)), np.broadcast_to(inverses, (K, D, D))
 
 
-def matching(params: Params, reference: Params) -> NDArray[np.intp]:
-    """The order in which the components of `params` are most like those of `reference`, (K,).
+def match_components(params: Params, reference: Params) -> NDArray[np.intp]:
+    """Return the order in which the components of `params` are most like those of `reference`, (K,).
 
-    The sum of log(1 + divergence) is least (a linear assignment). The logarithm lets a component that has no like pay
-    about the same wherever it goes, so that it does not push the others off theirs.
+    In this order the sum of log(1 + divergence) is least (a linear assignment). The logarithm makes a component that
+    is like no other cost about the same wherever it goes, so that it does not displace the others.
     """
     from scipy.optimize import linear_sum_assignment  # 16 MB and 0.2 s, which most programs need not pay
 
@@ -45,14 +47,14 @@ def matching(params: Params, reference: Params) -> NDArray[np.intp]:
     return np.asarray(order)
 
 
-def by_weight(params: Params) -> NDArray[np.intp]:
-    """The heaviest first; equals by their means."""
+def order_by_weight(params: Params) -> NDArray[np.intp]:
+    """Return the order of components by weight, the heaviest first; equal weights by their means."""
     return np.lexsort((*params.means.T[::-1], -params.weights))
 
 
-def by_means(params: Params) -> NDArray[np.intp]:
-    """By the means' first coordinate, then the second, ..."""
+def order_by_means(params: Params) -> NDArray[np.intp]:
+    """Return the order of components by the first coordinate of their means, then the second, ..."""
     return np.lexsort(params.means.T[::-1])
 
 
-ORDERS = {"means": by_means, "weight": by_weight}
+ORDERS = {"means": order_by_means, "weight": order_by_weight}

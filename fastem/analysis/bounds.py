@@ -1,4 +1,4 @@
-"""The evidence lower bound: EM seen as the maximisation of one function by turns."""
+"""The evidence lower bound, the one function that both steps of EM maximise in turn."""
 
 from __future__ import annotations
 
@@ -17,13 +17,28 @@ from fastem.sources.opening import find_source
 
 
 class Bound(NamedTuple):
-    """What `elbo` returns; all three are sums over the rows, times their weights.
+    """What `elbo` returns: three sums over the rows, times their weights.
 
     Attributes
     ----------
-    elbo : float, the evidence lower bound
-    kl : float >= 0, the Kullback-Leibler divergence of q from the posterior
-    loglik : float, the log-likelihood; elbo + kl but for rounding
+    elbo : float
+        the evidence lower bound
+    kl : float
+        the Kullback-Leibler divergence of q from the posterior, at least 0
+    loglik : float
+        the log-likelihood; it equals elbo + kl, but for rounding
+
+    See Also
+    --------
+    elbo : computes the three.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> params = fastem.make_params([0.5, 0.5], [[0.0], [1.0]], [1.0, 1.0], "spherical")
+    >>> bound = fastem.elbo([[0.5]], params, [[0.5, 0.5]])
+    >>> round(bound.kl, 12), round(bound.loglik - bound.elbo, 12)
+    (0.0, 0.0)
     """
 
     elbo: float
@@ -32,21 +47,23 @@ class Bound(NamedTuple):
 
 
 def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None = None) -> Bound:
-    """The evidence lower bound of a mixture for any distributions over its components.
+    """Compute the evidence lower bound of a mixture for any distributions over its components.
 
     With q_n a distribution over the components for each row x_n, and r_n the posterior (the responsibilities),
 
     ``sum_n log p(x_n) = ELBO + sum_n KL(q_n || r_n)``, ``ELBO = sum_n sum_k q_nk (log(weight_k p_k(x_n)) - log q_nk)``.
 
     The E-step maximises the ELBO in q, by q = r, where the divergence is 0; the M-step maximises it in the
-    parameters. The three sums are computed each from its own definition.
+    parameters. Each of the three sums is computed from its own definition.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params
-    q : (N, K) array-like, non-negative, rows of sum 1; (N, K + 1) with a noise component, which is the last
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    q : (N, K) array-like, non-negative
+        each row sums to 1. With a noise component, which comes last, the shape is (N, K + 1)
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+        Default None: each row has weight 1
 
     Returns
     -------
@@ -56,7 +73,13 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match, and for a q that holds no distributions
+        if rows, weights or parameters are not finite or do not match, or a row of q is no distribution
+
+    See Also
+    --------
+    accumulate : the E-step, which maximises the bound in q.
+    m_step : the M-step, which maximises it in the parameters.
+    log_likelihood_and_gradient : the log-likelihood and how it changes with the parameters.
 
     References
     ----------

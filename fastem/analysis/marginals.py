@@ -1,7 +1,7 @@
-"""Mixtures of some of the features, and of the others given these.
+"""Marginal and conditional mixtures: of some of the features, and of the others given these.
 
 Both are Gaussian mixtures. With the features given (v) first, a component's precision factor, lower triangular, is
-W = [[A, 0], [B, E]]: A is the factor of the marginal of v, E that of the rest (u) given v, whose mean is
+W = [[A, 0], [B, E]]. A is the factor of the marginal of v. E is the factor of the rest (u) given v, whose mean is
 mean_u - inv(E) B (v - mean_v). For inv(E) inv(E)' is the Schur complement cov_uu - cov_uv inv(cov_vv) cov_vu, and no
 difference of covariances, which would lose digits, is formed.
 """
@@ -19,8 +19,8 @@ from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 
 
-def marginal(params: Params, features: NDArray[np.intp]) -> Params:
-    """The mixture of these features, in their order: Bishop (2006), Pattern Recognition and ML, eq. 2.98."""
+def marginalise(params: Params, features: NDArray[np.intp]) -> Params:
+    """Return the mixture of these features, in their order: Bishop (2006), Pattern Recognition and ML, eq. 2.98."""
     covariances = params.covariances
     if covariances.shape[-2] > 1:
         covariances = covariances[:, features[:, None], features]
@@ -31,15 +31,15 @@ def marginal(params: Params, features: NDArray[np.intp]) -> Params:
 
 
 class Conditional(NamedTuple):
-    """The features that are left (U of them), as they depend on those given (V).
+    """The features that are left (U of them), as they depend on the features given (V of them).
 
     Attributes
     ----------
     given : Params, the marginal mixture of the features given
-    means : (K, U), of the others where the given ones are at their means
-    slopes : (K|1, U, V), their change by that of the given ones
-    covariances, factor : of the others, canonical shapes; they do not depend on the values given
-    box : (2, U), of noise, or None
+    means : (K, U), the means of the other features where the given ones are at their means
+    slopes : (K|1, U, V), how the means change with the given features
+    covariances, factor : canonical shapes, for the other features; they do not depend on the values given
+    box : (2, U), the box of noise for the other features, or None if there is no noise
     """
 
     given: Params
@@ -50,11 +50,11 @@ class Conditional(NamedTuple):
     box: Array | None
 
     @classmethod
-    def on(cls, params: Params, features: NDArray[np.intp]) -> Conditional:
-        """Given these features."""
+    def given_features(cls, params: Params, features: NDArray[np.intp]) -> Conditional:
+        """Return the features that are left, given these."""
         V, D = len(features), params.means.shape[1]
         rest = np.setdiff1d(np.arange(D), features)
-        turned = marginal(params, np.concatenate([features, rest]))
+        turned = marginalise(params, np.concatenate([features, rest]))
         covariances, factor = turned.covariances[..., V:], turned.factor[..., V:]
         slopes = np.zeros((1, D - V, V))
         if turned.factor.shape[-2] > 1:
@@ -64,30 +64,33 @@ class Conditional(NamedTuple):
         elif turned.factor.shape[-1] == 1:
             covariances, factor = turned.covariances, turned.factor
         box = None if params.noise is None else params.noise.box[:, rest]
-        return cls(marginal(params, features), params.means[:, rest], slopes, covariances, factor, box)
+        return cls(marginalise(params, features), params.means[:, rest], slopes, covariances, factor, box)
 
-    def at(self, values: Array) -> Params:
-        """The mixture of the other features at these values (V,): Bishop (2006), eqs. 2.96 and 2.97."""
+    def mixture_at(self, values: Array) -> Params:
+        """Return the mixture of the other features at these values (V,): Bishop (2006), eqs. 2.96 and 2.97."""
         K = len(self.means)
         shares = self.responsibilities(values[None])[0]
         noise = None if self.box is None else Noise(float(shares[K]), self.box)
         return Params(shares[:K], self.component_means(values[None])[:, 0], self.covariances, self.factor, noise)
 
     def responsibilities(self, rows: NDArray[np.floating]) -> Array:
-        """Of the components (and noise) for rows of the given features, (n, K)."""
+        """Return the responsibilities of components (and noise) for rows of the given features, (n, K)."""
         return score(ArraySource(rows), self.given, resp=True).resp
 
     def component_means(self, rows: NDArray[np.floating]) -> Array:
-        """The components' means for rows (n, V) of the given features, (K, n, U)."""
+        """Return the components' means for rows (n, V) of the given features, (K, n, U)."""
         away = rows - self.given.means[:, None]
         return np.asarray(self.means[:, None] + away @ self.slopes.swapaxes(-1, -2))
 
     def mean(self, rows: NDArray[np.floating]) -> Array:
-        """The mean of the other features for rows (n, V) of the given ones, (n, U)."""
+        """Return the mean of the other features for rows (n, V) of the given ones, (n, U)."""
         return self._mean_and_means(rows)[1]
 
     def variance(self, rows: NDArray[np.floating]) -> Array:
-        """Their variances, (n, U): sum_k r_k (var_k u + (mean_k u - mean u)^2), with the responsibilities r_k."""
+        """Return the variances of the other features for rows (n, V) of the given ones, (n, U).
+
+        These are sum_k r_k (var_k u + (mean_k u - mean u)^2), with the responsibilities r_k.
+        """
         resp, mean, means = self._mean_and_means(rows)
         within = np.broadcast_to(variances(self.covariances), self.means.shape)
         if self.box is not None:
@@ -95,9 +98,9 @@ class Conditional(NamedTuple):
         return np.asarray(np.einsum("nk,knu->nu", resp, within[:, None] + (means - mean) ** 2))
 
     def _mean_and_means(self, rows: NDArray[np.floating]) -> tuple[Array, Array, Array]:
-        """Responsibilities, the mean of the mixture and those of the components, of which noise is one: uniform.
+        """Return responsibilities, the mean of the mixture and the means of the components, with noise as the last.
 
-        Components of responsibility 0, whose means may be as far away as to overflow, have that of the mixture.
+        Components of responsibility 0, whose means may be so far away that they overflow, get the mixture's mean.
         """
         resp, means = self.responsibilities(rows), self.component_means(rows)
         if self.box is not None:

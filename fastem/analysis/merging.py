@@ -17,18 +17,37 @@ from fastem.sources.parts import local_rows
 
 @dataclass(frozen=True, eq=False)
 class Merging:
-    """A hierarchy of clusters, from the K components of a mixture down to one; by `GaussianMixture.merge`.
+    """A hierarchy of clusters, from the K components of a mixture down to one, as `GaussianMixture.merge` makes it.
 
     Attributes
     ----------
-    model : GaussianMixture, as it was
+    model : GaussianMixture
+        a copy of the model whose components are merged
     entropies : (K,) float64
-        entropies[g - 1] is that of the assignment of all rows to g clusters, in nats. With every merge it falls: much
-        while components are joined that overlap, little afterwards. Where the plot of it against g has its elbow is
-        the number of clusters that the paper proposes
+        entropies[g - 1] is the entropy of the assignment of all rows to g clusters, in nats. It falls with every
+        merge: much while the components that are joined overlap, little afterwards. The paper proposes the number of
+        clusters at the elbow of its plot against g
     pairs : (K - 1, 2) int64
-        the clusters that are joined, merge by merge; the name of a cluster is the index of its first component, and
-        the second joins the first
+        the clusters that are joined, merge by merge. The name of a cluster is the index of its first component, and
+        the second cluster of a pair joins the first
+
+    See Also
+    --------
+    GaussianMixture.merge : makes it.
+    select : chooses a number of components.
+
+    References
+    ----------
+    Baudry, Raftery, Celeux, Lo & Gottardo (2010), Combining mixture components for clustering, J. Comput. Graph. Stat.
+    19, 332-353.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> model = fastem.GaussianMixture.from_parameters([0.4, 0.3, 0.3], [[0.0], [1.0], [30.0]], [[[1.0]]] * 3)
+    >>> merging = model.merge([[-1.0], [0.5], [2.0], [29.0], [31.0]])
+    >>> merging.pairs[0], merging.clusters(2)
+    (array([0, 1]), array([0, 0, 1]))
     """
 
     model: Any
@@ -36,7 +55,7 @@ class Merging:
     pairs: NDArray[np.int64]
 
     def clusters(self, n_clusters: int) -> NDArray[np.int64]:
-        """The cluster of each component, (K,): 0 to n_clusters - 1, in the order of their first components.
+        """Return the cluster of each component, (K,) int64: 0 to n_clusters - 1, in the order of first components.
 
         Raises
         ------
@@ -52,9 +71,17 @@ class Merging:
         return np.unique(first, return_inverse=True)[1].astype(np.int64)
 
     def predict_proba(self, X: Any, n_clusters: int) -> NDArray[Any]:
-        """Probabilities of the clusters for each row of X (N, D): sums over their components.
+        """Return the probabilities of the clusters for each row of X (N, D): sums over their components.
 
-        (N, n_clusters), or one column more, the last, with noise.
+        Returns
+        -------
+        (N, n_clusters) float64 or float32
+            with noise there is one column more, the last
+
+        Raises
+        ------
+        ValueError
+            if n_clusters is not an int in [1, K], or X cannot be used
         """
         clusters, resp = self.clusters(n_clusters), self.model.predict_proba(X)
         if resp.shape[1] > len(clusters):
@@ -62,22 +89,27 @@ class Merging:
         return np.asarray(resp @ (clusters[:, None] == np.arange(clusters.max() + 1)).astype(resp.dtype))
 
     def predict(self, X: Any, n_clusters: int) -> NDArray[np.int64]:
-        """The most probable cluster of each row of X (N, D): (N,) int64, -1 for noise.
+        """Return the most probable cluster of each row of X (N, D): (N,) int64, -1 for noise.
 
-        It need not be the one with the row's most probable component: others may be more probable together.
+        This need not be the cluster of the row's most probable component: others may be more probable together.
+
+        Raises
+        ------
+        ValueError
+            if n_clusters is not an int in [1, K], or X cannot be used
         """
         label = self.predict_proba(X, n_clusters).argmax(axis=1)
         return np.where(label == n_clusters, -1, label)
 
 
-def hierarchy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]:
-    """Entropies and pairs of a `Merging`: the two clusters are joined whose union lowers the entropy most.
+def merge_by_entropy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]:
+    """Return the entropies and pairs of a `Merging`: the two clusters join whose union lowers the entropy most.
 
-    One pass over the rows finds what each pair of components would bring; after a merge one more, what the pairs with
-    the new cluster would. Noise counts in the entropy, but does not merge.
+    One pass over the rows finds how much each pair of components would lower it. After a merge one more pass finds the
+    same for the pairs with the new cluster. Noise counts in the entropy, but does not merge.
     """
     K = len(params.means)
-    first = np.arange(params.n_columns)  # of a component's cluster
+    first = np.arange(params.n_columns)  # the first component of each component's cluster
     everything = [(a, b) for a in range(K) for b in range(a)]
     entropy, falls = entropy_and_falls(source, params, first, everything)
     gains = np.full((K, K), -np.inf)
@@ -98,19 +130,19 @@ def hierarchy(source: Source, params: Params) -> tuple[Array, NDArray[np.int64]]
 def entropy_and_falls(
     source: Source, params: Params, first: NDArray[np.intp], pairs: list[tuple[int, int]]
 ) -> tuple[float, Array]:
-    """The entropy of the clusters that components belong to, `first`, and its falls if those of a pair were joined.
+    """Return the entropy of the clusters, and how much it would fall if the clusters of each pair were joined.
 
-    Entropy: -sum_n w_n sum_g t_ng log t_ng; its fall: the criterion of Baudry et al. (2010),
-    section 3. Both by one pass.
+    `first` (K,) has the first component of each component's cluster. The entropy is -sum_n w_n sum_g t_ng log t_ng; its
+    fall is the criterion of Baudry et al. (2010), section 3. One pass computes both.
     """
     K = len(first)
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:
-        there = block.present()
-        scores, weight = Scores.empty(len(there.X), K, resp=True), there.weights()
-        scorer.fill(there.X, scores)
-        t = np.zeros((K, len(there.X)))
+        present = block.present()
+        scores, weight = Scores.empty(len(present.X), K, resp=True), present.weights()
+        scorer.fill(present.X, scores)
+        t = np.zeros((K, len(present.X)))
         for k, cluster in enumerate(first):
             t[cluster] += scores.resp[:, k]
         own = _sums(_entropies(t), weight)
@@ -122,7 +154,7 @@ def entropy_and_falls(
 
 
 def row_entropy(source: Source, params: Params) -> Array:
-    """The entropy of each row's responsibilities, (N,)."""
+    """Return the entropy of each row's responsibilities, (N,)."""
     source, K = local_rows(source), params.n_columns
     scorer, out = Scorer(params), np.empty(source.n_rows)
 
@@ -136,10 +168,10 @@ def row_entropy(source: Source, params: Params) -> Array:
 
 
 def _sums(values: Array, weight: Array) -> Array:
-    """Weighted sums over the last axis. (For a vector BLAS would call its threads, which takes longer.)"""
+    """Return weighted sums over the last axis. (For a vector BLAS would call its threads, which takes longer.)"""
     return np.asarray(np.einsum("...n,n->...", values, weight))
 
 
 def _entropies(t: Array) -> Array:
-    """-t log t; that of 0 is 0."""
+    """Return -t log t, which is 0 where t is 0."""
     return np.asarray(-t * np.log(np.maximum(t, TINY)))

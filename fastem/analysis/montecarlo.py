@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
     Attributes
     ----------
     value : float
-    standard_error : float, of the value: the draws' standard deviation over the root of their number
+    standard_error : float, the standard error of the value: the draws' standard deviation over the root of their number
     """
 
     value: float
@@ -27,7 +27,10 @@ class Estimate(NamedTuple):
 
 
 def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
-    """Rows (n, D), sorted by component, and their components (n,), K for noise; in scikit-learn's order of draws."""
+    """Draw rows (n, D), sorted by component, and return them with their components (n,), in which K is noise.
+
+    They are drawn in scikit-learn's order.
+    """
     K, D = params.means.shape
     weights = params.shares
     counts = rng.multinomial(n, weights / weights.sum())
@@ -44,7 +47,7 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
 
 
 def kl_divergence(p: Params, q: Params, n: int, rng: np.random.RandomState) -> Estimate:
-    """KL(p || q) = E_p[log p - log q], the mean over n draws from p."""
+    """Estimate KL(p || q) = E_p[log p - log q] by the mean over n draws from p."""
     rows, _ = draw(p, n, rng)
     source = ArraySource(rows)
     log_p, log_q = (score(source, params, density=True).density for params in (p, q))

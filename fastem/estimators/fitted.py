@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.analysis.marginals import Conditional, marginal
-from fastem.analysis.merging import Merging, hierarchy, row_entropy
+from fastem.analysis.marginals import Conditional, marginalise
+from fastem.analysis.merging import Merging, merge_by_entropy, row_entropy
 from fastem.analysis.montecarlo import Estimate, kl_divergence
 from fastem.estimators.parameters import check_features, check_values
 from fastem.estimators.protocol import Estimator
@@ -100,7 +100,7 @@ class Fitted(Estimator):
         array([[[3.]]])
         """
         chosen, names = self._features(features)
-        return self._like(marginal(self.params_, chosen), None if names is None else names[chosen])
+        return self._like(marginalise(self.params_, chosen), None if names is None else names[chosen])
 
     def condition(self, features: Any, values: ArrayLike) -> Self:
         """The mixture of the other features, in their order, where these have known values.
@@ -134,9 +134,9 @@ class Fitted(Estimator):
         (array([0.182, 0.818]), array([1.6, 9.8]), array([0.36, 0.36]))
         """
         chosen, names = self._features(features, some_left=True)
-        values = check_values(values, len(chosen))
+        mixture = Conditional.given_features(self.params_, chosen).mixture_at(check_values(values, len(chosen)))
         rest = np.setdiff1d(np.arange(self.means_.shape[1]), chosen)
-        return self._like(Conditional.on(self.params_, chosen).at(values), None if names is None else names[rest])
+        return self._like(mixture, None if names is None else names[rest])
 
     def conditional_mean(self, X: Any, features: Any) -> NDArray[Any]:
         """Regression: the mean of the other features for each row of values of these.
@@ -191,7 +191,7 @@ class Fitted(Estimator):
         chosen, names = self._features(features, some_left=True)
         source = local_rows(find_named(X, None if names is None else names[chosen]))
         check_n_features(source.n_features, len(chosen))
-        model = Conditional.on(self.params_, chosen)
+        model = Conditional.given_features(self.params_, chosen)
         K, U = model.means.shape
         out = np.empty((source.n_rows, U), dtype=source.dtype)
 
@@ -302,7 +302,7 @@ class Fitted(Estimator):
         """
         source = self._source(X, sample_weight)
         with threads(check_n_threads(self.n_threads)):
-            return Merging(copy.copy(self), *hierarchy(source, self.params_))
+            return Merging(copy.copy(self), *merge_by_entropy(source, self.params_))
 
     # --- scikit-learn's estimator ---------------------------------------------------------------------------------
 

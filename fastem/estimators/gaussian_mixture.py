@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.analysis.align import ORDERS, matching
+from fastem.analysis.align import ORDERS, match_components
 from fastem.analysis.montecarlo import draw
 from fastem.estimators.by_hand import MATRICES, missing_matrix, upper_factor
 from fastem.estimators.fitted import Fitted
 from fastem.estimators.parameters import check_constructor, check_state, check_top
 from fastem.estimators.protocol import UnavailableError, available_if
-from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
+from fastem.fitting.degenerate import collapsed_result
+from fastem.fitting.loop import Callback
 from fastem.fitting.report import NO_FIT, Report, Start
 from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
 from fastem.fitting.starts.table import Given
+from fastem.fitting.steps import last_update, model_for
 from fastem.fitting.stepwise import Stepwise
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
@@ -47,8 +49,8 @@ from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import held_parameters
 from fastem.model.params import Noise, Params
 from fastem.model.remedies.base import Remedy
+from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
 from fastem.model.remedies.table import find_remedy
-from fastem.model.remedies.units import warn_of_unit
 from fastem.model.result import Result, Status
 from fastem.passes.scores import Scores, mean_density, score
 from fastem.sources.blocks import Source
@@ -507,7 +509,7 @@ class GaussianMixture(Fitted):
             message = f"{DID_NOT_CONVERGE} {best.status.advice}"
             warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
         if best.n_iter and self.regularization is None:
-            warn_of_unit(self.reg_covar, m_step.family, best.stats, stacklevel=3)
+            warn_of_large_reg_covar(self.reg_covar, m_step.family, best.stats, stacklevel=3)
         return source
 
     def _options(self) -> FitOptions:
@@ -781,7 +783,7 @@ class GaussianMixture(Fitted):
                 "align_to needs a reference of as many components and features: its means have shape "
                 f"{np.shape(reference.means_)}, these {np.shape(self.means_)}"
             )
-        return self._permuted(matching(self.params_, reference.params_))
+        return self._permuted(match_components(self.params_, reference.params_))
 
     def sort_components(self, by: str = "means") -> Self:
         """The same fit with its components in an order of their own.

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.containers import container, framed
 from fastem.estimators.protocol import Estimator
-from fastem.fitting.lloyd import Clustering, assign, inertia, lloyd, squared_distances, tolerated_shift
-from fastem.fitting.seeds import any_rows, distinct_sample, seeds
+from fastem.fitting.lloyd import Clustering, assign, inertia, run_lloyd, squared_distances, tolerated_shift
+from fastem.fitting.seeds import distinct_sample, draw_distinct_rows, draw_seeds
 from fastem.kernels.jit import threads
 from fastem.model.checks import (
     ConvergenceWarning,
@@ -34,7 +34,7 @@ from fastem.sources.parts import PartedSource
 from fastem.sources.rows import check_n_features
 from fastem.sources.scans import check_clusters
 
-SEEDS = {"k-means++": seeds, "random": any_rows}
+SEEDS = {"k-means++": draw_seeds, "random": draw_distinct_rows}
 
 
 class Run(NamedTuple):
@@ -232,7 +232,7 @@ class KMeans(Estimator):
         """Lloyd's algorithm from these centres."""
         if self.verbose:
             print("Initialization complete")
-        found = lloyd(source, centres, enough, self.max_iter, self._print if self.verbose else None)
+        found = run_lloyd(source, centres, enough, self.max_iter, self._print if self.verbose else None)
         if self.verbose:
             self._print_end(found, enough)
         centres = found.centres.astype(source.dtype).astype(np.float64)

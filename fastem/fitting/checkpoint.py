@@ -1,9 +1,9 @@
-"""Checkpoints: the state of a fit on disk, from which it goes on and ends with the bits that it would have had.
+"""Checkpoints: the state of a fit on disk. A fit that goes on from it ends with the same bits as without a break.
 
-Between two iterations a fit is determined by little: the results of the runs before (of `n_init`), that of the last
-iteration of this run, and the random numbers that later starts draw. Statistics are not kept: a pass under a result's
-parameters makes them again, bit by bit. Beside the state a checkpoint says which fit it is of; that of another fit is
-refused. Version 1 holds
+Between two iterations a fit is determined by little: the results of the runs before (of `n_init`), the result of the
+last iteration of this run, and the random numbers that later starts draw. Statistics are not kept: a pass under a
+result's parameters makes them again, bit by bit. Beside the state a checkpoint says to which fit it belongs, and a fit
+refuses the checkpoint of another. Version 1 holds
 
 ======================  =================  ====================================================================
 array                   shape, dtype       content
@@ -49,10 +49,10 @@ from fastem.model.result import Event, Result, Status
 from fastem.sources.blocks import Source
 from fastem.sources.scans import Known
 
-INTERVAL = 30.0  # seconds from one write to the next; the first is at once, the last when the fit ends in any way
-FINGERPRINT_ROWS = 4096  # rows that the fingerprint looks at
+INTERVAL = 30.0  # seconds between writes; the first write is at once, the last when the fit ends, in whatever way
+FINGERPRINT_ROWS = 4096  # how many rows the fingerprint is made of
 
-LAYOUT = ArchiveFormat(
+ARCHIVE = ArchiveFormat(
     what="checkpoint",
     format="fastem.checkpoint",
     version=1,
@@ -67,7 +67,7 @@ class State(NamedTuple):
 
     Attributes
     ----------
-    results : sequence of Result, of the runs; INTERRUPTED are those that are to go on
+    results : sequence of Result, one for each run; runs that are to go on have the status INTERRUPTED
     generator : the state of the random numbers, as `numpy.random.RandomState.get_state` gives it
     """
 
@@ -76,12 +76,12 @@ class State(NamedTuple):
 
 
 class Checkpoint:
-    """Keeps the latest state of a fit in memory, and from time to time in a file; without a path, does nothing.
+    """Keep the latest state of a fit in memory, and from time to time in a file. Without a path, do nothing.
 
     Parameters
     ----------
-    path : path-like ending in ``.npz``, or None
-    fit : dict, what the fit is, as `describe` gives it
+    path : path-like ending in ``.npz``, or None for no checkpoint
+    fit : dict, what the fit is, as `describe` returns it
     rng : RandomState that starts draw from
     """
 
@@ -97,20 +97,21 @@ class Checkpoint:
                 raise ValueError("checkpoint needs a random_state that is an int, None or RandomState(seed)")
 
     def load(self) -> list[Result]:
-        """The results of the runs, without statistics; sets the generator's state.
+        """Return the results of the runs, without statistics, and set the generator's state.
 
-        Runs that are to go on are INTERRUPTED: the present one, and those that a smaller max_iter had stopped.
+        Runs that are to go on have the status INTERRUPTED: the present one, and those that a smaller max_iter had
+        stopped. Without a file there are no results.
 
         Raises
         ------
         ModelFileError
-            (a ValueError) if the file is no checkpoint or a damaged one
+            (a ValueError) if the file is no checkpoint, or is damaged
         ValueError
             if it is the checkpoint of another fit; the message says what differs
         """
         if self.path is None or not self.path.exists():
             return []
-        arrays = read(self.path, LAYOUT)
+        arrays = read(self.path, ARCHIVE)
         then = _parse(self.path, arrays, "fit", dict)
         longer = _goes_on(then.get("max_iter"), self.fit["max_iter"])
         _compare(self.path, then | {"max_iter": self.fit["max_iter"]} if longer else then, self.fit)
@@ -126,7 +127,7 @@ class Checkpoint:
         return [one._replace(status=Status.INTERRUPTED) if one.status is stopped else one for one in results]
 
     def __call__(self, results: Sequence[Result]) -> None:
-        """Note the state of the fit, and write it if it is time to."""
+        """Note the state of the fit, and write it if the last write is long enough ago."""
         if self.path is not None:
             # The lists of a run that goes on grow: its history is cut at n_iter when it is written.
             results = tuple(result._replace(events=tuple(result.events)) for result in results)
@@ -137,14 +138,17 @@ class Checkpoint:
     def write(self) -> None:
         """Write the latest state, unless the file holds it already.
 
-        An error of the first write is the fit's: the file cannot be written there. A later one (a full disk) is but a
-        warning, and the file stays as it was.
+        Raises
+        ------
+        OSError
+            if the first write fails: the file cannot be written there. Where a later one fails (a full disk), a warning
+            says so, and the file stays as it was
         """
         if self.path is None or self.latest is None or self.latest is self.written:
             return
         latest = self.latest
         try:
-            write(self.path, LAYOUT, {"fit": json.dumps(self.fit), **_arrays(latest)})
+            write(self.path, ARCHIVE, {"fit": json.dumps(self.fit), **_arrays(latest)})
         except OSError as error:
             if self.written is None:
                 raise
@@ -154,7 +158,7 @@ class Checkpoint:
         self.due = time.monotonic() + INTERVAL
 
     def _results(self, path: Path, arrays: dict[str, NDArray[Any]]) -> list[Result]:
-        """The results in a file; ValueError where they cannot be those of this fit."""
+        """Return the results in a file; raise a ValueError if they cannot be those of this fit."""
         results: list[Result] = []
         while f"run{len(results)}_status" in arrays:
             results.append(_result(path, arrays, f"run{len(results)}_"))
@@ -165,7 +169,7 @@ class Checkpoint:
         return results
 
     def _check(self, result: Result) -> None:
-        """Refuse the result of another family or size, or one after which a fit would not go on."""
+        """Raise a ValueError if a result has another family or size, or this fit would not go on after it."""
         fit, K, shape = self.fit, len(result.params.means), result.params.covariances.shape
         if fit["noise"] != (result.params.noise is not None):
             raise ValueError("a noise component" if result.params.noise else "no noise component")
@@ -178,10 +182,10 @@ class Checkpoint:
 def describe(
     parameters: dict[str, Any], source: Source, warm: tuple[Params, float] | None, known: Known | None = None
 ) -> dict[str, Any]:
-    """What a fit is: the parameters, the start that warm_start continues from and a fingerprint of the rows.
+    """Describe a fit: the parameters, the start that warm_start continues from, and a fingerprint of the rows.
 
-    The fingerprint takes a sample of 4096 rows, whatever the array's layout: it is no proof that all rows agree. Of
-    labels, `known` and those of the sample are in it.
+    The fingerprint is made of a sample of 4096 rows, whatever the array's layout: it is no proof that all rows agree.
+    If there are labels, it is made of `known` and of the labels of the sample too.
     """
     rows, weight, labels = source.sample(FINGERPRINT_ROWS, np.random.RandomState(0))
     return {
@@ -197,12 +201,12 @@ def describe(
 
 
 def plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that a fit depends on, as JSON has them."""
+    """Return the parameters that a fit depends on, as values of JSON."""
     return {name: _plain(value) for name, value in parameters.items() if name not in _NO_FIT}
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as JSON has it."""
+    """Return a parameter as a value of JSON."""
     if isinstance(value, np.random.RandomState):
         return "RandomState"  # its state is the checkpoint's
     if isinstance(value, tuple | list | set | frozenset) and all(isinstance(one, str) for one in value):
@@ -214,6 +218,7 @@ def _plain(value: Any) -> Any:
 
 
 def _digest(*arrays: Any) -> str:
+    """Return a checksum of arrays as text."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.asarray(array, dtype="<f8").tobytes())
@@ -221,6 +226,7 @@ def _digest(*arrays: Any) -> str:
 
 
 def _arrays(state: State) -> dict[str, Any]:
+    """Return a state as the arrays of a file."""
     _, key, position, has_normal, normal = state.generator
     arrays = {
         "runs": sum(result.status is not Status.INTERRUPTED for result in state.results),
@@ -240,7 +246,7 @@ def _arrays(state: State) -> dict[str, Any]:
 
 
 def _generator(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Any, ...]:
-    """The generator's state, checked: one that is out of range would have NumPy read beyond it."""
+    """Return the generator's state after a check: NumPy would read beyond one that is out of range."""
     key, position = arrays["generator"], scalar(path, arrays, "generator_position", "iu")
     normal = floats(path, arrays, "generator_normal").ravel().tolist()
     if key.shape != (624,) or key.dtype.kind != "u" or not 0 <= position <= 624 or len(normal) > 1:
@@ -249,14 +255,14 @@ def _generator(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Any, ...]:
 
 
 def _result(path: Path, arrays: dict[str, NDArray[Any]], prefix: str) -> Result:
-    """A result without statistics; ValueError unless its parameters are those of a mixture."""
+    """Return a result without statistics; raise a ValueError unless its parameters are those of a mixture."""
     arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     if missing := [name for name in (*Params._fields, "history", "loglik", "events") if name not in arrays]:
         raise ValueError(f"no '{prefix}{missing[0]}'")
-    weights, means, covariances, factor, flat = (
+    weights, means, covariances, factor, uniform = (
         floats(path, arrays, name).astype(np.float64) for name in Params._fields
     )
-    noise = check_noise((flat[0], flat[1:].reshape(2, -1)), means.shape[-1]) if flat.size else None
+    noise = check_noise((uniform[0], uniform[1:].reshape(2, -1)), means.shape[-1]) if uniform.size else None
     params = check_params(Params(weights, means, covariances, factor, noise))
     history = floats(path, arrays, "history").ravel().tolist()
     ending, loglik = status(path, arrays, "status"), scalar(path, arrays, "loglik", "f")
@@ -267,6 +273,7 @@ def _result(path: Path, arrays: dict[str, NDArray[Any]], prefix: str) -> Result:
 
 
 def _event(row: Any) -> Event:
+    """Return an event of a row of JSON; raise a ValueError if it is none."""
     kinds = (int, str, list, str, float | int)
     if not (isinstance(row, list) and len(row) == len(kinds) and all(map(isinstance, row, kinds))):
         raise ValueError(f"no event: {row!r:.60}")
@@ -274,7 +281,13 @@ def _event(row: Any) -> Event:
 
 
 def _parse(path: Path, arrays: dict[str, NDArray[Any]], name: str, kind: type) -> Any:
-    """JSON, of an object or a list."""
+    """Return an object or a list that an array holds as JSON.
+
+    Raises
+    ------
+    ModelFileError
+        if the array holds anything else
+    """
     try:
         found = json.loads(text(path, arrays, name))
     except (RecursionError, json.JSONDecodeError):
@@ -285,12 +298,12 @@ def _parse(path: Path, arrays: dict[str, NDArray[Any]], name: str, kind: type) -
 
 
 def _goes_on(then: Any, now: int) -> bool:
-    """Whether max_iter has been raised."""
+    """Return whether max_iter has been raised."""
     return isinstance(then, int) and then < now
 
 
 def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse the checkpoint of another fit."""
+    """Raise a ValueError if a checkpoint is that of another fit."""
     differ = [name for name in {**now, **then} if then.get(name) != now.get(name)]
     if differ:
         what = ", ".join(f"{name} {then.get(name)!r:.60} (here {now.get(name)!r:.60})" for name in differ)

@@ -1,4 +1,4 @@
-"""The gradient of the log-likelihood by EM's own pass, and L-BFGS along it: the direct alternative to EM."""
+"""The gradient of the log-likelihood, by the pass that EM makes, and fits by L-BFGS, which follow it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem.fitting.degenerate import collapsed_result, find_shrinking_exactly
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
+from fastem.fitting.loop import Callback
 from fastem.fitting.options import check_choices, check_em
+from fastem.fitting.steps import last_update, model_for
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
-from fastem.model.families import empty_mass, rounding
 from fastem.model.given import check_params
-from fastem.model.matrices import EPS, Array, SingularCovarianceError, variances
+from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import GaussianModel
 from fastem.model.parametrization import Parametrization
 from fastem.model.params import Params
@@ -31,21 +32,23 @@ from fastem.sources.parts import agreed, failing_together
 
 ROUND = 50  # iterations in one system of coordinates
 MEMORY = 20  # steps that L-BFGS remembers
-AT_REST = 1e-6  # a gain per row to come that is less is none, where a line search ends without one
+AT_REST = 1e-6  # where a line search finds nothing higher, a fit has converged if less is left to gain per row
 
 
 def log_likelihood_and_gradient(X: Any, params: Params, sample_weight: ArrayLike | None = None) -> tuple[float, Array]:
-    """The log-likelihood and its exact gradient, by one pass over the rows, the one that EM makes.
+    """Return the log-likelihood and its exact gradient, by one pass over the rows, the same that EM makes.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     params : Params
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+        Default None: each row has weight 1
 
     Returns
     -------
-    loglik : float, sum_n w_n log p(x_n)
+    loglik : float
+        sum_n w_n log p(x_n)
     gradient : (P,) float64
         with respect to the vector ``fastem.Parametrization.of(params).pack(params)``: logits of the weights, means,
         log-Cholesky factors of the covariances (diag, spherical: logarithms of standard deviations)
@@ -53,7 +56,12 @@ def log_likelihood_and_gradient(X: Any, params: Params, sample_weight: ArrayLike
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match, or a component of weight 0
+        if rows, weights or parameters are not finite or do not match, or a component has weight 0
+
+    See Also
+    --------
+    Parametrization : the vectors, and the formulae of the gradient.
+    lbfgs : a fit that uses them.
 
     References
     ----------
@@ -86,41 +94,56 @@ def lbfgs(
     n_threads: int | None = None,
     callback: Callback | None = None,
 ) -> Result:
-    """Fit a Gaussian mixture by L-BFGS, that is without EM, from given parameters.
+    """Fit a Gaussian mixture by L-BFGS, without EM, from given parameters.
 
-    The log-likelihood is maximised over the vectors of a `Parametrization`. It never falls, and near the maximum of
-    components that overlap much fewer passes over the data are needed than by EM.
+    The log-likelihood is maximised over the vectors of a `Parametrization`. It never falls. Where components overlap
+    much, L-BFGS needs fewer passes over the data than EM near the maximum.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
-    params : Params, the start, for instance of `fastem.make_params`; weights are positive
-    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
-    reg_covar : the variances' lower bound: covariances are reg_covar I plus a matrix that is positive definite. (In
-        `em` it is added to variances in each M-step, which maximises nothing; so the two differ, by about reg_covar)
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-    tol, stop : as in `fastem.em`, of iterations
-    max_iter : most iterations, at least 1. Each is one pass over the data, now and then more where a line search needs
-        them; the last event counts the passes
-    n_threads : as in `fastem.em`
-    callback : called as ``callback(iteration, mean_loglik, params)`` after each iteration; True ends the fit with
-        Status.INTERRUPTED
+    params : Params
+        the start, for instance from `fastem.make_params`; its weights are positive
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    reg_covar : float, default 0
+        the lower bound of variances: covariances are reg_covar I plus a matrix that is positive definite. (`em` adds it
+        to variances in each M-step, which maximises nothing. So the two differ, by about reg_covar)
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+        Default None: each row has weight 1
+    tol : float, default 1e-3
+        the fit has converged when what `stop` measures, from iteration to iteration, is less
+    stop : "change" (default), "aitken" or "parameters"
+        what is measured, as in `fastem.em`
+    max_iter : int, default 100, at least 1
+        how many iterations there are at most. Each is one pass over the data, now and then more where a line search
+        needs them; the last event counts the passes
+    n_threads : int, optional
+        as in `fastem.em`
+    callback : function, optional
+        called as ``callback(iteration, mean_loglik, params)`` after each iteration. If it returns True, the fit ends
+        with Status.INTERRUPTED
 
     Returns
     -------
     Result
-        its history, of the mean log-likelihood by iteration, ascends. Status.DEGENERATE: without reg_covar, a component
-        has shrunk until an M-step from there would be singular; Status.DECREASED: a line search found no way up where
-        the gradient shows one
+        Its history is that of the mean log-likelihood by iteration, and ascends. Its status is DEGENERATE if, without
+        reg_covar, a component has shrunk until an M-step from there would be singular, and DECREASED if a line search
+        found no way up where the gradient shows one
 
     Raises
     ------
     ValueError
-        for rows, weights or parameters that are not finite or do not match, or a component of weight 0
+        if rows, weights or parameters are not finite or do not match, or a component has weight 0
     FitInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration as ``.result``
     SourceError
-        (an OSError) if rows that are read anew on each pass cannot be, with the same
+        (an OSError) if rows that are read anew on each pass cannot be read, with ``.result`` as well
+
+    See Also
+    --------
+    em : the same by expectation-maximisation.
+    GaussianMixture : ``solver="lbfgs"`` fits by this function, from starts of its own.
+    Parametrization : the vectors that L-BFGS moves.
 
     References
     ----------
@@ -145,7 +168,7 @@ def lbfgs(
 
 
 def after_one_step(source: Source, params: Params, model: GaussianModel) -> Params:
-    """A start after an iteration of EM: seeds have no spread, and so no scale for L-BFGS to begin with."""
+    """Return a start after an iteration of EM: a start from single rows has variance 0, and no scale for L-BFGS."""
     begun = Result(params, evaluate(source, params), 0.0, [], 0, Status.MAX_ITER)
     try:
         return last_update(source, begun, model)
@@ -162,7 +185,7 @@ def ascend(
     max_iter: int,
     callback: Callback | None = None,
 ) -> Result:
-    """L-BFGS in place of `fastem.fitting.loop.fit_with_reseeds`; of the M-step only the family and reg_covar count.
+    """Run L-BFGS, in place of `fit_with_reseeds`; of the model only the family and reg_covar count.
 
     Coordinates go stale: every ROUND iterations it begins anew in those about the mixture where it is. (On hard starts
     that took 2 to 5 times fewer iterations.)
@@ -171,7 +194,7 @@ def ascend(
 
     ascent = Ascent(source, params, model, stop, max_iter, callback)
     options = dict(maxcor=MEMORY, maxiter=ROUND, maxfun=100 * ROUND, ftol=0.0, gtol=0.0)
-    with handing_over(lambda _: ascent.result), suppress(StopIteration):  # the start's; `minimize` catches later ones
+    with handing_over(lambda _: ascent.result), suppress(StopIteration):  # `minimize` catches those after the first
         ascent.accept(ascent.origin)
         while not ascent.ended:
             outcome = minimize(
@@ -183,30 +206,8 @@ def ascend(
     return ascent.end()
 
 
-def find_collapsing(source: Source, result: Result, model: GaussianModel) -> list[int]:
-    """Return the components that go on to shrink; where sums in float32 say so, sums in float64 decide."""
-    components = agreed(source, partial(collapsing, model, result.params, result.stats))
-    if result.stats.eps == EPS or not components:
-        return components
-    stats = evaluate(source, result.params, exact=True)
-    return agreed(source, partial(collapsing, model, result.params, stats))
-
-
-def collapsing(model: GaussianModel, params: Params, stats: Stats) -> list[int]:
-    """Components whose rows have no spread in some direction but rounding: they go on to shrink."""
-    _, _, covariances = model.estimate(stats)
-    variances(covariances)[...] -= rounding(stats, EPS, one_by_one=False)
-    if model.family.matrices:
-        relative = params.factor @ covariances @ params.factor.swapaxes(-1, -2)
-        least = np.linalg.eigvalsh((relative + relative.swapaxes(-1, -2)) / 2)[:, 0]
-    else:
-        least = (covariances * params.factor**2).min(axis=(-2, -1))
-    empty = False if model.family.shared else stats.s0 <= empty_mass(stats)  # without rows a covariance stays as it is
-    return np.flatnonzero((least <= 0) & ~np.asarray(empty)).tolist()
-
-
 class Point(NamedTuple):
-    """A place, and what a pass over the data says of it; bound and gradient are those of the mean log-likelihood."""
+    """A vector, and what a pass under its mixture gives: the mean log-likelihood `bound` and its gradient."""
 
     theta: Array
     params: Params
@@ -216,7 +217,7 @@ class Point(NamedTuple):
 
 
 class Ascent:
-    """The course of a fit by L-BFGS: the function that `minimize` is given, and the results on its way."""
+    """The course of a fit by L-BFGS: the function that `minimize` calls, and the results on the way."""
 
     def __init__(
         self,
@@ -238,12 +239,12 @@ class Ascent:
         self.ended = False
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
-        """Minus the mean log-likelihood, and minus its gradient."""
-        point = self.point(theta)
+        """Return minus the mean log-likelihood, and minus its gradient."""
+        point = self.evaluate_at(theta)
         return -point.bound, -point.gradient
 
-    def point(self, theta: Array) -> Point:
-        """A pass over the data, unless it is where the last one was."""
+    def evaluate_at(self, theta: Array) -> Point:
+        """Make a pass over the data, unless the last one was at the same vector."""
         if self.latest is None or not np.array_equal(theta, self.latest.theta):
             params = agreed(self.source, partial(self.space.unpack, theta))
             self.latest = self._point(theta, params, evaluate(self.source, params))
@@ -255,15 +256,15 @@ class Ascent:
         return Point(theta.copy(), params, stats, stats.loglik / stats.sum_w, gradient)
 
     def renew(self) -> None:
-        """Take coordinates about the mixture where it is."""
+        """Take new coordinates, about the mixture that was accepted last."""
         assert self.accepted is not None
         theta, params, stats, *_ = self.accepted
         self.space, self.n_steps = self.space.about(theta), 0
         self.latest = self.accepted = self._point(self.origin, params, stats)
 
     def accept(self, theta: Array) -> None:
-        """The end of an iteration; StopIteration at the end of the fit."""
-        before, self.accepted = self.accepted, self.point(theta)
+        """Take in the vector at which an iteration ended; raise StopIteration if the fit ends there."""
+        before, self.accepted = self.accepted, self.evaluate_at(theta)
         _, params, stats, bound, _ = self.accepted
         history = [*(self.result.history if self.result else ()), bound]
         n_iter = len(history)
@@ -272,13 +273,13 @@ class Ascent:
         course = Course(history[-LOOKBACK:], self.source.sum_w, params, before and before.params)
         status = agreed(self.source, partial(self.decide, self.result, course))
         strict = self.model.strict and status is not Status.INTERRUPTED
-        if strict and (components := find_collapsing(self.source, self.result, self.model)):
+        if strict and (components := find_shrinking_exactly(self.source, self.result, self.model)):
             self.result, status = collapsed_result(self.result, components), Status.DEGENERATE
         if status is not None:
             self.halt(status)
 
     def decide(self, result: Result, course: Course) -> Status | None:
-        """Decide how the fit ends here; None if it goes on.
+        """Return how the fit ends here, or None if it goes on.
 
         The first step goes along the gradient, and may be short: it is no sign of convergence.
         """
@@ -289,13 +290,13 @@ class Ascent:
         return Status.MAX_ITER if result.n_iter >= self.max_iter else None
 
     def halt(self, status: Status) -> NoReturn:
-        """End the fit."""
+        """End the fit with a status, by a StopIteration."""
         assert self.result is not None
         self.result, self.ended = self.result._replace(status=status), True
         raise StopIteration
 
     def end(self) -> Result:
-        """The result; where a line search found nothing higher, the gradient says whether there was nothing."""
+        """Return the result; where a line search found nothing higher, the gradient tells whether the fit converged."""
         assert self.result is not None
         assert self.accepted is not None
         result = self.result

@@ -1,6 +1,6 @@
 """Lloyd's k-means on any source of rows, for the starts of fits and for `fastem.KMeans`.
 
-Each iteration is one pass, the fused pass that gives each row to its nearest centre and sums rows up by centre.
+Each iteration is one fused pass, which gives each row to its nearest centre and sums rows up by centre.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fastem.sources.blocks import Block, Source, rows_at_once
 
 
 class Clustering(NamedTuple):
-    """What `lloyd` returns.
+    """What `run_lloyd` returns.
 
     Attributes
     ----------
     centres : (K, D)
-    n_iter : int, passes
-    shift : float, the centres' last squared shift
-    settled : bool, whether that is rounding: no row has changed its cluster
+    n_iter : int, how many passes were made
+    shift : float, the last squared shift of the centres
+    settled : bool, whether that shift is rounding: no row has changed its cluster
     """
 
     centres: Array
@@ -38,14 +38,14 @@ class Clustering(NamedTuple):
     settled: bool
 
 
-def lloyd(
+def run_lloyd(
     source: Source,
     centres: Array,
-    enough: float,
+    tolerated: float,
     max_iter: int,
     report: Callable[[int, float], Any] | None = None,
 ) -> Clustering:
-    """Lloyd's k-means, until no row changes its cluster or the centres' squared shift is at most `enough`.
+    """Run Lloyd's k-means until no row changes its cluster or the centres' squared shift is at most `tolerated`.
 
     Empty clusters take the rows that are farthest from their centres. `report` is called with the iteration, from 0,
     and the inertia under its centres.
@@ -55,11 +55,11 @@ def lloyd(
     Lloyd (1982), IEEE Trans. Inf. Theory 28, 129-137.
     """
     n_iter, shift, settled = 0, np.inf, False
-    while n_iter < max_iter and not settled and shift > enough:
+    while n_iter < max_iter and not settled and shift > tolerated:
         stats = assign(source, centres)
         if report is not None:
             report(n_iter, inertia(stats))
-        moved = cluster_means(relocated(source, stats))
+        moved = cluster_means(fill_empty_clusters(source, stats))
         shift, n_iter = float(((moved - centres) ** 2).sum()), n_iter + 1
         # Sums are about the centres: if rows stay, these move by the rounding of the means alone.
         size = (centres**2).sum() + len(centres) * inertia(stats) / stats.sum_w
@@ -68,25 +68,25 @@ def lloyd(
 
 
 def assign(source: Source, centres: Array) -> Stats:
-    """The first moments of each centre's rows, those that are nearest to it, about it."""
+    """Return, for each centre, the weight and first moment, about it, of the rows that are nearest to it."""
     return evaluate(source, unit_spheres(centres), (0, 0, 0), HARD, None, distances=True)
 
 
 def inertia(stats: Stats) -> float:
-    """The sum of squared distances of rows to the centres of `assign`."""
+    """Return the sum of squared distances of rows to the centres with which `assign` made these statistics."""
     return 0.0 - 2.0 * stats.loglik  # not -0.0
 
 
 def cluster_means(stats: Stats) -> Array:
-    """Of each cluster's rows; without rows, as in scikit-learn, that of the largest cluster."""
+    """Return the mean of each cluster's rows; without rows, as in scikit-learn, it is that of the largest cluster."""
     filled = stats.s0 > 0
     centres = stats.origin + stats.s1 / np.where(filled, stats.s0, 1.0)[:, None]
     centres[~filled] = centres[np.argmax(stats.s0)]
     return centres
 
 
-def relocated(source: Source, stats: Stats) -> Stats:
-    """The statistics after empty clusters have taken, one each, the rows that are farthest from their centres."""
+def fill_empty_clusters(source: Source, stats: Stats) -> Stats:
+    """Return the statistics after each empty cluster has taken one of the rows that are farthest from their centres."""
     empty = np.flatnonzero(stats.s0 == 0)
     if not len(empty):
         return stats
@@ -103,15 +103,17 @@ def relocated(source: Source, stats: Stats) -> Stats:
 
 @dataclass(frozen=True)
 class Far:
-    """Rows that are farthest from their centres, the farthest first, of equals the first; additive.
+    """Rows that are farthest from their centres. Two such lists add up to one.
+
+    The farthest comes first; among equals the one that was read first.
 
     Attributes
     ----------
-    n : int, how many are kept
-    distance : (n,), squared
+    n : int, how many rows are kept
+    distance : (n,), squared distances
     rows : (n, D)
     weight : (n,)
-    label : (n,) int, their centres
+    label : (n,) int, the centres of the rows
     """
 
     n: int
@@ -123,7 +125,7 @@ class Far:
     def __add__(self, other: Far) -> Far:
         parts = zip(self._parts(), other._parts(), strict=True)
         distance, rows, weight, label = (np.concatenate(pair) for pair in parts)
-        return Far(self.n, distance, rows, weight, label).first()
+        return Far(self.n, distance, rows, weight, label).keep_farthest()
 
     def _parts(self) -> tuple[NDArray[Any], ...]:
         return self.distance, self.rows, self.weight, self.label
@@ -131,28 +133,28 @@ class Far:
     def __radd__(self, other: object) -> Far:
         return self if other == 0 else NotImplemented  # sum() starts from 0
 
-    def first(self) -> Far:
-        """The first n."""
+    def keep_farthest(self) -> Far:
+        """Return the n rows that are farthest."""
         order = np.argsort(-self.distance, kind="stable")[: self.n]
         return Far(self.n, self.distance[order], self.rows[order], self.weight[order], self.label[order])
 
 
 def farthest(source: Source, centres: Array, n: int) -> Far:
-    """The n rows of positive weight that are farthest from their centres."""
+    """Return the n rows of positive weight that are farthest from their centres."""
     (K, D), scorer = centres.shape, Scorer(unit_spheres(centres), distances=True)
 
-    def look(block: Block) -> Far:
-        there = block.present()
-        scores = Scores.empty(len(there.X), K, joint=True)
-        scorer.fill(there.X, scores)
-        joint, rows = scores.joint, there.X.astype(np.float64)
-        return Far(n, -2.0 * joint.max(axis=1), rows, there.weights(), joint.argmax(axis=1)).first()
+    def collect(block: Block) -> Far:
+        present = block.present()
+        scores = Scores.empty(len(present.X), K, joint=True)
+        scorer.fill(present.X, scores)
+        joint, rows = scores.joint, present.X.astype(np.float64)
+        return Far(n, -2.0 * joint.max(axis=1), rows, present.weights(), joint.argmax(axis=1)).keep_farthest()
 
-    return source.reduce(look, rows_at_once(max(K, D)))
+    return source.reduce(collect, rows_at_once(max(K, D)))
 
 
 def tolerated_shift(source: Source, tol: float) -> float:
-    """The squared shift of centres that counts as none: `tol` times the mean variance of the columns."""
+    """Return the squared shift of centres that counts as none: `tol` times the mean variance of the columns."""
     if tol == 0:
         return 0.0
     total = overall(source, (1, 1, source.n_features))
@@ -160,5 +162,5 @@ def tolerated_shift(source: Source, tol: float) -> float:
 
 
 def squared_distances(source: Source, centres: Array) -> Array:
-    """Of all rows to all centres, (N, K)."""
+    """Return the squared distances of all rows to all centres, (N, K)."""
     return 0.0 - 2.0 * score(source, unit_spheres(centres), joint=True, distances=True).joint  # not -0.0

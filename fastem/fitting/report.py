@@ -30,7 +30,7 @@ class Start(NamedTuple):
 
     @classmethod
     def of(cls, result: Result) -> Start:
-        """From its result."""
+        """Make it of the result of the fit from this start."""
         bound = result.history[-1] if result.n_iter else -math.inf
         return cls(result.status, result.n_iter, bound, tuple(result.events))
 
@@ -41,8 +41,8 @@ class Report:
 
     Attributes
     ----------
-    starts : tuple of Start, one per start that was made
-    kept : int, index of the one whose parameters the estimator has
+    starts : tuple of Start, one for each start that was made; empty if there was no fit
+    kept : int, the index of the start whose parameters the estimator has
     """
 
     starts: tuple[Start, ...]
@@ -50,7 +50,7 @@ class Report:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """Those of the start that was kept."""
+        """The events of the start that was kept."""
         return self.starts[self.kept].events if self.starts else ()
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class Report:
 
 
 def _rows(events: Sequence[Event]) -> Iterator[tuple[str, str, str, str]]:
-    """The events as rows of the table, falls at successive iterations as one."""
+    """Yield the events as rows of the table; falls at successive iterations make one row."""
     position = 0
     while position < len(events):
         event = events[position]
@@ -95,7 +95,7 @@ NO_FIT = Report((), 0)
 
 
 def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table of text, its columns as wide as their cells."""
+    """Yield the lines of a table of text, with columns as wide as their widest cells."""
     widths = [max(len(row[j]) for row in (titles, *rows)) for j in range(len(titles))]
     for row in (titles, *rows):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

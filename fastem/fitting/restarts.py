@@ -1,10 +1,11 @@
-"""Fits from several starts, in turn: what `verbose` prints of them, and how a checkpoint takes them up again."""
+"""Fits from several starts, one after the other: what `verbose` prints, and how a checkpoint is taken up again."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ import numpy as np
 from fastem.fitting.checkpoint import Checkpoint, describe, plain
 from fastem.fitting.gradient import after_one_step, ascend
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback, e_step, fit_with_reseeds
+from fastem.fitting.loop import Callback
+from fastem.fitting.reseeding import fit_with_reseeds
 from fastem.fitting.starts.table import Given, make_start
+from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
@@ -25,7 +28,7 @@ from fastem.sources.parts import agreed, check_alike, is_leader
 
 
 class FitOptions(NamedTuple):
-    """How many fits there are, from which starts, and by what each ends.
+    """How many fits there are, from which starts, and by which rules each ends.
 
     Attributes
     ----------
@@ -63,6 +66,67 @@ class FitOptions(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class Runs:
+    """What the runs of a fit from several starts have in common.
+
+    Attributes
+    ----------
+    source, model : the rows, and what is fitted to them
+    options : FitOptions
+    given : Given, parts of the start that the user gives
+    before : Params of the fit that warm_start continues, or None if there is none
+    bound : float, the objective per row from which the first change is taken
+    rng : RandomState that starts draw from
+    keep : Checkpoint
+    printer : Printer
+    """
+
+    source: Source
+    model: GaussianModel
+    options: FitOptions
+    given: Given
+    before: Params | None
+    bound: float
+    rng: np.random.RandomState
+    keep: Checkpoint
+    printer: Printer
+
+    def run(self, number: int, results: list[Result]) -> Result:
+        """Fit from the start of this number, or go on with its run if `results` holds one that was interrupted."""
+        options, current = self.options, results[number] if number < len(results) else None
+        self.printer.begin(number)
+        if current is None:
+            self.keep(results)
+            params = self.before or self.first_params()
+        else:
+            params = current.params
+        if options.max_iter == 0:
+            return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
+        solve: Callable[..., Result] = ascend
+        if options.solver == "em":
+            solve = partial(
+                fit_with_reseeds,
+                previous=self.bound,
+                on_collapse=options.on_collapse,
+                resume=current,
+                keep=lambda result: self.keep(with_run(results, number, result)),
+            )
+        result = solve(
+            self.source, params, self.model, stop=options.stop, max_iter=options.max_iter, callback=self.printer
+        )
+        self.printer.end(result)
+        return result
+
+    def first_params(self) -> Params:
+        """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
+        options = self.options
+        params = make_start(self.source, options.n_components, self.model, options.init_params, self.rng, self.given)
+        if options.solver == "em" or self.given.precisions is not None:
+            return params
+        return after_one_step(self.source, params, self.model)
+
+
 def fit_from_starts(
     source: Source,
     model: GaussianModel,
@@ -78,8 +142,8 @@ def fit_from_starts(
     ----------
     source, model : the rows, and what is fitted to them
     options : FitOptions
-    given : parts of the start that the user gives
-    before : parameters and bound of the fit that warm_start continues, or None
+    given : Given, parts of the start that the user gives
+    before : parameters and bound of the fit that warm_start continues, or None if there is none
     callback, checkpoint : as in `GaussianMixture.fit`
 
     Raises
@@ -98,32 +162,16 @@ def fit_from_starts(
     fit = {} if checkpoint is None else describe(options.described, source, before, given.known)
     keep = Checkpoint(checkpoint if is_leader(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
-    results = revived(source, model, loaded)
+    results = with_statistics(source, model, loaded)
+    runs = Runs(source, model, options, given, before[0] if before else None, bound, rng, keep, printer)
     try:
         with handing_over(lambda last: best_of([*results, last])):
             for number in range(n_starts):
-                current = results[number] if number < len(results) else None
-                if current is not None and current.status is not Status.INTERRUPTED:
+                if number < len(results) and results[number].status is not Status.INTERRUPTED:
                     continue
-                printer.begin(number)
-                if current is not None:
-                    params = current.params
-                else:
-                    keep(results)
-                    params = before[0] if before else first_params(source, model, options, rng, given)
+                result = runs.run(number, results)
                 if options.max_iter == 0:
-                    return [Result(params, None, -np.inf, [], 0, Status.MAX_ITER)]  # type: ignore[arg-type]
-                solve: Callable[..., Result] = ascend
-                if options.solver == "em":
-                    solve = partial(
-                        fit_with_reseeds,
-                        previous=bound,
-                        on_collapse=options.on_collapse,
-                        resume=current,
-                        keep=partial(note, keep, results, number),
-                    )
-                result = solve(source, params, model, stop=options.stop, max_iter=options.max_iter, callback=printer)
-                printer.end(result)
+                    return [result]
                 results = with_run(results, number, result)
                 if result.status is Status.INTERRUPTED:
                     return results
@@ -133,25 +181,17 @@ def fit_from_starts(
     return results
 
 
-def first_params(
-    source: Source, model: GaussianModel, options: FitOptions, rng: np.random.RandomState, given: Given
-) -> Params:
-    """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
-    params = make_start(source, options.n_components, model, options.init_params, rng, given)
-    if options.solver == "em" or given.precisions is not None:
-        return params
-    return after_one_step(source, params, model)
-
-
 def best_of(results: Iterable[Result | None]) -> Result | None:
     """Return the best of the results that there are, or None."""
     return max(filter(None, results), key=rank, default=None)
 
 
 def rank(result: Result) -> tuple[bool, int, float]:
-    """Order of restarts: the larger bound, but a collapsed component's unbounded one last.
+    """Return the key by which results of restarts are compared: the larger, the better.
 
-    Where components were dropped the most of them first: their log priors make bounds of different numbers differ.
+    Fits that ended because a component collapsed come last, for their bound is not bounded. Then results with more
+    components are better: bounds of different numbers of components cannot be compared, as their log priors differ.
+    Then the larger bound is better.
     """
     return (
         result.status is not Status.DEGENERATE,
@@ -160,8 +200,8 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def revived(source: Source, model: GaussianModel, results: list[Result]) -> list[Result]:
-    """Results with the statistics that a checkpoint does not keep, where they are needed."""
+def with_statistics(source: Source, model: GaussianModel, results: list[Result]) -> list[Result]:
+    """Return the results of a checkpoint, which keeps no statistics, with these where they are needed."""
     open_ended = any(result.status is Status.INTERRUPTED for result in results)  # then any may end as the best
     best = best_of(results)
 
@@ -172,30 +212,25 @@ def revived(source: Source, model: GaussianModel, results: list[Result]) -> list
 
 
 def with_run(results: list[Result], number: int, result: Result) -> list[Result]:
-    """The results with that of one run in its place."""
+    """Return the results with that of the run of this number in its place."""
     return [*results[:number], result, *results[number + 1 :]]
 
 
-def note(keep: Checkpoint, results: list[Result], number: int, result: Result) -> None:
-    """Note a run's last iteration."""
-    keep(with_run(results, number, result))
-
-
 class Printer:
-    """The callback that prints what `verbose` asks for, at every `interval` iterations, and calls the user's."""
+    """The callback that prints what `verbose` asks for, every `interval` iterations, and calls the user's callback."""
 
     def __init__(self, verbose: int, interval: int, callback: Callback | None) -> None:
         self.verbose, self.interval, self.callback = verbose, interval, callback
         self.before, self.since = -np.inf, time.perf_counter()
 
     def begin(self, number: int) -> None:
-        """Of a start."""
+        """Print that the fit from the start of this number begins."""
         self.before, self.since = -np.inf, time.perf_counter()
         if self.verbose:
             print(f"Initialization {number}")
 
     def __call__(self, iteration: int, bound: float, params: Params) -> Any:
-        """After each pass."""
+        """Print the progress after a pass, and return whether the user's callback ends the fit."""
         if self.verbose and iteration % self.interval == 0:
             more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t ll change {bound - self.before:.5f}"
             print(f"  Iteration {iteration}" + (more if self.verbose > 1 else ""))
@@ -203,7 +238,7 @@ class Printer:
         return self.callback is not None and self.callback(iteration, bound, params)
 
     def end(self, result: Result) -> None:
-        """Of a start's fit."""
+        """Print how the fit from a start ended."""
         if self.verbose:
             more = f"\t time lapse {time.perf_counter() - self.since:.5f}s\t lower bound {result.history[-1]:.5f}."
             print(f"Initialization {result.status.name.lower()}" + (more if self.verbose > 1 else ""))

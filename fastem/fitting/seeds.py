@@ -9,17 +9,14 @@ from fastem.fitting.lloyd import squared_distances
 from fastem.model.matrices import Array
 from fastem.sources.blocks import ArraySource, Source
 
-SEED_ROWS = 50_000  # seeds look at max(SAMPLE_ROWS, 50 K) rows at most
-
-
-# --- seeds --------------------------------------------------------------------------------------------------------
+SEED_ROWS = 50_000  # seeds are drawn from max(SEED_ROWS, 50 K) rows at most
 
 
 def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: int = SEED_ROWS) -> ArraySource:
-    """A sample's distinct rows in lexicographic order, with their weights.
+    """Return the distinct rows of a sample in lexicographic order, with their weights.
 
-    So, as long as all rows are in the sample, neither their order nor repetition instead of weights changes what is
-    drawn from it.
+    If the sample has all rows, what is drawn from it depends neither on their order nor on whether rows are repeated
+    or have weights.
     """
     X, weight, _ = source.sample(max(rows, 50 * K), rng)
     order = np.argsort(X[:, 0], kind="stable")
@@ -31,21 +28,21 @@ def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: in
 
 
 def weights_of(sample: ArraySource) -> Array:
-    """The weights of the rows, (N,)."""
+    """Return the weights of the rows, (N,)."""
     return np.ones(sample.n_rows) if sample.weight is None else sample.weight
 
 
 def draw_indices(mass: Array, n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
-    """n indices with probability proportional to `mass`, by the inverse of the cumulated mass."""
+    """Return n indices, drawn with probability proportional to `mass` by the inverse of the cumulated mass."""
     cumulated = np.cumsum(mass)
     target = np.minimum(rng.uniform(size=n) * cumulated[-1], np.nextafter(cumulated[-1], 0))
     return np.asarray(np.searchsorted(cumulated, target, side="right"))
 
 
-def seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
-    """Greedy k-means++ (Arthur & Vassilvitskii 2007): of 2 + log K candidates, the one that helps most; (K, D).
+def draw_seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
+    """Draw K rows, (K, D), by greedy k-means++ (Arthur & Vassilvitskii 2007).
 
-    If there are fewer distinct rows than K, rows repeat.
+    Each is the one of 2 + log K candidates that helps most. If there are fewer distinct rows than K, rows repeat.
     """
     X, weight, n_candidates = sample.X, weights_of(sample), 2 + int(np.log(K))
     chosen = draw_indices(weight, 1, rng)
@@ -60,8 +57,8 @@ def seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
     return np.asarray(X[chosen], dtype=np.float64)
 
 
-def any_rows(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
-    """K rows drawn at random, (K, D); no row twice, if there are enough."""
+def draw_distinct_rows(sample: ArraySource, K: int, rng: np.random.RandomState) -> Array:
+    """Draw K rows at random, (K, D); no row twice, if there are enough."""
     weight, chosen = weights_of(sample), list[int]()
     left = weight.copy()
     for _ in range(K):

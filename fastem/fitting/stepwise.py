@@ -1,4 +1,4 @@
-"""Streams: stepwise EM, one M-step per block of rows, each row read once."""
+"""Stepwise EM, for streams: one M-step per block of rows, and each row is read once."""
 
 from __future__ import annotations
 
@@ -32,14 +32,25 @@ class Stepwise:
 
     Parameters
     ----------
-    params : Params, the start: of a fit of some first rows, say
-    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"; the family of `params`
-    reg_covar : float, default 1e-6, added to every variance in each M-step
+    params : Params
+        the start, for instance of a fit of some first rows
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+        the family of `params`
+    reg_covar : float, default 1e-6
+        what is added to every variance in each M-step
     exponent : float, default 0.6, above 1/2 and at most 1
-        how fast rows are forgotten. 1 never forgets: what the first blocks contributed under poor parameters stays in
-        the mean. 0.6 is the value that Cappé & Moulines recommend
-    stats : Stats, optional: the running statistics, scaled to the weight W, of a fit of some first rows, say
-    n_steps : int, blocks so far
+        how fast rows are forgotten. With 1 nothing is forgotten: what the first blocks contributed under poor
+        parameters stays in the mean. 0.6 is the value that Cappé & Moulines recommend
+    stats : Stats, optional
+        the running statistics, scaled to the weight W, for instance of a fit of some first rows. Default None: the
+        first block makes them
+    n_steps : int, default 0
+        the number of blocks so far
+
+    Raises
+    ------
+    ValueError
+        if `params` or `stats` are of another family or size, or `reg_covar` or `exponent` is out of range
 
     Notes
     -----
@@ -53,6 +64,11 @@ class Stepwise:
     blocks. Shuffle such data, or fit them as a whole. The local optimum is decided by the start.
 
     A state never changes: `partial_fit` returns the next one, and a block that fails leaves the last one as it was.
+
+    See Also
+    --------
+    GaussianMixture.partial_fit : the same in the estimator.
+    em : fits rows that can be read more than once.
 
     References
     ----------
@@ -88,16 +104,17 @@ class Stepwise:
 
     @property
     def mean_loglik(self) -> float:
-        """The running mean log-likelihood per row, each block's under the parameters before it; NaN before any."""
+        """The running mean log-likelihood per row, of each block under the parameters before it; NaN before any."""
         return math.nan if self.stats is None else self.stats.loglik / self.stats.sum_w
 
     def partial_fit(self, X: Any, sample_weight: ArrayLike | None = None) -> Stepwise:
-        """The state after one more block.
+        """Return the state after one more block.
 
         Parameters
         ----------
         X : (N, D) array-like, or what `fastem.as_source` takes
-        sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
+        sample_weight : (N,) array-like, non-negative, optional
+            weight 2 is the row twice, weight 0 the row absent. Default None: each row has weight 1
 
         Returns
         -------
@@ -106,7 +123,9 @@ class Stepwise:
         Raises
         ------
         ValueError
-            for data that cannot be used; SingularCovarianceError (one too) if a component collapses
+            if the data cannot be used
+        SingularCovarianceError
+            (a ValueError) if a component collapses
         """
         params = self.params
         block = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
@@ -120,7 +139,7 @@ class Stepwise:
         return replace(self, params=params, stats=stats, n_steps=self.n_steps + 1)
 
     def _known(self, block: Stats) -> Stats:
-        """The running statistics; a log-likelihood that is not known (NaN) is taken to be the block's, per row."""
+        """Return the running statistics; if their log-likelihood is not known (NaN), it is the block's, per row."""
         assert self.stats is not None
         if not math.isnan(self.stats.loglik):
             return self.stats

@@ -1,7 +1,7 @@
 """When a fit has converged: rules by name.
 
-Each is a function of the course of a fit that goes to 0 as the fit converges; the fit ends where that is below tol.
-To add one is to add an entry to RULES, at the bottom.
+Each rule is a function of the course of a fit. Its value goes to 0 as the fit converges, and the fit ends when it is
+below tol. To add a rule, write such a function and a row of `RULES` at the end of this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from fastem.model.matrices import EPS, variances
 from fastem.model.params import Params
 
-LOOKBACK = 4  # bounds that a rule may look at
+LOOKBACK = 4  # how many of the last values of the objective a rule may look at
 ROUNDING = 64 * EPS  # changes of the mean log-likelihood below this (times 1 + itself) are rounding
 
 
@@ -23,10 +23,10 @@ class Course(NamedTuple):
 
     Attributes
     ----------
-    bounds : at most LOOKBACK floats, the objective per row of the last passes
+    bounds : sequence of at most LOOKBACK floats, the objective per row of the last passes
     total : float, the sum of the rows' weights
-    params : Params, of the last pass
-    before : Params or None, of the pass before
+    params : Params, those of the last pass
+    before : Params of the pass before, or None if there was none
     """
 
     bounds: Sequence[float]
@@ -36,7 +36,7 @@ class Course(NamedTuple):
 
 
 def change(course: Course) -> float:
-    """The last change of the objective per row; scikit-learn's rule.
+    """Return the last change of the objective per row: scikit-learn's rule.
 
     It says how fast EM climbs, not how far it still has to go: on overlapping components it stops early.
     """
@@ -44,10 +44,10 @@ def change(course: Course) -> float:
 
 
 def aitken(course: Course) -> float:
-    """What EM still has to gain, in log-likelihood of all rows, if its gains go on shrinking by the same factor.
+    """Return what EM still has to gain, in log-likelihood of all rows, if gains go on shrinking by the same factor.
 
-    The factor a is that of the last two gains, and must lie in (0, 1); the sum of the geometric series to come is
-    gain * a / (1 - a). The larger of two successive estimates counts. As the log-likelihood of all rows has a
+    The factor a is the ratio of the last two gains, and must lie in (0, 1). The sum of the geometric series to come is
+    gain * a / (1 - a). The larger of two successive estimates is returned. As the log-likelihood of all rows has a
     statistical meaning (differences far below 1 say nothing about the model), tol means the same for any N.
 
     References
@@ -58,10 +58,11 @@ def aitken(course: Course) -> float:
     if len(course.bounds) < LOOKBACK:
         return np.inf
     first, second, third, last = course.bounds[-LOOKBACK:]
-    return course.total * max(_to_come(first, second, third), _to_come(second, third, last))
+    return course.total * max(_estimate_gain(first, second, third), _estimate_gain(second, third, last))
 
 
-def _to_come(first: float, second: float, third: float) -> float:
+def _estimate_gain(first: float, second: float, third: float) -> float:
+    """Return the gain to come after three values of the objective; infinity if gains do not shrink."""
     before, gain = second - first, third - second
     if abs(gain) <= ROUNDING * (1 + abs(third)):
         return 0.0
@@ -70,7 +71,7 @@ def _to_come(first: float, second: float, third: float) -> float:
 
 
 def parameters(course: Course) -> float:
-    """The largest change of a parameter: of weights, of means in standard deviations, of covariances in variances."""
+    """Return the largest change of a parameter: means change in standard deviations, covariances in variances."""
     new, old = course.params, course.before
     if old is None:
         return np.inf
@@ -85,14 +86,14 @@ def parameters(course: Course) -> float:
 
 
 class Stop(NamedTuple):
-    """Whether a fit has converged: whether what a rule measures, one of RULES, is below `tol`."""
+    """The test whether a fit has converged: whether what a rule of `RULES` measures is below `tol`."""
 
     rule: str
     tol: float
 
     @np.errstate(all="ignore")
     def __call__(self, course: Course) -> bool:
-        """Whether a fit has converged."""
+        """Return whether a fit has converged."""
         return RULES[self.rule](course) < self.tol
 
 

@@ -335,7 +335,7 @@ def m_step(s0, sums, n_rows, least, zero, before, origin, mass, variances, propo
 
 @njit(**HELPER)
 def mend(covariance, second, square, divisor):
-    """Divide sums by `divisor`, then as `fastem.model.families.mend_lost_variances`; fill the upper triangle."""
+    """Divide sums by `divisor`, then as `fastem.model.rounding` replaces variances; fill the upper triangle."""
     R, C = covariance.shape
     for i in range(R):
         for j in range(i + 1 if R > 1 else C):

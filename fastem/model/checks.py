@@ -15,7 +15,7 @@ from fastem.model.matrices import Array
 
 
 def check_bound(name: str, value: Any) -> None:
-    """ValueError unless `value` is a finite number of at least 0."""
+    """Raise a ValueError unless `value` is a finite number of at least 0."""
     is_real = isinstance(value, numbers.Real)
     if not is_real or not 0 <= value < np.inf:
         raise ValueError(f"{name} must be in [0, inf); got {value!r}")
@@ -25,15 +25,24 @@ NAME = "GaussianMixture"
 
 
 class NotFittedError(ValueError, AttributeError):
-    """A method that needs a fit was called before one; scikit-learn's class as well, where that is imported."""
+    """A method that needs a fit was called before `fit`.
+
+    Where scikit-learn is imported, its handlers of the exception of the same name catch this one too.
+    """
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit did not converge; scikit-learn's class as well, where that is imported."""
+    """A fit did not converge.
+
+    Where scikit-learn is imported, its filters of the warning of the same name apply to this one too.
+    """
 
 
 def exception(own: type) -> Any:
-    """`own`, which is scikit-learn's of the same name too if scikit-learn is loaded, so that users' handlers match."""
+    """Return `own`, or a subclass of it and of scikit-learn's class of that name if scikit-learn is imported.
+
+    So handlers that users wrote for scikit-learn's class match.
+    """
     theirs = getattr(sys.modules.get("sklearn.exceptions"), own.__name__, None)
     return own if theirs is None else _both(own, theirs)
 
@@ -44,7 +53,7 @@ def _both(own: type, theirs: type) -> type:
 
 
 def check_fitted(estimator: Any) -> None:
-    """NotFittedError unless the estimator has parameters."""
+    """Raise a NotFittedError unless the estimator has parameters."""
     if not estimator.__sklearn_is_fitted__():
         raise exception(NotFittedError)(
             f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
@@ -53,13 +62,19 @@ def check_fitted(estimator: Any) -> None:
 
 
 def refuse_masked(name: str, value: Any) -> None:
-    """A cast would drop the mask."""
+    """Raise a ValueError if an array has masked entries, whose mask a cast would drop."""
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: fill them or remove their rows first.")
 
 
 def real_numbers(name: str, value: Any) -> Array:
-    """`value` as float64, the same array if it is; refused where the cast would lose a mask, an imaginary part, NaT."""
+    """Return `value` as float64; an array of float64 is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        if the cast would lose something: a mask, an imaginary part, a date that is missing
+    """
     refuse_masked(name, value)
     try:
         array = np.asarray(value)
@@ -73,7 +88,13 @@ def real_numbers(name: str, value: Any) -> Array:
 
 
 def given_components(n_components: Any) -> int | None:
-    """K if it is given."""
+    """Return the number of components if it is given, else None.
+
+    Raises
+    ------
+    ValueError
+        if it is not an int of at least 1
+    """
     if n_components is None:
         return None
     if not isinstance(n_components, numbers.Integral) or n_components < 1:
@@ -82,7 +103,13 @@ def given_components(n_components: Any) -> int | None:
 
 
 def check_n_threads(n_threads: Any) -> int | None:
-    """A bound on the number of threads: any int from 1 on, however many there are; or None."""
+    """Return a bound on the number of threads, or None for no bound.
+
+    Raises
+    ------
+    ValueError
+        if it is not an int of at least 1; there may be fewer threads than it says
+    """
     if n_threads is None:
         return None
     if not isinstance(n_threads, numbers.Integral) or isinstance(n_threads, (bool, np.bool_)) or n_threads < 1:
@@ -91,13 +118,13 @@ def check_n_threads(n_threads: Any) -> int | None:
 
 
 def demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME) -> None:
-    """Raise a ValueError in scikit-learn's words unless a parameter `holds`."""
+    """Raise a ValueError in scikit-learn's words unless a condition on a parameter `holds`."""
     if not holds:
         raise ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
 
 
 def check_seen(n_samples_seen: Any) -> float:
-    """How many rows a mixture stands for: a positive number."""
+    """Return how many rows a mixture stands for, as a float; raise a ValueError unless it is positive and finite."""
     real = isinstance(n_samples_seen, numbers.Real) and not isinstance(n_samples_seen, (bool, np.bool_))
     if not real or not 0 < float(n_samples_seen) < np.inf:
         raise ValueError(f"n_samples_seen must be a positive number of rows; got {n_samples_seen!r}")
@@ -105,7 +132,7 @@ def check_seen(n_samples_seen: Any) -> float:
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:
-    """As scikit-learn: None is NumPy's global state, an int a new one, a RandomState itself."""
+    """Return a RandomState as scikit-learn does: the global one for None, a new one for an int, else `seed` itself."""
     if seed is None or seed is np.random:
         return np.random.mtrand._rand
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and 0 <= seed < 2**32:
@@ -120,18 +147,21 @@ def check_random_state(seed: Any) -> np.random.RandomState:
 
 
 def check_n_samples(n_samples: Any, least: int = 1) -> None:
-    """A positive integer, of at least 1 or 2."""
+    """Raise a ValueError unless `n_samples` is an integer of at least `least`, which is 1 or 2."""
     is_int = isinstance(n_samples, numbers.Integral)
     if not is_int or not least <= n_samples <= np.iinfo(np.intp).max:
         needs = "at least one sample" if least == 1 else "at least two samples"
         raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires {needs}, an int.")
 
 
-# --- mixtures -----------------------------------------------------------------------------------------------------
-
-
 def finite_of_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Finite numbers of this shape as float64; the same array if it is."""
+    """Return finite numbers of this shape as float64; an array of float64 is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        if the shape is another, or a number is NaN or infinite
+    """
     array = real_numbers(f"The parameter '{name}'", value)
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
@@ -141,5 +171,5 @@ def finite_of_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Arra
 
 
 def copy_of_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """The same as a copy, which the user cannot change later."""
+    """Return what `finite_of_shape` returns, as a copy, which the user cannot change later."""
     return np.array(finite_of_shape(name, value, shape))

@@ -1,6 +1,6 @@
-"""Covariance families: what constraint the M-step obeys, and every conversion that depends on it.
+"""Covariance families: how covariances are stored, what they obey, and the M-step of maximum likelihood.
 
-To add a family is to add an entry to COVARIANCES, at the bottom.
+To add a family, add a row to `COVARIANCES` at the end of this module.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from fastem.model.matrices import EPS, Array, variances
+from fastem.model.matrices import Array, variances
 from fastem.model.params import Params
-from fastem.model.stats import Stats, outer
+from fastem.model.rounding import replace_cancelled_variances
+from fastem.model.stats import Stats, component_mass, outer
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Storage:
 
     @property
     def matrices(self) -> bool:
-        """Whether covariances are matrices, not variances."""
+        """Whether covariances are stored as matrices; else only their diagonals are, as variances."""
         return self.form == "full"
 
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
@@ -93,7 +94,7 @@ class Covariance:
 
     @property
     def matrices(self) -> bool:
-        """Whether its covariances are matrices, not variances."""
+        """Whether covariances are stored as matrices; else only their diagonals are, as variances."""
         return self.storage.matrices
 
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
@@ -109,31 +110,38 @@ class Covariance:
         return self.constraint.n_parameters(self.storage, K, D)
 
     def estimate(self, stats: Stats, reg_covar: float, means: Array | None = None) -> tuple[Array, Array, Array]:
-        """Maximum-likelihood weights, means and covariances, with `reg_covar` added to the variances.
+        """Return the weights, means and covariances of maximum likelihood, with `reg_covar` added to the variances.
 
-        With `means` (K, D) these are held, and the covariances are about them.
+        As in scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
+        about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977).
 
-        With scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
-        about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977); batched over leading axes.
+        Parameters
+        ----------
+        stats : Stats, whose arrays may have leading batch axes
+        reg_covar : float
+        means : (K, D) float64, optional
+            means that are held: they are returned as they are, and the covariances are about them. None: the means
+            are estimated
         """
         if means is not None:  # the rows' moments about means that do not move
             stats = replace(stats.shifted(means), s1=np.zeros_like(stats.s1))
         s0, s1, s2 = stats.s0, stats.s1, stats.s2
-        nk = s0 + empty_mass(stats)
+        nk = component_mass(stats)
         weights = nk / (nk.sum(axis=-1, keepdims=True) + (stats.noise.weight if stats.noise else 0.0))
         step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
         moved = (2 * nk - s0)[..., None] * step
         scatter = s2 - outer(moved, step, s2.shape)
         covariances = self.constraint.estimate(scatter, nk, self.storage, s1.shape[-1])
         means = stats.origin + step
-        mend_lost_variances(covariances, s2, self.storage.divisor(nk, s1.shape[-1]), nk[..., None], means)
+        replace_cancelled_variances(covariances, s2, self.storage.divisor(nk, s1.shape[-1]), nk[..., None], means)
         variances(covariances)[...] += reg_covar
         return weights, means, covariances
 
     def expected(self, params: Params, weight: float, reg_covar: float) -> Stats:
-        """The statistics of rows of this weight that are spread as a mixture says: `estimate` makes it of them again.
+        """Return the statistics of rows of this weight that are distributed as a mixture says.
 
-        Variances below `reg_covar` become that, as in any M-step.
+        From these statistics `estimate` makes the mixture again; variances below `reg_covar` become that, as in any
+        M-step.
         """
         (K, D), s0 = params.means.shape, weight * params.weights
         covariances = params.covariances.copy()
@@ -143,62 +151,18 @@ class Covariance:
         return Stats(np.nan, np.nan, np.nan, s0, np.zeros((K, D)), s2, params.means, round(weight), noise)
 
 
-def empty_mass(stats: Stats) -> Array:
-    """What scikit-learn adds to s0, against division by 0: 10 eps, in units of the rows' mean weight; (..., 1)."""
-    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
-
-
-def mend_lost_variances(covariances: Array, s2: Array, divisor: Array, nk: Array, means: Array) -> None:
-    """Replace variances that were lost in ``s2 / divisor - step^2``, in place.
-
-    Below the rounding of that difference a variance is unknown. Where s2 itself is the rows' rounding (by the square
-    of the means) the column is constant: 0. Else the mean came from far away: an upper bound, without covariances,
-    which the next pass, about a mean that is near, replaces.
-    """
-    diagonal, before = variances(covariances), variances(s2 / divisor)
-    lost = diagonal <= 16 * EPS * before
-    if not lost.any():
-        return
-    square = variances(outer(nk * means, means, s2.shape) / divisor)
-    constant = lost & (before <= (8 * EPS) ** 2 * square)
-    far = lost & ~constant
-    if covariances.shape[-2] > 1:
-        covariances[far[..., :, None] | far[..., None, :]] = 0.0
-    diagonal[far] = 16 * EPS * before[far]
-    diagonal[constant] = 0.0
-
-
-def rounding(stats: Stats, eps: float, one_by_one: bool) -> Array:
-    """Variances, (K|1, D|1), that are rounding alone: a covariance says nothing of what is not above them.
-
-    Of each second moment about the means of the pass, sums lose up to `stats.eps` in tiles, as soft assignments make
-    them, and 45 times that where rows are added `one_by_one` (measured on columns that depend on others, up to 1e6
-    rows). This takes 16 + D, more than what `_mend` puts in place of a lost variance, and 128 + D. Rows that are
-    stored with a relative `eps` vary by that much of their values: one rounding has a variance of eps^2 x^2 / 12.
-    """
-    nk, loss = stats.s0 + empty_mass(stats), stats.s1.shape[1] + (128 if one_by_one else 16)
-    divisor = (nk.sum(keepdims=True) if len(stats.s2) == 1 else nk)[:, None] * (stats.s1.shape[1] // stats.s2.shape[-1])
-    means = stats.origin + stats.s1 / nk[:, None]
-    second = variances(stats.s2) / divisor
-    square = variances(outer(nk[:, None] * means, means, stats.s2.shape)) / divisor
-    return np.asarray(loss * stats.eps * second + eps**2 * (second + square))
-
-
-def whitened(factor: Array, square: Array) -> Array:
-    """Mean squares of W x in its directions, (K|1, D), for independent features x of mean `square` (K|1, D|1)."""
-    weight = factor**2
-    return np.asarray((weight * square[:, None, :]).sum(axis=-1) if weight.shape[-2] > 1 else weight[:, 0] * square)
-
-
 def find_family(covariance_type: str) -> Covariance:
-    """The family of this name; ValueError if there is none."""
+    """Return the family of this name; raise a ValueError if there is none."""
     if not isinstance(covariance_type, str) or covariance_type not in COVARIANCES:
         raise ValueError(f"covariance_type must be one of {', '.join(COVARIANCES)}; got {covariance_type!r}")
     return COVARIANCES[covariance_type]
 
 
-def of_shape(shape: tuple[int, ...], K: int, D: int) -> Covariance:
-    """The family whose covariances have this canonical shape; where several have, they are the same."""
+def family_of_shape(shape: tuple[int, ...], K: int, D: int) -> Covariance:
+    """Return the first family whose covariances have this canonical shape.
+
+    Several have it where K or D is 1. Their covariances are then the same.
+    """
     return next(family for family in COVARIANCES.values() if family.shape(K, D) == shape)
 
 

@@ -1,4 +1,4 @@
-"""Mixtures from numbers that a user gives: every part is checked, in scikit-learn's words where it has them."""
+"""Make mixtures of numbers that a user gives, and check every part, in scikit-learn's words where it has them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from fastem.model.families import COVARIANCES, find_family
 from fastem.model.matrices import Array, SingularCovarianceError, factorise, from_precisions, variances
 from fastem.model.params import Noise, Params
 
-ASYMMETRY = 1e-5  # most of a given matrix, of unit diagonal
+ASYMMETRY = 1e-5  # largest difference of a given matrix, scaled to unit diagonal, from its transpose
 
 
 def check_box(box: Array) -> Array:
-    """Refuse a box (2, D) without a volume."""
+    """Return a box (2, D); raise a ValueError if it has no volume."""
     if flat := np.flatnonzero(box[0] == box[1]).tolist():
         raise ValueError(f"noise needs a box with a volume, but column {str(flat)[1:-1]} of X is constant")
     return box
 
 
 def check_params(params: Params) -> Params:
-    """Refuse parameters whose parts do not fit each other: a kernel would read beyond them."""
+    """Return `params`; raise an error if its parts do not fit each other, for a kernel would read beyond them.
+
+    Raises
+    ------
+    TypeError
+        if it is no `Params`, or a part is no array of floats
+    ValueError
+        if a part has another shape or value than it should
+    """
     if not isinstance(params, Params):
         given = type(params).__name__
         instead = ": pass its attribute params_" if hasattr(type(params), "params_") else ""
@@ -47,7 +55,7 @@ def check_params(params: Params) -> Params:
 
 
 def check_noise(noise: Any, D: int) -> Noise:
-    """A component of constant density."""
+    """Return a component of constant density from a tuple (weight, box); raise a ValueError if it is none."""
     if not isinstance(noise, tuple) or len(noise) != 2:
         raise ValueError(f"The parameter 'noise' should be a tuple (weight, box), but got {noise!r:.60}")
     weight = float(copy_of_shape("noise weight", noise[0], ()))
@@ -57,7 +65,7 @@ def check_noise(noise: Any, D: int) -> Noise:
 
 
 def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
-    """Refuse float32 parameters that would overflow, vanish or be subnormal, which lose digits."""
+    """Raise a ValueError if parameters as float32 would overflow, vanish or be subnormal, which loses digits."""
     factor, least = params.factor, np.finfo(dtype).tiny
     with np.errstate(all="ignore"):
         precisions = factor.swapaxes(-1, -2) @ factor if factor.shape[-2] > 1 else factor**2
@@ -72,20 +80,20 @@ def check_representable(params: Params, dtype: np.dtype[Any]) -> None:
 
 
 def shape_of_means(means: ArrayLike) -> tuple[int, int]:
-    """K and D of means; of anything else, what makes `check_means` refuse it."""
+    """Return K and D of means; (1, 1) for anything else, with which `check_means` raises its error."""
     shape = np.shape(means)
     return (shape[0], shape[1]) if len(shape) == 2 and 0 not in shape else (1, 1)
 
 
 def check_weights(weights: ArrayLike, K: int, noise: float = 0.0, leading: tuple[int, ...] = ()) -> Array:
-    """Mixture weights as (*leading, K) float64; with that of noise they sum to 1."""
+    """Return mixture weights as (*leading, K) float64; with the weight of `noise` they must sum to 1."""
     array = copy_of_shape("weights", weights, (*leading, K))
     check_mixing(array, noise, 1e-6)
     return array
 
 
 def check_mixing(array: Array, noise: float, tolerance: float) -> None:
-    """Refuse weights outside of [0, 1], or that with the noise's do not sum to 1 within `tolerance`."""
+    """Raise a ValueError unless weights are in [0, 1] and, with that of noise, sum to 1 within `tolerance`."""
     if (array < 0).any() or (array > 1).any():
         # scikit-learn's tests match its words, which name min and max the wrong way round.
         raise ValueError(
@@ -98,14 +106,20 @@ def check_mixing(array: Array, noise: float, tolerance: float) -> None:
 
 
 def check_means(means: ArrayLike, K: int, D: int, leading: tuple[int, ...] = ()) -> Array:
-    """Means as (*leading, K, D) float64."""
+    """Return means as (*leading, K, D) float64."""
     return copy_of_shape("means", means, (*leading, K, D))
 
 
 def check_matrices(
     kind: str, matrices: ArrayLike, covariance_type: str, K: int, D: int, leading: tuple[int, ...] = ()
 ) -> Array:
-    """Covariances or precisions in scikit-learn's shape -> canonical shape, symmetric positive definite."""
+    """Return covariances or precisions, given in scikit-learn's shape, in canonical shape.
+
+    Raises
+    ------
+    ValueError
+        unless they are symmetric and positive definite
+    """
     family = COVARIANCES[covariance_type]
     array = copy_of_shape(f"{covariance_type} {kind}", matrices, (*leading, *family.natural_shape(K, D)))
     array = array.reshape(*leading, *family.shape(K, D))
@@ -125,7 +139,7 @@ def check_matrices(
 def check_precisions(
     precisions: ArrayLike, covariance_type: str, K: int, D: int, leading: tuple[int, ...] = ()
 ) -> tuple[Array, Array]:
-    """Precisions in scikit-learn's shape -> covariances and factor."""
+    """Return the covariances and the factor of precisions that are given in scikit-learn's shape."""
     return from_precisions(check_matrices("precision", precisions, covariance_type, K, D, leading))
 
 
@@ -136,16 +150,18 @@ def make_params(
     covariance_type: str = "full",
     noise: tuple[float, ArrayLike] | None = None,
 ) -> Params:
-    """A mixture from known parameters, checked.
+    """Make a mixture from known parameters, and check them.
 
     Parameters
     ----------
-    weights : (K,) array-like, sum 1, with that of noise if there is any
+    weights : (K,) array-like
+        they sum to 1, with the weight of noise if there is any
     means : (K, D) array-like
     covariances : array-like
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, a number tied_spherical
-    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
-    noise : weight and box (2, D) of a component of constant density, optional
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    noise : tuple (weight, box), optional
+        weight and box (2, D) of a component of constant density. Default None: no such component
 
     Returns
     -------
@@ -154,8 +170,14 @@ def make_params(
     Raises
     ------
     ValueError
-        for shapes that do not match, entries that are not finite, weights that do not sum to 1, covariances that
-        are not symmetric positive definite
+        if shapes do not match, entries are not finite, weights do not sum to 1, or covariances are not symmetric and
+        positive definite
+
+    See Also
+    --------
+    em : fit a mixture, from such parameters as a start.
+    Params : the mixture as it is stored.
+    GaussianMixture.from_parameters : an estimator from known parameters.
 
     Examples
     --------

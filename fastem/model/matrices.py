@@ -17,11 +17,29 @@ TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, 
 
 
 class SingularCovarianceError(ValueError):
-    """A covariance is not positive definite.
+    """A covariance is not positive definite, so that its component has no density.
 
     Attributes
     ----------
-    components : list of int, which ones
+    components : list of int
+        the components whose covariances are not positive definite; empty if they are not known
+    cause : str
+        a sentence that says why; "" if the cause is not known
+
+    See Also
+    --------
+    m_step : raises it where a component has collapsed.
+    Ridge, InverseWishart, EigenvalueFloor, EigenvalueRatio : remedies under which it does not occur.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> stats = fastem.moments([[0.0], [2.0], [4.0]], labels=[0, 0, 1])
+    >>> try:
+    ...     params = fastem.m_step(stats)
+    ... except fastem.SingularCovarianceError as error:
+    ...     print(error.components)
+    [1]
     """
 
     def __init__(self, components: Sequence[int], cause: str = "") -> None:
@@ -38,32 +56,33 @@ class SingularCovarianceError(ValueError):
         return type(self), (self.components, self.cause)
 
     def because(self, cause: str) -> SingularCovarianceError:
-        """The same error with its cause, a sentence."""
+        """Return the same error with its cause, a sentence."""
         return SingularCovarianceError(self.components, cause)
 
 
 def pivot_tolerance(D: int, reg_covar: float) -> float:
-    """What `factorise` counts as zero: rounding in a strict fit, nothing in one that adds `reg_covar`."""
+    """Return what `factorise` counts as zero: rounding in a strict fit, nothing in one that adds `reg_covar`."""
     return 0.0 if reg_covar > 0 else (D + 8) * EPS
 
 
 def variances(covariances: Array) -> Array:
-    """The diagonals, (..., K|1, D|1), as a writable view."""
+    """Return the diagonals of covariances, (..., K|1, D|1), as a view that can be written to."""
     return np.einsum("...ii->...i", covariances) if covariances.shape[-2] > 1 else covariances[..., 0, :]
 
 
 def factorise(covariances: Array, zero: float = 0.0) -> Array:
-    """The precision factor: lower triangular, inverse covariance = factor' factor.
+    """Return the precision factor W of covariances: lower triangular, with inverse covariance = W' W.
 
     Parameters
     ----------
     covariances : (..., K|1, D|1, D|1)
-    zero : a Cholesky pivot at or below zero * variance counts as zero, as does a subnormal one
+    zero : float, default 0
+        a Cholesky pivot of at most zero * variance counts as zero, as does a subnormal one
 
     Raises
     ------
     SingularCovarianceError
-        naming the components whose covariance is not positive definite
+        with the components whose covariance is not positive definite
     """
     failed = np.zeros(covariances.shape[:-2], dtype=bool)
     diagonal = covariances.shape[-2] == 1
@@ -82,7 +101,7 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
 
 
 def inverse_triangular(lower: Array) -> Array:
-    """Inverses of lower triangular matrices (..., D, D), row by row.
+    """Return the inverses of lower triangular matrices (..., D, D), computed row by row.
 
     (LAPACK's dtrtri starts OpenBLAS's threads for matrices of any size; they spin for 25 ms, against the next pass.)
     """
@@ -95,7 +114,7 @@ def inverse_triangular(lower: Array) -> Array:
 
 
 def from_precisions(precisions: Array) -> tuple[Array, Array]:
-    """Covariances and factor of given inverse covariances, (..., K|1, D|1, D|1), that are positive definite.
+    """Return the covariances and the factor of inverse covariances, (..., K|1, D|1, D|1), that are positive definite.
 
     A Cholesky factor L of the precision with both axes reversed, reversed back and transposed, is lower
     triangular with factor' factor = precision.

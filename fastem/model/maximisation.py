@@ -9,26 +9,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.model.families import Covariance, empty_mass, find_family
+from fastem.model.families import Covariance, find_family
 from fastem.model.matrices import EPS, Array, factorise, pivot_tolerance, variances
 from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, constrain_eigenvalues
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.table import find_remedy
-from fastem.model.stats import Stats
+from fastem.model.stats import Stats, are_empty
 from fastem.model.units import NO_UNITS, Units
-
-# --- the M-step ---------------------------------------------------------------------------------------------------
 
 
 class Held(NamedTuple):
-    """Parameters that are not estimated, but held at their start (None: estimated).
+    """Parameters that are not estimated, but held at their start. None stands for a parameter that is estimated.
 
     Attributes
     ----------
-    weights : (K,), sum 1: the components' shares of what is not noise, or None
+    weights : (K,) or None
+        the components' shares of what is not noise; they sum to 1
     means : (K, D) or None
-    precisions : (covariances, factor), canonical shapes, or None
+    precisions : tuple (covariances, factor) in canonical shapes, or None
     """
 
     weights: Array | None = None
@@ -40,8 +39,8 @@ class Held(NamedTuple):
         """Whether any parameter is held."""
         return any(part is not None for part in self)
 
-    def instead(self, weights: Array, means: Array, covariances: Array, noise: float) -> Estimate:
-        """An estimate with what is held in its place, beside noise of this share."""
+    def put_into(self, weights: Array, means: Array, covariances: Array, noise: float) -> Estimate:
+        """Return an estimate with its parts replaced by those that are held, beside noise of this share."""
         return (
             weights if self.weights is None else (1 - noise) * self.weights,
             means if self.means is None else self.means,
@@ -54,13 +53,19 @@ NOTHING_HELD = Held()
 
 @dataclass(frozen=True)
 class GaussianModel:
-    """The M-step of a family under a remedy, for rows whose moments are known.
+    """The Gaussian mixtures of a covariance family under a remedy: the `Model` that the EM loop fits.
 
     Attributes
     ----------
-    held : parameters that it leaves as they are
-    hard : bool, whether the E-step before it gives each row to one component, whole. The statistics' `loglik` is then
-        the classification log-likelihood, which takes the log-likelihood's place in the objective
+    family : Covariance
+    remedy : Remedy
+    units : Units
+        the coordinates of the remedy, made of the moments of all rows; NO_UNITS under reg_covar
+    held : Held
+        the parameters that `update` leaves as they are
+    hard : bool
+        whether the E-step gives each row to one component, whole. The statistics' `loglik` is then the classification
+        log-likelihood, which takes the log-likelihood's place in the objective
     """
 
     family: Covariance
@@ -76,16 +81,22 @@ class GaussianModel:
 
     @np.errstate(all="ignore")
     def estimate(self, stats: Stats) -> Estimate:
-        """Weights, means and covariances, which may be singular."""
+        """Return weights, means and covariances, which may be singular."""
         estimate = self.remedy.estimate(self.family, stats, self.units, self.held.means)
-        return self.held.instead(*estimate, stats.noise.weight / stats.sum_w if stats.noise else 0.0)
+        return self.held.put_into(*estimate, stats.noise.weight / stats.sum_w if stats.noise else 0.0)
 
     @np.errstate(all="ignore")
     def update(self, stats: Stats, previous: Params | None = None) -> Params:
-        """The parameters; the arguments are those of `m_step`."""
+        """Return the parameters that the M-step makes; the arguments are those of `m_step`.
+
+        Raises
+        ------
+        SingularCovarianceError
+            if a covariance is not positive definite
+        """
         weights, means, covariances = self.estimate(stats)
         if previous is not None and self.strict and not self.family.shared and self.held.precisions is None:
-            empty = stats.s0 <= empty_mass(stats)
+            empty = are_empty(stats)
             covariances[empty] = previous.covariances[empty]
         noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
         return Params(weights, means, covariances, self.factorise(covariances), noise)
@@ -105,16 +116,16 @@ class GaussianModel:
         return n_free(params, self.family, [name for name, value in held if value is not None])
 
     def factorise(self, covariances: Array) -> Array:
-        """Their precision factor; a pivot that is rounding counts as zero in a strict fit alone."""
+        """Return the precision factor of covariances; a pivot that is rounding counts as zero in a strict fit alone."""
         if self.held.precisions is not None:
             return self.held.precisions[1]
         return factorise(covariances, pivot_tolerance(covariances.shape[-1], 0.0 if self.strict else 1.0))
 
     @np.errstate(all="ignore")
     def feasible(self, params: Params) -> Params:
-        """A start with what is held, within the remedy's constraint: from any other the objective may fall."""
+        """Return a start with what is held, within the remedy's constraint: from any other the objective may fall."""
         noise = params.noise.weight if params.noise else 0.0
-        weights, means, covariances = self.held.instead(*params[:3], noise)
+        weights, means, covariances = self.held.put_into(*params[:3], noise)
         if self.held.precisions is None and not self.remedy.monotone:
             return params._replace(weights=weights, means=means)
         if self.held.precisions is None:
@@ -124,7 +135,10 @@ class GaussianModel:
         return Params(weights, means, covariances, self.factorise(covariances), params.noise)
 
     def condition(self, params: Params) -> float:
-        """Largest condition number of the covariances, scaled to unit diagonal or in `units`: what rounding costs."""
+        """Return the largest condition number of covariances, which says what rounding costs.
+
+        Covariances are scaled to unit diagonal; under a monotone remedy those in `units` count too.
+        """
         if not self.family.matrices:
             return 1.0
         scale = np.sqrt(variances(params.covariances))
@@ -135,16 +149,17 @@ class GaussianModel:
 
     @np.errstate(all="ignore")
     def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
-        """Whether the objective per row fell by more than rounding explains, (64 `eps` + condition EPS) (1 + |it|).
+        """Return whether the objective per row fell by more than rounding explains.
 
-        Sums in float32 (whose `eps` is given then) are used where they resolve covariances: see `float32_shows`.
+        Rounding explains (64 `eps` + `condition` EPS) (1 + |objective|). Sums in float32, whose `eps` is given then,
+        are used where they resolve covariances: see `fastem.passes.precision`.
         """
         size, fall = 1 + abs(before), before - after
         return fall > 64 * eps * size and fall > (64 * eps + self.condition(params) * EPS) * size
 
     @np.errstate(all="ignore")
     def objective(self, params: Params, stats: Stats) -> float:
-        """What EM maximises, per row: the mean log-likelihood, under a monotone remedy with its log prior."""
+        """Return what EM maximises, per row: the mean log-likelihood, and the log prior of a monotone remedy."""
         return (stats.loglik + self.remedy.log_prior(params, self.family, self.units)) / stats.sum_w
 
 
@@ -164,19 +179,22 @@ def m_step(
     regularization: str | Remedy | None = None,
     total: Stats | None = None,
 ) -> Params:
-    """The M-step: the mixture that maximises the expected complete-data log-likelihood (and a remedy's log prior).
+    """Make the mixture that maximises the expected complete-data log-likelihood, and a remedy's log prior: the M-step.
 
     Parameters
     ----------
-    stats : Stats, as `fastem.accumulate` or `fastem.moments` made them for this family
-    covariance_type : "full", "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
-    reg_covar : added to every variance
+    stats : Stats
+        statistics that `fastem.accumulate` or `fastem.moments` made for this family
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    reg_covar : float, default 0
+        what is added to every variance
     previous : Params, optional
-        with ``reg_covar=0``, where a component without rows takes its covariance from (it has none of its own)
-    regularization : None, "ridge", "map", "floor", "ratio", or an instance of `fastem.Ridge`, ...
-        a remedy instead of reg_covar, under which EM is monotone
+        the mixture from which, with ``reg_covar=0``, a component without rows takes its covariance, for it has none of
+        its own. Default None: such a component is an error
+    regularization : "ridge", "map", "floor", "ratio", or an instance of a remedy as `fastem.Ridge`, optional
+        a remedy instead of reg_covar, under which EM is monotone. Default None: reg_covar alone
     total : Stats, optional
-        moments of all rows as one component, which a remedy is relative to. Default: those of `stats`
+        moments of all rows as one component, to which a remedy is relative. Default None: they are those of `stats`
 
     Returns
     -------
@@ -188,7 +206,16 @@ def m_step(
         (a ValueError) if a covariance is not positive definite. With ``reg_covar=0`` a Cholesky pivot of less
         than (D + 8) eps of the variance counts as zero
     ValueError
-        if the statistics are those of another family, reg_covar is negative or not finite, or there are two remedies
+        if the statistics are those of another family, reg_covar is negative or not finite, or reg_covar and
+        regularization are both given
+    TypeError
+        if `stats` is no `Stats`
+
+    See Also
+    --------
+    accumulate : the E-step: statistics of rows under a mixture.
+    moments : statistics of rows whose components are known.
+    em : both steps in turn, until the fit has converged.
 
     Examples
     --------
@@ -204,7 +231,15 @@ def m_step(
 
 
 def check_stats(stats: Any, covariance_type: str) -> Covariance:
-    """The family; statistics must be of it."""
+    """Return the family of this name; raise an error unless `stats` are statistics for it.
+
+    Raises
+    ------
+    TypeError
+        if `stats` is no `Stats`
+    ValueError
+        if the second moments have the shape of another family
+    """
     family = find_family(covariance_type)
     if not isinstance(stats, Stats):
         raise TypeError(f"stats must be a fastem.Stats, as accumulate and moments return; got {type(stats).__name__}")
@@ -226,7 +261,7 @@ def make_model(family: Covariance, remedy: Remedy, total: Callable[[], Stats], e
 
 
 def pooled(stats: Stats) -> Stats:
-    """The moments of all rows as one component, about their mean."""
+    """Return the moments of all rows as one component, about their mean."""
     near = stats.origin[0]
     mean = near + (stats.s0 @ (stats.origin - near) + stats.s1.sum(axis=0)) / stats.sum_w
     about = stats.shifted(np.repeat(mean[None], len(stats.origin), axis=0))
@@ -237,7 +272,7 @@ def pooled(stats: Stats) -> Stats:
 def held_parameters(
     fixed: tuple[str, ...], weights: Array | None, means: Array | None, precisions: tuple[Array, Array] | None
 ) -> Held:
-    """What is held of a start."""
+    """Return what of a start is held: the parameters whose names are in `fixed`."""
     return Held(
         weights / weights.sum() if weights is not None and "weights" in fixed else None,
         means if "means" in fixed else None,

@@ -1,6 +1,6 @@
 """Mixtures as vectors without constraints, and the gradient of the log-likelihood with respect to these.
 
-As everywhere below the estimator, the shape (K|1, D|1, D|1) of the covariances says which family it is.
+As in all modules below the estimators, the shape (K|1, D|1, D|1) of the covariances says of which family they are.
 """
 
 from __future__ import annotations
@@ -15,42 +15,53 @@ from fastem.model.params import Noise, Params
 from fastem.model.stats import Stats
 
 LARGEST = 300.0  # logarithm of a root: a line search that goes far meets neither infinity nor NaN
-LEAST_SHARE = 0.01  # times 1/K: of a component in the scales of its coordinates
+LEAST_SHARE = 0.01  # times 1/K: the least weight of a component that the scales of its coordinates are made of
 LIFT = 0.01  # times reg_covar: the least eigenvalue of L L' at a start. Along one of 0 there is no gradient
 
 
 @dataclass(frozen=True, eq=False)
 class Parametrization:
-    """The mixtures of one shape as vectors without constraints, for optimisers that know nothing of mixtures.
+    """Mixtures of one shape as vectors without constraints, for optimisers that know nothing of mixtures.
 
-    ``Parametrization.of(params)`` is for mixtures of the shape of `params`. A vector theta is made of
+    ``Parametrization.of(params)`` is for mixtures of the shape of `params`. A vector theta consists of
 
-    - a (K,), the logits of the weights: weight_k = exp(a_k) / sum_j exp(a_j); with noise one more, the last;
+    - a (K,), the logits of the weights: weight_k = exp(a_k) / sum_j exp(a_j); with noise, a has one more, the last;
     - b (K, D), the means;
-    - c, the roots of the covariances, cov_k = L_k L_k'. Of a matrix, the lower triangle of the Cholesky factor L_k, row
-      by row, with the logarithms of its diagonal; of variances, the logarithms of the standard deviations, (K, D) diag
-      or (K,) spherical. A covariance that components share is there once.
+    - c, the roots of the covariances, cov_k = L_k L_k'. For matrices c holds the lower triangle of the Cholesky factor
+      L_k, row by row, with the logarithms of its diagonal; for variances the logarithms of the standard deviations,
+      (K, D) diag or (K,) spherical. A covariance that components share appears once.
 
     With W_k = inv(L_k), N_k = sum_n w_n r_nk, and s1_k and S2_k the moments of `Stats` about the means, the gradient of
-    the log-likelihood is, by Fisher's identity that of the expected complete-data log-likelihood:
+    the log-likelihood equals that of the expected complete-data log-likelihood, by Fisher's identity. Its parts are
     N_k - weight_k sum_j N_j for a_k; W_k' W_k s1_k for b_k; the lower triangle of W_k' (W_k S2_k W_k' - N_k I) for L_k,
     and so, times the diagonal of L_k, for its logarithms (shared: with N and S2 of all components).
 
-    ``Parametrization.around(params, reg_covar)`` is the same in coordinates for an optimiser that begins at `params`.
-    There 0 is that mixture, and theta * unit the vector of logits log weight_k + a_k, of means
+    ``Parametrization.around(params, reg_covar)`` takes coordinates for an optimiser that begins at `params`.
+    In these 0 is that mixture, and theta * unit the vector of logits log weight_k + a_k, of means
     mean_k + chol(cov_k) b_k, and of covariances reg_covar I + L_k L_k' with L_k = root_k C_k, of which c is the lower
     triangle as above. The units, one over the root of the Fisher information, are such that for components that do
     not overlap the Hessian of the mean log-likelihood at 0 is -I (on the logits' simplex).
 
     Attributes
     ----------
-    logits : (K,) or (K + 1,), added to a
-    means : (K, D), added to b
-    spread, root : (K|1, D|1, D|1), what multiplies b and the triangles of c
-    unit : (P,), what a vector is multiplied by first
-    shape : of the covariances
-    box : (2, D) of a noise component, or None
+    logits : (K,) or (K + 1,) float64
+        what is added to a; with noise there is one more
+    means : (K, D) float64
+        what is added to b
+    mean_root, root : (K|1, D|1, D|1) float64
+        the matrices that multiply b and the triangles of c
+    unit : (P,) float64
+        what a vector is multiplied by first
+    shape : tuple
+        the shape of the covariances
+    box : (2, D) float64, or None
+        the box of the noise component; None if there is none
     reg_covar : float
+
+    See Also
+    --------
+    log_likelihood_and_gradient : the gradient with respect to ``Parametrization.of(params).pack(params)``.
+    lbfgs : the optimiser that uses these vectors.
 
     References
     ----------
@@ -70,7 +81,7 @@ class Parametrization:
 
     logits: Array
     means: Array
-    spread: Array
+    mean_root: Array
     root: Array
     unit: Array
     shape: tuple[int, ...]
@@ -79,7 +90,7 @@ class Parametrization:
 
     @classmethod
     def of(cls, params: Params) -> Parametrization:
-        """The plain coordinates of mixtures of this shape, and with its noise component's box."""
+        """Return the plain coordinates for mixtures of the shape of `params`, with the box of its noise component."""
         shape, one = params.covariances.shape, np.ones((1, 1, 1))
         logits, means = np.zeros(len(params.shares)), np.zeros(params.means.shape)
         unit = np.ones(logits.size + means.size + shape[0] * _n_roots(shape))
@@ -87,11 +98,14 @@ class Parametrization:
 
     @classmethod
     def around(cls, params: Params, reg_covar: float = 0.0) -> Parametrization:
-        """Coordinates about a mixture. Where a variance is reg_covar or less, 0 is a mixture with a little more."""
+        """Return coordinates about a mixture.
+
+        Where one of its variances is reg_covar or less, 0 is a mixture with a variance a little above that.
+        """
         return cls._about(params, _logarithms(params.shares), _root(params, reg_covar, LIFT * reg_covar), reg_covar)
 
     def about(self, theta: ArrayLike) -> Parametrization:
-        """Coordinates about the mixture of a vector."""
+        """Return coordinates about the mixture of a vector."""
         a, _, triangles = self._parts(theta)
         return self._about(self.unpack(theta), self.logits + a, _times(self.root, triangles), self.reg_covar)
 
@@ -103,17 +117,17 @@ class Parametrization:
         curvature = np.ones(_n_roots(shape))
         curvature[_diagonal(shape)] = 2 * (D // shape[-1])
         information = np.concatenate([mass, np.repeat(mass[:K], D), np.outer(own, curvature).ravel()])
-        spread, box = _inverse(params.factor), params.noise and params.noise.box
+        mean_root, box = _inverse(params.factor), params.noise and params.noise.box
         unit = 1 / np.sqrt(information)
-        return cls(logits, params.means, spread, root, unit, shape, box, reg_covar)
+        return cls(logits, params.means, mean_root, root, unit, shape, box, reg_covar)
 
     def pack(self, params: Params) -> Array:
-        """The vector of a mixture, (P,).
+        """Return the vector of a mixture, (P,) float64.
 
         Raises
         ------
         ValueError
-            for a mixture of another shape, or one with a weight of 0, which has no logit
+            if the mixture has another shape, or a weight of 0, which has no logit
         """
         box = params.noise and params.noise.box
         if params.covariances.shape != self.shape or (box is None) != (self.box is None):
@@ -121,11 +135,11 @@ class Parametrization:
         triangles = _times(_inverse(self.root), _root(params, self.reg_covar))
         variances(triangles)[...] = np.log(variances(triangles))
         a = _logarithms(params.shares) - self.logits
-        b = _applied(_inverse(self.spread), params.means - self.means)
+        b = _applied(_inverse(self.mean_root), params.means - self.means)
         return self._joined(a, b, triangles) / self.unit
 
     def unpack(self, theta: ArrayLike) -> Params:
-        """The mixture of a vector (P,)."""
+        """Return the mixture of a vector (P,), as `Params`."""
         a, b, triangles = self._parts(theta)
         shares = np.exp(a + self.logits - (a + self.logits).max())
         shares, K = shares / shares.sum(), len(self.means)
@@ -133,15 +147,16 @@ class Parametrization:
         lower = _times(self.root, triangles)
         covariances = _times(lower, _transposed(lower)) + self.reg_covar * _identity(self.shape)
         factor = _inverse(self._cholesky(lower))
-        return Params(shares[:K], self.means + _applied(self.spread, b), covariances, factor, noise)
+        return Params(shares[:K], self.means + _applied(self.mean_root, b), covariances, factor, noise)
 
     def gradient(self, theta: ArrayLike, stats: Stats) -> Array:
-        """The gradient (P,) of the log-likelihood of all rows at a vector.
+        """Return the gradient (P,) of the log-likelihood of all rows at a vector.
 
         Parameters
         ----------
         theta : (P,) array-like
-        stats : Stats, of the rows under the mixture ``unpack(theta)``
+        stats : Stats
+            the statistics of the rows under the mixture ``unpack(theta)``
         """
         _, _, triangles = self._parts(theta)
         lower, params, repeats = _times(self.root, triangles), self.unpack(theta), stats.s1.shape[1] // self.shape[-1]
@@ -151,11 +166,11 @@ class Parametrization:
         excess = _times(_times(factor, stats.s2), up) - (mass * repeats)[:, None, None] * _identity(self.shape)
         roots = _times(_transposed(self.root), _times(_times(up, excess), _times(factor, lower)))
         variances(roots)[...] *= variances(triangles)
-        b = _applied(_transposed(self.spread), _applied(up, _applied(factor, stats.s1)))
+        b = _applied(_transposed(self.mean_root), _applied(up, _applied(factor, stats.s1)))
         return self._joined(counts - params.shares * stats.sum_w, b, roots) * self.unit
 
     def _cholesky(self, lower: Array) -> Array:
-        """The Cholesky factor of reg_covar I + L L'."""
+        """Return the Cholesky factor of reg_covar I + L L'."""
         if self.shape[-2] == 1:
             return np.sqrt(lower**2 + self.reg_covar)
         if self.reg_covar == 0:
@@ -164,7 +179,7 @@ class Parametrization:
         return _triangle(np.concatenate([ridge, _transposed(lower)], axis=-2))
 
     def _parts(self, theta: ArrayLike) -> tuple[Array, Array, Array]:
-        """a, b and the triangles C, (K|1, D|1, D|1), of a vector."""
+        """Return the parts a and b of a vector, and the triangles C, (K|1, D|1, D|1)."""
         a, b, c = np.split(np.asarray(theta) * self.unit, [self.logits.size, self.logits.size + self.means.size])
         triangles = np.zeros(self.shape)
         row, column = _entries(self.shape)
@@ -184,7 +199,7 @@ def _logarithms(shares: Array) -> Array:
 
 
 def _root(params: Params, reg_covar: float, least: float = 0.0) -> Array:
-    """L, lower triangular, with L L' = covariances - reg_covar I, whose eigenvalues are raised to `least`."""
+    """Return L, lower triangular, with L L' = covariances - reg_covar I, whose eigenvalues are raised to `least`."""
     if reg_covar == 0:
         return _inverse(params.factor)
     free = params.covariances - reg_covar * _identity(params.covariances.shape)
@@ -195,16 +210,19 @@ def _root(params: Params, reg_covar: float, least: float = 0.0) -> Array:
 
 
 def _triangle(half: Array) -> Array:
-    """L, lower triangular, with L L' = half' half, by orthogonal transformations: that product would lose digits."""
+    """Return L, lower triangular, with L L' = half' half.
+
+    Orthogonal transformations make it of `half`, for the product would lose digits.
+    """
     upper = np.asarray(np.linalg.qr(half, mode="r"))
     return _transposed(upper * np.sign(variances(upper))[..., None])
 
 
-# Matrices (..., D, D), or diagonals (..., 1, D|1), by what multiplies: (1, 1, 1) is the number 1.
+# The functions below take matrices (..., D, D), or diagonals (..., 1, D|1); an array (1, 1, 1) acts as the number 1.
 
 
 def _entries(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row and column of the entries of a lower triangular matrix, or of a diagonal."""
+    """Return row and column of the entries of a lower triangular matrix, or of a diagonal."""
     return np.tril_indices(shape[-1]) if shape[-2] > 1 else (np.zeros(shape[-1], np.intp), np.arange(shape[-1]))
 
 
@@ -213,7 +231,7 @@ def _n_roots(shape: tuple[int, ...]) -> int:
 
 
 def _diagonal(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which of these entries are on the diagonal."""
+    """Return which of these entries are on the diagonal."""
     row, column = _entries(shape)
     return row == column if shape[-2] > 1 else np.ones(len(row), dtype=bool)
 

@@ -7,8 +7,8 @@ two its form::
     full (K, D, D)   diag (K, 1, D)        spherical (K, 1, 1)
     tied (1, D, D)   tied_diag (1, 1, D)   tied_spherical (1, 1, 1)
 
-so that the shape alone says how to compute with them, by broadcasting. What they obey beside (a family's constraint) is
-a matter of the M-step alone, see `fastem.model.families`.
+so that the shape alone says how to compute with them, by broadcasting. A family's constraint on them concerns the
+M-step alone; see `fastem.model.families`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,22 @@ class Noise(NamedTuple):
 
     Attributes
     ----------
-    weight : float; among a mixture's parameters its share, among statistics the weight of its rows, sum_n w_n r_n
-    box : (2, D) float64, least and largest values of the features
+    weight : float
+        in `Params` the weight of the component; in `Stats` the weight of its rows, sum_n w_n r_n
+    box : (2, D) float64
+        the least and largest values of the features
+
+    See Also
+    --------
+    make_params : makes a mixture with such a component.
+    GaussianMixture : ``noise=True`` fits one.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> params = fastem.make_params([0.9], [[0.0]], [1.0], "spherical", noise=(0.1, [[-4.0], [4.0]]))
+    >>> params.noise.weight, params.noise.box.ravel()
+    (0.1, array([-4.,  4.]))
     """
 
     weight: float
@@ -35,21 +49,23 @@ class Noise(NamedTuple):
 
     @property
     def log_density(self) -> float:
-        """Minus the logarithm of the box's volume; the density is that outside of the box, too."""
+        """Minus the logarithm of the box's volume. The density is the same outside of the box, too."""
         return float(-np.log(self.box[1] - self.box[0]).sum())
 
 
 class Terms(NamedTuple):
-    """What the E-step computes with: the joint log density of a row and component k is
-    ``log_norm[k] - |factor[k] (x - means[k])|^2 / 2``.
+    """What the E-step computes with.
+
+    The joint log density of a row and component k is ``log_norm[k] - |factor[k] (x - means[k])|^2 / 2``.
 
     Attributes
     ----------
-    log_norm : (K'|1,) float64, log weight + log normalising constant; -inf for a component of weight 0
+    log_norm : (K',) float64
+        log weight + log normalising constant; -inf for a component of weight 0
     means : (K', D) float64
     factor : (K'|1, D|1, D|1) float64, canonical shape
 
-    K' is `Params.n_columns`: noise is one more component, the last.
+    K' is `Params.n_columns`: noise is one more component, the last one.
     """
 
     log_norm: Array
@@ -58,15 +74,32 @@ class Terms(NamedTuple):
 
 
 class Params(NamedTuple):
-    """A Gaussian mixture. To change it, make another with `fastem.make_params`: `factor` goes with `covariances`.
+    """A Gaussian mixture. To change it, make another with `fastem.make_params`, which makes `factor` of `covariances`.
 
     Attributes
     ----------
-    weights : (K,) float64, sum to 1, with that of a noise component
+    weights : (K,) float64
+        they sum to 1, with the weight of a noise component
     means : (K, D) float64
-    covariances : (K|1, D|1, D|1) float64, see the module's docstring
-    factor : like covariances: lower triangular, inverse covariance = factor' factor
+    covariances : (K|1, D|1, D|1) float64
+        the first axis has length 1 if components share the covariance. The others are (D, D) for matrices, (1, D) for
+        variances of features and (1, 1) for one variance
+    factor : float64, of the shape of covariances
+        lower triangular, with inverse covariance = factor' factor
     noise : Noise or None
+        a component of constant density; None if there is none
+
+    See Also
+    --------
+    make_params : makes and checks such a mixture.
+    em : fits one.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> params = fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [1.0, 4.0], "spherical")
+    >>> params.covariances.shape, params.noise
+    ((2, 1, 1), None)
     """
 
     weights: Array
@@ -82,7 +115,7 @@ class Params(NamedTuple):
 
     @property
     def shares(self) -> Array:
-        """The weights of all columns of responsibilities, that of noise last; they sum to 1."""
+        """The weights of all columns of responsibilities, with the weight of noise last; they sum to 1."""
         return self.weights if self.noise is None else np.append(self.weights, self.noise.weight)
 
     def permuted(self, order: NDArray[np.intp]) -> Params:

@@ -1,6 +1,6 @@
-"""The kernels' slow, readable NumPy twin: oracle of the tests and explanation for the reader.
+"""The same computations as the kernels', in slow and readable NumPy: for tests, and to explain the kernels.
 
-It materialises everything, (N, K, D) and more, and takes canonical parameters (see `fastem.model`).
+It stores arrays of (N, K, D) and more, and takes parameters in canonical shapes (see `fastem.model.params`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastem.model.stats import Stats, outer
 
 
 def joint_log_density(X: Array, params: Params) -> Array:
-    """log weight_k + log N(x_n; mean_k, cov_k), (N, K): McLachlan & Peel (2000), eq. 3.1; noise comes last."""
+    """Return log weight_k + log N(x_n; mean_k, cov_k), (N, K): McLachlan & Peel (2000), eq. 3.1; noise comes last."""
     z = X[:, None, :] - params.means  # (N, K, D)
     if params.factor.shape[-2] > 1:
         y = np.einsum("nkj,...kij->nki", z, np.broadcast_to(params.factor, (z.shape[1], *params.factor.shape[1:])))
@@ -28,29 +28,29 @@ def joint_log_density(X: Array, params: Params) -> Array:
 
 
 def log_density(X: Array, params: Params) -> Array:
-    """log p(x_n), (N,)."""
+    """Return log p(x_n), (N,)."""
     return log_sum_exp(joint_log_density(X, params))
 
 
 def log_sum_exp(joint: Array) -> Array:
-    """log sum_k exp(joint_nk), (N,)."""
+    """Return log sum_k exp(joint_nk), (N,)."""
     top = joint.max(axis=1)
     return np.asarray(top + np.log(np.exp(joint - top[:, None]).sum(axis=1)))
 
 
 def responsibilities(X: Array, params: Params) -> Array:
-    """The E-step: posterior probability of each component, (N, K)."""
+    """Return the posterior probability of each component, (N, K): the E-step."""
     return np.asarray(np.exp(joint_log_density(X, params) - log_density(X, params)[:, None]))
 
 
 def assignment(X: Array, params: Params) -> Array:
-    """The E-step of classification EM: 1 for each row's most probable component, the first of equals, (N, K)."""
+    """Return 1 for each row's most probable component, the first of equals, and else 0, (N, K): classification EM."""
     joint = joint_log_density(X, params)
     return np.asarray(np.eye(joint.shape[1])[joint.argmax(axis=1)])
 
 
 def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[int, ...]) -> Stats:
-    """Sufficient statistics about `origin` of rows with given responsibilities; no log-likelihood."""
+    """Return sufficient statistics about `origin` of rows with given responsibilities; their log-likelihood is NaN."""
     r = weight[:, None] * resp
     z = X[:, None, :] - origin
     s2 = sum(outer(r[n][:, None] * z[n], z[n], shape) for n in range(len(X)))
@@ -59,7 +59,10 @@ def moments(X: Array, resp: Array, weight: Array, origin: Array, shape: tuple[in
 
 
 def accumulate(X: Array, params: Params, weight: Array, allowed: NDArray[np.bool_] | None = None) -> Stats:
-    """E-step and sufficient statistics: what the fused pass computes; `allowed` (N, K): components of the rows."""
+    """Return what the fused pass computes: the sufficient statistics after an E-step.
+
+    `allowed` (N, K) says which components each row may belong to; None if all.
+    """
     joint = joint_log_density(X, params)
     if allowed is not None:
         joint = np.where(allowed, joint, -np.inf)

@@ -1,4 +1,4 @@
-"""What a fit returns: its status, the events on its way, and the result."""
+"""What a fit returns: its result, the status that says why it ended, and the events on its way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from fastem.model.stats import Stats
 
 
 class Status(Enum):
-    """Why a fit ended."""
+    """Why a fit ended.
+
+    See Also
+    --------
+    Result : has the status of a fit.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> fastem.Status.CONVERGED.advice
+    'Converged: what the stopping rule measures fell below tol.'
+    """
 
     CONVERGED = "Converged: what the stopping rule measures fell below tol."
     MAX_ITER = "Stopped at max_iter before convergence: raise max_iter or tol, or try other starts."
@@ -28,7 +39,7 @@ class Status(Enum):
 
     @property
     def advice(self) -> str:
-        """A sentence: what it means and what to do."""
+        """A sentence that says what the status means and what to do."""
         return str(self.value)
 
     @classmethod
@@ -36,7 +47,7 @@ class Status(Enum):
         return cls.__members__.get(str(name))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By name, in pickles and for skops, so that another wording of the advice does not make a file unreadable."""
+        """Pickle the name alone, for skops too: another wording of the advice does not make a file unreadable."""
         return type(self), (self.name,)
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
@@ -48,11 +59,15 @@ class Event(NamedTuple):
 
     Attributes
     ----------
-    iteration : int, the pass over the data at which it happened, from 1
-    what : str, one word
-    components : tuple of int, those that it concerns
+    iteration : int
+        the pass over the data at which it happened, from 1
+    what : str
+        one word: "fell" (the objective), "collapsed", "lost", "reseeded", "dropped", "undone" or "passes"
+    components : tuple of int
+        the components that it concerns
     detail : str
-    change : float, of the objective per row, if that is the event
+    change : float
+        the change of the objective per row, if `what` is "fell"; else 0
     """
 
     iteration: int
@@ -63,18 +78,38 @@ class Event(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What `em` returns; stats and loglik are those of params.
+    """What `em` and `lbfgs` return.
 
     Attributes
     ----------
     params : Params
-    stats : Stats, of the last pass, made under `params`
-    loglik : float, total log-likelihood under `params`; of classification EM that of the classification
-    history : list of float, what EM maximises per row, pass by pass: the mean log-likelihood, under a remedy of
-        `fastem.regularize` with its log prior (up to a constant)
-    n_iter : int, passes done, without those of attempts that were given up
+        the fitted mixture
+    stats : Stats
+        the statistics of the last pass, under `params`
+    loglik : float
+        the total log-likelihood under `params`; in classification EM the classification log-likelihood
+    history : list of float
+        the objective per row, pass by pass: the mean log-likelihood, and with a `regularization` its log prior, up to
+        a constant
+    n_iter : int
+        the number of passes (in `lbfgs` of iterations), without those of attempts that were given up
     status : Status
+        why the fit ended
     events : sequence of Event
+        what its user should know of, in order
+
+    See Also
+    --------
+    em, lbfgs : make such results.
+    Status : the reasons why a fit ends.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> start = fastem.make_params([0.5, 0.5], [[0.0], [12.0]], [4.0, 4.0], "spherical")
+    >>> result = fastem.em([[0.0], [2.0], [10.0], [12.0]], start, covariance_type="spherical", tol=1e-6)
+    >>> result.status, len(result.history) == result.n_iter
+    (<Status.CONVERGED: 'Converged: what the stopping rule measures fell below tol.'>, True)
     """
 
     params: Params

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.model.matrices import EPS, Array
 from fastem.model.params import Noise
@@ -20,22 +20,45 @@ MAX_COPIES = 2**12  # buffers that may be summed
 
 @dataclass(frozen=True)
 class Stats:
-    """Sufficient statistics of rows under a mixture: additive, so that blocks, files and machines can be summed.
+    """Sufficient statistics of rows under a mixture. They add up, so that blocks, files and machines can be summed.
 
     Attributes
     ----------
-    loglik : float, sum_n w_n log p(x_n), where labels restrict a row's components the sum over these; NaN if the
-        responsibilities were given, and `class_loglik` if each row was given to one component
-    class_loglik : float, sum_n w_n max_k log(weight_k p_k(x_n)); NaN likewise
-    entropy : float, of the responsibilities, -sum_n w_n sum_k r_nk log r_nk; NaN likewise
-    s0 : (K,) sum_n w_n r_nk
-    s1 : (K, D) sum_n w_n r_nk (x_n - origin_k)
-    s2 : (K|1, D|1, D|1) second moments about the origins, in the shape of the covariances they are for
-    origin : (K, D) what s1 and s2 are about: the means of the pass
-    n_rows : int, rows of positive weight
-    noise : Noise or None, the rows of a noise component
-    eps : float, relative rounding of the arithmetic within a tile of rows: of float64, or of float32 where a pass over
-        float32 rows could work in that
+    loglik : float
+        sum_n w_n log p(x_n). Where labels restrict the components of a row, p is the sum over these alone. NaN if the
+        responsibilities were given; equal to `class_loglik` if each row was given to one component
+    class_loglik : float
+        sum_n w_n max_k log(weight_k p_k(x_n)); NaN if the responsibilities were given
+    entropy : float
+        the entropy of the responsibilities, -sum_n w_n sum_k r_nk log r_nk; NaN if these were given
+    s0 : (K,) float64
+        sum_n w_n r_nk
+    s1 : (K, D) float64
+        sum_n w_n r_nk (x_n - origin_k)
+    s2 : (K|1, D|1, D|1) float64
+        second moments about the origins, in the shape of the covariances that are made of them
+    origin : (K, D) float64
+        the points that s1 and s2 are about: the means of the pass
+    n_rows : int
+        the number of rows of positive weight
+    noise : Noise or None
+        the box of a noise component and the weight of its rows; None if there is no such component
+    eps : float
+        the relative rounding of the arithmetic within a tile of rows: that of float64, or of float32 where a pass over
+        float32 rows could work in float32
+
+    See Also
+    --------
+    accumulate : makes the statistics of rows under a mixture.
+    moments : makes the statistics of rows whose components are known.
+    m_step : makes a mixture of statistics.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> stats = fastem.moments([[0.0], [2.0], [4.0]], labels=[0, 0, 1])
+    >>> stats.s0, (stats.origin + stats.s1 / stats.s0[:, None]).ravel()
+    (array([2., 1.]), array([1., 4.]))
     """
 
     loglik: float
@@ -51,7 +74,7 @@ class Stats:
 
     @property
     def sum_w(self) -> float:
-        """The sum of the rows' weights (their number, if unweighted)."""
+        """The sum of the rows' weights; without weights, their number."""
         return float(self.s0.sum()) + (self.noise.weight if self.noise else 0.0)
 
     def __add__(self, other: object) -> Stats:
@@ -83,7 +106,7 @@ class Stats:
         return self if other == 0 else NotImplemented  # sum() starts from 0
 
     def scaled(self, by: float) -> Stats:
-        """The statistics of the same rows with weights that are `by` times as large."""
+        """Return the statistics of the same rows with weights that are `by` times as large."""
         return replace(
             self,
             loglik=by * self.loglik,
@@ -96,7 +119,13 @@ class Stats:
         )
 
     def shifted(self, origin: Array) -> Stats:
-        """The same statistics about another `origin`, (K, D)."""
+        """Return the same statistics about another `origin`, (K, D).
+
+        Raises
+        ------
+        ValueError
+            if `origin` has another shape
+        """
         if np.shape(origin) != self.origin.shape:
             raise ValueError(f"origin must have shape {self.origin.shape}; got {np.shape(origin)}")
         step = self.origin - origin
@@ -106,7 +135,7 @@ class Stats:
         return replace(self, s1=s1, s2=s2, origin=np.asarray(origin))
 
     def to_buffer(self) -> Array:
-        """These statistics as one vector, for messages between processes and for files.
+        """Return these statistics as one vector, for messages between processes and for files.
 
         Vectors that were made under the same parameters may be added, number by number and in any order, up to 4,096
         of them: `from_buffer` of the sum is the sum of the statistics. So one ``comm.Allreduce(stats.to_buffer(),
@@ -116,11 +145,12 @@ class Stats:
         Returns
         -------
         (P,) float64
-            Ten numbers that tell what it is: 1 (in a sum the number of vectors added; the other nine are then sums of
-            equal numbers too), the version 1, a checksum of all that must be equal in a sum and its square, K, D,
-            the shape of s2, whether there is a noise component. Then what adds up: n_rows, loglik, class_loglik,
-            entropy, the noise's weight, s0, s1, s2. Then what must be equal, in two parts whose sums are exact:
-            the noise's box, if there is one, and the origin. P = 15 + K + 3 K D + s2.size (+ 4 D with noise)
+            The vector has three parts. The first has ten numbers that tell what it is: 1 (in a sum the number of
+            vectors added; the other nine are then sums of equal numbers too), the version 1, a checksum of all that
+            must be equal in a sum, the square of the checksum, K, D, the three lengths of the shape of s2, and whether
+            there is a noise component. The second has what adds up: n_rows, loglik, class_loglik, entropy, the weight
+            of noise, s0, s1, s2. The third has what must be equal, the box of noise if there is one and the origin, as
+            two vectors whose sums are exact. P = 15 + K + 3 K D + s2.size, and 4 D more with noise
 
         Examples
         --------
@@ -141,17 +171,28 @@ class Stats:
 
     @staticmethod
     def from_buffer(buffer: ArrayLike) -> Stats:
-        """The statistics of a vector that `to_buffer` made, or of a sum of such vectors.
+        """Return the statistics of a vector that `to_buffer` made, or of a sum of such vectors.
 
         Parameters
         ----------
         buffer : (P,) array-like of float64
 
+        Returns
+        -------
+        Stats
+
         Raises
         ------
         ValueError
-            if it is neither, of another version, or a sum of statistics that do not add, for instance about different
-            origins
+            if it is no such vector, has another version, or is a sum of statistics that do not add, for instance
+            because they are about different origins
+
+        Examples
+        --------
+        >>> import fastem
+        >>> stats = fastem.moments([[0.0], [2.0], [4.0]], labels=[0, 0, 1])
+        >>> fastem.Stats.from_buffer(2 * stats.to_buffer()).s0
+        array([4., 2.])
         """
         vector = np.asarray(buffer, dtype=np.float64)
         header = vector[:BUFFER_HEADER]
@@ -191,19 +232,37 @@ class Stats:
         )
 
 
+def component_mass(stats: Stats) -> Array:
+    """Return N_k, the weight of each component's rows, as scikit-learn has it: never 0; (..., K)."""
+    return np.asarray(stats.s0 + _added_mass(stats))
+
+
+def are_empty(stats: Stats) -> NDArray[np.bool_]:
+    """Return which components have no rows, (..., K): a weight of no more than what `component_mass` adds."""
+    return np.asarray(stats.s0 <= _added_mass(stats))
+
+
+def _added_mass(stats: Stats) -> Array:
+    """Return what scikit-learn adds to s0 against division by 0: 10 eps, times the rows' mean weight; (..., 1)."""
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
+
+
 def _leading_bits(x: Array) -> Array:
-    """The leading 26 bits of each number: sums of equal ones, and of the equal rests, are exact."""
+    """Return the leading 26 bits of each number: sums of equal ones, and of the equal rests, are exact."""
     mantissa, exponent = np.frexp(x)
     return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, 26)), exponent - 26))
 
 
 def _checksum(head: Sequence[int], equal: Array) -> int:
-    """20 bits, whose square can be summed exactly as well. (Adding 0 makes -0.0 what a sum of it is.)"""
+    """Return 20 bits, whose square can be summed exactly as well. (Adding 0 makes 0.0 of -0.0, as a sum does.)"""
     return zlib.crc32(np.array([*head, *(equal + 0.0)]).tobytes()) >> 12
 
 
 def outer(u: Array, v: Array, shape: tuple[int, ...]) -> Array:
-    """Per component u v', (..., K, D) each, reduced to a canonical shape: matrix, diagonal or trace; each or pooled."""
+    """Return the products u v' of each component, for u and v (..., K, D), reduced to a canonical shape.
+
+    The shape says whether they become matrices, diagonals or traces, and whether those of all components are summed.
+    """
     if shape[-2] > 1:
         product = u[..., :, None] * v[..., None, :]
     elif shape[-1] > 1:

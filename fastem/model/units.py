@@ -1,4 +1,4 @@
-"""Coordinates in which the covariance of all rows is the identity: remedies are written in them."""
+"""The coordinates in which remedies work: there the covariance of all rows is the identity."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.families import Covariance, rounding
+from fastem.model.families import Covariance
 from fastem.model.matrices import EPS, Array, variances
+from fastem.model.rounding import variances_of_rounding
 from fastem.model.stats import Stats
 
 
@@ -16,18 +17,19 @@ from fastem.model.stats import Stats
 class Units:
     """Coordinates in which the covariance of all rows, in a family's form, is the identity.
 
-    Directions in which the rows have no spread but rounding (a constant column, a linear combination of others) are
-    left out: there every component gets one and the same variance, which the data say nothing about.
+    Directions in which the rows do not vary but for rounding (a constant column, a linear combination of others) are
+    left out. In these every component gets one and the same variance, of which the data say nothing.
 
     Attributes
     ----------
-    matrices : bool, whether the family's covariances are matrices; forward, back and flat are for these
-    mean : (D,) of all rows
-    scale : (D|1,) standard deviations of the features; for a constant one its absolute value, or 1
-    spread : (D|1,) bool, which features are not constant
-    forward : (R, D) from features to R whitened coordinates
-    back : (D, R) its inverse on its range
-    flat : (D, D) the covariance in the directions left out
+    matrices : bool, whether the family's covariances are matrices; whitening, unwhitening and constant are
+        for these
+    mean : (D,), the mean of all rows
+    scale : (D|1,), standard deviations of the features; for a constant feature its absolute value, or 1 if it is 0
+    varying : (D|1,) bool, which features are not constant
+    whitening : (R, D), from features to R whitened coordinates
+    unwhitening : (D, R), the inverse of `whitening` on its range
+    constant : (D, D), the covariance that every component gets in the directions left out
     log_det : float, log determinant of the identity in the features' units
     eps : float, relative rounding of the rows
     """
@@ -35,73 +37,76 @@ class Units:
     matrices: bool
     mean: Array
     scale: Array
-    spread: NDArray[np.bool_]
-    forward: Array
-    back: Array
-    flat: Array
+    varying: NDArray[np.bool_]
+    whitening: Array
+    unwhitening: Array
+    constant: Array
     log_det: float
     eps: float
 
     @classmethod
     def of(cls, family: Covariance, total: Stats, eps: float) -> Units:
-        """From the moments of all rows, as one component."""
+        """Make units of the moments `total` of all rows, as one component; `eps` is the relative rounding of rows."""
         _, means, covariance = family.estimate(total, 0.0)
-        spread = variances(covariance)[0] > 0
-        constant = np.where(means[0] != 0, np.abs(means[0]), 1.0)
-        scale = np.where(spread, np.sqrt(variances(covariance)[0]), constant[: len(spread)])
+        varying = variances(covariance)[0] > 0
+        size = np.where(means[0] != 0, np.abs(means[0]), 1.0)
+        scale = np.where(varying, np.sqrt(variances(covariance)[0]), size[: len(varying)])
         correlation = covariance[0] / scale / scale[:, None] if family.matrices else np.eye(len(scale))
         values, vectors = np.linalg.eigh(correlation)
-        wide = values > (rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
+        wide = values > (variances_of_rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
         values = np.where(wide, values, 1.0)
         axes = scale[:, None] * vectors * np.sqrt(values)
         return cls(
             matrices=family.matrices,
             mean=means[0],
             scale=scale,
-            spread=spread,
-            forward=((vectors / np.sqrt(values)).T / scale)[wide],
-            back=axes[:, wide],
-            flat=axes[:, ~wide] @ axes[:, ~wide].T,
+            varying=varying,
+            whitening=((vectors / np.sqrt(values)).T / scale)[wide],
+            unwhitening=axes[:, wide],
+            constant=axes[:, ~wide] @ axes[:, ~wide].T,
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
             eps=eps,
         )
 
     @property
     def rank(self) -> int:
-        """The number of these coordinates: directions in which the rows have spread (spherical: 1 if in any)."""
-        return len(self.forward) if self.matrices else int(np.count_nonzero(self.spread))
+        """The number of these coordinates: of directions in which the rows vary (spherical: 1 if they do in any)."""
+        return len(self.whitening) if self.matrices else int(np.count_nonzero(self.varying))
 
     def lengths(self, vectors: Array) -> Array:
-        """Lengths of vectors (n, D) in these coordinates, (n,)."""
-        inner = vectors @ self.forward.T if self.matrices else vectors / self.scale
+        """Return the lengths of vectors (n, D) in these coordinates, (n,)."""
+        inner = vectors @ self.whitening.T if self.matrices else vectors / self.scale
         return np.asarray(np.sqrt((inner**2).sum(axis=-1)))
 
     def relative(self, covariances: Array) -> Array:
-        """Covariances (K|1, D|1, D|1) in these coordinates."""
+        """Return covariances (K|1, D|1, D|1) in these coordinates."""
         if not self.matrices:
-            return np.asarray((covariances / self.scale / self.scale)[..., self.spread])
-        inner = self.forward @ covariances @ self.forward.T
+            return np.asarray((covariances / self.scale / self.scale)[..., self.varying])
+        inner = self.whitening @ covariances @ self.whitening.T
         return np.asarray((inner + inner.swapaxes(-1, -2)) / 2)
 
     def absolute(self, relative: Array) -> Array:
-        """The inverse of `relative`, with the variance in directions without spread."""
+        """Return covariances in the features' coordinates, with the one variance in directions that were left out.
+
+        This is the inverse of `relative`.
+        """
         if not self.matrices:
             covariances = np.ones((*relative.shape[:-1], len(self.scale)))
-            covariances[..., self.spread] = relative
+            covariances[..., self.varying] = relative
             return covariances * self.scale * self.scale
-        inner = self.back @ relative @ self.back.T
-        return np.asarray((inner + inner.swapaxes(-1, -2)) / 2 + self.flat)
+        inner = self.unwhitening @ relative @ self.unwhitening.T
+        return np.asarray((inner + inner.swapaxes(-1, -2)) / 2 + self.constant)
 
     def inverse_trace(self, factor: Array) -> Array:
-        """Traces of the inverses of covariances in these coordinates, (K|1,), by their precision factor."""
+        """Return the traces of the inverses, in these coordinates, of covariances with a precision factor; (K|1,)."""
         if not self.matrices:
-            return np.asarray(((factor * self.scale)[..., self.spread] ** 2).sum(axis=(-2, -1)))
-        return np.asarray(((factor @ self.back) ** 2).sum(axis=(-2, -1)))
+            return np.asarray(((factor * self.scale)[..., self.varying] ** 2).sum(axis=(-2, -1)))
+        return np.asarray(((factor @ self.unwhitening) ** 2).sum(axis=(-2, -1)))
 
     def log_dets(self, factor: Array) -> Array:
-        """Log determinants of covariances in these coordinates, (K|1,), by their precision factor."""
+        """Return the log determinants, in these coordinates, of covariances with a precision factor; (K|1,)."""
         return np.asarray(-2 * np.log(variances(factor)).sum(axis=-1) - self.log_det)
 
 
 _EMPTY = np.empty((0, 0))
-NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0, EPS)  # RegCovar asks for none
+NO_UNITS = Units(False, _EMPTY, _EMPTY, _EMPTY > 0, _EMPTY, _EMPTY, _EMPTY, 0.0, EPS)  # under RegCovar, which uses none

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastem.model.families import empty_mass, whitened
 from fastem.model.matrices import EPS, Array, SingularCovarianceError, variances
 from fastem.model.params import Params
 from fastem.model.protocol import Model
-from fastem.model.stats import Stats
+from fastem.model.rounding import mean_squares_along
+from fastem.model.stats import Stats, component_mass
 
 # What float32 arithmetic must keep, its relative rounding being EPS32.
 EPS32 = float(np.finfo(np.float32).eps)
@@ -26,7 +26,7 @@ def may_use_float32(params: Params) -> bool:
     neither far from 0 nor strongly correlated to 1e-6.
     """
     variance = variances(params.covariances)
-    noise = EPS32**2 * whitened(params.factor, variance + params.means**2)
+    noise = EPS32**2 * mean_squares_along(params.factor, variance + params.means**2)
     inside = (variance >= FLOAT32_RANGE[0]) & (variance <= FLOAT32_RANGE[1])
     return bool(noise.max() <= MOST_NOISE**2 and _keeps(params.factor, variance) and inside.all())
 
@@ -37,18 +37,18 @@ def float32_shows(stats: Stats, params: Params) -> bool:
     These lose about eps32 of the moments of each feature (0.1 to 0.9 of that was measured), and so, of a variance along
     a direction W_i, eps32 times sum_j W_ij^2 m_j, m_j being the mean square of feature j about the mean of the pass.
     """
-    mass = stats.s0 + empty_mass(stats)
+    mass = component_mass(stats)
     mass = mass.sum(keepdims=True) if len(stats.s2) == 1 else mass
     return _keeps(params.factor, variances(stats.s2) / mass[:, None] / (stats.s1.shape[1] // stats.s2.shape[-1]))
 
 
 def _keeps(factor: Array, square: Array) -> bool:
     """Whether sums of squares in float32, of features of this mean square, keep the variances of a factor."""
-    return bool(EPS32 * whitened(factor, square).max() <= MOST_LOSS)  # NaN and infinity are not kept
+    return bool(EPS32 * mean_squares_along(factor, square).max() <= MOST_LOSS)  # NaN and infinity are not kept
 
 
-def update_if_shown(model: Model, stats: Stats, previous: Params) -> Params | None:
-    """Return the parameters of the M-step; None where sums in float32 do not show them."""
+def update_unless_coarse(model: Model, stats: Stats, previous: Params) -> Params | None:
+    """Return the parameters of the M-step; None where sums in float32 are too coarse to show them."""
     try:
         params = model.update(stats, previous)
     except SingularCovarianceError:

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model.families import find_family, of_shape
+from fastem.model.families import family_of_shape, find_family
 from fastem.model.given import check_means, check_params
 from fastem.model.matrices import EPS
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.stats import Stats
-from fastem.passes.precision import update_if_shown
+from fastem.passes.precision import update_unless_coarse
 from fastem.passes.sums import Accumulator, Sums
 from fastem.sources.blocks import Block, Source
 from fastem.sources.labels import check_all_labels, check_resp, is_labelled
@@ -116,9 +116,9 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
     stats, plain = (
         evaluate(source, params),
-        GaussianModel(of_shape(params.covariances.shape, *params.means.shape), RegCovar()),
+        GaussianModel(family_of_shape(params.covariances.shape, *params.means.shape), RegCovar()),
     )
-    if stats.eps == EPS or update_if_shown(plain, stats, params) is not None:
+    if stats.eps == EPS or update_unless_coarse(plain, stats, params) is not None:
         return stats
     return evaluate(source, params, exact=True)
 

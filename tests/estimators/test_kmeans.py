@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from fastem import KMeans, as_source
-from fastem.fitting.lloyd import assign, farthest, lloyd, tolerated_shift
+from fastem.fitting.lloyd import assign, farthest, run_lloyd, tolerated_shift
 from fastem.kernels import micro
 from fastem.sources.blocks import ArraySource
 
@@ -293,10 +293,10 @@ def test_farthest_rows():
 def test_settled_is_told_from_small_steps():
     X = rows(300, 2)
     source = ArraySource(X)
-    end = lloyd(source, X[:4], 0.0, 300)
+    end = run_lloyd(source, X[:4], 0.0, 300)
     assert end.settled
     assert end.n_iter < 100
-    early = lloyd(source, X[:4], tolerated_shift(source, 1e-1), 300)
+    early = run_lloyd(source, X[:4], tolerated_shift(source, 1e-1), 300)
     assert not early.settled
     assert 0 < early.shift <= tolerated_shift(source, 1e-1)
 

@@ -15,7 +15,7 @@ import fastem
 from fastem import FitInterrupted, GaussianMixture, Status
 from fastem.files.archive import ModelFileError
 from fastem.fitting import checkpoint as checkpoints
-from fastem.fitting import loop, restarts
+from fastem.fitting import restarts, steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:reg_covar")  # some fits have a large one, so that the bound falls
 
@@ -184,7 +184,7 @@ def test_a_finished_fit_is_at_its_end_at_once(two, file):
 def test_ctrl_c_in_the_first_pass_of_a_resumed_fit_has_the_result_of_the_checkpoint(two, file, monkeypatch):
     options = dict(n_components=2, tol=1e-8, max_iter=1000, random_state=0)
     GaussianMixture(**options).fit(two.X, callback=stop_at(6), checkpoint=file)
-    module, calls = loop, []
+    module, calls = steps, []
     evaluate = module.evaluate
 
     def interrupted(source, params, *args, **kwargs):

@@ -10,6 +10,7 @@ from helpers import FAMILIES, TYPES, make_mixture, outcome, quiet_fit
 
 import fastem
 from fastem import FitInterrupted, GaussianMixture, Status
+from fastem.fitting import degenerate
 from fastem.fitting import lost as lost_components
 from fastem.model import families, maximisation
 from fastem.model.matrices import factorise
@@ -24,7 +25,7 @@ def _three(n=600):
     return make_mixture(n, 2, 3, spacing=12.0, seed=2)
 
 
-def _m_step(X, covariance, remedy):
+def _gaussian_model(X, covariance, remedy):
     one = fastem.moments(X, labels=np.zeros(len(X), int), covariance_type=covariance)
     return maximisation.make_model(families.find_family(covariance), table.find_remedy(remedy), lambda: one)
 
@@ -118,9 +119,9 @@ def test_without_reseeding_the_default_is_scikit_learns(covariance, remedy):
 def test_halves_make_the_whole(covariance):
     """Two halves have the mean of the component that was cut and, along its axis, its variance."""
     X = make_mixture(500, 3, 2, spacing=4.0).X * [1.0, 30.0, 0.1]
-    m_step = _m_step(X, covariance, "map")
-    params = m_step.update(fastem.moments(X, labels=np.arange(500) % 3, covariance_type=covariance))
-    axes = lost_components.principal_axes(m_step, params)
+    gaussian = _gaussian_model(X, covariance, "map")
+    params = gaussian.update(fastem.moments(X, labels=np.arange(500) % 3, covariance_type=covariance))
+    axes = lost_components.principal_axes(gaussian, params)
     cut = lost_components.split_component(params, 0, 2, axes[0])
     assert cut.weights.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(cut.weights[[0, 2]] / cut.weights[1], params.weights[0] / 2 / params.weights[1])
@@ -129,8 +130,8 @@ def test_halves_make_the_whole(covariance):
     between = np.outer(step, step)
     if covariance == "full":
         np.testing.assert_allclose(cut.covariances[0] + between, params.covariances[0], rtol=1e-9)
-        values = np.linalg.eigvalsh(m_step.units.relative(params.covariances)[0])
-        assert m_step.units.lengths(axes)[0] ** 2 == pytest.approx(values[-1])
+        values = np.linalg.eigvalsh(gaussian.units.relative(params.covariances)[0])
+        assert gaussian.units.lengths(axes)[0] ** 2 == pytest.approx(values[-1])
     if covariance == "diag":
         np.testing.assert_allclose(cut.covariances[0, 0] + np.diag(between), params.covariances[0, 0], rtol=1e-9)
     if covariance == "spherical":
@@ -144,10 +145,10 @@ def test_halves_make_the_whole(covariance):
 def test_another_attempt_cuts_another_component():
     X = _three().X
     stats = fastem.moments(X, labels=_three().labels, n_components=4)
-    m_step = _m_step(X, "full", "map")
-    params, lost = m_step.update(stats), lost_components.find_lost(m_step, stats)
+    gaussian = _gaussian_model(X, "full", "map")
+    params, lost = gaussian.update(stats), degenerate.find_lost(gaussian, stats)
     assert lost.components.tolist() == [3]
-    proposals = [lost_components.reseed_lost(m_step, params, lost, failed) for failed in range(4)]
+    proposals = [lost_components.reseed_lost(gaussian, params, lost, failed) for failed in range(4)]
     assert len({proposal.detail for proposal in proposals[:3]}) == 3
     assert proposals[3] is None
 
@@ -304,8 +305,8 @@ def _sound(model, X):
 
 
 def _objective(X, covariance, remedy, params):
-    m_step = _m_step(X, covariance, remedy)
-    return m_step.objective(params, fastem.accumulate(X, params))
+    gaussian = _gaussian_model(X, covariance, remedy)
+    return gaussian.objective(params, fastem.accumulate(X, params))
 
 
 def _demonstrate(name, seed, covariance, remedy):
@@ -320,16 +321,16 @@ def _demonstrate(name, seed, covariance, remedy):
     assert error is None
     _sound(model, X)
     single = GaussianMixture(1, covariance_type=covariance, regularization=remedy).fit(X).params_
-    m_step = _m_step(X, covariance, remedy)
+    gaussian = _gaussian_model(X, covariance, remedy)
     one = fastem.Params(
         np.full(k, 1 / k),
         np.repeat(single.means, k, axis=0),
         *(a if covariance.startswith("tied") else np.repeat(a, k, axis=0) for a in single[2:4]),
     )
     got = _objective(X, covariance, remedy, model.params_)
-    for want in (model.lower_bounds_[0], _objective(X, covariance, remedy, m_step.feasible(one))):
-        assert not m_step.fell(want, got, model.params_, EPS), f"{name} {seed} {covariance} {remedy}"
-    lost = lost_components.find_lost(m_step, fastem.accumulate(X, model.params_))
+    for want in (model.lower_bounds_[0], _objective(X, covariance, remedy, gaussian.feasible(one))):
+        assert not gaussian.fell(want, got, model.params_, EPS), f"{name} {seed} {covariance} {remedy}"
+    lost = degenerate.find_lost(gaussian, fastem.accumulate(X, model.params_))
     if len(lost.components):
         assert any(event.what == "lost" for event in model.fit_report_.events)
 

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import fastem
 from fastem import GaussianMixture
-from fastem.fitting import seeds
+from fastem.fitting import degenerate, seeds
 from fastem.fitting.starts import race
 from fastem.model.matrices import EPS
 from fastem.sources.blocks import ArraySource
@@ -126,7 +126,7 @@ def test_collapse_is_judged_without_units(covariance_type, scale):
             scale * np.repeat([[0.0, 0.0], [1.0, 1.0]], 50, axis=0), params, covariance_type=covariance_type
         )
         result = result._replace(params=params)
-        assert race.is_too_narrow(result, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
+        assert degenerate.is_too_narrow(result, np.array([[1.0, 0.5], [0.5, 1.0]]) * scale**2) is bad
 
 
 def test_bits(two):

@@ -136,9 +136,9 @@ def test_decreased():
     X = make_mixture(300, 2, 2, spacing=3.0).X
     labels = np.arange(300) % 2
     one = fastem.moments(X, labels=0 * labels)
-    m_step = maximisation.make_model(families.find_family("full"), Broken(), lambda: one)
+    gaussian = maximisation.make_model(families.find_family("full"), Broken(), lambda: one)
     start = fastem.m_step(fastem.moments(X, labels=labels))
-    result = iterate(ArraySource(X), start, m_step, stop=Stop("change", 0.0), max_iter=50)
+    result = iterate(ArraySource(X), start, gaussian, stop=Stop("change", 0.0), max_iter=50)
     assert result.status is Status.DECREASED
     assert (np.diff(result.history) >= 0).all()
     assert result.n_iter == len(result.history)
@@ -157,10 +157,10 @@ def test_decreased_in_the_estimator(monkeypatch):
     assert model.status_ is Status.DECREASED
     assert not model.converged_
     assert any(Status.DECREASED.advice in message for message in messages)
-    m_step = maximisation.make_model(
+    gaussian = maximisation.make_model(
         families.find_family("full"), Broken(), lambda: fastem.moments(X, labels=[0] * 300)
     )
-    got = m_step.objective(model.params_, fastem.accumulate(X, model.params_))
+    got = gaussian.objective(model.params_, fastem.accumulate(X, model.params_))
     assert got == pytest.approx(model.lower_bound_, rel=1e-12)
 
 

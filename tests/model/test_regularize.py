@@ -43,7 +43,7 @@ def _expected(X, resp, params):
     return float((resp * (np.log(params.weights) + np.array(rows).T)).sum())
 
 
-def _m_step(X, covariance, remedy):
+def _gaussian_model(X, covariance, remedy):
     one = fastem.moments(X, labels=np.zeros(len(X), int), covariance_type=covariance)
     return maximisation.make_model(families.find_family(covariance), remedy, lambda: one)
 
@@ -77,7 +77,7 @@ def _family_params(weights, means, covariances):
 def test_gradient_vanishes_at_the_m_step(covariance, remedy):
     """Central differences of expected log-likelihood + log prior in every direction tried, against its curvature."""
     X, resp = _soft()
-    step = _m_step(X, covariance, remedy)
+    step = _gaussian_model(X, covariance, remedy)
     params = step.update(fastem.moments(X, resp=resp, covariance_type=covariance))
 
     def objective(params):
@@ -98,7 +98,7 @@ def test_gradient_vanishes_at_the_m_step(covariance, remedy):
 @pytest.mark.parametrize(("covariance", "remedy"), [p for p in BOTH if "Eigen" in p.id])
 def test_nothing_feasible_nearby_is_better(covariance, remedy):
     X, resp = _soft()
-    step = _m_step(X, covariance, remedy)
+    step = _gaussian_model(X, covariance, remedy)
     stats = fastem.moments(X, resp=resp, covariance_type=covariance)
     params = step.update(stats)
     strict = fastem.m_step(stats, covariance)
@@ -118,7 +118,7 @@ def test_nothing_feasible_nearby_is_better(covariance, remedy):
 @pytest.mark.parametrize(("covariance", "remedy"), BOTH)
 def test_feasible_is_where_the_constraint_holds(covariance, remedy):
     X, resp = _soft()
-    step = _m_step(X, covariance, remedy)
+    step = _gaussian_model(X, covariance, remedy)
     params = step.update(fastem.moments(X, resp=resp, covariance_type=covariance))
     np.testing.assert_allclose(step.feasible(params).covariances, params.covariances, rtol=1e-10)
     S0 = np.cov(X.T, bias=True)
@@ -144,7 +144,7 @@ def test_truncation_is_the_minimum():
             e = np.clip(values, m, ratio * m)
             return (mass[:, None] * (np.log(e) + values / e)).sum()
 
-        got = loss(eigenvalue_ratio.truncation(values, mass, ratio))
+        got = loss(eigenvalue_ratio.find_truncation(values, mass, ratio))
         points = np.concatenate([values[values > 0], values[values > 0] / ratio])
         grid = min(loss(m) for m in np.exp(np.linspace(np.log(points.min()) - 1, np.log(points.max()) + 1, 500)))
         best = minimize_scalar(lambda t: loss(np.exp(t)), bounds=np.log([points.min(), points.max()]), method="bounded")
@@ -156,7 +156,7 @@ def test_log_prior_of_the_inverse_wishart(covariance):
     """Differences of it are those of scipy's densities."""
     X, resp = _soft()
     d, k, kappa = X.shape[1], 2, 0.2
-    step = _m_step(X, covariance, InverseWishart(kappa))
+    step = _gaussian_model(X, covariance, InverseWishart(kappa))
     params = step.update(fastem.moments(X, resp=resp, covariance_type=covariance))
     S0, m = np.cov(X.T, bias=True), X.mean(axis=0)
 
@@ -203,7 +203,7 @@ def _never_falls(name, seed, covariance, remedy):
     result = fastem.em(X, start, covariance_type=covariance, regularization=remedy, tol=0.0, max_iter=30)
     assert np.isfinite(result.history).all()
     assert len(result.history) > 1
-    kappa = _m_step(X, covariance, table.find_remedy(remedy)).condition(result.params)
+    kappa = _gaussian_model(X, covariance, table.find_remedy(remedy)).condition(result.params)
     assert _fall(result.history, kappa, len(X)) <= 1, f"{name} {seed} {covariance} {remedy}"
     for values in result.params[:4]:
         assert np.isfinite(values).all()

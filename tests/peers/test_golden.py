@@ -7,7 +7,7 @@ import pytest
 from helpers import GOLDEN, Fitted, assert_close, from_params, natural
 
 import fastem
-from fastem.fitting.loop import model_for
+from fastem.fitting.steps import model_for
 from fastem.model.families import COVARIANCES
 from fastem.sources.blocks import ArraySource
 

@@ -137,8 +137,8 @@ def test_ranks_cannot_diverge(ranks, tmp_path):
     from fastem.fitting.starts import kmeans
     from fastem.model import maximisation
     if comm.rank:
-        lloyd = kmeans.lloyd
-        kmeans.lloyd = lambda *args: lloyd(*args)._replace(centres=lloyd(*args).centres * (1 + 1e-12))
+        lloyd = kmeans.run_lloyd
+        kmeans.run_lloyd = lambda *args: lloyd(*args)._replace(centres=lloyd(*args).centres * (1 + 1e-12))
         maximisation.GaussianModel.update = stopping.Stop.__call__ = None
     source, options = MPISource(comm, X[own]), {FITS["plain"]}
     model = GaussianMixture(4, max_iter=300, **options).fit(source)
@@ -213,16 +213,16 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
     found["singular"] = error_of(GaussianMixture(2, reg_covar=0.0).fit, MPISource(comm, np.ones((5, 2))))
     found["arguments"] = error_of(GaussianMixture(4 + (comm.rank == last), tol=0.0, random_state=0).fit, source)
     from fastem.fitting.starts import kmeans
-    lloyd = kmeans.lloyd
+    lloyd = kmeans.run_lloyd
 
     def fails(*args):
         if comm.rank == last:
             raise MemoryError("between two passes")
         return lloyd(*args)
 
-    kmeans.lloyd = fails
+    kmeans.run_lloyd = fails
     found["start"] = error_of(model.fit, source)
-    kmeans.lloyd = lloyd
+    kmeans.run_lloyd = lloyd
     step = fastem.em if comm.rank == last else fastem.accumulate
     params = fastem.make_params([1.0], [[0.0] * 3], [1.0], "spherical")
     options = {"covariance": "spherical"} if comm.rank == last else {}

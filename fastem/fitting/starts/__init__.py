@@ -1,1 +1,1 @@
-"""Starts of a fit, one a module: a new one is a module here and a row of `table`."""
+"""Starts of a fit, each in a module of its own; `table` has them by name."""

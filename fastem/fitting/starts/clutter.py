@@ -1,4 +1,4 @@
-"""Rows that are no clutter: where a fit with noise starts from."""
+"""Find the rows that are no clutter: a fit with noise starts from these."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CLUTTER_ROWS, NEIGHBOURS = 5000, 10
 
 
 def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
-    """A sample of the rows, weighted by the probability that they are no clutter: where a fit with noise starts from.
+    """Return a sample of the rows, weighted by the probability that they are no clutter.
 
     A row in a region of density lambda has its k-th neighbour at a distance whose D-th power, times lambda, has a
-    gamma distribution of shape k. Two densities, that of the clutter and that of the rest, are found by EM: Byers &
+    gamma distribution of shape k. EM finds two densities, one of the clutter and one of the rest: Byers &
     Raftery (1998), J. Am. Stat. Assoc. 93, 577-584, eqs. 2-4.
     """
     from scipy.spatial import cKDTree  # a quarter of fastem's own import time

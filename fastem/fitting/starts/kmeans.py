@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastem.fitting.lloyd import lloyd, tolerated_shift
-from fastem.fitting.seeds import distinct_sample, seeds
+from fastem.fitting.lloyd import run_lloyd, tolerated_shift
+from fastem.fitting.seeds import distinct_sample, draw_seeds
 from fastem.kernels.mixture import HARD
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import unit_spheres
@@ -14,15 +14,17 @@ from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed
 
-MAX_LLOYD, TOL = 300, 1e-4  # of k-means
+MAX_LLOYD, TOL = 300, 1e-4  # most iterations and tolerance of k-means
 
 
 def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """k-means on at most max(50,000, 50 K) rows, then one assignment of all rows to its centres.
+    """Return the statistics of the clusters of k-means.
 
-    Components are numbered by their centres' first coordinate (then the second, ...), not by the seed's luck.
+    k-means runs on at most max(50,000, 50 K) rows; then all rows are assigned to its centres.
+
+    Components are numbered by their centres' first coordinate (then the second, ...), so that the seed does not matter.
     """
     sample = distinct_sample(source, K, rng)
-    centres = lloyd(sample, seeds(sample, K, rng), tolerated_shift(sample, TOL), MAX_LLOYD).centres
+    centres = run_lloyd(sample, draw_seeds(sample, K, rng), tolerated_shift(sample, TOL), MAX_LLOYD).centres
     centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
     return evaluate(source, unit_spheres(centres), model.moments_shape(K, source.n_features), HARD, distances=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.fitting.degenerate import rows_needed
 from fastem.fitting.lloyd import squared_distances
-from fastem.fitting.lost import rows_needed
 from fastem.fitting.seeds import SEED_ROWS, draw_indices
 from fastem.kernels.mixture import HARD, LABELS
 from fastem.model.matrices import Array
@@ -23,11 +23,11 @@ LABELLED_LLOYD = 10  # steps of k-means among rows whose labels it keeps to
 
 
 def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """Statistics of the rows whose component is known, if each has enough; else k-means that keeps to them.
+    """Return the statistics of the rows whose component is known; if one has too few, those of k-means as well.
 
-    Components with such rows have a centre at their mean; others get theirs by k-means++ and a few steps of k-means
-    on a sample; then all rows are assigned, where their labels hold. Basu, Banerjee & Mooney (2002), Semi-supervised
-    clustering by seeding, ICML (their constrained k-means).
+    Then components with such rows have a centre at their mean, and the others get one by k-means++ and a few steps of
+    k-means on a sample. All rows are assigned to these centres, but labels hold: the constrained
+    k-means of Basu, Banerjee & Mooney (2002), Semi-supervised clustering by seeding, ICML.
     """
     shape = model.moments_shape(K, source.n_features)
     first = source.sample(1, np.random.RandomState(0)).X
@@ -45,7 +45,7 @@ def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
 
 
 def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_], rng: np.random.RandomState) -> Array:
-    """The centres (K, D), those that are not `seeded` by k-means beside the others, within what labels allow."""
+    """Return the centres (K, D), with those that are not `seeded` moved by k-means, as far as labels allow."""
     X, weight, labels = labelled_sample(source, len(centres), rng)
     may_be = np.equal.outer(labels, np.arange(len(centres))) | (labels < 0)[:, None] if labels.ndim == 1 else labels
     centres, nearest = centres.copy(), np.full(len(X), np.inf)
@@ -72,7 +72,7 @@ def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_]
 
 
 def labelled_sample(source: Source, K: int, rng: np.random.RandomState) -> tuple[Array, Array, NDArray[Any]]:
-    """Rows in lexicographic order, their weights and labels."""
+    """Return a sample of rows in lexicographic order, their weights and labels."""
     X, weight, labels = source.sample(max(SEED_ROWS, 50 * K), rng)
     assert labels is not None
     order = np.lexsort(np.column_stack([X, labels]).T[::-1])

@@ -1,4 +1,4 @@
-"""The race of many short fits to a sample: init_params="auto"."""
+"""The start from the race of many short fits to a sample: init_params="auto"."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastem.fitting.degenerate import is_too_narrow
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.lloyd import lloyd, tolerated_shift
-from fastem.fitting.loop import e_step, iterate
-from fastem.fitting.seeds import distinct_sample, seeds, weights_of
+from fastem.fitting.lloyd import run_lloyd, tolerated_shift
+from fastem.fitting.loop import iterate
+from fastem.fitting.seeds import distinct_sample, draw_seeds, weights_of
 from fastem.fitting.starts.kmeans import TOL, from_kmeans
+from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.kernels.mixture import HARD, SOFT
-from fastem.model.families import COVARIANCES, rounding
+from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array, SingularCovarianceError, inverse_triangular
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
 from fastem.model.result import Result, Status
+from fastem.model.rounding import variances_of_rounding
 from fastem.model.stats import Stats
 from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate, moments, overall
@@ -35,11 +38,10 @@ RACE_LLOYD = 5  # steps of k-means
 RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
 RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
-MOST_DISTANCE = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
-def race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """Statistics of the best of many short fits to a sample, which start from several systems of coordinates.
+def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
+    """Return the statistics of the best of many short fits to a sample, from several systems of coordinates.
 
     k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
     standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
@@ -54,7 +56,7 @@ def race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomStat
 
 
 def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats | None:
-    """Statistics of the sample under the mixture that wins the race, by the means' order; None if all are out."""
+    """Return the statistics of the sample under the mixture that wins the race; None if all are out of it."""
     sample = distinct_sample(source, K, rng, RACE_ROWS)
     total = overall(sample, (1, sample.n_features, sample.n_features))
     covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
@@ -82,13 +84,16 @@ def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.Random
 def partitions(
     sample: ArraySource, systems: list[Array], K: int, rng: np.random.RandomState
 ) -> list[NDArray[np.int64]]:
-    """Labels of the rows, (N,) each, by k-means from RACE_STARTS seeds in each system of coordinates; each once."""
+    """Return the partitions that k-means finds from RACE_STARTS seeds in each system of coordinates, each once.
+
+    Each is an array of the rows' labels, (N,).
+    """
     found: dict[bytes, NDArray[np.int64]] = {}
     for X in systems:
         rows = ArraySource(X, sample.weight)
-        enough = tolerated_shift(rows, TOL)
+        tolerated = tolerated_shift(rows, TOL)
         for _ in range(RACE_STARTS):
-            centres = lloyd(rows, seeds(rows, K, rng), enough, RACE_LLOYD).centres
+            centres = run_lloyd(rows, draw_seeds(rows, K, rng), tolerated, RACE_LLOYD).centres
             label = score(rows, unit_spheres(centres), label=True, distances=True).label
             _, first, label = np.unique(label, return_index=True, return_inverse=True)
             label = first.argsort().argsort()[label]  # numbered as they appear
@@ -97,7 +102,7 @@ def partitions(
 
 
 def first_steps(model: GaussianModel) -> list[GaussianModel]:
-    """The M-steps that make a mixture of a partition.
+    """Return the models whose M-steps make a mixture of a partition.
 
     Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
     rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
@@ -116,7 +121,7 @@ def first_steps(model: GaussianModel) -> list[GaussianModel]:
 def contenders(
     sample: ArraySource, entrants: list[tuple[NDArray[np.int64], GaussianModel]], K: int, model: GaussianModel
 ) -> Iterator[Params]:
-    """The mixtures that enter the race, each of a partition and a first M-step."""
+    """Yield the mixtures that enter the race, each made of a partition by a first model."""
     family = model.family
     for label, first in entrants:
         stats = moments(
@@ -132,7 +137,7 @@ def contenders(
 
 
 def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
-    """The rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
+    """Return the rows as they are, standardised, and whitened: (N, D), (N, up to D), (N, up to D).
 
     Standardised rows lack columns that are constant but for rounding (`eps` is that of the rows), whitened rows also
     those of which other columns explain all but rounding.
@@ -140,7 +145,7 @@ def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
     D, full = X.shape[1], COVARIANCES["full"]
     total = overall(ArraySource(X, weight), (1, D, D))
     _, mean, covariances = full.estimate(total, 0.0)
-    variance, noise = np.diagonal(covariances[0]), rounding(total, eps, one_by_one=True)[0]
+    variance, noise = np.diagonal(covariances[0]), variances_of_rounding(total, eps, one_by_one=True)[0]
     kept = np.flatnonzero(variance > noise)
     if not len(kept):
         return [X]
@@ -151,22 +156,3 @@ def coordinate_systems(X: Array, weight: Array, eps: float) -> list[Array]:
     inverse = inverse_triangular(np.tril(lower[:rank, :rank]))
     white = np.einsum("ni,ji->nj", standard[:, pivots[:rank] - 1], inverse)  # BLAS' bits may depend on its threads
     return [X, standard, white]
-
-
-def is_too_narrow(result: Result, covariance: Array) -> bool:
-    """Whether a component is too narrow for its likelihood to mean anything.
-
-    One with a covariance matrix of its own has D rows or fewer (fewer than 2 otherwise), so that only `reg_covar`
-    bounds its density; or the data, whose `covariance` is given, lie 1000 standard deviations from a component. That
-    is in the mean, trace(covariance of the data times inverse of the component's): it depends on no units.
-    """
-    factor, stats = result.params.factor, result.stats
-    shared, D = factor.shape[0] == 1, factor.shape[-1]
-    rows = stats.s0 * (stats.n_rows / stats.sum_w)
-    if not shared and rows.min() < (D + 1 if factor.shape[-2] > 1 else 2):
-        return True
-    if factor.shape[-2] == 1:
-        distance = (factor[:, 0] ** 2 * np.diagonal(covariance)).sum(axis=-1)
-    else:
-        distance = (np.einsum("kij,jl->kil", factor, covariance) * factor).sum(axis=(-2, -1))
-    return bool(distance.max() > MOST_DISTANCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastem.fitting.seeds import any_rows, distinct_sample, seeds
+from fastem.fitting.seeds import distinct_sample, draw_distinct_rows, draw_seeds
 from fastem.model.matrices import Array
 from fastem.model.maximisation import GaussianModel
 from fastem.model.stats import Stats
@@ -12,16 +12,16 @@ from fastem.sources.blocks import Source
 
 
 def from_seeds(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """One row, chosen by k-means++, in each component."""
-    return one_row_each(seeds(distinct_sample(source, K, rng), K, rng), model)
+    """Return statistics with one row, chosen by k-means++, in each component."""
+    return one_row_each(draw_seeds(distinct_sample(source, K, rng), K, rng), model)
 
 
 def from_rows(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """One row, drawn at random, in each component; no row twice, if there are enough."""
-    return one_row_each(any_rows(distinct_sample(source, K, rng), K, rng), model)
+    """Return statistics with one row, drawn at random, in each component; no row twice, if there are enough."""
+    return one_row_each(draw_distinct_rows(distinct_sample(source, K, rng), K, rng), model)
 
 
 def one_row_each(rows: Array, model: GaussianModel) -> Stats:
-    """Statistics of K components that hold one row each: weights 1/K, covariances 0 (+ reg_covar)."""
+    """Return statistics of K components with one row each; their M-step has weights 1/K and covariances 0."""
     s2 = np.zeros(model.moments_shape(*rows.shape))
     return Stats(np.nan, np.nan, np.nan, np.ones(len(rows)), np.zeros_like(rows), s2, rows, len(rows))

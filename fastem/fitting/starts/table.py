@@ -13,7 +13,7 @@ from scipy.linalg import lapack
 from fastem.fitting.starts.clutter import without_clutter
 from fastem.fitting.starts.kmeans import from_kmeans
 from fastem.fitting.starts.labels import from_labels
-from fastem.fitting.starts.race import race
+from fastem.fitting.starts.race import from_race
 from fastem.fitting.starts.random import from_random
 from fastem.fitting.starts.rows import from_rows, from_seeds
 from fastem.kernels.mixture import HARD
@@ -29,15 +29,15 @@ from fastem.sources.scans import Known
 
 
 class Given(NamedTuple):
-    """Parts of a start that the user gives (None: to be found).
+    """Parts of a start that the user gives. None stands for a part that the start is to find.
 
     Attributes
     ----------
     weights : (K,) or None
     means : (K, D) or None
-    precisions : (covariances, factor), canonical shapes, or None
-    noise : its component at the start, or None if there is none to be
-    known : what labels of rows tell, or None if there are none
+    precisions : tuple (covariances, factor) in canonical shapes, or None
+    noise : Noise, the component at the start, or None if the mixture has none
+    known : Known, what labels of rows tell, or None if there are no labels
     """
 
     weights: Array | None = None
@@ -55,12 +55,12 @@ class Given(NamedTuple):
 def make_start(
     source: Source, K: int, model: GaussianModel, init: str, rng: np.random.RandomState, given: Given
 ) -> Params:
-    """Starting parameters: those given, the others from an M-step on the initialiser's statistics.
+    """Return starting parameters: those given, and the others from an M-step on the statistics of a start.
 
     Raises
     ------
     SingularCovarianceError
-        with the cause: which column or component
+        with the column or component that is the cause
     """
     if given.noise is None:
         return start_without_noise(source, K, model, init, rng, given)
@@ -72,7 +72,7 @@ def make_start(
 def start_without_noise(
     source: Source, K: int, model: GaussianModel, init: str, rng: np.random.RandomState, given: Given
 ) -> Params:
-    """`start` without noise."""
+    """Return what `make_start` returns, without a noise component."""
     if given.all_known:
         given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
@@ -97,7 +97,7 @@ def start_without_noise(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "
             "duplicate points in X.",
             exception(ConvergenceWarning),
-            stacklevel=6,
+            stacklevel=8,  # the line of the caller of `GaussianMixture.fit`
         )
     return Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
@@ -105,9 +105,10 @@ def start_without_noise(
 
 
 def nearest_order(means: Array, given: Array, stats: Stats) -> NDArray[np.intp]:
-    """The order in which clusters (K, D) are nearest to given means, one each: the sum of squared distances is least.
+    """Return the order in which clusters (K, D) are nearest to given means, one each.
 
-    Distances are in standard deviations of all rows, so that no column's unit counts.
+    In this order the sum of squared distances is least. Distances are in standard deviations of all rows, so that no
+    column's unit counts.
     """
     variance = variances(pooled(stats).s2)[0] / stats.sum_w
     steps = (given[:, None] - means) / np.sqrt(np.where(variance > 0, variance, 1.0))
@@ -121,7 +122,7 @@ def nearest_order(means: Array, given: Array, stats: Stats) -> NDArray[np.intp]:
 
 
 def why_singular(source: Source, stats: Stats) -> str:
-    """Why the covariances of a start are singular."""
+    """Return a sentence that says why the covariances of a start are singular."""
     if not stats.s2.any() and stats.sum_w == len(stats.s0):
         return "This start puts one row into each component, which needs reg_covar > 0."
     total = overall(source, (1, source.n_features, source.n_features))
@@ -144,9 +145,9 @@ def why_singular(source: Source, stats: Stats) -> str:
     return "The rows of a component lie in a subspace."
 
 
-Initialiser = Callable[[Source, int, GaussianModel, np.random.RandomState], Stats]
-STARTS: dict[str, Initialiser] = {
-    "auto": race,
+StatisticsOfStart = Callable[[Source, int, GaussianModel, np.random.RandomState], Stats]
+STARTS: dict[str, StatisticsOfStart] = {
+    "auto": from_race,
     "kmeans": from_kmeans,
     "k-means++": from_seeds,
     "random": from_random,

@@ -1,1 +1,1 @@
-"""Remedies against the unbounded likelihood, one a module: a new one is a module here and a row of `table`."""
+"""Remedies against the unbounded likelihood, each in a module of its own; `table` has them by name."""

@@ -5,11 +5,12 @@ holds its rows, takes it to infinity (Kiefer & Wolfowitz 1956). Each remedy but 
 an objective that is bounded, the log-likelihood plus `log_prior`, perhaps within a constraint; its M-step is the
 exact maximiser, so that no pass lowers the objective.
 
-They are written in `Units`, coordinates in which the covariance S0 of all rows is the identity (for diag its
-diagonal, for spherical the mean of that): what they do follows a change of the features' units, and none of their
-parameters has a unit. Below, N_k is the weight of a component's rows and M_k their covariance in these coordinates.
+They work in `fastem.model.units.Units`, coordinates in which the covariance S0 of all rows is the identity (for diag
+its diagonal, for spherical the mean of that): what they do follows a change of the features' units, and none of their
+parameters has a unit. In the docstrings of remedies, N_k is the weight of a component's rows and M_k their covariance
+in these coordinates.
 
-To add a remedy is to add a class and an entry to REMEDIES, at the bottom.
+To add a remedy, write a class in a module beside this one, and a row of `fastem.model.remedies.table.REMEDIES`.
 """
 
 from __future__ import annotations
@@ -18,45 +19,49 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem.model.families import Covariance, empty_mass
+from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.stats import Stats
+from fastem.model.stats import Stats, component_mass
 from fastem.model.units import Units
 
 Estimate = tuple[Array, Array, Array]  # weights, means, covariances
 
 
 class Remedy:
-    """What keeps covariances from becoming singular; by default, a constraint on their eigenvalues.
+    """What keeps covariances from becoming singular. This base class constrains their eigenvalues.
 
     Attributes
     ----------
-    monotone : bool, whether an M-step cannot lower the log-likelihood + `log_prior`
+    monotone : bool
+        whether an M-step cannot lower the sum of the log-likelihood and `log_prior`
     """
 
     monotone: ClassVar[bool] = True
 
     def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
-        """The M-step: weights, means and covariances; with `held` (K, D), about means that are not estimated."""
+        """Return the weights, means and covariances of the M-step.
+
+        With `held` (K, D) these means are not estimated, and covariances are about them. None: means are estimated.
+        """
         weights, means, relative, mass = unconstrained(family, stats, units, held)
         return weights, means, units.absolute(constrain_eigenvalues(self, relative, mass, units))
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
-        """What the objective adds to the log-likelihood, up to a constant."""
+        """Return what the objective adds to the log-likelihood, up to a constant."""
         return 0.0
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
-        """The eigenvalues (K|1, R), relative to S0, within the constraint, for rows of weight `mass` (K|1,)."""
+        """Return eigenvalues (K|1, R), relative to S0, within the constraint, for rows of weight `mass` (K|1,)."""
         return eigenvalues
 
 
 def unconstrained(
     family: Covariance, stats: Stats, units: Units, held: Array | None
 ) -> tuple[Array, Array, Array, Array]:
-    """Weights, means and covariances without a remedy, the last in `units`; and the weight of their rows, (K|1,)."""
+    """Return weights, means, and covariances in `units`, without a remedy, and the weight of their rows, (K|1,)."""
     weights, means, covariances = family.estimate(stats, 0.0, held)
-    mass = stats.s0 + empty_mass(stats)
+    mass = component_mass(stats)
     return weights, means, units.relative(covariances), mass.sum(keepdims=True) if family.shared else mass
 
 
@@ -66,7 +71,7 @@ def identity_like(relative: Array, units: Units) -> Array:
 
 
 def constrain_eigenvalues(remedy: Remedy, relative: Array, mass: Array, units: Units) -> Array:
-    """Covariances (in `units`) with their eigenvalues constrained."""
+    """Return covariances, which are given in `units`, with their eigenvalues constrained."""
     if not units.matrices:
         return remedy.constrain(relative[..., 0, :], mass)[..., None, :]
     values, vectors = np.linalg.eigh(relative)

@@ -12,15 +12,26 @@ from fastem.model.remedies.base import Remedy, demand_value
 
 @dataclass(frozen=True)
 class EigenvalueFloor(Remedy):
-    """cov_k >= floor * S0 in every direction; for diag and spherical against S0's diagonal or its mean.
+    """Keep cov_k >= floor * S0 in every direction; diag and spherical compare with S0's diagonal or its mean.
 
-    The objective is the log-likelihood within this constraint, its M-step the covariance of the component's rows
-    with eigenvalues, relative to S0, raised to the floor: exact, since given the eigenvectors each eigenvalue has
-    its own term log e + lambda/e, and none gains by turning (Theobald 1975).
+    S0 is the covariance of all rows. The objective is the log-likelihood within this constraint. Its M-step takes the
+    covariance of the component's rows and raises its eigenvalues, relative to S0, to the floor. This is exact, since
+    given the eigenvectors each eigenvalue has its own term log e + lambda/e, and none gains by turning (Theobald 1975).
 
     Parameters
     ----------
-    floor : float in (0, 1)
+    floor : float in (0, 1), default 1e-6
+        the least variance, relative to S0
+
+    Raises
+    ------
+    ValueError
+        if `floor` is not in (0, 1)
+
+    See Also
+    --------
+    GaussianMixture, em, m_step : take a remedy as `regularization`.
+    Ridge, InverseWishart, EigenvalueRatio : other remedies.
 
     References
     ----------
@@ -41,5 +52,5 @@ class EigenvalueFloor(Remedy):
         demand_value(0 < self.floor < 1, "EigenvalueFloor's floor must be in (0, 1)", self.floor)
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         return np.maximum(eigenvalues, self.floor)

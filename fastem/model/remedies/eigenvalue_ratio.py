@@ -9,20 +9,30 @@ import numpy as np
 from fastem.model.matrices import EPS, Array
 from fastem.model.remedies.base import Remedy, demand_value
 
-LEAST = 16 * EPS  # variance, relative to S0, of rows that are all alike
+LEAST = 16 * EPS  # the least variance, relative to S0: that of rows that are all alike
 
 
 @dataclass(frozen=True)
 class EigenvalueRatio(Remedy):
-    """No eigenvalue of any covariance, relative to S0, is more than `ratio` times another.
+    """Keep every eigenvalue of all covariances, relative to S0, to at most `ratio` times any other.
 
-    The objective is the log-likelihood within this constraint (Hathaway's, in units that features' scales do not
-    change). The M-step clips the eigenvalues to [m, ratio m], with the m that minimises
+    S0 is the covariance of all rows. The objective is the log-likelihood within this constraint (Hathaway's, in units
+    that features' scales do not change). The M-step clips the eigenvalues to [m, ratio m], with the m that minimises
     sum_k N_k sum_j (log e_kj + lambda_kj / e_kj).
 
     Parameters
     ----------
-    ratio : float >= 1
+    ratio : float, default 1000, at least 1
+
+    Raises
+    ------
+    ValueError
+        if `ratio` is not in [1, inf)
+
+    See Also
+    --------
+    GaussianMixture, em, m_step : take a remedy as `regularization`.
+    Ridge, InverseWishart, EigenvalueFloor : other remedies.
 
     References
     ----------
@@ -43,15 +53,15 @@ class EigenvalueRatio(Remedy):
         demand_value(1 <= self.ratio < np.inf, "EigenvalueRatio's ratio must be in [1, inf)", self.ratio)
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         if not eigenvalues.size:
             return eigenvalues
-        least = max(truncation(eigenvalues, mass, self.ratio), LEAST)  # bounds it on K distinct rows too
+        least = max(find_truncation(eigenvalues, mass, self.ratio), LEAST)  # bounds it on K distinct rows too
         return np.clip(eigenvalues, least, self.ratio * least)
 
 
-def truncation(eigenvalues: Array, mass: Array, ratio: float) -> float:
-    """The m that minimises sum_k N_k sum_j (log e + lambda/e), e = lambda clipped to [m, ratio m].
+def find_truncation(eigenvalues: Array, mass: Array, ratio: float) -> float:
+    """Return the m that minimises sum_k N_k sum_j (log e + lambda/e), e = lambda clipped to [m, ratio m].
 
     m^2 times its derivative by m, sum_{lambda < m} N (m - lambda) + sum_{lambda > ratio m} N (m - lambda / ratio), is
     continuous, increasing and linear between the breakpoints {lambda, lambda / ratio}: its zero is found by

@@ -1,4 +1,4 @@
-"""The conjugate prior of mclust: maximum a posteriori."""
+"""The conjugate prior of mclust, with which the M-step is maximum a posteriori."""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastem.model.families import Covariance, empty_mass
+from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.remedies.base import Estimate, Remedy, demand_value, identity_like, unconstrained
-from fastem.model.stats import Stats, outer
+from fastem.model.stats import Stats, component_mass, outer
 from fastem.model.units import Units
 
 
 @dataclass(frozen=True)
 class InverseWishart(Remedy):
-    """Maximum a posteriori under the conjugate prior: mean_k ~ N(m, cov_k / shrinkage), cov_k ~ IW(D + 2, Lambda).
+    """Estimate by maximum a posteriori: mean_k ~ N(m, cov_k / shrinkage), cov_k ~ IW(D + 2, Lambda).
 
     m is the mean of all rows and Lambda = S0 / K^(2/D); for diag and spherical the prior is inverse gamma, with S0's
-    diagonal or its mean. As in mclust, but for diag, where mclust gives all features one Lambda. The objective is
-    L + sum_k log p(mean_k, cov_k) (tied: with one covariance), its M-step Fraley & Raftery's Table 1.
+    diagonal or its mean. This is mclust's prior, but for diag, where mclust gives all features one Lambda. The
+    objective is L + sum_k log p(mean_k, cov_k) (tied: with one covariance); its M-step is Fraley & Raftery's Table 1.
 
     Parameters
     ----------
-    shrinkage : float >= 0, rows that the prior of a mean counts for
+    shrinkage : float, default 0.01, at least 0
+        how many rows the prior of a mean counts for
+
+    Raises
+    ------
+    ValueError
+        if `shrinkage` is not in [0, inf)
+
+    See Also
+    --------
+    GaussianMixture, em, m_step : take a remedy as `regularization`.
+    Ridge, EigenvalueFloor, EigenvalueRatio : other remedies.
 
     References
     ----------
@@ -45,11 +56,11 @@ class InverseWishart(Remedy):
         demand_value(0 <= self.shrinkage < np.inf, "InverseWishart's shrinkage must be in [0, inf)", self.shrinkage)
 
     def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         weights, means, relative, mass = unconstrained(family, stats, units, held)
         K, D = means.shape[-2:]
         repeats = D // stats.s2.shape[-1]
-        nk = (stats.s0 + empty_mass(stats))[..., None]
+        nk = component_mass(stats)[..., None]
         away, data = means - units.mean, nk / (nk + self.shrinkage)
         pull = self.shrinkage * (data if held is None else 1.0)  # a mean that is held is not where it would be best
         pull = units.relative(outer(pull * away, away, stats.s2.shape))
@@ -61,7 +72,7 @@ class InverseWishart(Remedy):
         return weights, units.mean + data * away, covariances
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         K, D = params.means.shape
         n_means, repeats = K if family.shared else 1, D // params.factor.shape[-1]
         power = self._power(family, D) + n_means * repeats
@@ -75,5 +86,5 @@ class InverseWishart(Remedy):
 
     @staticmethod
     def _power(family: Covariance, D: int) -> int:
-        """The exponent of 1/|cov|^(1/2) in the prior of a covariance, or of each variance: nu = D + 2."""
+        """Return the exponent of 1/|cov|^(1/2) in the prior of a covariance, or of each variance: nu = D + 2."""
         return (D + 2) + (D + 1 if family.matrices else 2)

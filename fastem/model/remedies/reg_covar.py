@@ -14,7 +14,7 @@ from fastem.model.units import Units
 
 @dataclass(frozen=True)
 class RegCovar(Remedy):
-    """scikit-learn's: add `reg_covar`, in the square of the data's units, to every variance after the M-step.
+    """Add `reg_covar`, in the square of the data's units, to every variance after the M-step, as scikit-learn does.
 
     It maximises no fixed objective: the log-likelihood may fall from pass to pass.
     """
@@ -23,5 +23,5 @@ class RegCovar(Remedy):
     monotone: ClassVar[bool] = False
 
     def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         return family.estimate(stats, self.reg_covar, held)

@@ -1,4 +1,4 @@
-"""The ridge: rows that are spread like all rows, added to each component's."""
+"""The ridge: rows that are distributed like all rows are added to those of each component."""
 
 from __future__ import annotations
 
@@ -16,15 +16,26 @@ from fastem.model.units import Units
 
 @dataclass(frozen=True)
 class Ridge(Remedy):
-    """Each covariance is estimated from its rows and `strength` more that are spread like all rows together.
+    """Estimate each covariance from its rows and from `strength` more that are distributed like all rows together.
 
     The objective is L - strength/2 sum_k [tr(S0 inv(cov_k)) + log det cov_k], its M-step
-    cov_k = (N_k C_k + strength S0) / (N_k + strength) with C_k the covariance of the component's rows (tied: the
-    pooled one, and the number of rows).
+    cov_k = (N_k C_k + strength S0) / (N_k + strength), with C_k the covariance of the component's rows (tied: the
+    pooled covariance, and the number of all rows in place of N_k).
 
     Parameters
     ----------
-    strength : float > 0
+    strength : float, default 0.01, above 0
+        how many rows are added
+
+    Raises
+    ------
+    ValueError
+        if `strength` is not in (0, inf)
+
+    See Also
+    --------
+    GaussianMixture, em, m_step : take a remedy as `regularization`.
+    InverseWishart, EigenvalueFloor, EigenvalueRatio : other remedies.
 
     References
     ----------
@@ -45,13 +56,13 @@ class Ridge(Remedy):
         demand_value(0 < self.strength < np.inf, "Ridge's strength must be in (0, inf)", self.strength)
 
     def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         weights, means, relative, mass = unconstrained(family, stats, units, held)
         own, prior = mass[..., None, None] * relative, self.strength * identity_like(relative, units)
         return weights, means, units.absolute((own + prior) / (mass + self.strength)[..., None, None])
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
-        """See Remedy."""
+        """See `fastem.model.remedies.base.Remedy`."""
         repeats = params.means.shape[1] // params.factor.shape[-1]
         total = units.inverse_trace(params.factor) + units.log_dets(params.factor)
         return float(-self.strength / 2 * total.sum() * repeats)

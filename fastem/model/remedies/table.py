@@ -1,4 +1,4 @@
-"""The table of remedies by name. To add a remedy is to add a module beside this one and a row here."""
+"""The table of remedies by name. To add a remedy, add a module beside this one and a row to `REMEDIES`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from fastem.model.remedies.ridge import Ridge
 
 
 def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> Remedy:
-    """The remedy that the arguments of this name ask for; ValueError for both, or for what is none."""
+    """Return the remedy that `regularization` names or is; None stands for `reg_covar`.
+
+    Raises
+    ------
+    ValueError
+        if both are given, or `regularization` is no remedy
+    """
     check_bound("reg_covar", reg_covar)
     if regularization is None:
         return RegCovar(reg_covar)
@@ -29,7 +35,13 @@ def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> 
 
 
 def unit_free(reg_covar: float | None = None, regularization: str | Remedy | None = None) -> dict[str, Any]:
-    """The argument that is given; if neither is, UNIT_FREE, for scikit-learn's default reg_covar has a unit."""
+    """Return the one argument that is given, by name; if none is, UNIT_FREE, as scikit-learn's reg_covar has a unit.
+
+    Raises
+    ------
+    ValueError
+        if both are given
+    """
     if reg_covar is not None and regularization is not None:
         raise ValueError(f"regularization={regularization!r} takes the place of reg_covar: leave that out")
     if reg_covar is not None:
