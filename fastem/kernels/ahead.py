@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.kernels.jit import cache_folder, check_dtypes
+from fastem.kernels.jit import cache_folder, check_dtypes, launch
 from fastem.kernels.mixture import accumulate, score
 
 # Kernel, rows, arithmetic. Fits of float32 rows work in float64 too: on a sample, for k-means, and in float64
@@ -66,7 +66,7 @@ def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[i
     total = 2 * len(needed)
     folders: list[str | None] = []
     for kernel, rows, real in needed:
-        for function in (kernel.worker, kernel.launcher):
+        for function in (kernel.worker, launch):
             if progress is not None:
                 progress(len(folders), total)
             folders.append(cache_folder(kernel.compiled(function, np.dtype(rows), np.dtype(real))))

@@ -9,7 +9,7 @@ for, so that its bits do not depend on the other groups.
 """
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 
 from fastem.kernels.jit import HELPER, Kernel
 from fastem.kernels.lanes import STEP
@@ -636,67 +636,6 @@ def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labe
         )
 
 
-def fit_launcher(
-    worker,
-    n_tasks,
-    X,
-    weight,
-    bounds,
-    uniforms,
-    given,
-    weights,
-    means,
-    covariances,
-    factor,
-    reg_covar,
-    floor,
-    zero,
-    tol,
-    max_iter,
-    status,
-    n_iter,
-    bound,
-    nearest,
-    state,
-    scratch,
-):
-    for task in prange(n_tasks):
-        worker(
-            np.intp(task),
-            n_tasks,
-            X,
-            weight,
-            bounds,
-            uniforms,
-            given,
-            weights,
-            means,
-            covariances,
-            factor,
-            reg_covar,
-            floor,
-            zero,
-            tol,
-            max_iter,
-            status,
-            n_iter,
-            bound,
-            nearest,
-            state,
-            scratch,
-        )
-
-
-def accumulate_launcher(worker, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
-    for task in prange(n_tasks):
-        worker(np.intp(task), n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch)
-
-
-def score_launcher(worker, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
-    for task in prange(n_tasks):
-        worker(np.intp(task), n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch)
-
-
 def _fit_types(real):
     rows = read_only(real, 1), read_only(types.int64, 1), read_only(real, 2)
     mixture = real[:, ::1], real[:, :, ::1], real[:, :, :, ::1], real[:, :, :, ::1]
@@ -719,6 +658,6 @@ def _score_types(real):
     return read_only(types.int64, 1), *_mixture(real), *outputs, real[:, ::1]
 
 
-fit = Kernel(fit_worker, fit_launcher, _fit_types)
-accumulate = Kernel(accumulate_worker, accumulate_launcher, _accumulate_types)
-score = Kernel(score_worker, score_launcher, _score_types)
+fit = Kernel(fit_worker, _fit_types)
+accumulate = Kernel(accumulate_worker, _accumulate_types)
+score = Kernel(score_worker, _score_types)

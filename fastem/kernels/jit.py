@@ -9,6 +9,10 @@ not depend on how many workers there are, or on what runs them:
   forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
   the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
 - a plain call, where there is one block only.
+
+Workers take 10 to 22 plain arguments. Named tuples of arrays would read better in the calls from Python; measured,
+they lose: a writable array does not convert to a read-only type inside a tuple, so that each combination of flags
+would be another compilation, and a call costs 17 us instead of 6.
 """
 
 import os
@@ -21,7 +25,7 @@ from typing import Any, Final
 import llvmlite.binding
 import numba
 import numpy as np
-from numba import types
+from numba import prange, types
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastem.kernels.cache import cached
@@ -85,26 +89,33 @@ def row_type(dtype: Any) -> types.Array:
     return types.Array(numba.from_dtype(np.dtype(dtype)), 2, "A", readonly=True, aligned=False)
 
 
-class Kernel:
-    """A worker and its `prange` launcher, compiled on first use, for float64 or float32 rows and arithmetic.
+def launch(worker: Function, n_tasks: int, *args: Any) -> None:
+    """Run each task of a worker, in parallel: the one function with a `prange`, compiled for each worker's signature.
 
-    The launcher gets the worker as a first-class function: it calls the machine code that a plain call runs. (A
-    launcher that names the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
+    The worker is a first-class function here: its machine code is that which a plain call runs. (A launcher that names
+    the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
+    """
+    for task in prange(n_tasks):
+        worker(np.intp(task), n_tasks, *args)
+
+
+class Kernel:
+    """A worker and its launcher, compiled on first use, for float64 or float32 rows and arithmetic.
 
     Parameters
     ----------
-    worker : function ``worker(task, n_tasks, X, *args)``; the last argument is its scratch memory, the dtype of
-        which is that of the arithmetic
-    launcher : function ``launcher(worker, n_tasks, X, *args)`` with a `prange` over tasks
-    args : function from the Numba type of the arithmetic to the types of ``*args``
+    worker : function ``worker(task, n_tasks, X, *args)``
+        The last argument is its scratch memory, whose dtype is that of the arithmetic.
+    args : function
+        Returns the types of ``*args``, given the Numba type of the arithmetic.
     """
 
-    def __init__(self, worker: Function, launcher: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
-        self.worker, self.launcher, self.args = worker, launcher, args
+    def __init__(self, worker: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
+        self.worker, self.args = worker, args
         self._compiled: dict[tuple[Function, Any, Any], Function] = {}
 
     def compiled(self, function: Function, rows: Any, real: Any) -> Function:
-        """The worker or the launcher for a dtype of the rows and one of the arithmetic.
+        """Return the worker, or `launch` for it, for a dtype of the rows and one of the arithmetic.
 
         Each has a dispatcher of its own with one signature, to which the arguments are converted (the layout of X,
         for one). It never compiles another, whatever it is called with and from however many threads.
@@ -117,11 +128,12 @@ class Kernel:
         return self._compiled[key]
 
     def _compile(self, function: Function, rows: Any, real: Any) -> Function:
-        dispatcher = cached(**(COMMON if function is self.worker else PARALLEL))(function)
+        dispatcher = cached(**(PARALLEL if function is launch else COMMON))(function)
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            signature = types.void(types.intp, types.intp, row_type(rows), *self.args(numba.from_dtype(real)))
-            if function is self.launcher:
-                signature = types.void(types.FunctionType(signature), *signature.args[1:])
+            given = row_type(rows), *self.args(numba.from_dtype(real))
+            signature = types.void(types.intp, types.intp, *given)
+            if function is launch:  # *args is one argument, a tuple, for the compiler
+                signature = types.void(types.FunctionType(signature), types.intp, types.StarArgTuple(given))
             dispatcher.compile(signature)
             dispatcher.disable_compile()
         return dispatcher  # type: ignore[no-any-return]
@@ -134,7 +146,7 @@ class Kernel:
             worker(0, 1, X, *args)
         elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
-                self.compiled(self.launcher, X.dtype, real)(worker, n_tasks, X, *args)
+                self.compiled(launch, X.dtype, real)(worker, n_tasks, X, *args)
             except TypeError as error:
                 # Ctrl-C while Numba unpickles the worker's signature: it calls on without that argument.
                 if "missing 1 required positional argument: 'sig'" not in str(error):

@@ -22,7 +22,7 @@ are those of all rows about the centre, taken once instead of K times.
 from functools import cache
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 
 from fastem.kernels.jit import EXACT, HELPER, Kernel
 from fastem.kernels.lanes import BYTES, STEP
@@ -601,86 +601,6 @@ def score_worker(
         )
 
 
-def accumulate_launcher(
-    worker,
-    n_tasks,
-    X,
-    weight,
-    labels,
-    allowed,
-    resp,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    mode,
-    form,
-    block,
-    out,
-    scratch,
-):
-    for task in prange(n_tasks):
-        worker(
-            np.intp(task),
-            n_tasks,
-            X,
-            weight,
-            labels,
-            allowed,
-            resp,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            mode,
-            form,
-            block,
-            out,
-            scratch,
-        )
-
-
-def score_launcher(
-    worker,
-    n_tasks,
-    X,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    block,
-    density,
-    label_out,
-    resp,
-    joint_out,
-    top_index,
-    top_resp,
-    scratch,
-):
-    for task in prange(n_tasks):
-        worker(
-            np.intp(task),
-            n_tasks,
-            X,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            block,
-            density,
-            label_out,
-            resp,
-            joint_out,
-            top_index,
-            top_resp,
-            scratch,
-        )
-
-
 def read_only(dtype, ndim, layout="C"):
     """The type of an input array; writable and aligned arrays convert to it, so it is the only one compiled."""
     return types.Array(dtype, ndim, layout, readonly=True)
@@ -703,5 +623,5 @@ def _score_types(real):
     return *_mixture(real), types.intp, *outputs, real[:, ::1]
 
 
-accumulate = Kernel(accumulate_worker, accumulate_launcher, _accumulate_types)
-score = Kernel(score_worker, score_launcher, _score_types)
+accumulate = Kernel(accumulate_worker, _accumulate_types)
+score = Kernel(score_worker, _score_types)
