@@ -50,8 +50,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastem.kernels.jit import check_dtypes
 from fastem.kernels.lanes import CACHE_LINE, aligned
-from fastem.kernels.micro import DIAG, FULL, ROWS, moments_rows, padded
-from fastem.kernels.mixture import N_SCALARS, scratch_size
+from fastem.kernels.micro import DIAG, FULL, padded
+from fastem.kernels.mixture import n_values, scratch_size
 from fastem.kernels.points import accumulate_block, accumulate_point, log_density, responsibilities
 from fastem.model.given import check_params
 from fastem.model.matrices import Array
@@ -120,8 +120,7 @@ def buffers(mixture: Mixture, n: int) -> tuple[Array, NDArray[Any]]:
     K, D = mixture.means.shape
     form, dtype = FULL if mixture.factor.shape[1] > 1 else DIAG, mixture.means.dtype
     size, line = scratch_size(D, K, tile_rows(K, D, dtype.itemsize), dtype.itemsize), CACHE_LINE // dtype.itemsize
-    n_values = N_SCALARS + K + ROWS * K * moments_rows(form, D)
-    sums = aligned((n, -(-n_values // 8) * 8 + 8), np.float64)
+    sums = aligned((n, -(-n_values(K, D, form) // 8) * 8 + 8), np.float64)
     return sums, aligned((n, size + -(-(K + padded(D)) // line) * line), dtype)
 
 

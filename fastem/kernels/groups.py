@@ -21,8 +21,8 @@ from fastem.kernels.mixture import (
     SOFT,
     accumulate_rows,
     fill,
+    n_values,
     read_only,
-    rows_of_moments,
     score_rows,
 )
 
@@ -37,7 +37,7 @@ POINTS = STEP // 8  # a tile is a multiple of it
 @njit(**HELPER)
 def tile_of(scratch, n_rows, D, K):
     """The part of a task's scratch memory (numbers) that a group of n_rows uses: tiles that its rows fill evenly."""
-    P = rows_of_moments(FIRST, D) * ROWS
+    P = moments_rows(FIRST, D) * ROWS
     head, lines = P * POINTS + (K + POINTS - 1) // POINTS * POINTS, 2 * P + ROWS + K + N_ROWS
     most = (scratch.size - head) // lines
     n_tiles = max(1, (n_rows + most - 1) // most)
@@ -48,7 +48,7 @@ def tile_of(scratch, n_rows, D, K):
 def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
     """Numbers in a task's state memory, which `carve_state` cuts up; whole cache lines, and one to part tasks."""
     F, R, C = shape
-    out = N_SCALARS + K + ROWS * K * moments_rows(FULL if R > 1 else DIAG, D)
+    out = n_values(K, D, FULL if R > 1 else DIAG)
     return -(-(out + 3 * K + 1 + 2 * K * D + 2 * F * R * C + 2 * F * C + C) // 8) * 8 + 8
 
 
@@ -65,7 +65,7 @@ def carve_state(state, K, D, F, R, C):
     out: what a pass fills; lognorm (K); mass (K); variances (2, F, C); one (1, 1, 1); centres (K, D); least (C); and a
     proposal: weights (K), means (K, D), covariances and factor (F, R, C).
     """
-    out, rest = cut(state, N_SCALARS + K + ROWS * K * rows_of_moments(FULL if R > 1 else DIAG, D))
+    out, rest = cut(state, n_values(K, D, FULL if R > 1 else DIAG))
     lognorm, rest = cut(rest, K)
     mass, rest = cut(rest, K)
     variances, rest = cut(rest, 2 * F * C)
@@ -84,7 +84,7 @@ def carve_state(state, K, D, F, R, C):
 @njit(**HELPER)
 def moments_of(out, K, form, D):
     """s0 (K) and sums (K, rows, 4) of what a pass has filled."""
-    n_rows = rows_of_moments(form, D)
+    n_rows = moments_rows(form, D)
     s0, sums = cut(out[N_SCALARS:], K)
     return s0, sums[: K * n_rows * ROWS].reshape((K, n_rows, ROWS))
 

@@ -43,7 +43,9 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
+from numba.extending import register_jitable
 
+from fastem.kernels.jit import HELPER
 from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector, micro_kernel
 
 ROWS = 4  # features that are worked on together
@@ -321,8 +323,9 @@ def exponentials(lanes, lp, n, top, total, spread):
 FIRST, DIAG, FULL = range(3)  # first moments; also the second moment of each feature; also all second moments
 
 
+@register_jitable(**HELPER)
 def moments_rows(form: int, D: int) -> int:
-    """Rows of 4 that a component's moments take, by form (FIRST, DIAG or FULL)."""
+    """Return how many rows of 4 a component's moments take, by form (FIRST, DIAG or FULL); for Python and kernels."""
     blocks = (D + ROWS - 1) // ROWS
     return blocks if form == FIRST else 2 * blocks if form == DIAG else blocks * (2 * blocks + 3)
 

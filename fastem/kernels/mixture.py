@@ -23,6 +23,7 @@ from functools import cache
 
 import numpy as np
 from numba import njit, types
+from numba.extending import register_jitable
 
 from fastem.kernels.jit import EXACT, HELPER, Kernel
 from fastem.kernels.lanes import BYTES, STEP
@@ -272,7 +273,7 @@ def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments
             total += lp[k, b]
         mass[k] = total
         s0[k] += total
-    n_rows = rows_of_moments(FIRST if together else form, D)
+    n_rows = moments_rows(FIRST if together else form, D)
     sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
     if form == FULL:
         for k in range(1 if together else K):  # one call: each place compiles the micro-kernel anew
@@ -315,7 +316,7 @@ def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
 def add_point(z, w, form, D, sums):
     """Add a point of weight w at z (P) from the mean, zeros beyond D, to a component's moments (rows, 4)."""
     row = 0
-    for i in range(rows_of_moments(FIRST, D)):
+    for i in range(moments_rows(FIRST, D)):
         add_row(sums[row], w, z, i)
         row += 1
         if form == DIAG:
@@ -336,7 +337,15 @@ def add_row(row, factor, z, block):
         row[c] += factor * z[ROWS * block + c]
 
 
-rows_of_moments = njit(**HELPER)(moments_rows)
+@register_jitable(**HELPER)
+def n_values(K: int, D: int, form: int, together: bool = False) -> int:
+    """Return how many values the statistics of a block are, which a pass adds to; for Python and for kernels.
+
+    They are N_SCALARS scalars, K sums of responsibilities, and rows of 4 with the moments of `form` of each component;
+    if all components are `together`, first moments of each, and the second moments of all rows.
+    """
+    rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if together else K * moments_rows(form, D)
+    return N_SCALARS + K + ROWS * rows
 
 
 @cache
@@ -352,7 +361,7 @@ def carve(scratch, D, K):
 
     z (P, STEP bytes), mass (K), xt and buffer (P, B), zr (ROWS, B), lp (K, B) and rows (N_ROWS, B).
     """
-    P, step = rows_of_moments(FIRST, D) * ROWS, STEP // scratch.itemsize
+    P, step = moments_rows(FIRST, D) * ROWS, STEP // scratch.itemsize
     head = P * step + (K + step - 1) // step * step
     z, mass, rest = scratch[: P * step].reshape((P, step)), scratch[P * step : head], scratch[head:]
     rest = rest.reshape((2 * P + ROWS + K + N_ROWS, rest.size // (2 * P + ROWS + K + N_ROWS)))
@@ -461,7 +470,7 @@ def accumulate_worker(
     resp (N, K) IN for RESP;
     lognorm (K), means (K, D), factor IN: the mixture (LABELS, RESP: means alone, as origin);
     centre (D), white (D, D) or (0, 0) IN: whiten rows first (SOFT, FULL only);
-    block: rows per block; out (n_blocks, N_SCALARS + K + 4 * rows of moments) OUT: a block's statistics. The moments
+    block: rows per block; out (n_blocks, `n_values`) OUT: a block's statistics. The moments
     are K times those of `form`, of which with `white` there are K of FIRST and one of FULL, of all rows;
     scratch (n_tasks, `scratch_size`): finite, and zero in the rows of features beyond D.
     """

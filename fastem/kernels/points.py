@@ -12,8 +12,8 @@ from numba import njit
 from fastem.kernels.cache import cached
 from fastem.kernels.jit import COMMON, HELPER
 from fastem.kernels.lanes import CACHE_LINE
-from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS
-from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, rows_of_moments
+from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
+from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, n_values
 
 
 @njit(**HELPER)
@@ -129,13 +129,12 @@ def accumulate_point(mixture, x, weight, sums, scratch):
     """
     K, D = mixture.means.shape
     form = FULL if mixture.factor.shape[1] > 1 else DIAG
-    P, n_rows = rows_of_moments(FIRST, D) * ROWS, rows_of_moments(form, D)
+    P, n_rows = moments_rows(FIRST, D) * ROWS, moments_rows(form, D)
     own = scratch[scratch.size - point_size(scratch, P, K) :]
     resp, z = own[:K], own[K : K + P]
     top, more, entropy = e_step(mixture, x, resp)
     if weight > 0.0:
-        first = N_SCALARS + K
-        moments = sums[first : first + K * n_rows * ROWS].reshape((K, n_rows, ROWS))
+        moments = sums[N_SCALARS + K : n_values(K, D, form)].reshape((K, n_rows, ROWS))
         sums[0] += weight * (top + more)
         sums[1] += weight * top
         sums[2] += weight * entropy
@@ -164,8 +163,7 @@ def accumulate_block(mixture, X, weight, sums, scratch):
     """
     K, D = mixture.means.shape
     form, none = FULL if mixture.factor.shape[1] > 1 else DIAG, scratch[:0]
-    n_values = N_SCALARS + K + ROWS * K * rows_of_moments(form, D)
-    n_numbers = scratch.size - point_size(scratch, rows_of_moments(FIRST, D) * ROWS, K)
+    n_numbers = scratch.size - point_size(scratch, moments_rows(FIRST, D) * ROWS, K)
     accumulate_rows(
         X,
         0,
@@ -181,6 +179,6 @@ def accumulate_block(mixture, X, weight, sums, scratch):
         none.reshape((0, 0)),
         SOFT,
         form,
-        sums[:n_values],
+        sums[: n_values(K, D, form)],
         scratch[:n_numbers],
     )

@@ -121,10 +121,9 @@ class Accumulator:
         return self._layouts[dtype]
 
     def n_values(self, white: bool) -> int:
-        """Numbers that a block's statistics take in the kernel."""
+        """Return how many values a block's statistics are in the kernel, with rows whitened or not."""
         K, D = self.params.n_columns, self.params.means.shape[1]
-        rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
-        return int(kernel.N_SCALARS + K + ROWS * rows)
+        return kernel.n_values(K, D, self.form, white)
 
     def __call__(self, block: Block) -> Stats:
         """The statistics of a block of rows."""
