@@ -69,7 +69,8 @@ def lloyd(
 
 def assign(source: Source, centres: Array) -> Stats:
     """The first moments of each centre's rows, those that are nearest to it, about it."""
-    return evaluate(source, unit_spheres(centres), (0, 0, 0), HARD, None, distances=True)
+    spheres = unit_spheres(centres)
+    return evaluate(source, spheres, mode=HARD, second_moments=False, ignore_labels=True, distances=True)
 
 
 def inertia(stats: Stats) -> float:

@@ -16,12 +16,6 @@ from fastem.passes.sizes import tile_rows
 
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
 
-NO_WEIGHT: Array = np.empty(0)
-NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-NO_MASK: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
-NO_ROWS: Array = np.empty((0, 0))
-NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
-
 
 class KernelMixture:
     """A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""

@@ -11,7 +11,7 @@ from fastem.kernels import mixture as kernel
 from fastem.model.given import check_params
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.passes.layout import NO_INDICES, NO_LABELS, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
+from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.opening import find_source
@@ -32,12 +32,12 @@ class Scores(NamedTuple):
     A noise component is one more, the last.
     """
 
-    density: Array = NO_WEIGHT
-    label: NDArray[np.int64] = NO_LABELS
-    resp: Array = NO_ROWS
-    joint: Array = NO_ROWS
-    top_index: NDArray[np.int64] = NO_INDICES
-    top_resp: Array = NO_ROWS
+    density: Array
+    label: NDArray[np.int64]
+    resp: Array
+    joint: Array
+    top_index: NDArray[np.int64]
+    top_resp: Array
 
     @classmethod
     def empty(
@@ -62,23 +62,23 @@ class Scores(NamedTuple):
 
 
 class Scorer:
-    """The E-step alone: fills a Scores, whose arrays belong to a source's rows, block by block; in float64.
+    """The E-step alone, in float64: it fills arrays of scores, block by block.
 
-    With `distances`, joint is minus half the squared distance of each row to each component.
+    Parameters
+    ----------
+    params : Params
+    distances : bool, default False
+        Leave the components' weights and normalising constants out: `Scores.joint` is then minus half the squared
+        distance of each row to each component.
     """
 
-    def __init__(self, params: Params, scores: Scores = Scores(), distances: bool = False) -> None:  # noqa: B008
+    def __init__(self, params: Params, *, distances: bool = False) -> None:
         if distances:
             params = params._replace(noise=None)
         white = not distances and may_whiten(params, WHITEN_LIMIT[0])
-        self.layout, self.scores = KernelMixture(params, np.float64, distances, white), scores
+        self.layout = KernelMixture(params, np.float64, distances, white)
         self.block_rows = block_rows(self.layout.K, self.layout.D)
         self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
-
-    def __call__(self, block: Block) -> None:
-        """Score a block."""
-        rows = slice(block.start, block.start + len(block.X))
-        self.fill(block.X, Scores._make(out[rows] for out in self.scores))
 
     def fill(self, X: NDArray[Any], scores: Scores) -> None:
         """Score rows (n, D) into arrays of n rows."""
@@ -114,8 +114,13 @@ def score(source: Source, params: Params, *, distances: bool = False, **wanted: 
     """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
     source, K = local_rows(source), len(params.means) if distances else params.n_columns
     scores = Scores.empty(source.n_rows, K, **wanted)
-    scorer = Scorer(params, scores, distances)
-    source.for_each(scorer, scorer.slice_rows, scorer.block_rows)
+    scorer = Scorer(params, distances=distances)
+
+    def fill(block: Block) -> None:
+        rows = slice(block.start, block.start + len(block.X))
+        scorer.fill(block.X, Scores._make(out[rows] for out in scores))
+
+    source.for_each(fill, scorer.slice_rows, scorer.block_rows)
     return scores
 
 

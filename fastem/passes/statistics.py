@@ -23,40 +23,65 @@ from fastem.sources.labels import check_all_labels, check_resp, is_labelled
 from fastem.sources.opening import find_source
 from fastem.sources.parts import reduce_to
 
-OWN = "own"  # labels of rows: those of their source
-
 
 def evaluate(
     source: Source,
     params: Params,
     shape: tuple[int, ...] | None = None,
     mode: int = SOFT,
-    given: Any = OWN,
+    *,
+    given: Any = None,
+    ignore_labels: bool = False,
+    second_moments: bool = True,
     distances: bool = False,
     exact: bool = False,
 ) -> Stats:
-    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
+    """Return the statistics of a source's rows under `params`, in one pass.
 
-    `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
+    Parameters
+    ----------
+    source : Source
+    params, shape, mode, second_moments, distances, exact
+        As in `Accumulator`.
+    given : array or None
+        Labels of all rows, or responsibilities. None, the default: the labels of the source, if it has any.
+    ignore_labels : bool, default False
+        Take rows as if the source had no labels.
+
+    Returns
+    -------
+    Stats
     """
-    accumulator = Accumulator(params, shape, mode, distances, exact)
+    accumulator = Accumulator(params, shape, mode, second_moments=second_moments, distances=distances, exact=exact)
 
     def relabelled(block: Block) -> Sums:
         labels = None if given is None else given[block.start : block.start + len(block.X)]
         return accumulator.sums(block._replace(labels=labels))
 
-    own = isinstance(given, str) or (given is None and not is_labelled(source))
-    function = accumulator.sums if own else relabelled
+    replaced = given is not None or (ignore_labels and is_labelled(source))
+    function = relabelled if replaced else accumulator.sums
     stats = reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
     return replace(stats, n_rows=source.n_present)
 
 
-def overall(source: Source, shape: tuple[int, ...]) -> Stats:
-    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first = source.sample(1, np.random.RandomState(0)).X
-    rough = evaluate(source, unit_spheres(first[:1]), (0, 0, 0), HARD, None, distances=True)
-    return evaluate(
-        source, unit_spheres(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, None, distances=True
+def moments_about_means(
+    source: Source, K: int, shape: tuple[int, ...] | None, mode: int, *, second_moments: bool = True, **options: Any
+) -> Stats:
+    """Return the moments of K components, whose rows are known, about the components' own means, in two passes.
+
+    The first finds the means, about one of the rows; the second keeps all digits, however far from 0 the rows are.
+    A component without rows is at that row. `options` are those of `evaluate`, which has the others as well.
+    """
+    first = source.sample(1, np.random.RandomState(0)).X[:1]
+    rough = evaluate(source, unit_spheres(np.repeat(first, K, axis=0)), mode=mode, second_moments=False, **options)
+    means = rough.origin + rough.s1 / np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
+    return evaluate(source, unit_spheres(means), shape, mode, second_moments=second_moments, **options)
+
+
+def overall(source: Source, shape: tuple[int, ...] | None = None, *, second_moments: bool = True) -> Stats:
+    """Return the moments of all rows about their mean, whatever their labels; `shape` is that of second moments."""
+    return moments_about_means(
+        source, 1, shape, HARD, second_moments=second_moments, ignore_labels=True, distances=True
     )
 
 
@@ -169,8 +194,5 @@ def moments(
     shape = find_family(covariance_type).shape(K, D)
 
     if origin is not None:
-        return evaluate(source, unit_spheres(check_means(origin, K, D)), shape, mode, given)
-    first = source.sample(1, np.random.RandomState(0)).X
-    rough = evaluate(source, unit_spheres(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
-    mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
-    return evaluate(source, unit_spheres(rough.origin + rough.s1 / mass), shape, mode, given)
+        return evaluate(source, unit_spheres(check_means(origin, K, D)), shape, mode, given=given)
+    return moments_about_means(source, K, shape, mode, given=given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model.matrices import EPS, Array, inverse_triangular
 from fastem.model.params import Params
 from fastem.model.stats import Stats, outer
-from fastem.passes.layout import NO_LABELS, NO_MASK, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
+from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.precision import EPS32, may_use_float32
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block
@@ -73,6 +73,27 @@ class Sums:
         return self.accumulator.stats(self.layout, self.total(), self.n_rows)
 
 
+class Given(NamedTuple):
+    """What is known of a block's rows, as the kernel takes it.
+
+    Attributes
+    ----------
+    weight : (n,) float64 or None
+        None: every weight is 1.
+    labels : (n,) int64 or None
+        Components of rows, -1 where unknown. None: all are unknown.
+    allowed : (n, K) bool or None
+        Components that rows may belong to. None: all of them.
+    resp : (n, K) float64 or None
+        Responsibilities. None: the pass computes them.
+    """
+
+    weight: Array | None
+    labels: NDArray[np.int64] | None = None
+    allowed: NDArray[np.bool_] | None = None
+    resp: Array | None = None
+
+
 class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
@@ -82,12 +103,18 @@ class Accumulator:
     Parameters
     ----------
     params : Params; for LABELS and RESP only the means count, as origin
-    shape : canonical shape of the second moments wanted, default that of the covariances; (0, 0, 0) for none
-    mode : SOFT (EM), HARD (each row to its most probable component), both within what a block's labels allow;
-        LABELS (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
-        responsibilities)
-    distances : leave the components' weights and normalising constants out: k-means' assignment
-    exact : float64 arithmetic, whatever the rows
+    shape : tuple of int or None
+        Canonical shape of the second moments. None, the default: that of the covariances.
+    mode : int
+        SOFT (EM) or HARD (each row to its most probable component), both within what a block's labels allow; LABELS
+        (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
+        responsibilities).
+    second_moments : bool, default True
+        False: sum first moments alone; `Stats.s2` is then (0, 0, 0).
+    distances : bool, default False
+        Leave the components' weights and normalising constants out: the assignment of k-means.
+    exact : bool, default False
+        Use float64 arithmetic, whatever the rows.
     """
 
     def __init__(
@@ -95,6 +122,8 @@ class Accumulator:
         params: Params,
         shape: tuple[int, ...] | None = None,
         mode: int = SOFT,
+        *,
+        second_moments: bool = True,
         distances: bool = False,
         exact: bool = False,
     ) -> None:
@@ -102,7 +131,7 @@ class Accumulator:
             params = params._replace(noise=None)
         self.params, self.mode, self.distances, self.exact = params, mode, distances, exact
         self.shape = params.covariances.shape if shape is None else shape
-        self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
+        self.form = (FULL if self.shape[-2] > 1 else DIAG) if second_moments else FIRST
         K, D = params.means.shape
         work = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
         self.block_rows = block_rows(K, D, work)
@@ -113,8 +142,8 @@ class Accumulator:
         """The mixture, for rows of a dtype."""
         if dtype not in self._layouts:
             single = dtype == np.float32 and self.mode == SOFT and not self.exact and may_use_float32(self.params)
-            white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
-            white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
+            white = self.mode == SOFT and self.form != FIRST and self.shape == self.params.factor.shape
+            white = white and not self.distances and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
             self._layouts[dtype] = KernelMixture(
                 self.params, np.float32 if single else np.float64, self.distances, white
             )
@@ -134,10 +163,15 @@ class Accumulator:
         layout = self.layout(block.X.dtype)
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
+        given = self._given(block)
+        # The kernel's signature has arrays alone: one without rows says that there is none.
         kernel.accumulate(
             n_blocks,
             block.X,
-            *self._given(block),
+            np.empty(0) if given.weight is None else given.weight,
+            np.empty(0, np.int64) if given.labels is None else given.labels,
+            np.empty((0, 0), np.bool_) if given.allowed is None else given.allowed,
+            np.empty((0, 0)) if given.resp is None else given.resp,
             *layout.arguments,
             self.mode,
             self.form,
@@ -147,25 +181,25 @@ class Accumulator:
         )
         return Sums(self, layout, len(block.X), out)
 
-    def _given(self, block: Block) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_], Array]:
-        """The kernel's arguments weight, labels, allowed and resp."""
-        weight, given = NO_WEIGHT if block.weight is None else block.weight, block.labels
+    def _given(self, block: Block) -> Given:
+        """Return what is known of a block's rows, as the kernel takes it in this mode."""
+        weight, given = block.weight, block.labels
         if given is None and self.mode in (SOFT, HARD):
-            return weight, NO_LABELS, NO_MASK, NO_ROWS
+            return Given(weight)
         if given is None:
             raise ValueError("rows without labels have no statistics of their labels")
         if self.mode == RESP:
-            return weight, NO_LABELS, NO_MASK, given
+            return Given(weight, resp=given)
         check_range(given, len(self.params.means), block.start)
         if self.mode == LABELS:
             given = certain_labels(given)
             weight = np.where(given >= 0, 1.0 if block.weight is None else block.weight, 0.0)
-            return weight, np.maximum(given, 0), NO_MASK, NO_ROWS
+            return Given(weight, labels=np.maximum(given, 0))
         if given.ndim == 1:
-            return weight, given, NO_MASK, NO_ROWS
+            return Given(weight, labels=given)
         if self.params.noise:  # a row may be noise if nothing is known of it
             given = np.column_stack([given, given.all(axis=1)])
-        return weight, NO_LABELS, given, NO_ROWS
+        return Given(weight, allowed=given)
 
     def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
         """The statistics that a pass under `layout` has summed up in `total` (n_values)."""
@@ -176,7 +210,7 @@ class Accumulator:
             s1, s2 = _unwhitened(layout, s0, sums)
         else:
             s1, s2 = unpacked(sums.reshape(K, -1, ROWS)[: len(layout.origin)], self.form, D)
-            s2 = reduced(s2, self.shape)
+            s2 = s2 if self.form == FIRST else reduced(s2, self.shape)
         if self.mode in (LABELS, RESP):
             scalars[:] = np.nan
         if self.mode == HARD:

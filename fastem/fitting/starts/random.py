@@ -16,7 +16,7 @@ from fastem.sources.parts import PartedSource, reduce_to
 
 def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
     """Responsibilities drawn uniformly and normalised, in scikit-learn's order of draws; none for weight 0."""
-    mean = overall(source, (0, 0, 0))
+    mean = overall(source, second_moments=False)
     origin, shape = unit_spheres(np.repeat(mean.origin, K, axis=0)), model.moments_shape(K, source.n_features)
     # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
     seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
