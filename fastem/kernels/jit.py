@@ -1,4 +1,4 @@
-"""Every JIT option, and how a kernel reaches its threads: the only module that knows about Numba's hazards.
+"""Hold every option of the compiler, and run kernels on threads: the only module that knows Numba's hazards.
 
 A kernel is written once, as a serial *worker* ``worker(task, n_tasks, *args)`` that handles blocks
 ``task, task + n_tasks, ...`` of a slice and writes each block's result to a place of its own. So the bits do
@@ -8,7 +8,7 @@ not depend on how many workers there are, or on what runs them:
 - a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run: in a
   forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
   the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
-- a plain call, where there is one block only.
+- a plain call, where there is only one block.
 
 Workers take 10 to 22 plain arguments. Named tuples of arrays would read better in the calls from Python; measured,
 they lose: a writable array does not convert to a read-only type inside a tuple, so that each combination of flags
@@ -50,8 +50,8 @@ _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
-# In the order in which Numba takes them: ours, that of its compiler, LLVM's (which finalizers take alone), and that of
-# starting its threads.
+# They are in the order in which Numba takes them: ours, its compiler's, LLVM's (which finalizers take alone), and the
+# one for starting its threads.
 _LOCKS: Final[tuple[Any, ...]] = (
     _compiling,
     global_compiler_lock,
@@ -61,7 +61,7 @@ _LOCKS: Final[tuple[Any, ...]] = (
 
 
 def _before_fork() -> None:
-    """Wait for threads that compile or load kernels: else a lock of theirs stays closed in the child, for ever."""
+    """Wait for threads that compile or load kernels: else a lock that they hold stays closed in the child for ever."""
     for lock in _LOCKS:
         lock.__enter__()
 
@@ -82,7 +82,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def row_type(dtype: Any) -> types.Array:
-    """The type of X in a kernel: any layout, read-only, unaligned.
+    """Return the type of X in a kernel: any layout, read-only, unaligned.
 
     Every array converts to it, so that one compilation serves C, F, strided, read-only and unaligned input.
     """
@@ -159,18 +159,18 @@ class Kernel:
 
 
 def cache_folder(function: Any) -> str | None:
-    """Where Numba keeps what a kernel's `compiled` returned, for other processes; None: nowhere."""
+    """Return the folder where Numba keeps a compiled function for other processes; None if it is not kept."""
     return function.stats.cache_path if hasattr(function, "stats") else None  # without JIT it is a plain function
 
 
 def n_threads() -> int:
-    """How many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
+    """Return how many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
     return int(numba.get_num_threads())
 
 
 @contextmanager
 def threads(most: int | None) -> Iterator[None]:
-    """Let the kernels that this Python thread calls use at most so many threads; None: no further bound.
+    """Let the kernels that this Python thread calls use at most `most` threads; None sets no bound.
 
     It never raises the number: a fit that asks for 16 runs on a machine of 4, and where joblib allows 1.
     """
@@ -186,7 +186,7 @@ def threads(most: int | None) -> Iterator[None]:
 
 
 def _layer() -> str:
-    """Numba's threading layer; `n_threads` has started it."""
+    """Return the name of Numba's threading layer; `n_threads` has started it."""
     return str(numba.threading_layer())  # type: ignore[attr-defined]
 
 
@@ -199,7 +199,7 @@ def _run_in_pool(run: Callable[[int], None], n_tasks: int) -> None:
 
 
 def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
-    """Names of dtypes that rows can have in kernels."""
+    """Return the names of dtypes; raise a ValueError if rows in kernels cannot have one of them."""
     try:
         names = [np.dtype(dtype).name for dtype in ([dtypes] if isinstance(dtypes, str) else dtypes)]
     except TypeError:

@@ -1,4 +1,4 @@
-"""Scores of rows under a mixture: densities, labels, responsibilities."""
+"""Score rows under a mixture: densities, labels, responsibilities."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ from fastem.sources.parts import local_rows
 
 
 class Scores(NamedTuple):
-    """Outputs of scoring; those of size 0 are not computed.
+    """Arrays that scoring fills, as the kernel takes them: an output that is not wanted has no rows.
 
     Attributes
     ----------
-    density : (N,) float64, log density
-    label : (N,) int64, most probable component
-    resp : (N, K) float64, responsibilities
-    joint : (N, K) float64, log weight + log density per component
-    top_index, top_resp : (N, M) int64 and float64, the M largest responsibilities of each row, in descending order
+    density : (N,) float64
+        Log density.
+    label : (N,) int64
+        Most probable component.
+    resp : (N, K) float64
+        Responsibilities.
+    joint : (N, K) float64
+        Log weight + log density of each component.
+    top_index, top_resp : (N, M) int64 and float64
+        The M largest responsibilities of each row, in descending order, and their components.
 
-    A noise component is one more, the last.
+    With a noise component K is one more, and noise is the last.
     """
 
     density: Array
@@ -50,7 +55,7 @@ class Scores(NamedTuple):
         joint: bool = False,
         top: int = 0,
     ) -> Scores:
-        """Room for those wanted; `top` is M."""
+        """Return arrays for N rows and the outputs that are wanted; `top` is M."""
         return cls(
             np.empty(N if density else 0),
             np.empty(N if label else 0, dtype=np.int64),
@@ -87,16 +92,29 @@ class Scorer:
 
 
 def log_density(X: ArrayLike, params: Params) -> Array:
-    """Log density of the mixture at each row.
+    """Return the log density of a mixture at each row.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
+        The rows, float64 or float32; others are converted to float64.
     params : Params
 
     Returns
     -------
-    (N,) float64; -inf where the density underflows under every component
+    (N,) float64
+        -inf where the density underflows under every component.
+
+    Raises
+    ------
+    ValueError
+        If rows or parameters are not finite or do not fit together.
+
+    See Also
+    --------
+    GaussianMixture.score_samples : the same for a fitted model
+    accumulate : statistics of the rows for `m_step`, and their summed log density
+    fastem.embed.log_density : the same at one point, in your own compiled code
 
     Examples
     --------
@@ -111,7 +129,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
 
 
 def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
-    """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
+    """Return the scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
     source, K = local_rows(source), len(params.means) if distances else params.n_columns
     scores = Scores.empty(source.n_rows, K, **wanted)
     scorer = Scorer(params, distances=distances)
@@ -125,7 +143,7 @@ def score(source: Source, params: Params, *, distances: bool = False, **wanted: 
 
 
 def mean_density(source: Source, params: Params) -> tuple[float, float]:
-    """The weighted mean of the rows' log densities, and the sum of the weights."""
+    """Return the weighted mean of the rows' log densities, and the sum of the weights."""
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:

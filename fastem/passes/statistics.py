@@ -1,4 +1,4 @@
-"""Statistics of all rows of a source under a mixture, in one pass: the functions under the EM loop."""
+"""Sum up all rows of a source under a mixture, in one pass: the functions under the EM loop."""
 
 from __future__ import annotations
 
@@ -86,33 +86,42 @@ def overall(source: Source, shape: tuple[int, ...] | None = None, *, second_mome
 
 
 def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, labels: Any = None) -> Stats:
-    """The E-step fused with the sums that the M-step needs, in one pass over the rows.
+    """Do the E-step and the sums that the M-step needs, in one pass over the rows.
 
-    With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
-    accumulates the blocks under the same parameters, adds the statistics (``+``, `sum`, or across processes their
-    `Stats.to_buffer`, which can be added number by number), and makes of them the parameters of the next. Statistics
-    are about the means of their pass, so that no digits are lost however far from 0 the data are: those of different
-    parameters do not add (`Stats.shifted` moves them to another origin).
+    With `m_step` this is EM for a code that has its own loop over its data, in one process or in many. Each iteration
+    accumulates all blocks under the same parameters, adds the statistics (``+``, `sum`, or across processes their
+    `Stats.to_buffer`, which can be added number by number), and computes the next parameters from them. Statistics are
+    about the means of their pass, so that no digits are lost however far from 0 the data are. Statistics of different
+    parameters cannot be added (`Stats.shifted` moves them to another origin).
 
-    float32 rows are worked on in float32 where that shows each component's narrowest direction (`Stats.eps` says where
-    that was), else in float64.
+    float32 rows are worked on in float32 where that shows each component's narrowest direction, else in float64
+    (`Stats.eps` says which it was).
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
+        The rows, float64 or float32; others are converted to float64.
     params : Params
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-    labels : components of rows that are known, as `GaussianMixture.fit` takes them
+    sample_weight : (N,) array-like, optional
+        Not negative, or as `fastem.as_source` takes it. Default: every weight is 1.
+    labels : array-like, optional
+        Components of rows that are known, as `GaussianMixture.fit` takes them.
 
     Returns
     -------
     Stats
-        about ``params.means``
+        About ``params.means``.
 
     Raises
     ------
     ValueError
-        for rows, weights, labels or parameters that are not finite or do not match
+        If rows, weights, labels or parameters are not finite or do not fit together.
+
+    See Also
+    --------
+    m_step : parameters, from statistics
+    moments : statistics of rows whose components are known
+    fastem.embed.accumulate_point : the same in your own compiled code, point by point
 
     References
     ----------
@@ -158,24 +167,43 @@ def moments(
     sample_weight: ArrayLike | None = None,
     origin: ArrayLike | None = None,
 ) -> Stats:
-    """Statistics of rows whose components are known: the start of a fit from labels or responsibilities.
+    """Return the statistics of rows whose components are known: the start of a fit from labels or responsibilities.
+
+    Give either `resp` or `labels`.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
-    resp : (N, K) array-like, non-negative; or
-    labels : (N,) array-like of int in 0..K-1
-    n_components : K, if the labels do not show it
-    covariance_type : family that the second moments are for
-    sample_weight : (N,) array-like, non-negative
-    origin : (K, D) array-like
-        what the moments are about. Default: the components' own means (found by a first pass), which keeps all
-        digits however far from 0 the data are
+        The rows, float64 or float32; others are converted to float64.
+    resp : (N, K) array-like, optional
+        Responsibilities, not negative.
+    labels : (N,) array-like of int, optional
+        Components of the rows, in 0..K-1.
+    n_components : int, optional
+        K. Default: what the labels or responsibilities show.
+    covariance_type : str, default "full"
+        Family of covariances that the second moments are for.
+    sample_weight : (N,) array-like, optional
+        Not negative. Default: every weight is 1.
+    origin : (K, D) array-like, optional
+        What the moments are about. Default: the components' own means, found by a first pass, so that all digits are
+        kept however far from 0 the data are.
 
     Returns
     -------
     Stats
-        with loglik NaN
+        `loglik`, `class_loglik` and `entropy` are NaN.
+
+    Raises
+    ------
+    ValueError
+        If both or none of `resp` and `labels` are given, or if rows, weights, labels or responsibilities are not finite
+        or do not fit together.
+
+    See Also
+    --------
+    m_step : parameters, from statistics
+    accumulate : statistics of rows under a mixture
 
     Examples
     --------

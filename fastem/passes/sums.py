@@ -1,4 +1,4 @@
-"""The fused pass: from a block of rows and a mixture to sufficient statistics."""
+"""Run the fused pass: from a block of rows and a mixture to sufficient statistics."""
 
 from __future__ import annotations
 
@@ -24,18 +24,22 @@ from fastem.sources.labels import certain_labels, check_range
 
 @dataclass(frozen=True)
 class Sums:
-    """What the kernel sums; additive, in the order of the rows.
+    """What the kernel sums up for some rows; they are added in the order of the rows.
 
-    Blocks are summed to slices, and slices to all rows: so the bits are the same in whatever parts of no more than a
-    slice rows come. The slices of a longer part begin with it (as those of a worker's partition do).
+    Blocks are summed to slices, and slices to all rows. So the bits do not depend on the parts in which rows come, if
+    no part is longer than a slice. A longer part, such as a worker's partition, is cut into slices from its own start.
 
     Attributes
     ----------
-    accumulator : Accumulator that made them
-    layout : its mixture, for the dtype of the rows
+    accumulator : Accumulator
+        What made them.
+    layout : KernelMixture
+        The mixture of `accumulator`, for the dtype of the rows.
     n_rows : int
-    blocks : (n_blocks, n_values), of blocks that do not make up a slice yet
-    slices : (n_values,), of the slices before, or None
+    blocks : (n_blocks, n_values) float64
+        Sums of each block that does not make up a slice yet.
+    slices : (n_values,) float64 or None
+        The sum over the slices before them. None: there are no slices.
     """
 
     accumulator: Accumulator
@@ -64,12 +68,12 @@ class Sums:
         return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self  # a longer part, cut into slices
 
     def total(self) -> Array:
-        """The sum over all rows, (n_values,)."""
+        """Return the sum over all rows, (n_values,)."""
         rest = self.blocks.sum(axis=0)
         return np.asarray(rest if self.slices is None else self.slices + rest)
 
     def stats(self) -> Stats:
-        """The statistics of these rows."""
+        """Return the statistics of these rows."""
         return self.accumulator.stats(self.layout, self.total(), self.n_rows)
 
 
@@ -97,12 +101,13 @@ class Given(NamedTuple):
 class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
-    Float32 rows are worked on in float32 where `may_use_float32` holds (EM's passes, SOFT, alone): sums over more
-    than a tile are float64 in any case. `Stats.eps` says which it was.
+    float32 rows are worked on in float32 where `may_use_float32` holds, in EM's passes alone (SOFT). Sums over more
+    than a tile are always float64. `Stats.eps` says which arithmetic it was.
 
     Parameters
     ----------
-    params : Params; for LABELS and RESP only the means count, as origin
+    params : Params
+        For LABELS and RESP only the means count, as the origin.
     shape : tuple of int or None
         Canonical shape of the second moments. None, the default: that of the covariances.
     mode : int
@@ -139,7 +144,7 @@ class Accumulator:
         self._layouts: dict[np.dtype[Any], KernelMixture] = {}
 
     def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
-        """The mixture, for rows of a dtype."""
+        """Return the mixture for rows of a dtype."""
         if dtype not in self._layouts:
             single = dtype == np.float32 and self.mode == SOFT and not self.exact and may_use_float32(self.params)
             white = self.mode == SOFT and self.form != FIRST and self.shape == self.params.factor.shape
@@ -155,11 +160,11 @@ class Accumulator:
         return kernel.n_values(K, D, self.form, white)
 
     def __call__(self, block: Block) -> Stats:
-        """The statistics of a block of rows."""
+        """Return the statistics of a block of rows."""
         return self.sums(block).stats()
 
     def sums(self, block: Block) -> Sums:
-        """The same as a part of a sum; but for the last, blocks are multiples of `block_rows` rows."""
+        """Return the statistics of a block, to be added: only the last block may end within `block_rows` rows."""
         layout = self.layout(block.X.dtype)
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
@@ -202,7 +207,7 @@ class Accumulator:
         return Given(weight, allowed=given)
 
     def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
-        """The statistics that a pass under `layout` has summed up in `total` (n_values)."""
+        """Return the statistics that a pass under `layout` has summed up in `total` (n_values)."""
         K, D = layout.K, layout.D
         begin = kernel.N_SCALARS
         scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)
@@ -222,7 +227,7 @@ class Accumulator:
 
 
 def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
-    """s1 (K, D) and s2 (K, D|1, D) of the kernel's moments (K, rows, 4); s2 is (0, 0, 0) if there is none."""
+    """Return s1 (K, D) and s2 (K, D|1, D) from the kernel's moments (K, rows, 4); for FIRST s2 is (0, 0, 0)."""
     K, P = len(sums), ROWS * moments_rows(FIRST, D)
     if form == FIRST:
         return sums.reshape(K, P)[:, :D], np.empty((0, 0, 0))
@@ -248,14 +253,17 @@ def _below(D: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def reduced(s2: Array, shape: tuple[int, ...]) -> Array:
-    """Second moments (..., K, D|1, D) in the shape of the covariances that they are for."""
+    """Return second moments (..., K, D|1, D) in the shape of the covariances that they are for."""
     if shape[-1] == 1:
         s2 = s2.sum(axis=-1, keepdims=True)
     return s2.sum(axis=-3, keepdims=True) if shape[-3] == 1 else s2
 
 
 def _unwhitened(layout: KernelMixture, s0: Array, sums: Array) -> tuple[Array, Array]:
-    """s1 and s2 about the means, of first moments about the whitened means and second moments about the centre."""
+    """Return s1 and s2 about the means, in the units of the rows.
+
+    A pass over whitened rows has summed first moments about the whitened means, and second moments about the centre.
+    """
     n_rows = layout.K * moments_rows(FIRST, layout.D)
     first, _ = unpacked(sums[:n_rows].reshape(layout.K, -1, ROWS), FIRST, layout.D)
     _, second = unpacked(sums[None, n_rows:], FULL, layout.D)
