@@ -8,6 +8,8 @@ Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The tile is
 for, so that its bits do not depend on the other groups.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit, types
 
@@ -19,6 +21,9 @@ from fastem.kernels.mixture import (
     N_ROWS,
     N_SCALARS,
     SOFT,
+    Mixture,
+    Outputs,
+    Rows,
     accumulate_rows,
     fill,
     n_values,
@@ -32,6 +37,16 @@ LLOYD, ASSIGN, EM = range(3)  # what a pass is for
 MAX_LLOYD, LLOYD_TOL = 300, 1e-4
 EPS = float(np.finfo(np.float64).eps)
 POINTS = STEP // 8  # a tile is a multiple of it
+
+
+class Settings(NamedTuple):
+    """The settings of a fit: arguments of `fit_worker`, which describes them."""
+
+    reg_covar: Any
+    floor: Any
+    zero: Any
+    tol: Any
+    max_iter: Any
 
 
 @njit(**HELPER)
@@ -409,29 +424,14 @@ def n_present(weight, start, stop):
 
 
 @njit(**HELPER)
-def fit_group(
-    X,
-    weight,
-    start,
-    stop,
-    uniforms,
-    given,
-    mixture,
-    reg_covar,
-    floor,
-    zero,
-    tol,
-    max_iter,
-    nearest,
-    state,
-    none,
-    scratch,
-):
-    """The fit of a group: k-means and an assignment to its centres, unless the start is given, then EM.
+def fit_group(rows, start, stop, uniforms, given, mixture, settings, nearest, state, scratch):
+    """Fit a group: k-means and an assignment to its centres, unless the start is given, then EM.
 
-    mixture (weights, means, covariances, factor): given parts of the start IN, the fit OUT; none: int64 (0); the others
-    as in the worker. Returns status, n_iter, bound.
+    rows (Rows) IN: those of all groups; mixture (weights, means, covariances, factor): given parts of the start IN, the
+    fit OUT; settings (Settings) IN; the others as in the worker. Returns status, n_iter, bound.
     """
+    X, weight = rows.X, rows.weight
+    reg_covar, floor, zero, tol, max_iter = settings
     weights, means, covariances, factor = mixture
     (K, D), (F, R, C) = means.shape, factor.shape
     out, lognorm, mass, variances, one, centres, least, proposal = carve_state(state, K, D, F, R, C)
@@ -451,24 +451,9 @@ def fit_group(
         if phase == EM:
             log_norm(weights, factor, D, lognorm)
         fill(out, 0.0)
-        accumulate_rows(
-            X,
-            start,
-            stop,
-            weight,
-            none,
-            empty.reshape((0, 0)),
-            empty.reshape((0, 0)),
-            lognorm,
-            origin,
-            precision,
-            empty,
-            empty.reshape((0, 0)),
-            SOFT if phase == EM else HARD,
-            FIRST if phase == LLOYD else form,
-            out,
-            scratch,
-        )
+        terms = Mixture(lognorm, origin, precision, empty, empty.reshape((0, 0)))
+        mode = SOFT if phase == EM else HARD
+        accumulate_rows(rows, start, stop, terms, mode, FIRST if phase == LLOYD else form, out, scratch)
         s0, sums = moments_of(out, K, FIRST if phase == LLOYD else form, D)
         if phase == LLOYD:
             turn += 1
@@ -533,7 +518,9 @@ def fit_worker(
     status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`):
     memory to work in.
     """
-    (_, K, D), size = means.shape, -1
+    (_, K, D), size, no_matrix = means.shape, -1, nearest[:0].reshape((0, 0))
+    rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
+    settings = Settings(reg_covar, floor, zero, tol, max_iter)
     for g in range(task, status.size, n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if stop - start < 2 or n_present(weight, start, stop) < K:
@@ -545,22 +532,7 @@ def fit_worker(
             fill(tile, 0.0)
         mixture = weights[g], means[g], covariances[g], factor[g]
         status[g], n_iter[g], bound[g] = fit_group(
-            X,
-            weight,
-            start,
-            stop,
-            uniforms[g],
-            given,
-            mixture,
-            reg_covar,
-            floor,
-            zero,
-            tol,
-            max_iter,
-            nearest,
-            state[task],
-            bounds[:0],
-            tile,
+            rows, start, stop, uniforms[g], given, mixture, settings, nearest, state[task], tile
         )
 
 
@@ -573,6 +545,8 @@ def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, 
     NaN for a group without a mixture (lognorm NaN).
     """
     (_, K, D), size, none = means.shape, -1, out[0, :0]
+    no_matrix = none.reshape((0, 0))
+    rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
     for g in range(task, out.shape[0], n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if np.isnan(lognorm[g, 0]):
@@ -583,24 +557,8 @@ def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, 
             size = tile.size
             fill(tile, 0.0)
         fill(out[g], 0.0)
-        accumulate_rows(
-            X,
-            start,
-            stop,
-            weight,
-            bounds[:0],
-            none.reshape((0, 0)),
-            none.reshape((0, 0)),
-            lognorm[g],
-            means[g],
-            factor[g],
-            none,
-            none.reshape((0, 0)),
-            SOFT,
-            form,
-            out[g],
-            tile,
-        )
+        terms = Mixture(lognorm[g], means[g], factor[g], none, no_matrix)
+        accumulate_rows(rows, start, stop, terms, SOFT, form, out[g], tile)
 
 
 def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
@@ -609,6 +567,7 @@ def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labe
     Rows of a group without a mixture (lognorm NaN) are left alone.
     """
     (G, K, D), size, none = means.shape, -1, lognorm[0, :0]
+    outputs = Outputs(density, labels, resp, resp[:0], labels[:0].reshape((0, 0)), resp[:0])
     for g in range(task, G, n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if np.isnan(lognorm[g, 0]):
@@ -617,23 +576,8 @@ def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labe
         if tile.size != size:
             size = tile.size
             fill(tile, 0.0)
-        score_rows(
-            X,
-            start,
-            stop,
-            lognorm[g],
-            means[g],
-            factor[g],
-            none,
-            none.reshape((0, 0)),
-            density,
-            labels,
-            resp,
-            resp[:0],
-            labels[:0].reshape((0, 0)),
-            resp[:0],
-            tile,
-        )
+        mixture = Mixture(lognorm[g], means[g], factor[g], none, none.reshape((0, 0)))
+        score_rows(X, start, stop, mixture, outputs, tile)
 
 
 def _fit_types(real):

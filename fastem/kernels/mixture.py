@@ -20,6 +20,7 @@ are those of all rows about the centre, taken once instead of K times.
 """
 
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -50,6 +51,37 @@ SOFT, HARD, LABELS, RESP = range(4)  # where a row's responsibilities come from
 N_SCALARS = 3  # loglik, class_loglik, entropy: the head of a block's output
 LEAST_WEIGHT, MOST_WEIGHT = 2.0**-16, 2.0**16  # largest of a block's, in float32: products with squares are in range
 N_ROWS = 5  # per-point values of a tile: weight, top, label, total, spread
+
+
+class Rows(NamedTuple):
+    """The rows of a pass and what is known of each; arguments of `accumulate_worker`, which describes them."""
+
+    X: Any
+    weight: Any
+    labels: Any
+    allowed: Any
+    resp: Any
+
+
+class Mixture(NamedTuple):
+    """A mixture in a kernel: arguments of `accumulate_worker`, which describes them."""
+
+    lognorm: Any
+    means: Any
+    factor: Any
+    centre: Any
+    white: Any
+
+
+class Outputs(NamedTuple):
+    """What scoring fills: arguments of `score_worker`, which describes them."""
+
+    density: Any
+    labels: Any
+    resp: Any
+    joint: Any
+    top_index: Any
+    top_resp: Any
 
 
 @njit(**EXACT)
@@ -370,13 +402,14 @@ def carve(scratch, D, K):
 
 
 @njit(**HELPER)
-def accumulate_rows(
-    X, start, stop, weight, labels, allowed, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
-):
-    """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker.
+def accumulate_rows(given, start, stop, mixture, mode, form, out, scratch):
+    """Pass over rows start to stop of `given` (Rows), under `mixture` (Mixture), and add their statistics to out.
 
-    Rows of weight 0 at the end are left out: the order of sums over a tile depends on how many rows it has.
+    out (`n_values`) IN OUT; scratch (`scratch_size`); mode and form as in the worker. Rows of weight 0 at the end are
+    left out: the order of sums over a tile depends on how many rows it has.
     """
+    X, weight, labels, allowed, resp = given
+    lognorm, means, factor, centre, white = mixture
     K, D = means.shape
     while weight.size > 0 and stop > start and weight[stop - 1] == 0.0:
         stop -= 1
@@ -474,27 +507,12 @@ def accumulate_worker(
     are K times those of `form`, of which with `white` there are K of FIRST and one of FULL, of all rows;
     scratch (n_tasks, `scratch_size`): finite, and zero in the rows of features beyond D.
     """
+    given = Rows(X, weight, labels, allowed, resp)
+    mixture = Mixture(lognorm, means, factor, centre, white)
     for i in range(task, out.shape[0], n_tasks):
         start, stop = i * block, min((i + 1) * block, X.shape[0])
         fill(out[i], 0.0)
-        accumulate_rows(
-            X,
-            start,
-            stop,
-            weight,
-            labels,
-            allowed,
-            resp,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            mode,
-            form,
-            out[i],
-            scratch[task],
-        )
+        accumulate_rows(given, start, stop, mixture, mode, form, out[i], scratch[task])
 
 
 @njit(**HELPER)
@@ -507,24 +525,10 @@ def weighted_sum(w, values, n):
 
 
 @njit(**HELPER)
-def score_rows(
-    X,
-    start,
-    stop,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    density,
-    label_out,
-    resp,
-    joint_out,
-    top_index,
-    top_resp,
-    scratch,
-):
-    """Score rows start to stop of X; scratch (numbers), the others as in the worker."""
+def score_rows(X, start, stop, mixture, outputs, scratch):
+    """Score rows start to stop of X under `mixture` (Mixture) into `outputs` (Outputs); scratch (`scratch_size`)."""
+    lognorm, means, factor, centre, white = mixture
+    density, label_out, resp, joint_out, top_index, top_resp = outputs
     K, D = means.shape
     z, _, xt, buffer, _, lp, rows = carve(scratch, D, K)
     inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
@@ -589,25 +593,11 @@ def score_worker(
     joint_out (N, K) OUT: log weight + log density of each component; top_index, top_resp (N, M) OUT: the largest
     responsibilities. Other arguments as in `accumulate_worker`.
     """
+    mixture = Mixture(lognorm, means, factor, centre, white)
+    outputs = Outputs(density, label_out, resp, joint_out, top_index, top_resp)
     for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
         start, stop = i * block, min((i + 1) * block, X.shape[0])
-        score_rows(
-            X,
-            start,
-            stop,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            density,
-            label_out,
-            resp,
-            joint_out,
-            top_index,
-            top_resp,
-            scratch[task],
-        )
+        score_rows(X, start, stop, mixture, outputs, scratch[task])
 
 
 def read_only(dtype, ndim, layout="C"):
