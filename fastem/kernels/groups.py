@@ -1,11 +1,15 @@
-"""A mixture per group of rows: whole fits, statistics and scores of many small groups, one group at a time.
+"""Fit a mixture to each of many small groups of rows, and compute statistics and scores of groups, one at a time.
 
-A group's rows and its mixture stay in the caches from the first pass to the last, and nothing leaves the kernel
-before the fit has ended. The passes are those of `mixture`; the M-step is that of `Covariance.estimate` and
-`factorise`, for one mixture, and k-means that of `fastem.lloyd`: the tests hold each to the other.
+This module is long because a whole fit runs inside one kernel: k-means, passes, M-steps and the stopping rule. A
+group's rows and its mixture so stay in the caches from the first pass to the last, and nothing leaves the kernel before
+the fit has ended. What the workers inline stands in their file as far as it can: Numba's cache on disk notices no
+change in other files.
 
-Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The tile is as wide as the group's own rows ask
-for, so that its bits do not depend on the other groups.
+The passes are those of `mixture`. The M-step does for one mixture what `Covariance.estimate` and `factorise` do, and
+k-means does what `fastem.fitting.lloyd` does: tests compare them.
+
+Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The width of the tile depends on the number of rows
+in the group, so that its bits do not depend on the other groups.
 """
 
 from typing import Any, NamedTuple
@@ -51,7 +55,7 @@ class Settings(NamedTuple):
 
 @njit(**HELPER)
 def tile_of(scratch, n_rows, D, K):
-    """The part of a task's scratch memory (numbers) that a group of n_rows uses: tiles that its rows fill evenly."""
+    """Return the part of a task's scratch memory that a group of n_rows uses: tiles that its rows fill evenly."""
     P = moments_rows(FIRST, D) * ROWS
     head, lines = P * POINTS + (K + POINTS - 1) // POINTS * POINTS, 2 * P + ROWS + K + N_ROWS
     most = (scratch.size - head) // lines
@@ -61,7 +65,7 @@ def tile_of(scratch, n_rows, D, K):
 
 
 def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
-    """Numbers in a task's state memory, which `carve_state` cuts up; whole cache lines, and one to part tasks."""
+    """Return the size of a task's state memory, for `carve_state`: whole cache lines, and one between tasks."""
     F, R, C = shape
     out = n_values(K, D, FULL if R > 1 else DIAG)
     return -(-(out + 3 * K + 1 + 2 * K * D + 2 * F * R * C + 2 * F * C + C) // 8) * 8 + 8
@@ -69,13 +73,13 @@ def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
 
 @njit(**HELPER)
 def cut(memory, n):
-    """The first n numbers, and the others."""
+    """Return the first n numbers, and the others."""
     return memory[:n], memory[n:]
 
 
 @njit(**HELPER)
 def carve_state(state, K, D, F, R, C):
-    """A task's state memory as its arrays.
+    """Cut a task's state memory into its arrays.
 
     out: what a pass fills; lognorm (K); mass (K); variances (2, F, C); one (1, 1, 1); centres (K, D); least (C); and a
     proposal: weights (K), means (K, D), covariances and factor (F, R, C).
@@ -98,7 +102,7 @@ def carve_state(state, K, D, F, R, C):
 
 @njit(**HELPER)
 def moments_of(out, K, form, D):
-    """s0 (K) and sums (K, rows, 4) of what a pass has filled."""
+    """Return s0 (K) and sums (K, rows, 4) of what a pass has filled."""
     n_rows = moments_rows(form, D)
     s0, sums = cut(out[N_SCALARS:], K)
     return s0, sums[: K * n_rows * ROWS].reshape((K, n_rows, ROWS))
@@ -117,12 +121,13 @@ def take(source, target):
 
 @njit(**HELPER)
 def row_weight(weight, r):
+    """Return the weight of row r, 1 if there are no weights."""
     return weight[r] if weight.size > 0 else 1.0
 
 
 @njit(**HELPER)
 def distance(X, r, centre):
-    """The squared distance of row r to a centre (D)."""
+    """Return the squared distance of row r to a centre (D)."""
     total = 0.0
     for d in range(centre.size):
         step = X[r, d] - centre[d]
@@ -132,13 +137,14 @@ def distance(X, r, centre):
 
 @njit(**HELPER)
 def place(X, r, centre):
+    """Put a centre (D) at row r."""
     for d in range(centre.size):
         centre[d] = X[r, d]
 
 
 @njit(**HELPER)
 def draw(weight, nearest, start, stop, u):
-    """A row with probability proportional to weight * nearest, by the inverse of its cumulated sum at u in [0, 1)."""
+    """Return a row drawn with probability proportional to weight * nearest, by the inverse of its sum at u in [0, 1)."""
     total = 0.0
     for r in range(start, stop):
         total += row_weight(weight, r) * nearest[r]
@@ -155,7 +161,10 @@ def draw(weight, nearest, start, stop, u):
 
 @njit(**HELPER)
 def seeds(X, weight, start, stop, uniforms, nearest, centres):
-    """Greedy k-means++, as `fastem.fitting.seeds.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
+    """Find centres by greedy k-means++, as `fastem.fitting.seeds.seeds` does.
+
+    uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT.
+    """
     K, used = centres.shape[0], 1
     n_candidates = (uniforms.size - 1) // max(1, K - 1)
     fill(nearest[start:stop], 1.0)
@@ -180,7 +189,7 @@ def seeds(X, weight, start, stop, uniforms, nearest, centres):
 
 @njit(**HELPER)
 def mean_row(X, weight, start, stop, mean):
-    """The weighted mean of the rows, (D) OUT; returns their weight."""
+    """Set mean (D) to the weighted mean of the rows, and return their weight."""
     total = 0.0
     for r in range(start, stop):
         total += row_weight(weight, r)
@@ -194,10 +203,10 @@ def mean_row(X, weight, start, stop, mean):
 
 @njit(**HELPER)
 def least_variances(X, weight, start, stop, reg_covar, floor, mean, least):
-    """What is added to each variance: `reg_covar`, and `floor` of the rows' own variance; least (C) OUT, mean (D) OUT.
+    """Set least (C) to what is added to variances: `reg_covar` + `floor` * the variance of the rows; mean (D) OUT.
 
-    C = 1 is the mean over features. Where rows have no spread each component gets one and the same variance, which they
-    say nothing about: the square of their value, or 1.
+    For C = 1 the variance is the mean over features. Rows without spread say nothing about a variance: all components
+    then get the same one, the square of the rows' value, or 1.
     """
     D, C = mean.size, least.size
     fill(least, 0.0)
@@ -214,7 +223,7 @@ def least_variances(X, weight, start, stop, reg_covar, floor, mean, least):
 
 @njit(**HELPER)
 def mean_variance(X, weight, start, stop, mean):
-    """The weighted mean, over features, of the rows' variances; mean (D) OUT."""
+    """Return the mean over features of the rows' weighted variances; mean (D) OUT."""
     total, squares = mean_row(X, weight, start, stop, mean), 0.0
     for r in range(start, stop):
         squares += row_weight(weight, r) * distance(X, r, mean)
@@ -223,9 +232,10 @@ def mean_variance(X, weight, start, stop, mean):
 
 @njit(**HELPER)
 def move_centres(X, weight, start, stop, s0, sums, nearest, centres):
-    """One turn of Lloyd's: centres (K, D) IN OUT to the means of their rows; returns the sum of squared shifts.
+    """Move centres (K, D) IN OUT to the means of their rows, a turn of Lloyd's; return the sum of squared shifts.
 
-    sums (K, rows, 4): first moments about the centres. An empty cluster takes the row that is farthest from its centre.
+    sums (K, rows, 4) IN: first moments about the centres. An empty cluster takes the row that is farthest from its
+    centre.
     """
     (K, D), shift, n_empty = centres.shape, 0.0, 0
     for k in range(K):
@@ -254,7 +264,7 @@ def move_centres(X, weight, start, stop, s0, sums, nearest, centres):
 
 @njit(**HELPER)
 def comes_before(a, b):
-    """Whether a is before b in lexicographic order."""
+    """Tell whether a is before b in lexicographic order."""
     for d in range(a.size):
         if a[d] != b[d]:
             return a[d] < b[d]
@@ -263,6 +273,7 @@ def comes_before(a, b):
 
 @njit(**HELPER)
 def sort_rows(rows):
+    """Sort rows in lexicographic order, in place."""
     for i in range(1, rows.shape[0]):
         for j in range(i, 0, -1):
             if comes_before(rows[j], rows[j - 1]):
@@ -291,14 +302,14 @@ def match_rows(rows, others):
 
 @njit(**HELPER)
 def first_moment(sums, is_full, i):
-    """Of feature i, in a component's rows of 4 (see `micro.moments_rows`)."""
+    """Return the first moment of feature i, from a component's rows of 4 (see `micro.moments_rows`)."""
     block = i // ROWS
     return sums[block + 2 * block * (block + 1) if is_full else 2 * block, i % ROWS]
 
 
 @njit(**HELPER)
 def second_moment(sums, is_full, i, j):
-    """Of features i and j <= i; without `is_full`, i == j."""
+    """Return the second moment of features i and j <= i; without `is_full`, i == j."""
     block = i // ROWS
     if not is_full:
         return sums[2 * block + 1, i % ROWS]
@@ -308,11 +319,11 @@ def second_moment(sums, is_full, i, j):
 
 @njit(**HELPER)
 def m_step(s0, sums, n_rows, least, zero, before, origin, mass, variances, proposal):
-    """`Covariance.estimate` and `factorise`; False if a covariance is not positive definite.
+    """Do `Covariance.estimate` and `factorise`; return False if a covariance is not positive definite.
 
     s0 (K), sums (K, rows, 4) IN: a pass's moments about origin (K, D); least (C) IN: added to the variances; before
-    (F, R, C) or (0, 0, 0) IN: what a component without rows has instead of a covariance; mass (K), variances (2, F, C):
-    scratch; proposal OUT.
+    (F, R, C) IN: covariances that components without rows keep, or (0, 0, 0): they keep none; mass (K), variances
+    (2, F, C): scratch; proposal OUT.
     """
     weights, means, covariances, factor = proposal
     (K, D), (F, R, C) = means.shape, covariances.shape
@@ -350,7 +361,7 @@ def m_step(s0, sums, n_rows, least, zero, before, origin, mass, variances, propo
 
 @njit(**HELPER)
 def mend(covariance, second, square, divisor):
-    """Divide sums by `divisor`, then as `fastem.model.families.mend_lost_variances`; fill the upper triangle."""
+    """Divide sums by `divisor`, do `fastem.model.families.mend_lost_variances`, and fill the upper triangle."""
     R, C = covariance.shape
     for i in range(R):
         for j in range(i + 1 if R > 1 else C):
@@ -369,7 +380,7 @@ def mend(covariance, second, square, divisor):
 
 @njit(**HELPER)
 def factorise(covariance, zero, factor):
-    """The inverse of the Cholesky factor, (R, C) OUT; False if a pivot is at or below zero * variance."""
+    """Set factor (R, C) to the inverse of the Cholesky factor; return False if a pivot is <= zero * variance."""
     R, C = covariance.shape
     if R == 1:
         sound = True
@@ -402,7 +413,7 @@ def factorise(covariance, zero, factor):
 
 @njit(**HELPER)
 def log_norm(weights, factor, D, lognorm):
-    """lognorm (K) OUT: log weight + log normalising constant, as `fastem.model.families.log_norm`."""
+    """Set lognorm (K) to log weight + log normalising constant, as `fastem.model.params.log_norm`."""
     F, R, C = factor.shape
     for k in range(weights.size):
         log_det = 0.0
@@ -416,7 +427,7 @@ def log_norm(weights, factor, D, lognorm):
 
 @njit(**HELPER)
 def n_present(weight, start, stop):
-    """Rows of positive weight."""
+    """Return the number of rows of positive weight."""
     present = 0
     for r in range(start, stop):
         present += row_weight(weight, r) > 0.0
@@ -509,9 +520,9 @@ def fit_worker(
     state,
     scratch,
 ):
-    """Fits of groups task, task + n_tasks, ...
+    """Fit groups task, task + n_tasks, ...
 
-    X (N, D), weight (N) or (0), bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
+    X (N, D), weight (N) or (0) for 1, bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
     given: WEIGHTS, MEANS, PRECISIONS, added up; weights (G, K), means (G, K, D), covariances, factor (G, F, R, C):
     the given parts of the start IN, the fit OUT; floor: added to the variances, as `least_variances` has it, beside
     reg_covar; zero: pivots at or below it times the variance are 0;
@@ -540,9 +551,9 @@ def fit_worker(
 
 
 def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
-    """The pass over groups task, task + n_tasks, ...; out (G, values) OUT, as `mixture.accumulate_worker` fills it.
+    """Do the pass over groups task, task + n_tasks, ...; out (G, `n_values`) OUT, as in `mixture.accumulate_worker`.
 
-    NaN for a group without a mixture (lognorm NaN).
+    The statistics of a group without a mixture (lognorm is NaN) are NaN.
     """
     (_, K, D), size, none = means.shape, -1, out[0, :0]
     no_matrix = none.reshape((0, 0))
@@ -562,9 +573,9 @@ def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, 
 
 
 def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
-    """Scores of groups task, task + n_tasks, ...; outputs as in `mixture.score_worker`.
+    """Score groups task, task + n_tasks, ...; outputs as in `mixture.score_worker`.
 
-    Rows of a group without a mixture (lognorm NaN) are left alone.
+    Scores of a group without a mixture (lognorm is NaN) are left as they are.
     """
     (G, K, D), size, none = means.shape, -1, lognorm[0, :0]
     outputs = Outputs(density, labels, resp, resp[:0], labels[:0].reshape((0, 0)), resp[:0])
@@ -589,7 +600,7 @@ def _fit_types(real):
 
 
 def _mixture(real):
-    """log_norm, means, factor: as of many mixtures."""
+    """Return the types of lognorm, means and factor, of one mixture per group."""
     return read_only(real, 2), read_only(real, 3), read_only(real, 4)
 
 
