@@ -144,7 +144,7 @@ def place(X, r, centre):
 
 @njit(**HELPER)
 def draw(weight, nearest, start, stop, u):
-    """Return a row drawn with probability proportional to weight * nearest, by the inverse of its sum at u in [0, 1)."""
+    """Return a row, drawn in proportion to weight * nearest: the inverse of their cumulated sum at u in [0, 1)."""
     total = 0.0
     for r in range(start, stop):
         total += row_weight(weight, r) * nearest[r]
