@@ -22,8 +22,8 @@ from fastem.kernels import groups as kernel
 from fastem.kernels.jit import n_threads as threads_now
 from fastem.kernels.jit import threads
 from fastem.kernels.lanes import aligned
-from fastem.kernels.micro import DIAG, FULL, ROWS, moments_rows
-from fastem.kernels.mixture import N_SCALARS, scratch_size
+from fastem.kernels.micro import DIAG, FULL, ROWS
+from fastem.kernels.mixture import N_SCALARS, n_values, scratch_size
 from fastem.model.checks import ConvergenceWarning, check_random_state, exception
 from fastem.model.families import COVARIANCES
 from fastem.model.given import check_means, check_precisions, check_weights
@@ -234,7 +234,7 @@ class ManyMixtures:
         K, D = self.means.shape[1:]
         shape = self.params.covariances.shape[1:]
         form = FULL if shape[-2] > 1 else DIAG
-        out = np.empty((len(self.labels), N_SCALARS + K + ROWS * K * moments_rows(form, D)))
+        out = np.empty((len(self.labels), n_values(K, D, form)))
         rows, weights = parts.rows(rows), np.empty(0) if weight is None else parts.rows(weight)
         mixtures = self._log_norm(), self.means, self.params.factor
         for g in calls(parts.bounds, row_flops(K, D)):

@@ -69,7 +69,8 @@ def run_lloyd(
 
 def assign(source: Source, centres: Array) -> Stats:
     """Return, for each centre, the weight and first moment, about it, of the rows that are nearest to it."""
-    return evaluate(source, unit_spheres(centres), (0, 0, 0), HARD, None, distances=True)
+    spheres = unit_spheres(centres)
+    return evaluate(source, spheres, mode=HARD, second_moments=False, ignore_labels=True, distances=True)
 
 
 def inertia(stats: Stats) -> float:

@@ -1,4 +1,4 @@
-"""Compile ahead: the kernels that fits and scores need, into Numba's cache on disk."""
+"""Compile the kernels that fits and scores need ahead of time, into Numba's cache on disk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.kernels.jit import cache_folder, check_dtypes
+from fastem.kernels.jit import cache_folder, check_dtypes, launch
 from fastem.kernels.mixture import accumulate, score
 
-# Kernel, rows, arithmetic. Fits of float32 rows work in float64 too: on a sample, for k-means, and in float64
-# arithmetic where float32 would not do.
+# Each has a kernel, the dtype of rows and the dtype of arithmetic. Fits of float32 rows need float64 too: for a sample,
+# for k-means, and for passes where float32 arithmetic would not do.
 FLOAT64 = (accumulate, "float64", "float64"), (score, "float64", "float64")
 FLOAT32 = (accumulate, "float32", "float32"), (accumulate, "float32", "float64"), (score, "float32", "float64")
 NEEDED = {"float64": FLOAT64, "float32": FLOAT64 + FLOAT32}
@@ -24,9 +24,15 @@ class Warmup(NamedTuple):
 
     Attributes
     ----------
-    seconds : float, how long it took
+    seconds : float
+        How long it took.
     folder : Path or None
-        where the compiled kernels are kept for later processes; None if they could not be: they last for this process
+        Where the compiled kernels are kept for later processes. None: they could not be kept, and last as long as this
+        process.
+
+    See Also
+    --------
+    warmup : returns it
     """
 
     seconds: float
@@ -36,14 +42,16 @@ class Warmup(NamedTuple):
 def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[int, int], Any] | None = None) -> Warmup:
     """Compile all kernels now, or load them from Numba's cache, so that no later call has to.
 
-    For an installation, a container image, a service's start. The cache belongs to a kind of processor and to a
-    folder that the later processes can write to as well (else Numba looks for another): run this as the user who
-    will fit, or set NUMBA_CACHE_DIR.
+    Call it when you install fastem, build a container image, or start a service. The cache is for one kind of
+    processor, and in a folder that later processes must be able to write to as well (else Numba looks for another
+    folder): run this as the user who will fit, or set NUMBA_CACHE_DIR.
 
     Parameters
     ----------
-    dtypes : of the rows that will come, "float64", "float32" or both
-    progress : called as ``progress(done, total)``, at first with 0 done and after each of the functions to compile
+    dtypes : str or iterable of dtypes, default ("float64", "float32")
+        Dtypes of the rows that will come: float64, float32 or both.
+    progress : callable, optional
+        Called as ``progress(done, total)``, at first with 0 done, then after each function that is compiled.
 
     Returns
     -------
@@ -52,7 +60,11 @@ def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[i
     Raises
     ------
     ValueError
-        for other dtypes
+        For other dtypes.
+
+    See Also
+    --------
+    GaussianMixture : without a warm-up, its first fit compiles what it needs
 
     Examples
     --------
@@ -66,7 +78,7 @@ def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[i
     total = 2 * len(needed)
     folders: list[str | None] = []
     for kernel, rows, real in needed:
-        for function in (kernel.worker, kernel.launcher):
+        for function in (kernel.worker, launch):
             if progress is not None:
                 progress(len(folders), total)
             folders.append(cache_folder(kernel.compiled(function, np.dtype(rows), np.dtype(real))))

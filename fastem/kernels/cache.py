@@ -1,4 +1,4 @@
-"""Numba's cache of compiled kernels on disk, of which nothing that fails costs more than the time to compile.
+"""Keep compiled kernels on disk, so that whatever fails there costs no more than the time to compile.
 
 Where Numba finds no folder that it may write to (a package without write bits and no home, as in containers that run
 as another user; no source files), ``njit(cache=True)`` raises RuntimeError, at import; a damaged file in that folder
@@ -22,7 +22,7 @@ Function = Callable[..., Any]
 
 
 def cached(**options: Any) -> Callable[[Function], Any]:
-    """`numba.njit` with a cache on disk; ``cache=True`` would raise where there is no place for one."""
+    """Return `numba.njit` with a cache on disk; ``cache=True`` would raise where there is no place for one."""
 
     def compile_later(function: Function) -> Any:
         dispatcher = numba.njit(**options)(function)
@@ -52,9 +52,9 @@ class _Files(FunctionCache):
 
 
 class _Cache(NullCache):
-    """The cache of one function: on disk, or nowhere once that has failed.
+    """The cache of one function: on disk, or nowhere as soon as that has failed.
 
-    The folder is looked for when the first kernel is needed: `import fastem` does nothing and says nothing.
+    It looks for the folder when the first kernel is needed: `import fastem` does nothing and says nothing.
     """
 
     def __init__(self, function: Function) -> None:
@@ -72,7 +72,7 @@ class _Cache(NullCache):
         return self._files.cache_path  # type: ignore[no-any-return]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What is on disk; None if there is nothing, or nothing sound: Numba then compiles, and calls the next."""
+        """Return what is on disk; None if there is nothing sound: Numba then compiles, and calls `save_overload`."""
         try:
             found = self._files.load_overload(sig, target_context)
             if found is not None and found.signature.args != normalize_signature(sig)[0]:
@@ -100,7 +100,7 @@ _warned = False
 
 
 def _warn_of_no_cache(reason: str) -> None:
-    """Say once per process what it costs, however many kernels there are."""
+    """Warn once per process, however many kernels there are, and say what it costs."""
     global _warned
     if not _warned:
         _warned = True

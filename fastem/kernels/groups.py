@@ -1,15 +1,21 @@
-"""A mixture per group of rows: whole fits, statistics and scores of many small groups, one group at a time.
+"""Fit a mixture to each of many small groups of rows, and compute statistics and scores of groups, one at a time.
 
-A group's rows and its mixture stay in the caches from the first pass to the last, and nothing leaves the kernel
-before the fit has ended. The passes are those of `mixture`; the M-step is that of `Covariance.estimate` and
-`factorise`, for one mixture, and k-means that of `fastem.lloyd`: the tests hold each to the other.
+This module is long because a whole fit runs inside one kernel: k-means, passes, M-steps and the stopping rule. A
+group's rows and its mixture so stay in the caches from the first pass to the last, and nothing leaves the kernel before
+the fit has ended. What the workers inline stands in their file as far as it can: Numba's cache on disk notices no
+change in other files.
 
-Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The tile is as wide as the group's own rows ask
-for, so that its bits do not depend on the other groups.
+The passes are those of `mixture`. The M-step does for one mixture what `Covariance.estimate` and `factorise` do, and
+k-means does what `fastem.fitting.lloyd` does: tests compare them.
+
+Rows of a group are consecutive, ``bounds[g]`` to ``bounds[g + 1]``. The width of the tile depends on the number of rows
+in the group, so that its bits do not depend on the other groups.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 
 from fastem.kernels.jit import HELPER, Kernel
 from fastem.kernels.lanes import STEP
@@ -19,10 +25,13 @@ from fastem.kernels.mixture import (
     N_ROWS,
     N_SCALARS,
     SOFT,
+    Mixture,
+    Outputs,
+    Rows,
     accumulate_rows,
     fill,
+    n_values,
     read_only,
-    rows_of_moments,
     score_rows,
 )
 
@@ -34,10 +43,20 @@ EPS = float(np.finfo(np.float64).eps)
 POINTS = STEP // 8  # a tile is a multiple of it
 
 
+class Settings(NamedTuple):
+    """The settings of a fit: arguments of `fit_worker`, which describes them."""
+
+    reg_covar: Any
+    floor: Any
+    zero: Any
+    tol: Any
+    max_iter: Any
+
+
 @njit(**HELPER)
 def tile_of(scratch, n_rows, D, K):
-    """The part of a task's scratch memory (numbers) that a group of n_rows uses: tiles that its rows fill evenly."""
-    P = rows_of_moments(FIRST, D) * ROWS
+    """Return the part of a task's scratch memory that a group of n_rows uses: tiles that its rows fill evenly."""
+    P = moments_rows(FIRST, D) * ROWS
     head, lines = P * POINTS + (K + POINTS - 1) // POINTS * POINTS, 2 * P + ROWS + K + N_ROWS
     most = (scratch.size - head) // lines
     n_tiles = max(1, (n_rows + most - 1) // most)
@@ -46,26 +65,26 @@ def tile_of(scratch, n_rows, D, K):
 
 
 def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
-    """Numbers in a task's state memory, which `carve_state` cuts up; whole cache lines, and one to part tasks."""
+    """Return the size of a task's state memory, for `carve_state`: whole cache lines, and one between tasks."""
     F, R, C = shape
-    out = N_SCALARS + K + ROWS * K * moments_rows(FULL if R > 1 else DIAG, D)
+    out = n_values(K, D, FULL if R > 1 else DIAG)
     return -(-(out + 3 * K + 1 + 2 * K * D + 2 * F * R * C + 2 * F * C + C) // 8) * 8 + 8
 
 
 @njit(**HELPER)
 def cut(memory, n):
-    """The first n numbers, and the others."""
+    """Return the first n numbers, and the others."""
     return memory[:n], memory[n:]
 
 
 @njit(**HELPER)
 def carve_state(state, K, D, F, R, C):
-    """A task's state memory as its arrays.
+    """Cut a task's state memory into its arrays.
 
     out: what a pass fills; lognorm (K); mass (K); variances (2, F, C); one (1, 1, 1); centres (K, D); least (C); and a
     proposal: weights (K), means (K, D), covariances and factor (F, R, C).
     """
-    out, rest = cut(state, N_SCALARS + K + ROWS * K * rows_of_moments(FULL if R > 1 else DIAG, D))
+    out, rest = cut(state, n_values(K, D, FULL if R > 1 else DIAG))
     lognorm, rest = cut(rest, K)
     mass, rest = cut(rest, K)
     variances, rest = cut(rest, 2 * F * C)
@@ -83,8 +102,8 @@ def carve_state(state, K, D, F, R, C):
 
 @njit(**HELPER)
 def moments_of(out, K, form, D):
-    """s0 (K) and sums (K, rows, 4) of what a pass has filled."""
-    n_rows = rows_of_moments(form, D)
+    """Return s0 (K) and sums (K, rows, 4) of what a pass has filled."""
+    n_rows = moments_rows(form, D)
     s0, sums = cut(out[N_SCALARS:], K)
     return s0, sums[: K * n_rows * ROWS].reshape((K, n_rows, ROWS))
 
@@ -102,12 +121,13 @@ def take(source, target):
 
 @njit(**HELPER)
 def row_weight(weight, r):
+    """Return the weight of row r, 1 if there are no weights."""
     return weight[r] if weight.size > 0 else 1.0
 
 
 @njit(**HELPER)
 def distance(X, r, centre):
-    """The squared distance of row r to a centre (D)."""
+    """Return the squared distance of row r to a centre (D)."""
     total = 0.0
     for d in range(centre.size):
         step = X[r, d] - centre[d]
@@ -117,13 +137,14 @@ def distance(X, r, centre):
 
 @njit(**HELPER)
 def place(X, r, centre):
+    """Put a centre (D) at row r."""
     for d in range(centre.size):
         centre[d] = X[r, d]
 
 
 @njit(**HELPER)
 def draw(weight, nearest, start, stop, u):
-    """A row with probability proportional to weight * nearest, by the inverse of its cumulated sum at u in [0, 1)."""
+    """Return a row, drawn in proportion to weight * nearest: the inverse of their cumulated sum at u in [0, 1)."""
     total = 0.0
     for r in range(start, stop):
         total += row_weight(weight, r) * nearest[r]
@@ -140,7 +161,10 @@ def draw(weight, nearest, start, stop, u):
 
 @njit(**HELPER)
 def seeds(X, weight, start, stop, uniforms, nearest, centres):
-    """Greedy k-means++, as `fastem.fitting.seeds.seeds`: uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT."""
+    """Find centres by greedy k-means++, as `fastem.fitting.seeds.seeds` does.
+
+    uniforms (1 + (K - 1) candidates) IN, centres (K, D) OUT.
+    """
     K, used = centres.shape[0], 1
     n_candidates = (uniforms.size - 1) // max(1, K - 1)
     fill(nearest[start:stop], 1.0)
@@ -165,7 +189,7 @@ def seeds(X, weight, start, stop, uniforms, nearest, centres):
 
 @njit(**HELPER)
 def mean_row(X, weight, start, stop, mean):
-    """The weighted mean of the rows, (D) OUT; returns their weight."""
+    """Set mean (D) to the weighted mean of the rows, and return their weight."""
     total = 0.0
     for r in range(start, stop):
         total += row_weight(weight, r)
@@ -179,10 +203,10 @@ def mean_row(X, weight, start, stop, mean):
 
 @njit(**HELPER)
 def least_variances(X, weight, start, stop, reg_covar, floor, mean, least):
-    """What is added to each variance: `reg_covar`, and `floor` of the rows' own variance; least (C) OUT, mean (D) OUT.
+    """Set least (C) to what is added to variances: `reg_covar` + `floor` * the variance of the rows; mean (D) OUT.
 
-    C = 1 is the mean over features. Where rows have no spread each component gets one and the same variance, which they
-    say nothing about: the square of their value, or 1.
+    For C = 1 the variance is the mean over features. Rows without spread say nothing about a variance: all components
+    then get the same one, the square of the rows' value, or 1.
     """
     D, C = mean.size, least.size
     fill(least, 0.0)
@@ -199,7 +223,7 @@ def least_variances(X, weight, start, stop, reg_covar, floor, mean, least):
 
 @njit(**HELPER)
 def mean_variance(X, weight, start, stop, mean):
-    """The weighted mean, over features, of the rows' variances; mean (D) OUT."""
+    """Return the mean over features of the rows' weighted variances; mean (D) OUT."""
     total, squares = mean_row(X, weight, start, stop, mean), 0.0
     for r in range(start, stop):
         squares += row_weight(weight, r) * distance(X, r, mean)
@@ -208,9 +232,10 @@ def mean_variance(X, weight, start, stop, mean):
 
 @njit(**HELPER)
 def move_centres(X, weight, start, stop, s0, sums, nearest, centres):
-    """One turn of Lloyd's: centres (K, D) IN OUT to the means of their rows; returns the sum of squared shifts.
+    """Move centres (K, D) IN OUT to the means of their rows, a turn of Lloyd's; return the sum of squared shifts.
 
-    sums (K, rows, 4): first moments about the centres. An empty cluster takes the row that is farthest from its centre.
+    sums (K, rows, 4) IN: first moments about the centres. An empty cluster takes the row that is farthest from its
+    centre.
     """
     (K, D), shift, n_empty = centres.shape, 0.0, 0
     for k in range(K):
@@ -239,7 +264,7 @@ def move_centres(X, weight, start, stop, s0, sums, nearest, centres):
 
 @njit(**HELPER)
 def comes_before(a, b):
-    """Whether a is before b in lexicographic order."""
+    """Tell whether a is before b in lexicographic order."""
     for d in range(a.size):
         if a[d] != b[d]:
             return a[d] < b[d]
@@ -248,6 +273,7 @@ def comes_before(a, b):
 
 @njit(**HELPER)
 def sort_rows(rows):
+    """Sort rows in lexicographic order, in place."""
     for i in range(1, rows.shape[0]):
         for j in range(i, 0, -1):
             if comes_before(rows[j], rows[j - 1]):
@@ -276,14 +302,14 @@ def match_rows(rows, others):
 
 @njit(**HELPER)
 def first_moment(sums, is_full, i):
-    """Of feature i, in a component's rows of 4 (see `micro.moments_rows`)."""
+    """Return the first moment of feature i, from a component's rows of 4 (see `micro.moments_rows`)."""
     block = i // ROWS
     return sums[block + 2 * block * (block + 1) if is_full else 2 * block, i % ROWS]
 
 
 @njit(**HELPER)
 def second_moment(sums, is_full, i, j):
-    """Of features i and j <= i; without `is_full`, i == j."""
+    """Return the second moment of features i and j <= i; without `is_full`, i == j."""
     block = i // ROWS
     if not is_full:
         return sums[2 * block + 1, i % ROWS]
@@ -293,11 +319,11 @@ def second_moment(sums, is_full, i, j):
 
 @njit(**HELPER)
 def m_step(s0, sums, n_rows, least, zero, before, origin, mass, variances, proposal):
-    """`Covariance.estimate` and `factorise`; False if a covariance is not positive definite.
+    """Do `Covariance.estimate` and `factorise`; return False if a covariance is not positive definite.
 
     s0 (K), sums (K, rows, 4) IN: a pass's moments about origin (K, D); least (C) IN: added to the variances; before
-    (F, R, C) or (0, 0, 0) IN: what a component without rows has instead of a covariance; mass (K), variances (2, F, C):
-    scratch; proposal OUT.
+    (F, R, C) IN: covariances that components without rows keep, or (0, 0, 0): they keep none; mass (K), variances
+    (2, F, C): scratch; proposal OUT.
     """
     weights, means, covariances, factor = proposal
     (K, D), (F, R, C) = means.shape, covariances.shape
@@ -354,7 +380,7 @@ def mend(covariance, second, square, divisor):
 
 @njit(**HELPER)
 def factorise(covariance, zero, factor):
-    """The inverse of the Cholesky factor, (R, C) OUT; False if a pivot is at or below zero * variance."""
+    """Set factor (R, C) to the inverse of the Cholesky factor; return False if a pivot is <= zero * variance."""
     R, C = covariance.shape
     if R == 1:
         sound = True
@@ -387,7 +413,7 @@ def factorise(covariance, zero, factor):
 
 @njit(**HELPER)
 def log_norm(weights, factor, D, lognorm):
-    """lognorm (K) OUT: log weight + log normalising constant, as `fastem.model.families.log_norm`."""
+    """Set lognorm (K) to log weight + log normalising constant, as `fastem.model.params.log_norm`."""
     F, R, C = factor.shape
     for k in range(weights.size):
         log_det = 0.0
@@ -401,7 +427,7 @@ def log_norm(weights, factor, D, lognorm):
 
 @njit(**HELPER)
 def n_present(weight, start, stop):
-    """Rows of positive weight."""
+    """Return the number of rows of positive weight."""
     present = 0
     for r in range(start, stop):
         present += row_weight(weight, r) > 0.0
@@ -409,29 +435,14 @@ def n_present(weight, start, stop):
 
 
 @njit(**HELPER)
-def fit_group(
-    X,
-    weight,
-    start,
-    stop,
-    uniforms,
-    given,
-    mixture,
-    reg_covar,
-    floor,
-    zero,
-    tol,
-    max_iter,
-    nearest,
-    state,
-    none,
-    scratch,
-):
-    """The fit of a group: k-means and an assignment to its centres, unless the start is given, then EM.
+def fit_group(rows, start, stop, uniforms, given, mixture, settings, nearest, state, scratch):
+    """Fit a group: k-means and an assignment to its centres, unless the start is given, then EM.
 
-    mixture (weights, means, covariances, factor): given parts of the start IN, the fit OUT; none: int64 (0); the others
-    as in the worker. Returns status, n_iter, bound.
+    rows (Rows) IN: those of all groups; mixture (weights, means, covariances, factor): given parts of the start IN, the
+    fit OUT; settings (Settings) IN; the others as in the worker. Returns status, n_iter, bound.
     """
+    X, weight = rows.X, rows.weight
+    reg_covar, floor, zero, tol, max_iter = settings
     weights, means, covariances, factor = mixture
     (K, D), (F, R, C) = means.shape, factor.shape
     out, lognorm, mass, variances, one, centres, least, proposal = carve_state(state, K, D, F, R, C)
@@ -451,24 +462,9 @@ def fit_group(
         if phase == EM:
             log_norm(weights, factor, D, lognorm)
         fill(out, 0.0)
-        accumulate_rows(
-            X,
-            start,
-            stop,
-            weight,
-            none,
-            empty.reshape((0, 0)),
-            empty.reshape((0, 0)),
-            lognorm,
-            origin,
-            precision,
-            empty,
-            empty.reshape((0, 0)),
-            SOFT if phase == EM else HARD,
-            FIRST if phase == LLOYD else form,
-            out,
-            scratch,
-        )
+        terms = Mixture(lognorm, origin, precision, empty, empty.reshape((0, 0)))
+        mode = SOFT if phase == EM else HARD
+        accumulate_rows(rows, start, stop, terms, mode, FIRST if phase == LLOYD else form, out, scratch)
         s0, sums = moments_of(out, K, FIRST if phase == LLOYD else form, D)
         if phase == LLOYD:
             turn += 1
@@ -524,16 +520,18 @@ def fit_worker(
     state,
     scratch,
 ):
-    """Fits of groups task, task + n_tasks, ...
+    """Fit groups task, task + n_tasks, ...
 
-    X (N, D), weight (N) or (0), bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
+    X (N, D), weight (N) or (0) for 1, bounds (G + 1) IN; uniforms (G, 1 + (K - 1) candidates) IN, for k-means;
     given: WEIGHTS, MEANS, PRECISIONS, added up; weights (G, K), means (G, K, D), covariances, factor (G, F, R, C):
     the given parts of the start IN, the fit OUT; floor: added to the variances, as `least_variances` has it, beside
     reg_covar; zero: pivots at or below it times the variance are 0;
     status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`):
     memory to work in.
     """
-    (_, K, D), size = means.shape, -1
+    (_, K, D), size, no_matrix = means.shape, -1, nearest[:0].reshape((0, 0))
+    rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
+    settings = Settings(reg_covar, floor, zero, tol, max_iter)
     for g in range(task, status.size, n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if stop - start < 2 or n_present(weight, start, stop) < K:
@@ -545,22 +543,7 @@ def fit_worker(
             fill(tile, 0.0)
         mixture = weights[g], means[g], covariances[g], factor[g]
         status[g], n_iter[g], bound[g] = fit_group(
-            X,
-            weight,
-            start,
-            stop,
-            uniforms[g],
-            given,
-            mixture,
-            reg_covar,
-            floor,
-            zero,
-            tol,
-            max_iter,
-            nearest,
-            state[task],
-            bounds[:0],
-            tile,
+            rows, start, stop, uniforms[g], given, mixture, settings, nearest, state[task], tile
         )
 
 
@@ -568,11 +551,13 @@ def fit_worker(
 
 
 def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
-    """The pass over groups task, task + n_tasks, ...; out (G, values) OUT, as `mixture.accumulate_worker` fills it.
+    """Do the pass over groups task, task + n_tasks, ...; out (G, `n_values`) OUT, as in `mixture.accumulate_worker`.
 
-    NaN for a group without a mixture (lognorm NaN).
+    The statistics of a group without a mixture (lognorm is NaN) are NaN.
     """
     (_, K, D), size, none = means.shape, -1, out[0, :0]
+    no_matrix = none.reshape((0, 0))
+    rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
     for g in range(task, out.shape[0], n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if np.isnan(lognorm[g, 0]):
@@ -583,32 +568,17 @@ def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, 
             size = tile.size
             fill(tile, 0.0)
         fill(out[g], 0.0)
-        accumulate_rows(
-            X,
-            start,
-            stop,
-            weight,
-            bounds[:0],
-            none.reshape((0, 0)),
-            none.reshape((0, 0)),
-            lognorm[g],
-            means[g],
-            factor[g],
-            none,
-            none.reshape((0, 0)),
-            SOFT,
-            form,
-            out[g],
-            tile,
-        )
+        terms = Mixture(lognorm[g], means[g], factor[g], none, no_matrix)
+        accumulate_rows(rows, start, stop, terms, SOFT, form, out[g], tile)
 
 
 def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
-    """Scores of groups task, task + n_tasks, ...; outputs as in `mixture.score_worker`.
+    """Score groups task, task + n_tasks, ...; outputs as in `mixture.score_worker`.
 
-    Rows of a group without a mixture (lognorm NaN) are left alone.
+    Scores of a group without a mixture (lognorm is NaN) are left as they are.
     """
     (G, K, D), size, none = means.shape, -1, lognorm[0, :0]
+    outputs = Outputs(density, labels, resp, resp[:0], labels[:0].reshape((0, 0)), resp[:0])
     for g in range(task, G, n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if np.isnan(lognorm[g, 0]):
@@ -617,84 +587,8 @@ def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labe
         if tile.size != size:
             size = tile.size
             fill(tile, 0.0)
-        score_rows(
-            X,
-            start,
-            stop,
-            lognorm[g],
-            means[g],
-            factor[g],
-            none,
-            none.reshape((0, 0)),
-            density,
-            labels,
-            resp,
-            resp[:0],
-            labels[:0].reshape((0, 0)),
-            resp[:0],
-            tile,
-        )
-
-
-def fit_launcher(
-    worker,
-    n_tasks,
-    X,
-    weight,
-    bounds,
-    uniforms,
-    given,
-    weights,
-    means,
-    covariances,
-    factor,
-    reg_covar,
-    floor,
-    zero,
-    tol,
-    max_iter,
-    status,
-    n_iter,
-    bound,
-    nearest,
-    state,
-    scratch,
-):
-    for task in prange(n_tasks):
-        worker(
-            np.intp(task),
-            n_tasks,
-            X,
-            weight,
-            bounds,
-            uniforms,
-            given,
-            weights,
-            means,
-            covariances,
-            factor,
-            reg_covar,
-            floor,
-            zero,
-            tol,
-            max_iter,
-            status,
-            n_iter,
-            bound,
-            nearest,
-            state,
-            scratch,
-        )
-
-
-def accumulate_launcher(worker, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
-    for task in prange(n_tasks):
-        worker(np.intp(task), n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch)
-
-
-def score_launcher(worker, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
-    for task in prange(n_tasks):
-        worker(np.intp(task), n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch)
+        mixture = Mixture(lognorm[g], means[g], factor[g], none, none.reshape((0, 0)))
+        score_rows(X, start, stop, mixture, outputs, tile)
 
 
 def _fit_types(real):
@@ -706,7 +600,7 @@ def _fit_types(real):
 
 
 def _mixture(real):
-    """log_norm, means, factor: as of many mixtures."""
+    """Return the types of lognorm, means and factor, of one mixture per group."""
     return read_only(real, 2), read_only(real, 3), read_only(real, 4)
 
 
@@ -719,6 +613,6 @@ def _score_types(real):
     return read_only(types.int64, 1), *_mixture(real), *outputs, real[:, ::1]
 
 
-fit = Kernel(fit_worker, fit_launcher, _fit_types)
-accumulate = Kernel(accumulate_worker, accumulate_launcher, _accumulate_types)
-score = Kernel(score_worker, score_launcher, _score_types)
+fit = Kernel(fit_worker, _fit_types)
+accumulate = Kernel(accumulate_worker, _accumulate_types)
+score = Kernel(score_worker, _score_types)

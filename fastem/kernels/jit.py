@@ -1,4 +1,4 @@
-"""Every JIT option, and how a kernel reaches its threads: the only module that knows about Numba's hazards.
+"""Hold every option of the compiler, and run kernels on threads: the only module that knows Numba's hazards.
 
 A kernel is written once, as a serial *worker* ``worker(task, n_tasks, *args)`` that handles blocks
 ``task, task + n_tasks, ...`` of a slice and writes each block's result to a place of its own. So the bits do
@@ -8,7 +8,11 @@ not depend on how many workers there are, or on what runs them:
 - a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run: in a
   forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
   the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
-- a plain call, where there is one block only.
+- a plain call, where there is only one block.
+
+Workers take 10 to 22 plain arguments. Named tuples of arrays would read better in the calls from Python; measured,
+they lose: a writable array does not convert to a read-only type inside a tuple, so that each combination of flags
+would be another compilation, and a call costs 17 us instead of 6.
 """
 
 import os
@@ -21,7 +25,7 @@ from typing import Any, Final
 import llvmlite.binding
 import numba
 import numpy as np
-from numba import types
+from numba import prange, types
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastem.kernels.cache import cached
@@ -46,8 +50,8 @@ _forked = False
 _pool: ThreadPoolExecutor | None = None
 
 
-# In the order in which Numba takes them: ours, that of its compiler, LLVM's (which finalizers take alone), and that of
-# starting its threads.
+# They are in the order in which Numba takes them: ours, its compiler's, LLVM's (which finalizers take alone), and the
+# one for starting its threads.
 _LOCKS: Final[tuple[Any, ...]] = (
     _compiling,
     global_compiler_lock,
@@ -57,7 +61,7 @@ _LOCKS: Final[tuple[Any, ...]] = (
 
 
 def _before_fork() -> None:
-    """Wait for threads that compile or load kernels: else a lock of theirs stays closed in the child, for ever."""
+    """Wait for threads that compile or load kernels: else a lock that they hold stays closed in the child for ever."""
     for lock in _LOCKS:
         lock.__enter__()
 
@@ -78,33 +82,40 @@ if hasattr(os, "register_at_fork"):
 
 
 def row_type(dtype: Any) -> types.Array:
-    """The type of X in a kernel: any layout, read-only, unaligned.
+    """Return the type of X in a kernel: any layout, read-only, unaligned.
 
     Every array converts to it, so that one compilation serves C, F, strided, read-only and unaligned input.
     """
     return types.Array(numba.from_dtype(np.dtype(dtype)), 2, "A", readonly=True, aligned=False)
 
 
-class Kernel:
-    """A worker and its `prange` launcher, compiled on first use, for float64 or float32 rows and arithmetic.
+def launch(worker: Function, n_tasks: int, *args: Any) -> None:
+    """Run each task of a worker, in parallel: the one function with a `prange`, compiled for each worker's signature.
 
-    The launcher gets the worker as a first-class function: it calls the machine code that a plain call runs. (A
-    launcher that names the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
+    The worker is a first-class function here: its machine code is that which a plain call runs. (A launcher that names
+    the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
+    """
+    for task in prange(n_tasks):
+        worker(np.intp(task), n_tasks, *args)
+
+
+class Kernel:
+    """A worker and its launcher, compiled on first use, for float64 or float32 rows and arithmetic.
 
     Parameters
     ----------
-    worker : function ``worker(task, n_tasks, X, *args)``; the last argument is its scratch memory, the dtype of
-        which is that of the arithmetic
-    launcher : function ``launcher(worker, n_tasks, X, *args)`` with a `prange` over tasks
-    args : function from the Numba type of the arithmetic to the types of ``*args``
+    worker : function ``worker(task, n_tasks, X, *args)``
+        The last argument is its scratch memory, whose dtype is that of the arithmetic.
+    args : function
+        Returns the types of ``*args``, given the Numba type of the arithmetic.
     """
 
-    def __init__(self, worker: Function, launcher: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
-        self.worker, self.launcher, self.args = worker, launcher, args
+    def __init__(self, worker: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
+        self.worker, self.args = worker, args
         self._compiled: dict[tuple[Function, Any, Any], Function] = {}
 
     def compiled(self, function: Function, rows: Any, real: Any) -> Function:
-        """The worker or the launcher for a dtype of the rows and one of the arithmetic.
+        """Return the worker, or `launch` for it, for a dtype of the rows and one of the arithmetic.
 
         Each has a dispatcher of its own with one signature, to which the arguments are converted (the layout of X,
         for one). It never compiles another, whatever it is called with and from however many threads.
@@ -117,11 +128,12 @@ class Kernel:
         return self._compiled[key]
 
     def _compile(self, function: Function, rows: Any, real: Any) -> Function:
-        dispatcher = cached(**(COMMON if function is self.worker else PARALLEL))(function)
+        dispatcher = cached(**(PARALLEL if function is launch else COMMON))(function)
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            signature = types.void(types.intp, types.intp, row_type(rows), *self.args(numba.from_dtype(real)))
-            if function is self.launcher:
-                signature = types.void(types.FunctionType(signature), *signature.args[1:])
+            given = row_type(rows), *self.args(numba.from_dtype(real))
+            signature = types.void(types.intp, types.intp, *given)
+            if function is launch:  # *args is one argument, a tuple, for the compiler
+                signature = types.void(types.FunctionType(signature), types.intp, types.StarArgTuple(given))
             dispatcher.compile(signature)
             dispatcher.disable_compile()
         return dispatcher  # type: ignore[no-any-return]
@@ -134,7 +146,7 @@ class Kernel:
             worker(0, 1, X, *args)
         elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
-                self.compiled(self.launcher, X.dtype, real)(worker, n_tasks, X, *args)
+                self.compiled(launch, X.dtype, real)(worker, n_tasks, X, *args)
             except TypeError as error:
                 # Ctrl-C while Numba unpickles the worker's signature: it calls on without that argument.
                 if "missing 1 required positional argument: 'sig'" not in str(error):
@@ -147,18 +159,18 @@ class Kernel:
 
 
 def cache_folder(function: Any) -> str | None:
-    """Where Numba keeps what a kernel's `compiled` returned, for other processes; None: nowhere."""
+    """Return the folder where Numba keeps a compiled function for other processes; None if it is not kept."""
     return function.stats.cache_path if hasattr(function, "stats") else None  # without JIT it is a plain function
 
 
 def n_threads() -> int:
-    """How many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
+    """Return how many threads a kernel may use: `numba.set_num_threads`, else NUMBA_NUM_THREADS, else the cores."""
     return int(numba.get_num_threads())
 
 
 @contextmanager
 def threads(most: int | None) -> Iterator[None]:
-    """Let the kernels that this Python thread calls use at most so many threads; None: no further bound.
+    """Let the kernels that this Python thread calls use at most `most` threads; None sets no bound.
 
     It never raises the number: a fit that asks for 16 runs on a machine of 4, and where joblib allows 1.
     """
@@ -174,7 +186,7 @@ def threads(most: int | None) -> Iterator[None]:
 
 
 def _layer() -> str:
-    """Numba's threading layer; `n_threads` has started it."""
+    """Return the name of Numba's threading layer; `n_threads` has started it."""
     return str(numba.threading_layer())  # type: ignore[attr-defined]
 
 
@@ -187,7 +199,7 @@ def _run_in_pool(run: Callable[[int], None], n_tasks: int) -> None:
 
 
 def check_dtypes(dtypes: Iterable[Any]) -> list[str]:
-    """Names of dtypes that rows can have in kernels."""
+    """Return the names of dtypes; raise a ValueError if rows in kernels cannot have one of them."""
     try:
         names = [np.dtype(dtype).name for dtype in ([dtypes] if isinstance(dtypes, str) else dtypes)]
     except TypeError:

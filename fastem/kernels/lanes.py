@@ -1,4 +1,4 @@
-"""Explicit SIMD for the micro-kernels: a thin layer over LLVM's vectors.
+"""Write explicit SIMD for the micro-kernels: a thin layer over LLVM's vectors.
 
 A micro-kernel is a function of a `Lanes` and of its arguments that writes vector arithmetic with operators::
 
@@ -32,7 +32,7 @@ from numba.extending import intrinsic
 
 
 def _wide() -> bool:
-    """Whether kernels are compiled for AVX-512 (Numba can be told to compile for another processor than this)."""
+    """Tell whether kernels are compiled for AVX-512 (Numba can be told to compile for another processor)."""
     if numba.config.CPU_FEATURES is not None:
         return "+avx512f" in numba.config.CPU_FEATURES
     return numba.config.CPU_NAME is None and llvmlite.binding.get_host_cpu_features().get("avx512f", False)
@@ -48,7 +48,7 @@ _INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
 
 def micro_kernel(emit: Callable[..., None]) -> Callable[..., None]:
-    """A function for Numba code, whose instructions `emit(lanes, *arguments)` writes.
+    """Return a function for Numba code, whose instructions `emit(lanes, *arguments)` writes.
 
     Arrays are C-contiguous, and become `Array`; integers become `Index`; a float becomes a vector of it. The first
     argument's dtype is that of the arithmetic.
@@ -103,11 +103,11 @@ class Index:
     __hash__ = None
 
     def at_most(self, most):
-        """The smaller of self and `most`."""
+        """Return the smaller of self and `most`."""
         return Index(self.builder, self.builder.select(self > most, _ir(most), self.value))
 
     def broadcast(self, k):
-        """k, or 0 on an axis of length `self` = 1: the place of entry k along an axis that broadcasts."""
+        """Return the place of entry k along an axis of length `self` that broadcasts: k, or 0 if the length is 1."""
         return Index(self.builder, self.builder.select(self > 1, _ir(k), _INDEX(0)))
 
 
@@ -124,11 +124,11 @@ class Array:
         self.strides = [Index(builder, n) for n in cgutils.unpack_tuple(builder, struct.strides)]
 
     def row(self, i=0):
-        """A pointer to row i (the first element, if there is one axis)."""
+        """Return a pointer to row i (to the first element, if there is one axis)."""
         return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])
 
     def place(self, i):
-        """A pointer to row i, whatever the stride of rows."""
+        """Return a pointer to row i, whatever the stride of rows."""
         data = self.builder.bitcast(self.data, ir.IntType(8).as_pointer())
         return self.builder.bitcast(self.builder.gep(data, [_ir(self.strides[0] * i)]), self.data.type)
 
@@ -157,18 +157,18 @@ class Vector:
         return self.lanes.builder.fcmp_ordered("<", self.value, other.value)
 
     def is_number(self):
-        """False for NaN; a condition, like comparisons."""
+        """Return a condition, as comparisons do: false for NaN."""
         return self.lanes.builder.fcmp_ordered("ord", self.value, self.value)
 
     def minus_exactly(self, other):
-        """self - other where that must not be merged with the sum that self is, as in (x + M) - M.
+        """Return self - other, not merged with the sum that self is, as in (x + M) - M.
 
-        Numba allows LLVM to, for each instruction that has no flags of its own.
+        Numba allows LLVM to merge them, for each instruction that has no flags of its own.
         """
         return Vector(self.lanes, self.lanes.builder.fsub(self.value, other.value, flags=["contract"]))
 
     def fma(self, factor, term):
-        """self * factor + term, rounded once where the processor has an instruction for that, else twice.
+        """Return self * factor + term, rounded once where the processor has an instruction for that, else twice.
 
         `llvm.fma` would be rounded once everywhere, by a function call for each lane where there is no instruction
         (x86-64-v2: before 2013, and virtual machines that hide it): passes took 6 to 16 times as long.
@@ -236,7 +236,7 @@ class Lanes:
         self.builder.store(vector.value, place, align=self.size)
 
     def spread(self, pointer, *offsets):
-        """A vector with the same number, read from memory, in each lane."""
+        """Return a vector with the same number, read from memory, in each lane."""
         return self.splat(self.builder.load(self.at(pointer, *offsets)))
 
     def splat(self, scalar):
@@ -251,11 +251,11 @@ class Lanes:
         return Accumulator(self, self.constant(0.0) if start is None else start)
 
     def select(self, condition, yes, no):
-        """Lane by lane, yes where the condition holds, else no."""
+        """Return, lane by lane, `yes` where the condition holds, else `no`."""
         return Vector(self, self.builder.select(condition, yes.value, no.value))
 
     def power_of_two(self, biased):
-        """2**n for a vector whose low bits are n + the bias of the exponent."""
+        """Return 2**n for a vector whose low bits are n + the bias of the exponent."""
         by = ir.Constant(self.bits, [52 if self.double else 23] * self.width)
         exponent = self.builder.shl(self.builder.bitcast(biased.value, self.bits), by)
         return Vector(self, self.builder.bitcast(exponent, self.vector))
@@ -268,13 +268,13 @@ class Lanes:
             yield Index(self.builder, index)
 
     def cases(self, number, values):
-        """For each value, code that runs if `number` equals it; use in a `for` whose body emits that code."""
+        """Give each value, for a `for` whose body emits the code that runs if `number` equals it."""
         for value in values:
             with self.builder.if_then(number == value):
                 yield value
 
     def branches(self, condition):
-        """True, then False: code that runs if the condition holds, or not; use as `cases`."""
+        """Give True, then False, for a `for` whose body emits the code that runs if the condition holds, or if not."""
         with self.builder.if_else(condition) as sides:
             for value, side in zip((True, False), sides, strict=True):
                 with side:
@@ -290,7 +290,7 @@ class Lanes:
     # --- sums over lanes ---
 
     def add_sums(self, vectors, pointer):
-        """pointer[i] += the sum of the lanes of vectors[i]; the memory is float64."""
+        """Add the sum of the lanes of vectors[i] to pointer[i]; the memory is float64."""
         for first in range(0, len(vectors), self.width):
             group = vectors[first : first + self.width]
             count = len(group)
@@ -302,7 +302,7 @@ class Lanes:
             self.builder.store(self.builder.fadd(self.builder.load(place, align=8), term), place, align=8)
 
     def _sums(self, vectors):
-        """A vector whose lane i is the sum of vectors[i], by log2(width) rounds of pairwise sums."""
+        """Return a vector whose lane i is the sum of vectors[i], by log2(width) rounds of pairwise sums."""
         half = 1
         while len(vectors) > 1:
             pairs = zip(vectors[::2], vectors[1::2], strict=True)
@@ -311,7 +311,7 @@ class Lanes:
         return vectors[0].value
 
     def _merge(self, a, b, half):
-        """In each run of 2 half lanes: sums of the halves of a's run, then sums of the halves of b's run."""
+        """Return, in each run of 2 half lanes, sums of the halves of a's run, then sums of the halves of b's run."""
         first = [i if i % (2 * half) < half else self.width + i - half for i in range(self.width)]
         low, high = (self.shuffle(a, b, [i + shift for i in first]) for shift in (0, half))
         return Vector(self, self.builder.fadd(low, high))
@@ -321,7 +321,7 @@ class Lanes:
 
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Zeros that start at a cache line: a vector that crosses one costs two accesses."""
+    """Return zeros that start at a cache line: a vector that crosses a line costs two accesses."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + CACHE_LINE, dtype=np.uint8)
     start = -raw.__array_interface__["data"][0] % CACHE_LINE  # quicker than raw.ctypes.data

@@ -1,8 +1,11 @@
-"""The micro-kernels: all arithmetic of the hot loops, on one tile of points, with explicit SIMD.
+"""Do all arithmetic of the hot loops, on one tile of points, with explicit SIMD: the micro-kernels.
+
+This module is long because each micro-kernel stands beside its plain twin, and because it keeps what was measured and
+tried.
 
 As in BLIS, a micro-kernel contains arithmetic and nothing else; the loops over components, tiles and blocks around it
-are plain Numba, in `mixture`. Each has a plain twin, ``<name>_plain``, which says what it does, is what runs with
-NUMBA_DISABLE_JIT, and what the tests compare it with.
+are plain Numba, in `mixture`. Its plain twin, ``<name>_plain``, says what it does. The twin runs with
+NUMBA_DISABLE_JIT, and tests compare the two.
 
 A tile is ``(P, B)``: features in rows, points in columns, so that SIMD lanes run over points. P is D rounded up to a
 multiple of ROWS, B a multiple of STEP bytes. All of a tile is float64 or all of it float32; sums over points leave
@@ -43,7 +46,9 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
+from numba.extending import register_jitable
 
+from fastem.kernels.jit import HELPER
 from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector, micro_kernel
 
 ROWS = 4  # features that are worked on together
@@ -56,7 +61,7 @@ EXP32 = (12582912.0 + 127, 0.693359375, -2.12194440e-4, -87.0, 7)
 
 
 def padded(D: int) -> int:
-    """The rows of a tile: D rounded up to ROWS."""
+    """Return the rows of a tile: D rounded up to ROWS."""
     return -(-D // ROWS) * ROWS
 
 
@@ -64,7 +69,7 @@ def padded(D: int) -> int:
 
 
 def log_joint_full_plain(xt, mean, W, c, n, z, out):
-    """out[b] = c - |W (x_b - mean)|^2 / 2, and -inf for NaN; W lower triangular, z scratch (P, STEP bytes)."""
+    """Set out[b] = c - |W (x_b - mean)|^2 / 2, -inf for NaN; W is lower triangular, z scratch (P, STEP bytes)."""
     D = mean.shape[0]
     for b in range(n):
         q = 0.0
@@ -78,7 +83,7 @@ def log_joint_full_plain(xt, mean, W, c, n, z, out):
 
 
 def whiten_plain(xt, mean, W, n, z, out):
-    """out[i, b] = (W (x_b - mean))_i; the other arguments as in `log_joint_full`."""
+    """Set out[i, b] = (W (x_b - mean))_i; the other arguments are as in `log_joint_full`."""
     for b in range(n):
         for i in range(mean.shape[0]):
             y = 0.0
@@ -88,7 +93,7 @@ def whiten_plain(xt, mean, W, n, z, out):
 
 
 def log_joint_diag_plain(xt, lognorm, means, factor, n, lp):
-    """lp[k, b] = lognorm_k - sum_d (w_kd (x_bd - mean_kd))^2 / 2, and -inf for NaN; w = factor (K|1, D|1)."""
+    """Set lp[k, b] = lognorm_k - sum_d (w_kd (x_bd - mean_kd))^2 / 2, -inf for NaN; w is factor (K|1, D|1)."""
     K, D = means.shape
     for k in range(K):
         w = factor[k if factor.shape[0] > 1 else 0]
@@ -102,7 +107,7 @@ def log_joint_diag_plain(xt, lognorm, means, factor, n, lp):
 
 
 def _triangular_product(lanes, xt, mean, W, b, z, use, n_rows=None):
-    """y = W (x - mean) for VECTORS of points from b, ROWS rows at a time; `use(i, r, v, y)` takes the results.
+    """Compute y = W (x - mean) for VECTORS of points from b, ROWS rows at a time; `use(i, r, v, y)` takes the results.
 
     A row is centred where it first meets W, in the triangle that ends a block of rows, and kept in the scratch memory
     z for the blocks that follow. If D is known to be `n_rows`, at most ROWS, that triangle is all.
@@ -199,9 +204,10 @@ def log_joint_diag(lanes, xt, lognorm, means, factor, n, lp):
 
 
 def nearest_plain(xt, lognorm, means, n, top, label):
-    """label[b] = the k with the largest lognorm_k - |x_b - mean_k|^2 / 2, the first of equals; top[b] = that.
+    """Set top[b] to the largest lognorm_k - |x_b - mean_k|^2 / 2, and label[b] to its k, the first of equals.
 
-    The same numbers as from `log_joint_diag` with unit factors, which need not be stored and read again: half the time.
+    These are the numbers that `log_joint_diag` computes with unit factors, but they are not stored and read again: this
+    takes half the time.
     """
     for b in range(n):
         top[b] = -np.inf
@@ -246,7 +252,7 @@ def nearest(lanes, xt, lognorm, means, n, top, label):
 
 
 def exponentials_plain(lp, n, top, total, spread):
-    """lp -> exp(lp - top) with top[b] = max_k lp[k, b]; total[b], spread[b]: sums over k of e and of e (lp - top).
+    """Replace lp by e = exp(lp - top), top[b] = max_k lp[k, b]; total, spread: sums over k of e and of e (lp - top).
 
     A point whose density underflows under every component (top = -inf) belongs to the first.
     """
@@ -265,7 +271,7 @@ def exponentials_plain(lp, n, top, total, spread):
 
 
 def _exp(lanes, x):
-    """e**x for x <= 0, to 2 ulp; 0 below `least`, NaN for NaN.
+    """Return e**x for x <= 0, to 2 ulp; 0 below `least`, NaN for NaN.
 
     Takes a list of vectors and does each operation for all of them, so that their latencies overlap.
     """
@@ -321,14 +327,15 @@ def exponentials(lanes, lp, n, top, total, spread):
 FIRST, DIAG, FULL = range(3)  # first moments; also the second moment of each feature; also all second moments
 
 
+@register_jitable(**HELPER)
 def moments_rows(form: int, D: int) -> int:
-    """Rows of 4 that a component's moments take, by form (FIRST, DIAG or FULL)."""
+    """Return how many rows of 4 a component's moments take, by form (FIRST, DIAG or FULL); for Python and kernels."""
     blocks = (D + ROWS - 1) // ROWS
     return blocks if form == FIRST else 2 * blocks if form == DIAG else blocks * (2 * blocks + 3)
 
 
 def moments_diag_plain(xt, r, mean, i, second, n, sums):
-    """For features i to i + 3: a row of sum_b r z, z = x_b - mean, and if `second` a row of sum_b r z^2."""
+    """Add a row of sum_b r z, z = x_b - mean, for features i to i + 3, and if `second` a row of sum_b r z^2."""
     for j in range(min(ROWS, mean.shape[0] - i)):
         for b in range(n):
             z = xt[i + j, b] - mean[i + j]
@@ -381,7 +388,7 @@ def moments_diag(lanes, xt, r, mean, i, second, n, sums):
 
 
 def _totals(lanes, parts):
-    """Element-wise sums of lists of at most ROWS accumulators, as ROWS vectors."""
+    """Return element-wise sums of lists of at most ROWS accumulators, as ROWS vectors."""
     totals = [a.value for a in parts[0]]
     for part in parts[1:]:
         totals = [t + a.value for t, a in zip(totals, part, strict=True)]
@@ -389,7 +396,7 @@ def _totals(lanes, parts):
 
 
 def _block_on_diagonal(lanes, xt, r, mean, i, n, z, zr, target, n_rows, keep_z, keep_zr):
-    """First moments of n_rows features from i, and their second moments with each other.
+    """Add first moments of n_rows features from i, and their second moments with each other.
 
     z and r z are kept for the blocks below this one (z) and left of it (r z).
     """
@@ -413,7 +420,7 @@ def _block_on_diagonal(lanes, xt, r, mean, i, n, z, zr, target, n_rows, keep_z, 
 
 
 def _block_beside(lanes, z, zr, j, n, target, n_rows):
-    """Second moments of the n_rows features of zr with the ROWS features of z from j, COLUMNS at a time."""
+    """Add second moments of the n_rows features of zr with the ROWS features of z from j, COLUMNS at a time."""
     rows, unroll = range(n_rows), 1 if n_rows > 2 else 2
     for first in range(0, ROWS, COLUMNS):
         columns = range(first, first + COLUMNS)
@@ -457,14 +464,14 @@ def moments_full(lanes, xt, r, mean, n, z, zr, sums):
 
 
 def transpose_plain(xt, X, start, n):
-    """xt[:D, :n] = X[start:start+n].T, for a multiple n of the lanes' number; zeros up to ROWS features."""
+    """Set xt[:D, :n] = X[start:start+n].T, for n a multiple of the number of lanes; zeros up to ROWS features."""
     for b in range(n):
         for d in range(X.shape[1]):
             xt[d, b] = X[start + b, d]
 
 
 def add_rows_plain(sums, X, start, n, w, label, means):
-    """sums[k, :D] += w_b (x_b - mean_k) with k = label[b], for rows start to start + n of X."""
+    """Add w_b (x_b - mean_k) to sums[k, :D], with k = label[b], for rows start to start + n of X."""
     for b in range(n):
         k = int(label[b])
         for d in range(means.shape[1]):
@@ -472,7 +479,7 @@ def add_rows_plain(sums, X, start, n, w, label, means):
 
 
 def _four(lanes, pointer, mask, real):
-    """Four numbers in memory as a vector of the type `real`; with a mask zeros where it is false, which is not read."""
+    """Load four numbers as a vector of the type `real`; where a mask is false, nothing is read and the number is 0."""
     builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, ROWS)
     place = builder.bitcast(pointer, kind.as_pointer())
     if mask is None:
@@ -488,7 +495,7 @@ def _four(lanes, pointer, mask, real):
 
 
 def _last_features(lanes, D):
-    """The first of the last 1 to ROWS features, and a mask of ROWS that says which there are."""
+    """Return the first of the last 1 to ROWS features, and a mask of ROWS that says which of them exist."""
     builder, whole = lanes.builder, (D - 1) & -ROWS
     kind = ir.VectorType(ir.IntType(64), ROWS)
     count = builder.insert_element(ir.Constant(kind, ir.Undefined), (D - whole).value, ir.IntType(32)(0))
@@ -559,7 +566,7 @@ def add_rows(lanes, sums, X, start, n, w, label, means):
 
 
 def prefetch_plain(X, start, stop):
-    """Ask for rows start to stop of X, which are wanted soon: they come while this tile is worked on."""
+    """Ask for rows start to stop of X, which are needed next: they come while this tile is worked on."""
 
 
 @micro_kernel

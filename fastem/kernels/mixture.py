@@ -1,4 +1,7 @@
-"""The fused pass over a block of rows, and the scoring pass.
+"""Run the fused pass over blocks of rows, and the scoring pass.
+
+This module is long because all that its two workers inline stands in it: Numba's cache on disk notices a change in the
+file of a worker, but not in the files of what the worker calls.
 
 Work is done on tiles of B points, transposed to ``xt (P, B)`` so that SIMD lanes run over points. For a tile
 
@@ -6,23 +9,25 @@ Work is done on tiles of B points, transposed to ``xt (P, B)`` so that SIMD lane
 2. log-sum-exp over k turns ``lp (K, B)`` into responsibilities in place;
 3. M-step, per component k: ``s0 += sum r``, ``s1 += sum r z``, ``s2 += sum r z z'`` with ``z = x - mean_k``.
 
-Subtracting mean_k itself (2 D of about 2 D^2 operations per point and component) is what keeps 16 digits at an
-offset of 1e8 and for clusters that are far apart: the statistics are about the current means, and only a small
-term cancels in the M-step. Nothing of size N x K exists outside of a tile. The arithmetic of these steps is in the
+Subtracting mean_k itself (2 D of about 2 D^2 operations per point and component) keeps 16 digits at an offset of 1e8
+and for clusters that are far apart: the statistics are about the current means, and only a small term cancels in the
+M-step. Nothing of size N x K exists outside of a tile. The arithmetic of these steps is in the
 micro-kernels of `micro`.
 
 The precision factor's shape selects the arithmetic: ``(F, D, D)`` lower triangular, ``(F, 1, D)`` diagonal,
 ``(F, 1, 1)`` spherical, F = 1 (shared) or K. `form` selects the second moments: FULL, DIAG or none (FIRST).
 
-With a `white (D, D)` factor, rows are first turned into ``white (x - centre)``, and the means are given likewise: a
-shared full covariance is then the identity, the E-step costs D instead of D^2 per component, and the second moments
-are those of all rows about the centre, taken once instead of K times.
+With a `white (D, D)` factor, rows are first turned into ``white (x - centre)``, and the means are given in the same
+way. A shared full covariance is then the identity, the E-step costs D instead of D^2 per component, and the second
+moments are taken once, for all rows about the centre, instead of K times.
 """
 
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
+from numba.extending import register_jitable
 
 from fastem.kernels.jit import EXACT, HELPER, Kernel
 from fastem.kernels.lanes import BYTES, STEP
@@ -51,9 +56,40 @@ LEAST_WEIGHT, MOST_WEIGHT = 2.0**-16, 2.0**16  # largest of a block's, in float3
 N_ROWS = 5  # per-point values of a tile: weight, top, label, total, spread
 
 
+class Rows(NamedTuple):
+    """The rows of a pass and what is known of each; arguments of `accumulate_worker`, which describes them."""
+
+    X: Any
+    weight: Any
+    labels: Any
+    allowed: Any
+    resp: Any
+
+
+class Mixture(NamedTuple):
+    """A mixture in a kernel: arguments of `accumulate_worker`, which describes them."""
+
+    lognorm: Any
+    means: Any
+    factor: Any
+    centre: Any
+    white: Any
+
+
+class Outputs(NamedTuple):
+    """What scoring fills: arguments of `score_worker`, which describes them."""
+
+    density: Any
+    labels: Any
+    resp: Any
+    joint: Any
+    top_index: Any
+    top_resp: Any
+
+
 @njit(**EXACT)
 def log(x):
-    """Natural logarithm of a finite x >= 1 (a sum of exponentials, the largest of which is 1), to 1 ulp.
+    """Return the natural logarithm of a finite x >= 1 (a sum of exponentials, the largest of which is 1), to 1 ulp.
 
     The method of fdlibm's e_log.c: x = 2**e * m, m in [sqrt(1/2), sqrt(2)), and an odd series in
     (m - 1) / (m + 1). Vectorises, as np.log does not.
@@ -76,7 +112,7 @@ def log(x):
 
 @njit(**HELPER)
 def load(X, start, n, xt):
-    """xt[:D, :n] = X[start:start+n].T, in the tile's precision."""
+    """Set xt[:D, :n] = X[start:start+n].T, in the precision of the tile."""
     width, whole = BYTES // xt.itemsize, 0
     if width % ROWS == 0 and X.strides[1] == X.itemsize:
         whole = n // width * width
@@ -88,7 +124,7 @@ def load(X, start, n, xt):
 
 @njit(**HELPER)
 def store(tile, start, n, rows):
-    """rows[start:start+n] = tile[:, :n].T, by loops: Numba compiles a slice assignment in 2.5 s."""
+    """Set rows[start:start+n] = tile[:, :n].T, by loops: Numba compiles a slice assignment in 2.5 s."""
     for b in range(n):
         for k in range(tile.shape[0]):
             rows[start + b, k] = tile[k, b]
@@ -96,15 +132,16 @@ def store(tile, start, n, rows):
 
 @njit(**HELPER)
 def fill(row, value):
+    """Set all of a row to a value."""
     for i in range(row.size):
         row[i] = value
 
 
 @njit(**HELPER)
 def unit_of(weight, start, stop, tile):
-    """What a block's weights are divided by in a tile: 1, or a power of two near the largest of them.
+    """Return what a block's weights are divided by in a tile: 1, or a power of two near the largest of them.
 
-    float32 holds no weights of 1e-50, and no squares times 1e38. Times a power of two all sums have the same bits.
+    float32 holds no weights of 1e-50, and no squares times 1e38. A power of two does not change the bits of sums.
     """
     if tile.itemsize == 8 or weight.size == 0:
         return 1.0
@@ -131,7 +168,7 @@ def fetch(X, start, n, centre, white, z, buffer, xt):
 
 @njit(**HELPER)
 def weigh(weight, first, n, inverse, place, w, xt):
-    """w[:n] = weight[first:first+n] * inverse; a row of weight 0 is put at `place` (D), where it cannot overflow."""
+    """Set w[:n] = weight[first:first+n] * inverse, and put rows of weight 0 at `place` (D), where none overflows."""
     for b in range(n):
         w[b] = weight[first + b] * inverse
         if weight[first + b] == 0.0:
@@ -141,7 +178,7 @@ def weigh(weight, first, n, inverse, place, w, xt):
 
 @njit(**HELPER)
 def joint(xt, lognorm, means, factor, n, z, lp):
-    """lp[k, :n] = log(weight_k density_k(x)); a quadratic form that overflows gives -inf, never NaN."""
+    """Set lp[k, :n] = log(weight_k density_k(x)): -inf, never NaN, where the quadratic form overflows."""
     if factor.shape[1] > 1:
         for k in range(means.shape[0]):
             log_joint_full(xt, means[k], factor[k if factor.shape[0] > 1 else 0], lognorm[k], n, z, lp[k])
@@ -151,7 +188,7 @@ def joint(xt, lognorm, means, factor, n, z, lp):
 
 @njit(**HELPER)
 def best(lp, n, top, label):
-    """The largest lp[:, b] and its index, the first of equals."""
+    """Find the largest lp[:, b] and its index, the first of equals; top and label (n) OUT."""
     for b in range(n):
         top[b] = lp[0, b]
         label[b] = 0
@@ -164,7 +201,7 @@ def best(lp, n, top, label):
 
 @njit(**HELPER)
 def may_be(labels, allowed, row, k):
-    """Whether a row may belong to component k: by its label, -1 for unknown, or by `allowed` (N, K), or in any case."""
+    """Tell whether a row may belong to component k, by its label (-1 is unknown) or by `allowed` (N, K), if given."""
     if labels.size > 0:
         return labels[row] < 0 or labels[row] == k
     return allowed.size == 0 or bool(allowed[row, k])
@@ -172,7 +209,7 @@ def may_be(labels, allowed, row, k):
 
 @njit(**HELPER)
 def restrict(labels, allowed, first, n, own, lp):
-    """lp[k, b] = -inf where row first + b may not belong to component k; own (n) scratch, so that lanes are points."""
+    """Set lp[k, b] = -inf where row first + b may not belong to component k; own (n) scratch: lanes are points."""
     nothing = lp.dtype.type(-np.inf)
     if labels.size > 0:
         for b in range(n):
@@ -190,9 +227,9 @@ def restrict(labels, allowed, first, n, own, lp):
 
 @njit(**HELPER)
 def first_of(labels, allowed, row, lognorm):
-    """The first component that a row may belong to: where it goes if its density underflows under all of them.
+    """Return the first component that a row may belong to: it goes there if its density underflows under all of them.
 
-    One of weight 0 only if there is no other.
+    It has weight 0 only if there is no other.
     """
     found = -1
     for k in range(lognorm.shape[0]):
@@ -206,13 +243,13 @@ def first_of(labels, allowed, row, lognorm):
 
 @njit(**HELPER)
 def is_unit_sphere(factor):
-    """Whether all components are one sphere of variance 1, so that `nearest` finds the most probable."""
+    """Tell whether all components are spheres of variance 1, so that `nearest` finds the most probable."""
     return factor.size == 1 and factor[0, 0, 0] == 1.0
 
 
 @njit(**HELPER)
 def log_sum_exp(lp, n, top, total, spread, inverse):
-    """lp -> exp(lp - top), whose sum has the reciprocal `inverse`.
+    """Replace lp by exp(lp - top); `inverse` OUT is the reciprocal of its sum.
 
     total[b] = log density; spread[b] = entropy of the responsibilities; top[b] = largest lp[:, b]. A row whose density
     underflows under every component (top = -inf) belongs to the first of them, with log density -inf.
@@ -227,12 +264,14 @@ def log_sum_exp(lp, n, top, total, spread, inverse):
 
 @njit(**HELPER)
 def multiply(values, by):
+    """Multiply all values by a number."""
     for i in range(values.size):
         values[i] *= by
 
 
 @njit(**HELPER)
 def scale(lp, n, by):
+    """Multiply lp[:, b] by by[b]."""
     for k in range(lp.shape[0]):
         for b in range(n):
             lp[k, b] *= by[b]
@@ -240,9 +279,9 @@ def scale(lp, n, by):
 
 @njit(**HELPER)
 def largest(tile, start, n, least, indices, values):
-    """The largest tile[:, b] in descending order, the first of equals first, and their indices: by insertion.
+    """Find the largest tile[:, b] in descending order, the first of equals first, and their indices, by insertion.
 
-    least[b] = the smallest of those kept so far, which most entries stay below.
+    least[b] is the smallest of the entries kept so far; most entries are below it.
     """
     last = values.shape[1] - 1
     for b in range(n):
@@ -266,7 +305,8 @@ def largest(tile, start, n, least, indices, values):
 def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments):
     """Add a tile's rows, weighted by lp (K, B), to the statistics about the means.
 
-    If all components are `together`, first moments only, and the second moments, by w (B), of all rows about `zero`.
+    If all components are `together`, add their first moments alone, and the second moments of all rows, weighted by
+    w (B), about `zero`.
     """
     K, D = means.shape
     for k in range(K):
@@ -275,7 +315,7 @@ def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments
             total += lp[k, b]
         mass[k] = total
         s0[k] += total
-    n_rows = rows_of_moments(FIRST if together else form, D)
+    n_rows = moments_rows(FIRST if together else form, D)
     sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
     if form == FULL:
         for k in range(1 if together else K):  # one call: each place compiles the micro-kernel anew
@@ -292,7 +332,7 @@ def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments
 
 @njit(**HELPER)
 def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
-    """Add each row of a tile, whole, to the statistics of its label: one component's work, not K's."""
+    """Add each row of a tile, whole, to the statistics of its label: the work of one component, not of K."""
     K, D = means.shape
     if form == FIRST:  # without z, whose way through memory costs more than the sums
         first = sums.reshape((K, sums.shape[1] * ROWS))
@@ -318,7 +358,7 @@ def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
 def add_point(z, w, form, D, sums):
     """Add a point of weight w at z (P) from the mean, zeros beyond D, to a component's moments (rows, 4)."""
     row = 0
-    for i in range(rows_of_moments(FIRST, D)):
+    for i in range(moments_rows(FIRST, D)):
         add_row(sums[row], w, z, i)
         row += 1
         if form == DIAG:
@@ -335,27 +375,36 @@ def add_point(z, w, form, D, sums):
 
 @njit(**HELPER)
 def add_row(row, factor, z, block):
+    """Add factor times four features of z to a row."""
     for c in range(ROWS):
         row[c] += factor * z[ROWS * block + c]
 
 
-rows_of_moments = njit(**HELPER)(moments_rows)
+@register_jitable(**HELPER)
+def n_values(K: int, D: int, form: int, together: bool = False) -> int:
+    """Return how many values the statistics of a block are, which a pass adds to; for Python and for kernels.
+
+    They are N_SCALARS scalars, K sums of responsibilities, and rows of 4 with the moments of `form` of each component;
+    if all components are `together`, first moments of each, and the second moments of all rows.
+    """
+    rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if together else K * moments_rows(form, D)
+    return N_SCALARS + K + ROWS * rows
 
 
 @cache
 def scratch_size(D: int, K: int, tile: int, itemsize: int) -> int:
-    """Numbers in a worker's scratch memory, which `carve` cuts up."""
+    """Return how many numbers the scratch memory of a worker has, which `carve` cuts up."""
     P, step = padded(D), STEP // itemsize
     return P * step + -(-K // step) * step + (2 * P + ROWS + K + N_ROWS) * tile
 
 
 @njit(**HELPER)
 def carve(scratch, D, K):
-    """A worker's scratch memory as its arrays, rows of which start at multiples of 64 bytes.
+    """Cut a worker's scratch memory into its arrays, whose rows start at multiples of 64 bytes.
 
     z (P, STEP bytes), mass (K), xt and buffer (P, B), zr (ROWS, B), lp (K, B) and rows (N_ROWS, B).
     """
-    P, step = rows_of_moments(FIRST, D) * ROWS, STEP // scratch.itemsize
+    P, step = moments_rows(FIRST, D) * ROWS, STEP // scratch.itemsize
     head = P * step + (K + step - 1) // step * step
     z, mass, rest = scratch[: P * step].reshape((P, step)), scratch[P * step : head], scratch[head:]
     rest = rest.reshape((2 * P + ROWS + K + N_ROWS, rest.size // (2 * P + ROWS + K + N_ROWS)))
@@ -364,13 +413,14 @@ def carve(scratch, D, K):
 
 
 @njit(**HELPER)
-def accumulate_rows(
-    X, start, stop, weight, labels, allowed, resp, lognorm, means, factor, centre, white, mode, form, out, scratch
-):
-    """The fused pass over rows start to stop of X; out (values) IN OUT: added to; the others as in the worker.
+def accumulate_rows(given, start, stop, mixture, mode, form, out, scratch):
+    """Pass over rows start to stop of `given` (Rows), under `mixture` (Mixture), and add their statistics to out.
 
-    Rows of weight 0 at the end are left out: the order of sums over a tile depends on how many rows it has.
+    out (`n_values`) IN OUT; scratch (`scratch_size`); mode and form as in the worker. Rows of weight 0 at the end are
+    left out: the order of sums over a tile depends on how many rows it has.
     """
+    X, weight, labels, allowed, resp = given
+    lognorm, means, factor, centre, white = mixture
     K, D = means.shape
     while weight.size > 0 and stop > start and weight[stop - 1] == 0.0:
         stop -= 1
@@ -456,44 +506,29 @@ def accumulate_worker(
     out,
     scratch,
 ):
-    """Blocks task, task + n_tasks, ... of the fused pass.
+    """Do blocks task, task + n_tasks, ... of the fused pass.
 
-    X (N, D) IN; weight (N) or (0) IN: none means 1;
-    labels (N) or (0) IN: the rows' components; for SOFT and HARD -1 is unknown, and none means all are;
-    allowed (N, K) or (0, 0) bool IN: the components that rows may belong to, for SOFT and HARD without labels;
-    resp (N, K) IN for RESP;
-    lognorm (K), means (K, D), factor IN: the mixture (LABELS, RESP: means alone, as origin);
-    centre (D), white (D, D) or (0, 0) IN: whiten rows first (SOFT, FULL only);
-    block: rows per block; out (n_blocks, N_SCALARS + K + 4 * rows of moments) OUT: a block's statistics. The moments
+    X (N, D) IN; weight (N) IN, or (0): all are 1;
+    labels (N) IN: the rows' components, -1 where unknown (for SOFT and HARD), or (0): all are unknown;
+    allowed (N, K) bool IN: the components that rows may belong to (for SOFT and HARD without labels), or (0, 0): all;
+    resp (N, K) IN: responsibilities, for RESP, else (0, 0);
+    lognorm (K), means (K, D), factor IN: the mixture (for LABELS and RESP the means alone count, as origin);
+    centre (D), white (D, D) IN: whiten rows first (for SOFT and FULL alone), or (0, 0): do not;
+    block: rows per block; out (n_blocks, `n_values`) OUT: a block's statistics. The moments
     are K times those of `form`, of which with `white` there are K of FIRST and one of FULL, of all rows;
     scratch (n_tasks, `scratch_size`): finite, and zero in the rows of features beyond D.
     """
+    given = Rows(X, weight, labels, allowed, resp)
+    mixture = Mixture(lognorm, means, factor, centre, white)
     for i in range(task, out.shape[0], n_tasks):
         start, stop = i * block, min((i + 1) * block, X.shape[0])
         fill(out[i], 0.0)
-        accumulate_rows(
-            X,
-            start,
-            stop,
-            weight,
-            labels,
-            allowed,
-            resp,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            mode,
-            form,
-            out[i],
-            scratch[task],
-        )
+        accumulate_rows(given, start, stop, mixture, mode, form, out[i], scratch[task])
 
 
 @njit(**HELPER)
 def weighted_sum(w, values, n):
-    """sum w v, where a row of weight 0 is absent even if its v is -inf."""
+    """Return sum w v, in which a row of weight 0 is absent even if its v is -inf."""
     total = 0.0
     for b in range(n):
         total += w[b] * values[b] if w[b] > 0.0 else 0.0
@@ -501,24 +536,10 @@ def weighted_sum(w, values, n):
 
 
 @njit(**HELPER)
-def score_rows(
-    X,
-    start,
-    stop,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    density,
-    label_out,
-    resp,
-    joint_out,
-    top_index,
-    top_resp,
-    scratch,
-):
-    """Score rows start to stop of X; scratch (numbers), the others as in the worker."""
+def score_rows(X, start, stop, mixture, outputs, scratch):
+    """Score rows start to stop of X under `mixture` (Mixture) into `outputs` (Outputs); scratch (`scratch_size`)."""
+    lognorm, means, factor, centre, white = mixture
+    density, label_out, resp, joint_out, top_index, top_resp = outputs
     K, D = means.shape
     z, _, xt, buffer, _, lp, rows = carve(scratch, D, K)
     inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
@@ -577,120 +598,26 @@ def score_worker(
     top_resp,
     scratch,
 ):
-    """Blocks task, task + n_tasks, ... of scoring; each output that has a size is filled.
+    """Do blocks task, task + n_tasks, ... of scoring, and fill each output that has a size.
 
     density (N) OUT: log density; label_out (N) OUT: most probable component; resp (N, K) OUT;
     joint_out (N, K) OUT: log weight + log density of each component; top_index, top_resp (N, M) OUT: the largest
     responsibilities. Other arguments as in `accumulate_worker`.
     """
+    mixture = Mixture(lognorm, means, factor, centre, white)
+    outputs = Outputs(density, label_out, resp, joint_out, top_index, top_resp)
     for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
         start, stop = i * block, min((i + 1) * block, X.shape[0])
-        score_rows(
-            X,
-            start,
-            stop,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            density,
-            label_out,
-            resp,
-            joint_out,
-            top_index,
-            top_resp,
-            scratch[task],
-        )
-
-
-def accumulate_launcher(
-    worker,
-    n_tasks,
-    X,
-    weight,
-    labels,
-    allowed,
-    resp,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    mode,
-    form,
-    block,
-    out,
-    scratch,
-):
-    for task in prange(n_tasks):
-        worker(
-            np.intp(task),
-            n_tasks,
-            X,
-            weight,
-            labels,
-            allowed,
-            resp,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            mode,
-            form,
-            block,
-            out,
-            scratch,
-        )
-
-
-def score_launcher(
-    worker,
-    n_tasks,
-    X,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    block,
-    density,
-    label_out,
-    resp,
-    joint_out,
-    top_index,
-    top_resp,
-    scratch,
-):
-    for task in prange(n_tasks):
-        worker(
-            np.intp(task),
-            n_tasks,
-            X,
-            lognorm,
-            means,
-            factor,
-            centre,
-            white,
-            block,
-            density,
-            label_out,
-            resp,
-            joint_out,
-            top_index,
-            top_resp,
-            scratch,
-        )
+        score_rows(X, start, stop, mixture, outputs, scratch[task])
 
 
 def read_only(dtype, ndim, layout="C"):
-    """The type of an input array; writable and aligned arrays convert to it, so it is the only one compiled."""
+    """Return the type of an input array; writable and aligned arrays convert to it, so that only it is compiled."""
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
 def _mixture(real):
-    """log_norm, means, factor, centre, white"""
+    """Return the types of lognorm, means, factor, centre and white."""
     return read_only(real, 1), read_only(real, 2), read_only(real, 3), read_only(real, 1), read_only(real, 2)
 
 
@@ -706,5 +633,5 @@ def _score_types(real):
     return *_mixture(real), types.intp, *outputs, real[:, ::1]
 
 
-accumulate = Kernel(accumulate_worker, accumulate_launcher, _accumulate_types)
-score = Kernel(score_worker, score_launcher, _score_types)
+accumulate = Kernel(accumulate_worker, _accumulate_types)
+score = Kernel(score_worker, _score_types)

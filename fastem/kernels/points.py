@@ -1,9 +1,9 @@
-"""Kernels to be called from a user's own compiled loop, on one point or one block of rows: see `fastem.embed`.
+"""Kernels that a user's own compiled loop calls, on one point or on one block of rows: see `fastem.embed`.
 
 The functions for points are inlined into their callers, so that a caller's cache on disk holds all of them. They loop
-over a runtime D: a compile-time one (``dims = (0,) * D``) would be another compilation for each. The one for a block
-is a call, but Numba links what is called into the caller and optimises it there anew (about 3 s, cached or not): a
-caller does well to be compiled with ``cache=True``. No kernel here allocates.
+over a D that is known at run time: one known at compile time (``dims = (0,) * D``) would need a compilation for each.
+The function for a block is called, but Numba links it into the caller and optimises it there anew (about 3 s, cached or
+not): a caller should be compiled with ``cache=True``. No kernel here allocates memory.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from numba import njit
 from fastem.kernels.cache import cached
 from fastem.kernels.jit import COMMON, HELPER
 from fastem.kernels.lanes import CACHE_LINE
-from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS
-from fastem.kernels.mixture import N_SCALARS, SOFT, accumulate_rows, add_point, rows_of_moments
+from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
+from fastem.kernels.mixture import N_SCALARS, SOFT, Mixture, Rows, accumulate_rows, add_point, n_values
 
 
 @njit(**HELPER)
 def log_joint(mixture, k, x):
-    """log weight_k + log N(x; mean_k, cov_k); a quadratic form that overflows gives -inf, never NaN."""
+    """Return log weight_k + log N(x; mean_k, cov_k): -inf, never NaN, where the quadratic form overflows."""
     (_, R, C), f = mixture.factor.shape, k if mixture.factor.shape[0] > 1 else 0
     real = mixture.means.dtype.type
     q = real(0)
@@ -36,16 +36,33 @@ def log_joint(mixture, k, x):
 
 @njit(**HELPER)
 def log_density(mixture, x):
-    """Log density of a mixture at a point.
+    """Return the log density of a mixture at a point.
 
     Parameters
     ----------
-    mixture : Mixture, of `pack`
-    x : (D,) array or tuple of D floats
+    mixture : Mixture
+        What `pack` has returned.
+    x : (D,) array of float64 or float32, or tuple of D floats
+        The point. It must be finite: nothing is checked.
 
     Returns
     -------
-    float, in the mixture's precision or that of x, the higher; -inf where it underflows under every component
+    float
+        In the precision of the mixture or of x, whichever is higher; -inf where the density underflows under every
+        component.
+
+    See Also
+    --------
+    responsibilities : the same, and posterior probabilities of the components
+    fastem.log_density : the log density of all rows of an array, a file or another source
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> from fastem import embed
+    >>> mixture = embed.pack(fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [[[1.0]], [[1.0]]]))
+    >>> round(embed.log_density(mixture, (0.0,)), 3)
+    -1.601
     """
     real = mixture.means.dtype.type
     top, total = log_joint(mixture, 0, x), real(1)
@@ -61,7 +78,10 @@ def log_density(mixture, x):
 
 @njit(**HELPER)
 def e_step(mixture, x, resp):
-    """resp (K) OUT: responsibilities; returns the largest log joint, and log density and entropy above it."""
+    """Fill resp (K) with responsibilities.
+
+    Returns the largest log joint, what the log density is above it, and the entropy of the responsibilities.
+    """
     real = mixture.means.dtype.type
     K, top = mixture.means.shape[0], real(-np.inf)
     for k in range(K):
@@ -88,17 +108,36 @@ def e_step(mixture, x, resp):
 
 @njit(**HELPER)
 def responsibilities(mixture, x, resp):
-    """Posterior probabilities of the components at a point.
+    """Fill an array with the posterior probabilities of the components at a point.
 
     Parameters
     ----------
-    mixture : Mixture, of `pack`
-    x : (D,) array or tuple of D floats
-    resp : (K,) array, filled; K + 1 with a noise component, which comes last
+    mixture : Mixture
+        What `pack` has returned.
+    x : (D,) array of float64 or float32, or tuple of D floats
+        The point. It must be finite: nothing is checked.
+    resp : (K,) array of float64 or float32
+        It is filled. With a noise component it has K + 1 entries, and noise is the last.
 
     Returns
     -------
-    float, the log density
+    float
+        The log density.
+
+    See Also
+    --------
+    log_density : the log density alone
+    fastem.GaussianMixture.predict_proba : posterior probabilities of all rows
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> from fastem import embed
+    >>> mixture = embed.pack(fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [[[1.0]], [[1.0]]]))
+    >>> resp = np.empty(2)
+    >>> log_density = embed.responsibilities(mixture, (0.0,), resp)
+    >>> resp.round(3)
+    array([0.989, 0.011])
     """
     top, more, _ = e_step(mixture, x, resp)
     return top + more
@@ -106,7 +145,7 @@ def responsibilities(mixture, x, resp):
 
 @njit(**HELPER)
 def point_size(scratch, P, K):
-    """Numbers at the end of a scratch row that are for points: whole cache lines, responsibilities and z (P)."""
+    """Return how many numbers at the end of a scratch row are for points: resp (K) and z (P), in whole cache lines."""
     line = CACHE_LINE // scratch.itemsize
     return (K + P + line - 1) // line * line
 
@@ -117,25 +156,44 @@ def accumulate_point(mixture, x, weight, sums, scratch):
 
     Parameters
     ----------
-    mixture : Mixture, of `pack`
-    x : (D,) array or tuple of D floats
-    weight : float; a point of weight 0 is not there
-    sums : (n,) float64, added to: one row of the first of `buffers`
-    scratch : (m,) array, overwritten: one row of the second of `buffers`
+    mixture : Mixture
+        What `pack` has returned.
+    x : (D,) array of float64 or float32, or tuple of D floats
+        The point. It must be finite: nothing is checked.
+    weight : float
+        Not negative; a point of weight 0 adds nothing.
+    sums : (m,) float64
+        One row of the first array of `buffers`. It is added to.
+    scratch : (l,) float64 or float32, as the mixture
+        One row of the second array of `buffers`. It is overwritten.
 
     Returns
     -------
-    float, the log density
+    float
+        The log density.
+
+    See Also
+    --------
+    accumulate_block : the same for many rows, several times faster per row
+    to_stats : statistics for `fastem.m_step`, from the sums
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> from fastem import embed
+    >>> mixture = embed.pack(fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [[[1.0]], [[1.0]]]))
+    >>> sums, scratch = embed.buffers(mixture, 1)
+    >>> round(embed.accumulate_point(mixture, (0.0,), 1.0, sums[0], scratch[0]), 3)
+    -1.601
     """
     K, D = mixture.means.shape
     form = FULL if mixture.factor.shape[1] > 1 else DIAG
-    P, n_rows = rows_of_moments(FIRST, D) * ROWS, rows_of_moments(form, D)
+    P, n_rows = moments_rows(FIRST, D) * ROWS, moments_rows(form, D)
     own = scratch[scratch.size - point_size(scratch, P, K) :]
     resp, z = own[:K], own[K : K + P]
     top, more, entropy = e_step(mixture, x, resp)
     if weight > 0.0:
-        first = N_SCALARS + K
-        moments = sums[first : first + K * n_rows * ROWS].reshape((K, n_rows, ROWS))
+        moments = sums[N_SCALARS + K : n_values(K, D, form)].reshape((K, n_rows, ROWS))
         sums[0] += weight * (top + more)
         sums[1] += weight * top
         sums[2] += weight * entropy
@@ -152,35 +210,41 @@ def accumulate_point(mixture, x, weight, sums, scratch):
 
 @cached(**COMMON)
 def accumulate_block(mixture, X, weight, sums, scratch):
-    """Add a block of rows to statistics, by the micro-kernels of a fit.
+    """Add a block of rows to statistics, at the speed of a fit.
 
     Parameters
     ----------
-    mixture : Mixture, of `pack`
-    X : (n, D) array, any layout
-    weight : (n,) float64, or (0,): every weight is 1
-    sums : (n,) float64, added to: one row of the first of `buffers`
-    scratch : (m,) array, overwritten: one row of the second of `buffers`
+    mixture : Mixture
+        What `pack` has returned.
+    X : (n, D) array of float64 or float32, any layout
+        The rows. They must be finite: nothing is checked.
+    weight : (n,) float64, or (0,)
+        Not negative. Without entries: every weight is 1.
+    sums : (m,) float64
+        One row of the first array of `buffers`. It is added to.
+    scratch : (l,) float64 or float32, as the mixture
+        One row of the second array of `buffers`. It is overwritten.
+
+    See Also
+    --------
+    accumulate_point : the same for one point; it returns the log density
+    to_stats : statistics for `fastem.m_step`, from the sums
+    fastem.accumulate : the same for all rows of an array, a file or another source, on all threads
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> from fastem import embed
+    >>> params = fastem.make_params([0.5, 0.5], [[0.0], [3.0]], [[[1.0]], [[1.0]]])
+    >>> mixture = embed.pack(params)
+    >>> sums, scratch = embed.buffers(mixture, 1)
+    >>> embed.accumulate_block(mixture, np.array([[0.0], [3.0]]), np.empty(0), sums[0], scratch[0])
+    >>> embed.to_stats(params, mixture, sums.sum(axis=0), n_rows=2).s0
+    array([1., 1.])
     """
     K, D = mixture.means.shape
     form, none = FULL if mixture.factor.shape[1] > 1 else DIAG, scratch[:0]
-    n_values = N_SCALARS + K + ROWS * K * rows_of_moments(form, D)
-    n_numbers = scratch.size - point_size(scratch, rows_of_moments(FIRST, D) * ROWS, K)
-    accumulate_rows(
-        X,
-        0,
-        X.shape[0],
-        weight,
-        none,
-        none.reshape((0, 0)),
-        none.reshape((0, 0)),
-        mixture.log_norm,
-        mixture.means,
-        mixture.factor,
-        none,
-        none.reshape((0, 0)),
-        SOFT,
-        form,
-        sums[:n_values],
-        scratch[:n_numbers],
-    )
+    n_numbers = scratch.size - point_size(scratch, moments_rows(FIRST, D) * ROWS, K)
+    rows = Rows(X, weight, none, none.reshape((0, 0)), none.reshape((0, 0)))
+    terms = Mixture(mixture.log_norm, mixture.means, mixture.factor, none, none.reshape((0, 0)))
+    accumulate_rows(rows, 0, X.shape[0], terms, SOFT, form, sums[: n_values(K, D, form)], scratch[:n_numbers])

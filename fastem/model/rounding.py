@@ -41,9 +41,8 @@ def variances_of_rounding(stats: Stats, eps: float, one_by_one: bool) -> Array:
 
     Of each second moment about the means of the pass, sums lose up to `stats.eps` in tiles, as soft assignments make
     them, and 45 times that where rows are added `one_by_one` (measured on columns that depend on others, up to 1e6
-    rows). This takes 16 + D, more than what `mend_cancelled_variances` puts in place of a variance, and 128 + D. Rows
-    that are stored with a relative `eps` vary by that much of their values: one rounding has a variance of
-    eps^2 x^2 / 12.
+    rows). This takes 16 + D, more than what `replace_cancelled_variances` puts there, and 128 + D. Rows that are stored
+    with a relative `eps` vary by that much of their values: one rounding has a variance of eps^2 x^2 / 12.
     """
     nk, loss = component_mass(stats), stats.s1.shape[1] + (128 if one_by_one else 16)
     divisor = (nk.sum(keepdims=True) if len(stats.s2) == 1 else nk)[:, None] * (stats.s1.shape[1] // stats.s2.shape[-1])

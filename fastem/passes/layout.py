@@ -1,4 +1,4 @@
-"""A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""
+"""Prepare a mixture for the kernels: contiguous, in the precision of the arithmetic, perhaps whitened."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from fastem.passes.sizes import tile_rows
 
 WHITEN_LIMIT = 1e6, 1e3  # squared standard deviations, in float64 and in float32: costs 2e-10 and 1e-4 of a variance
 
-NO_WEIGHT: Array = np.empty(0)
-NO_LABELS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-NO_MASK: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
-NO_ROWS: Array = np.empty((0, 0))
-NO_INDICES: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
-
 
 class KernelMixture:
-    """A mixture as the kernels want it: contiguous, in the precision of the arithmetic, perhaps whitened."""
+    """A mixture as the kernels take it: contiguous, in the precision of the arithmetic, perhaps whitened.
+
+    Parameters
+    ----------
+    params : Params
+    dtype : dtype of the arithmetic, float64 or float32
+    distances : bool, default False
+        Leave the components' weights and normalising constants out.
+    white : bool, default False
+        Let the kernel whiten rows; see `may_whiten`.
+    """
 
     def __init__(self, params: Params, dtype: Any, distances: bool = False, white: bool = False) -> None:
         self.dtype, self.origin = np.dtype(dtype), params.means
@@ -46,7 +50,7 @@ class KernelMixture:
 
     @property
     def arguments(self) -> tuple[NDArray[Any], ...]:
-        """The kernels' arguments that describe the mixture."""
+        """Return the kernels' arguments that describe the mixture."""
         return self.log_norm, self.means, self.factor, self.centre, self.white
 
     def scratch(self, n_blocks: int) -> NDArray[Any]:
@@ -58,15 +62,15 @@ class KernelMixture:
 
 
 def centre_of(params: Params) -> Array:
-    """The mixture's mean."""
+    """Return the mean of the mixture."""
     return np.average(params.means, axis=0, weights=params.weights)
 
 
 def may_whiten(params: Params, limit: float) -> bool:
-    """Whether rows may be whitened about the mixture's mean once, instead of centred on each component's.
+    """Tell whether rows may be whitened once, about the mean of the mixture, instead of centred on each component.
 
-    That is for a full covariance that all components share. Relative to it, the second moments lose eps times the
-    squared distance of the means from that centre (in standard deviations), and whitened rows eps times
+    This needs a full covariance that all components share. The second moments then lose, relative to it, eps times the
+    squared distance of the means from that centre (in standard deviations), and whitened rows lose eps times
     sum_j |W_ij| |mean_j - centre_j|: `limit` bounds both.
     """
     if params.factor.shape[0] > 1 or params.factor.shape[1] == 1 or len(params.means) == 1 or params.noise:

@@ -1,4 +1,4 @@
-"""Where float32 arithmetic will do: for a pass, and for the M-step that follows it."""
+"""Decide where float32 arithmetic will do: for a pass, and for the M-step that follows it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOAT32_RANGE = 2.0**-64, 2.0**64  # of variances: squares of rows, weighted and
 
 
 def may_use_float32(params: Params) -> bool:
-    """Whether float32 arithmetic shows the narrowest direction of each component, in rows and in second moments.
+    """Tell whether float32 arithmetic shows the narrowest direction of each component, in rows and in second moments.
 
     Rounding in y_i = sum_j W_ij (x_j - mean_j) has a standard deviation of about eps times the root of
     sum_j W_ij^2 (var_j + mean_j^2), as mean_j is rounded as well: MOST_NOISE bounds it. For second moments see
@@ -32,10 +32,11 @@ def may_use_float32(params: Params) -> bool:
 
 
 def float32_shows(stats: Stats, params: Params) -> bool:
-    """Whether second moments that were summed in float32 show the covariances that an M-step made of them.
+    """Tell whether second moments that were summed in float32 show the covariances that an M-step made of them.
 
-    These lose about eps32 of the moments of each feature (0.1 to 0.9 of that was measured), and so, of a variance along
-    a direction W_i, eps32 times sum_j W_ij^2 m_j, m_j being the mean square of feature j about the mean of the pass.
+    The moments of each feature lose about eps32 of their size (0.1 to 0.9 times that was measured). A variance along a
+    direction W_i so loses eps32 times sum_j W_ij^2 m_j, where m_j is the mean square of feature j about the mean of the
+    pass.
     """
     mass = component_mass(stats)
     mass = mass.sum(keepdims=True) if len(stats.s2) == 1 else mass
@@ -43,7 +44,7 @@ def float32_shows(stats: Stats, params: Params) -> bool:
 
 
 def _keeps(factor: Array, square: Array) -> bool:
-    """Whether sums of squares in float32, of features of this mean square, keep the variances of a factor."""
+    """Tell whether sums of squares in float32, for features of this mean square, keep the variances of a factor."""
     return bool(EPS32 * mean_squares_along(factor, square).max() <= MOST_LOSS)  # NaN and infinity are not kept
 
 

@@ -1,4 +1,4 @@
-"""Scores of rows under a mixture: densities, labels, responsibilities."""
+"""Score rows under a mixture: densities, labels, responsibilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastem.kernels import mixture as kernel
 from fastem.model.given import check_params
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.passes.layout import NO_INDICES, NO_LABELS, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
+from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.opening import find_source
@@ -19,25 +19,30 @@ from fastem.sources.parts import local_rows
 
 
 class Scores(NamedTuple):
-    """Outputs of scoring; those of size 0 are not computed.
+    """Arrays that scoring fills, as the kernel takes them: an output that is not wanted has no rows.
 
     Attributes
     ----------
-    density : (N,) float64, log density
-    label : (N,) int64, most probable component
-    resp : (N, K) float64, responsibilities
-    joint : (N, K) float64, log weight + log density per component
-    top_index, top_resp : (N, M) int64 and float64, the M largest responsibilities of each row, in descending order
+    density : (N,) float64
+        Log density.
+    label : (N,) int64
+        Most probable component.
+    resp : (N, K) float64
+        Responsibilities.
+    joint : (N, K) float64
+        Log weight + log density of each component.
+    top_index, top_resp : (N, M) int64 and float64
+        The M largest responsibilities of each row, in descending order, and their components.
 
-    A noise component is one more, the last.
+    With a noise component K is one more, and noise is the last.
     """
 
-    density: Array = NO_WEIGHT
-    label: NDArray[np.int64] = NO_LABELS
-    resp: Array = NO_ROWS
-    joint: Array = NO_ROWS
-    top_index: NDArray[np.int64] = NO_INDICES
-    top_resp: Array = NO_ROWS
+    density: Array
+    label: NDArray[np.int64]
+    resp: Array
+    joint: Array
+    top_index: NDArray[np.int64]
+    top_resp: Array
 
     @classmethod
     def empty(
@@ -50,7 +55,7 @@ class Scores(NamedTuple):
         joint: bool = False,
         top: int = 0,
     ) -> Scores:
-        """Room for those wanted; `top` is M."""
+        """Return arrays for N rows and the outputs that are wanted; `top` is M."""
         return cls(
             np.empty(N if density else 0),
             np.empty(N if label else 0, dtype=np.int64),
@@ -62,23 +67,23 @@ class Scores(NamedTuple):
 
 
 class Scorer:
-    """The E-step alone: fills a Scores, whose arrays belong to a source's rows, block by block; in float64.
+    """The E-step alone, in float64: it fills arrays of scores, block by block.
 
-    With `distances`, joint is minus half the squared distance of each row to each component.
+    Parameters
+    ----------
+    params : Params
+    distances : bool, default False
+        Leave the components' weights and normalising constants out: `Scores.joint` is then minus half the squared
+        distance of each row to each component.
     """
 
-    def __init__(self, params: Params, scores: Scores = Scores(), distances: bool = False) -> None:  # noqa: B008
+    def __init__(self, params: Params, *, distances: bool = False) -> None:
         if distances:
             params = params._replace(noise=None)
         white = not distances and may_whiten(params, WHITEN_LIMIT[0])
-        self.layout, self.scores = KernelMixture(params, np.float64, distances, white), scores
+        self.layout = KernelMixture(params, np.float64, distances, white)
         self.block_rows = block_rows(self.layout.K, self.layout.D)
         self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
-
-    def __call__(self, block: Block) -> None:
-        """Score a block."""
-        rows = slice(block.start, block.start + len(block.X))
-        self.fill(block.X, Scores._make(out[rows] for out in self.scores))
 
     def fill(self, X: NDArray[Any], scores: Scores) -> None:
         """Score rows (n, D) into arrays of n rows."""
@@ -87,16 +92,29 @@ class Scorer:
 
 
 def log_density(X: ArrayLike, params: Params) -> Array:
-    """Log density of the mixture at each row.
+    """Return the log density of a mixture at each row.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
+        The rows, float64 or float32; others are converted to float64.
     params : Params
 
     Returns
     -------
-    (N,) float64; -inf where the density underflows under every component
+    (N,) float64
+        -inf where the density underflows under every component.
+
+    Raises
+    ------
+    ValueError
+        If rows or parameters are not finite or do not fit together.
+
+    See Also
+    --------
+    GaussianMixture.score_samples : the same for a fitted model
+    accumulate : statistics of the rows for `m_step`, and their summed log density
+    fastem.embed.log_density : the same at one point, in your own compiled code
 
     Examples
     --------
@@ -111,16 +129,21 @@ def log_density(X: ArrayLike, params: Params) -> Array:
 
 
 def score(source: Source, params: Params, *, distances: bool = False, **wanted: Any) -> Scores:
-    """The scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
+    """Return the scores of all rows of a source; `wanted` as in `Scores.empty`, `distances` as in `Scorer`."""
     source, K = local_rows(source), len(params.means) if distances else params.n_columns
     scores = Scores.empty(source.n_rows, K, **wanted)
-    scorer = Scorer(params, scores, distances)
-    source.for_each(scorer, scorer.slice_rows, scorer.block_rows)
+    scorer = Scorer(params, distances=distances)
+
+    def fill(block: Block) -> None:
+        rows = slice(block.start, block.start + len(block.X))
+        scorer.fill(block.X, Scores._make(out[rows] for out in scores))
+
+    source.for_each(fill, scorer.slice_rows, scorer.block_rows)
     return scores
 
 
 def mean_density(source: Source, params: Params) -> tuple[float, float]:
-    """The weighted mean of the rows' log densities, and the sum of the weights."""
+    """Return the weighted mean of the rows' log densities, and the sum of the weights."""
     scorer = Scorer(params)
 
     def add(block: Block) -> Array:

@@ -17,19 +17,19 @@ SLICE_FLOPS = 1.6e10  # a kernel call lasts about 0.1 s on two cores, so that Ct
 
 @cache
 def tile_rows(K: int, D: int, itemsize: int = 8) -> int:
-    """Points per tile: 1.5 KiB per row where K and D rows stay in the L2 cache; a multiple of 64."""
+    """Return the points of a tile: 1.5 KiB per row where K and D rows stay in the L2 cache; a multiple of 64."""
     most = 1536 // itemsize
     return min(most, max(64, 2**20 // itemsize // max(K, 4 * D) // 64 * 64))
 
 
 def row_flops(K: int, D: int, form: int = FULL) -> int:
-    """Work per row, with full covariances; of k-means, if only first moments are wanted."""
+    """Return the work per row in flops: with full covariances, or of k-means if `form` is FIRST."""
     return K * (3 * D + 10) if form == FIRST else K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
 
 
 @cache
 def block_rows(K: int, D: int, form: int = FULL) -> int:
-    """Rows per block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
+    """Return the rows of a block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""
     rows, flops = 1024, row_flops(K, D, form)
     while rows < 16384 and rows * flops < BLOCK_FLOPS[0]:
         rows *= 2
@@ -40,7 +40,7 @@ def block_rows(K: int, D: int, form: int = FULL) -> int:
 
 @cache
 def slice_blocks(K: int, D: int, n_values: int, form: int = FULL) -> int:
-    """Blocks per kernel call: a power of two, at least 2."""
+    """Return the blocks of a kernel call: a power of two, at least 2."""
     flops = block_rows(K, D, form) * row_flops(K, D, form)
     most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
     return 1 << max(1, int(math.log2(most)))

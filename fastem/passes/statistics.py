@@ -1,4 +1,4 @@
-"""Statistics of all rows of a source under a mixture, in one pass: the functions under the EM loop."""
+"""Sum up all rows of a source under a mixture, in one pass: the functions under the EM loop."""
 
 from __future__ import annotations
 
@@ -23,71 +23,105 @@ from fastem.sources.labels import check_all_labels, check_resp, is_labelled
 from fastem.sources.opening import find_source
 from fastem.sources.parts import reduce_to
 
-OWN = "own"  # labels of rows: those of their source
-
 
 def evaluate(
     source: Source,
     params: Params,
     shape: tuple[int, ...] | None = None,
     mode: int = SOFT,
-    given: Any = OWN,
+    *,
+    given: Any = None,
+    ignore_labels: bool = False,
+    second_moments: bool = True,
     distances: bool = False,
     exact: bool = False,
 ) -> Stats:
-    """One pass: the statistics of a source's rows under `params`; the arguments are those of `Accumulator`.
+    """Return the statistics of a source's rows under `params`, in one pass.
 
-    `given` : labels of all rows, or responsibilities, in place of those of the source; None for none.
+    Parameters
+    ----------
+    source : Source
+    params, shape, mode, second_moments, distances, exact
+        As in `Accumulator`.
+    given : array or None
+        Labels of all rows, or responsibilities. None, the default: the labels of the source, if it has any.
+    ignore_labels : bool, default False
+        Take rows as if the source had no labels.
+
+    Returns
+    -------
+    Stats
     """
-    accumulator = Accumulator(params, shape, mode, distances, exact)
+    accumulator = Accumulator(params, shape, mode, second_moments=second_moments, distances=distances, exact=exact)
 
     def relabelled(block: Block) -> Sums:
         labels = None if given is None else given[block.start : block.start + len(block.X)]
         return accumulator.sums(block._replace(labels=labels))
 
-    own = isinstance(given, str) or (given is None and not is_labelled(source))
-    function = accumulator.sums if own else relabelled
+    replaced = given is not None or (ignore_labels and is_labelled(source))
+    function = relabelled if replaced else accumulator.sums
     stats = reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
     return replace(stats, n_rows=source.n_present)
 
 
-def overall(source: Source, shape: tuple[int, ...]) -> Stats:
-    """Moments of all rows about their mean, in two passes (the first about one of the rows)."""
-    first = source.sample(1, np.random.RandomState(0)).X
-    rough = evaluate(source, unit_spheres(first[:1]), (0, 0, 0), HARD, None, distances=True)
-    return evaluate(
-        source, unit_spheres(rough.origin + rough.s1 / rough.s0[:, None]), shape, HARD, None, distances=True
+def moments_about_means(
+    source: Source, K: int, shape: tuple[int, ...] | None, mode: int, *, second_moments: bool = True, **options: Any
+) -> Stats:
+    """Return the moments of K components, whose rows are known, about the components' own means, in two passes.
+
+    The first finds the means, about one of the rows; the second keeps all digits, however far from 0 the rows are.
+    A component without rows is at that row. `options` are those of `evaluate`, which has the others as well.
+    """
+    first = source.sample(1, np.random.RandomState(0)).X[:1]
+    rough = evaluate(source, unit_spheres(np.repeat(first, K, axis=0)), mode=mode, second_moments=False, **options)
+    means = rough.origin + rough.s1 / np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
+    return evaluate(source, unit_spheres(means), shape, mode, second_moments=second_moments, **options)
+
+
+def overall(source: Source, shape: tuple[int, ...] | None = None, *, second_moments: bool = True) -> Stats:
+    """Return the moments of all rows about their mean, whatever their labels; `shape` is that of second moments."""
+    return moments_about_means(
+        source, 1, shape, HARD, second_moments=second_moments, ignore_labels=True, distances=True
     )
 
 
 def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, labels: Any = None) -> Stats:
-    """The E-step fused with the sums that the M-step needs, in one pass over the rows.
+    """Do the E-step and the sums that the M-step needs, in one pass over the rows.
 
-    With `m_step` it is EM for a code that has its own loop over its data, in one process or in many: each iteration
-    accumulates the blocks under the same parameters, adds the statistics (``+``, `sum`, or across processes their
-    `Stats.to_buffer`, which can be added number by number), and makes of them the parameters of the next. Statistics
-    are about the means of their pass, so that no digits are lost however far from 0 the data are: those of different
-    parameters do not add (`Stats.shifted` moves them to another origin).
+    With `m_step` this is EM for a code that has its own loop over its data, in one process or in many. Each iteration
+    accumulates all blocks under the same parameters, adds the statistics (``+``, `sum`, or across processes their
+    `Stats.to_buffer`, which can be added number by number), and computes the next parameters from them. Statistics are
+    about the means of their pass, so that no digits are lost however far from 0 the data are. Statistics of different
+    parameters cannot be added (`Stats.shifted` moves them to another origin).
 
-    float32 rows are worked on in float32 where that shows each component's narrowest direction (`Stats.eps` says where
-    that was), else in float64.
+    float32 rows are worked on in float32 where that shows each component's narrowest direction, else in float64
+    (`Stats.eps` says which it was).
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
+        The rows, float64 or float32; others are converted to float64.
     params : Params
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-    labels : components of rows that are known, as `GaussianMixture.fit` takes them
+    sample_weight : (N,) array-like, optional
+        Not negative, or as `fastem.as_source` takes it. Default: every weight is 1.
+    labels : array-like, optional
+        Components of rows that are known, as `GaussianMixture.fit` takes them.
 
     Returns
     -------
     Stats
-        about ``params.means``
+        About ``params.means``.
 
     Raises
     ------
     ValueError
-        for rows, weights, labels or parameters that are not finite or do not match
+        If rows, weights, labels or parameters are not finite or do not fit together.
+
+    See Also
+    --------
+    m_step : parameters, from statistics
+    moments : statistics of rows whose components are known
+    fastem.embed.accumulate_point : the same in your own compiled code, point by point
 
     References
     ----------
@@ -133,24 +167,43 @@ def moments(
     sample_weight: ArrayLike | None = None,
     origin: ArrayLike | None = None,
 ) -> Stats:
-    """Statistics of rows whose components are known: the start of a fit from labels or responsibilities.
+    """Return the statistics of rows whose components are known: the start of a fit from labels or responsibilities.
+
+    Give either `resp` or `labels`.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
-    resp : (N, K) array-like, non-negative; or
-    labels : (N,) array-like of int in 0..K-1
-    n_components : K, if the labels do not show it
-    covariance_type : family that the second moments are for
-    sample_weight : (N,) array-like, non-negative
-    origin : (K, D) array-like
-        what the moments are about. Default: the components' own means (found by a first pass), which keeps all
-        digits however far from 0 the data are
+        The rows, float64 or float32; others are converted to float64.
+    resp : (N, K) array-like, optional
+        Responsibilities, not negative.
+    labels : (N,) array-like of int, optional
+        Components of the rows, in 0..K-1.
+    n_components : int, optional
+        K. Default: what the labels or responsibilities show.
+    covariance_type : str, default "full"
+        Family of covariances that the second moments are for.
+    sample_weight : (N,) array-like, optional
+        Not negative. Default: every weight is 1.
+    origin : (K, D) array-like, optional
+        What the moments are about. Default: the components' own means, found by a first pass, so that all digits are
+        kept however far from 0 the data are.
 
     Returns
     -------
     Stats
-        with loglik NaN
+        `loglik`, `class_loglik` and `entropy` are NaN.
+
+    Raises
+    ------
+    ValueError
+        If both or none of `resp` and `labels` are given, or if rows, weights, labels or responsibilities are not finite
+        or do not fit together.
+
+    See Also
+    --------
+    m_step : parameters, from statistics
+    accumulate : statistics of rows under a mixture
 
     Examples
     --------
@@ -169,8 +222,5 @@ def moments(
     shape = find_family(covariance_type).shape(K, D)
 
     if origin is not None:
-        return evaluate(source, unit_spheres(check_means(origin, K, D)), shape, mode, given)
-    first = source.sample(1, np.random.RandomState(0)).X
-    rough = evaluate(source, unit_spheres(np.repeat(first[:1], K, axis=0)), (0, 0, 0), mode, given)
-    mass = np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
-    return evaluate(source, unit_spheres(rough.origin + rough.s1 / mass), shape, mode, given)
+        return evaluate(source, unit_spheres(check_means(origin, K, D)), shape, mode, given=given)
+    return moments_about_means(source, K, shape, mode, given=given)

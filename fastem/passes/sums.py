@@ -1,10 +1,10 @@
-"""The fused pass: from a block of rows and a mixture to sufficient statistics."""
+"""Run the fused pass: from a block of rows and a mixture to sufficient statistics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model.matrices import EPS, Array, inverse_triangular
 from fastem.model.params import Params
 from fastem.model.stats import Stats, outer
-from fastem.passes.layout import NO_LABELS, NO_MASK, NO_ROWS, NO_WEIGHT, WHITEN_LIMIT, KernelMixture, may_whiten
+from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.precision import EPS32, may_use_float32
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block
@@ -24,18 +24,22 @@ from fastem.sources.labels import certain_labels, check_range
 
 @dataclass(frozen=True)
 class Sums:
-    """What the kernel sums; additive, in the order of the rows.
+    """What the kernel sums up for some rows; they are added in the order of the rows.
 
-    Blocks are summed to slices, and slices to all rows: so the bits are the same in whatever parts of no more than a
-    slice rows come. The slices of a longer part begin with it (as those of a worker's partition do).
+    Blocks are summed to slices, and slices to all rows. So the bits do not depend on the parts in which rows come, if
+    no part is longer than a slice. A longer part, such as a worker's partition, is cut into slices from its own start.
 
     Attributes
     ----------
-    accumulator : Accumulator that made them
-    layout : its mixture, for the dtype of the rows
+    accumulator : Accumulator
+        What made them.
+    layout : KernelMixture
+        The mixture of `accumulator`, for the dtype of the rows.
     n_rows : int
-    blocks : (n_blocks, n_values), of blocks that do not make up a slice yet
-    slices : (n_values,), of the slices before, or None
+    blocks : (n_blocks, n_values) float64
+        Sums of each block that does not make up a slice yet.
+    slices : (n_values,) float64 or None
+        The sum over the slices before them. None: there are no slices.
     """
 
     accumulator: Accumulator
@@ -64,30 +68,58 @@ class Sums:
         return Sums(self.accumulator, self.layout, 0, self.blocks[:0]) + self  # a longer part, cut into slices
 
     def total(self) -> Array:
-        """The sum over all rows, (n_values,)."""
+        """Return the sum over all rows, (n_values,)."""
         rest = self.blocks.sum(axis=0)
         return np.asarray(rest if self.slices is None else self.slices + rest)
 
     def stats(self) -> Stats:
-        """The statistics of these rows."""
+        """Return the statistics of these rows."""
         return self.accumulator.stats(self.layout, self.total(), self.n_rows)
+
+
+class Given(NamedTuple):
+    """What is known of a block's rows, as the kernel takes it.
+
+    Attributes
+    ----------
+    weight : (n,) float64 or None
+        None: every weight is 1.
+    labels : (n,) int64 or None
+        Components of rows, -1 where unknown. None: all are unknown.
+    allowed : (n, K) bool or None
+        Components that rows may belong to. None: all of them.
+    resp : (n, K) float64 or None
+        Responsibilities. None: the pass computes them.
+    """
+
+    weight: Array | None
+    labels: NDArray[np.int64] | None = None
+    allowed: NDArray[np.bool_] | None = None
+    resp: Array | None = None
 
 
 class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
-    Float32 rows are worked on in float32 where `may_use_float32` holds (EM's passes, SOFT, alone): sums over more
-    than a tile are float64 in any case. `Stats.eps` says which it was.
+    float32 rows are worked on in float32 where `may_use_float32` holds, in EM's passes alone (SOFT). Sums over more
+    than a tile are always float64. `Stats.eps` says which arithmetic it was.
 
     Parameters
     ----------
-    params : Params; for LABELS and RESP only the means count, as origin
-    shape : canonical shape of the second moments wanted, default that of the covariances; (0, 0, 0) for none
-    mode : SOFT (EM), HARD (each row to its most probable component), both within what a block's labels allow;
-        LABELS (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
-        responsibilities)
-    distances : leave the components' weights and normalising constants out: k-means' assignment
-    exact : float64 arithmetic, whatever the rows
+    params : Params
+        For LABELS and RESP only the means count, as the origin.
+    shape : tuple of int or None
+        Canonical shape of the second moments. None, the default: that of the covariances.
+    mode : int
+        SOFT (EM) or HARD (each row to its most probable component), both within what a block's labels allow; LABELS
+        (each row to its label, rows of unknown label left out) or RESP (a block's labels are then (n, K)
+        responsibilities).
+    second_moments : bool, default True
+        False: sum first moments alone; `Stats.s2` is then (0, 0, 0).
+    distances : bool, default False
+        Leave the components' weights and normalising constants out: the assignment of k-means.
+    exact : bool, default False
+        Use float64 arithmetic, whatever the rows.
     """
 
     def __init__(
@@ -95,6 +127,8 @@ class Accumulator:
         params: Params,
         shape: tuple[int, ...] | None = None,
         mode: int = SOFT,
+        *,
+        second_moments: bool = True,
         distances: bool = False,
         exact: bool = False,
     ) -> None:
@@ -102,7 +136,7 @@ class Accumulator:
             params = params._replace(noise=None)
         self.params, self.mode, self.distances, self.exact = params, mode, distances, exact
         self.shape = params.covariances.shape if shape is None else shape
-        self.form = FIRST if self.shape[-2] == 0 else FULL if self.shape[-2] > 1 else DIAG
+        self.form = (FULL if self.shape[-2] > 1 else DIAG) if second_moments else FIRST
         K, D = params.means.shape
         work = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
         self.block_rows = block_rows(K, D, work)
@@ -110,35 +144,39 @@ class Accumulator:
         self._layouts: dict[np.dtype[Any], KernelMixture] = {}
 
     def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
-        """The mixture, for rows of a dtype."""
+        """Return the mixture for rows of a dtype."""
         if dtype not in self._layouts:
             single = dtype == np.float32 and self.mode == SOFT and not self.exact and may_use_float32(self.params)
-            white = self.mode == SOFT and self.shape == self.params.factor.shape and not self.distances
-            white = white and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
+            white = self.mode == SOFT and self.form != FIRST and self.shape == self.params.factor.shape
+            white = white and not self.distances and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
             self._layouts[dtype] = KernelMixture(
                 self.params, np.float32 if single else np.float64, self.distances, white
             )
         return self._layouts[dtype]
 
     def n_values(self, white: bool) -> int:
-        """Numbers that a block's statistics take in the kernel."""
+        """Return how many values a block's statistics are in the kernel, with rows whitened or not."""
         K, D = self.params.n_columns, self.params.means.shape[1]
-        rows = K * moments_rows(FIRST, D) + moments_rows(FULL, D) if white else K * moments_rows(self.form, D)
-        return int(kernel.N_SCALARS + K + ROWS * rows)
+        return kernel.n_values(K, D, self.form, white)
 
     def __call__(self, block: Block) -> Stats:
-        """The statistics of a block of rows."""
+        """Return the statistics of a block of rows."""
         return self.sums(block).stats()
 
     def sums(self, block: Block) -> Sums:
-        """The same as a part of a sum; but for the last, blocks are multiples of `block_rows` rows."""
+        """Return the statistics of a block, to be added: only the last block may end within `block_rows` rows."""
         layout = self.layout(block.X.dtype)
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
+        given = self._given(block)
+        # The kernel's signature has arrays alone: one without rows says that there is none.
         kernel.accumulate(
             n_blocks,
             block.X,
-            *self._given(block),
+            np.empty(0) if given.weight is None else given.weight,
+            np.empty(0, np.int64) if given.labels is None else given.labels,
+            np.empty((0, 0), np.bool_) if given.allowed is None else given.allowed,
+            np.empty((0, 0)) if given.resp is None else given.resp,
             *layout.arguments,
             self.mode,
             self.form,
@@ -148,28 +186,28 @@ class Accumulator:
         )
         return Sums(self, layout, len(block.X), out)
 
-    def _given(self, block: Block) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_], Array]:
-        """The kernel's arguments weight, labels, allowed and resp."""
-        weight, given = NO_WEIGHT if block.weight is None else block.weight, block.labels
+    def _given(self, block: Block) -> Given:
+        """Return what is known of a block's rows, as the kernel takes it in this mode."""
+        weight, given = block.weight, block.labels
         if given is None and self.mode in (SOFT, HARD):
-            return weight, NO_LABELS, NO_MASK, NO_ROWS
+            return Given(weight)
         if given is None:
             raise ValueError("rows without labels have no statistics of their labels")
         if self.mode == RESP:
-            return weight, NO_LABELS, NO_MASK, given
+            return Given(weight, resp=given)
         check_range(given, len(self.params.means), block.start)
         if self.mode == LABELS:
             given = certain_labels(given)
             weight = np.where(given >= 0, 1.0 if block.weight is None else block.weight, 0.0)
-            return weight, np.maximum(given, 0), NO_MASK, NO_ROWS
+            return Given(weight, labels=np.maximum(given, 0))
         if given.ndim == 1:
-            return weight, given, NO_MASK, NO_ROWS
+            return Given(weight, labels=given)
         if self.params.noise:  # a row may be noise if nothing is known of it
             given = np.column_stack([given, given.all(axis=1)])
-        return weight, NO_LABELS, given, NO_ROWS
+        return Given(weight, allowed=given)
 
     def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
-        """The statistics that a pass under `layout` has summed up in `total` (n_values)."""
+        """Return the statistics that a pass under `layout` has summed up in `total` (n_values)."""
         K, D = layout.K, layout.D
         begin = kernel.N_SCALARS
         scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)
@@ -177,7 +215,7 @@ class Accumulator:
             s1, s2 = _unwhitened(layout, s0, sums)
         else:
             s1, s2 = unpacked(sums.reshape(K, -1, ROWS)[: len(layout.origin)], self.form, D)
-            s2 = reduced(s2, self.shape)
+            s2 = s2 if self.form == FIRST else reduced(s2, self.shape)
         if self.mode in (LABELS, RESP):
             scalars[:] = np.nan
         if self.mode == HARD:
@@ -189,7 +227,7 @@ class Accumulator:
 
 
 def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:
-    """s1 (K, D) and s2 (K, D|1, D) of the kernel's moments (K, rows, 4); s2 is (0, 0, 0) if there is none."""
+    """Return s1 (K, D) and s2 (K, D|1, D) from the kernel's moments (K, rows, 4); for FIRST s2 is (0, 0, 0)."""
     K, P = len(sums), ROWS * moments_rows(FIRST, D)
     if form == FIRST:
         return sums.reshape(K, P)[:, :D], np.empty((0, 0, 0))
@@ -215,14 +253,17 @@ def _below(D: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def reduced(s2: Array, shape: tuple[int, ...]) -> Array:
-    """Second moments (..., K, D|1, D) in the shape of the covariances that they are for."""
+    """Return second moments (..., K, D|1, D) in the shape of the covariances that they are for."""
     if shape[-1] == 1:
         s2 = s2.sum(axis=-1, keepdims=True)
     return s2.sum(axis=-3, keepdims=True) if shape[-3] == 1 else s2
 
 
 def _unwhitened(layout: KernelMixture, s0: Array, sums: Array) -> tuple[Array, Array]:
-    """s1 and s2 about the means, of first moments about the whitened means and second moments about the centre."""
+    """Return s1 and s2 about the means, in the units of the rows.
+
+    A pass over whitened rows has summed first moments about the whitened means, and second moments about the centre.
+    """
     n_rows = layout.K * moments_rows(FIRST, layout.D)
     first, _ = unpacked(sums[:n_rows].reshape(layout.K, -1, ROWS), FIRST, layout.D)
     _, second = unpacked(sums[None, n_rows:], FULL, layout.D)

@@ -616,9 +616,7 @@ def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
         monkeypatch.setattr(
             accumulate,
             "compiled",
-            lambda function, *rest, raising=raising: (
-                raising if function is accumulate.launcher else compiled(function, *rest)
-            ),
+            lambda function, *rest, raising=raising: raising if function is jit.launch else compiled(function, *rest),
         )
         with pytest.raises(error):
             fastem.accumulate(X, params)

@@ -15,7 +15,7 @@ from fastem.model.matrices import Array
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
-from fastem.passes.statistics import evaluate
+from fastem.passes.statistics import evaluate, moments_about_means
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed
 
@@ -30,11 +30,8 @@ def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
     k-means of Basu, Banerjee & Mooney (2002), Semi-supervised clustering by seeding, ICML.
     """
     shape = model.moments_shape(K, source.n_features)
-    first = source.sample(1, np.random.RandomState(0)).X
-    rough = evaluate(source, unit_spheres(np.repeat(first[:1], K, axis=0)), (0, 0, 0), LABELS)
-    seeded = rough.s0 > 0
-    centres = rough.origin + rough.s1 / np.where(seeded, rough.s0, 1.0)[:, None]
-    stats = evaluate(source, unit_spheres(centres), shape, LABELS)
+    stats = moments_about_means(source, K, shape, LABELS)
+    seeded, centres = stats.s0 > 0, stats.origin
     row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
     if (stats.s0 >= 2 * row * rows_needed(model, source.n_features)[1]).all():
         return stats
@@ -62,7 +59,7 @@ def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_]
         centres[k], nearest = X[candidates[best]], distances[:, best]
     sample = ArraySource(X, weight, labels=labels)
     for _ in range(LABELLED_LLOYD):
-        stats = evaluate(sample, unit_spheres(centres), (0, 0, 0), HARD, distances=True)
+        stats = evaluate(sample, unit_spheres(centres), mode=HARD, second_moments=False, distances=True)
         moving = ~seeded & (stats.s0 > 0)
         centres[moving] += stats.s1[moving] / stats.s0[moving, None]
     if labels.ndim == 1:  # those without a label are alike: numbered by their first coordinate

@@ -19,7 +19,7 @@ def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
 
     They are drawn in scikit-learn's order, and not for rows of weight 0.
     """
-    mean = overall(source, (0, 0, 0))
+    mean = overall(source, second_moments=False)
     origin, shape = unit_spheres(np.repeat(mean.origin, K, axis=0)), model.moments_shape(K, source.n_features)
     # Parts are done in no order, each where it is: what a block draws then depends on its place alone.
     seed = rng.randint(2**32, size=4, dtype=np.uint32) if isinstance(source, PartedSource) else None
