@@ -110,8 +110,8 @@ def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
     if path.suffix.lower() == ".npy" and path.is_file():
         return np.asarray(tables.map_npy(path)[:, chosen])
     reader = ParquetReader(path, columns=chosen)
-    parts = [np.array(X, dtype=reader.dtype) for X, _, _ in reader.pieces()]
-    return np.concatenate([np.empty((0, len(chosen)), reader.dtype), *parts])
+    blocks = [np.array(block.X, dtype=reader.dtype) for block in reader.pieces()]
+    return np.concatenate([np.empty((0, len(chosen)), reader.dtype), *blocks])
 
 
 def split_names(columns: str | None) -> list[str] | None:

@@ -8,7 +8,7 @@ hand, a `fastem.sources.streams.StreamSource` reads them anew on each pass; what
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -39,17 +39,32 @@ class Block(NamedTuple):
     weight: Array | None
     labels: NDArray[Any] | None = None
 
+    def take(self, index: slice | NDArray[Any]) -> Block:
+        """Return the rows that `index` chooses, of all columns; `start` stays. Views for a slice, else copies.
+
+        Whatever cuts rows does it here, so that a new column is cut wherever the others are.
+        """
+        return Block(self.start, *(None if column is None else column[index] for column in self[1:]))
+
+    def copy_to(self, buffer: Block) -> None:
+        """Copy the rows into the arrays of a block of as many rows, which has the same columns."""
+        for column, copy in zip(self[1:], buffer[1:], strict=True):
+            if column is not None:
+                copy[...] = column
+
     def weights(self) -> Array:
-        """The weight of each row, (n,)."""
+        """Return the weight of each row, (n,)."""
         return np.ones(len(self.X)) if self.weight is None else self.weight
 
     def present(self) -> Block:
-        """Its rows of positive weight: the block itself if all are, else a copy."""
-        there = True if self.weight is None else self.weight > 0
-        if np.all(there):
-            return self
-        X, weight, labels = (None if array is None else array[there] for array in self[1:])
-        return Block(self.start, X, weight, labels)  # type: ignore[arg-type]
+        """Return the rows of positive weight: the block itself if all are, else a copy."""
+        positive = True if self.weight is None else self.weight > 0
+        return self if np.all(positive) else self.take(np.asarray(positive))
+
+    def to_sample(self) -> Sample:
+        """Return a copy of the rows, which stays valid when the next block is asked for."""
+        labels = None if self.labels is None else self.labels.copy()
+        return Sample(self.X.astype(np.float64), self.weights().copy(), labels)
 
 
 class Sample(NamedTuple):
@@ -65,6 +80,14 @@ class Sample(NamedTuple):
     X: Array
     weight: Array
     labels: NDArray[Any] | None
+
+    @classmethod
+    def joined(cls, samples: Sequence[Sample]) -> Sample:
+        """Return the rows of several samples, one after the other."""
+        X, weight, *others = (
+            None if column[0] is None else np.concatenate(column) for column in zip(*samples, strict=True)
+        )
+        return cls(X, weight, *others)  # type: ignore[arg-type]
 
 
 class Source(Protocol):
@@ -178,9 +201,12 @@ class BlockSource(ABC):
         return self.present() if self.n_present <= n else self.drawn(strata(n, self.sum_w, rng))
 
     def drawn(self, places: Array) -> Sample:
-        """The rows at `places`, sums of weights in ascending order, with the weight 1 for each, and their labels."""
-        n, done, sum_w = len(places), 0, 0.0
-        rows, labels = np.empty((n, self.n_features)), []
+        """Return the rows at `places`, with the weight 1 for each, and their labels.
+
+        `places` are sums of weights in ascending order: a row lies between the weight of the rows before it and that
+        weight plus its own.
+        """
+        done, sum_w, samples = 0, 0.0, []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 if block.weight is None:
@@ -191,25 +217,17 @@ class BlockSource(ABC):
                     sum_w = float(weights[-1])
                     stop = int(np.searchsorted(places, sum_w))
                     chosen = np.searchsorted(weights, places[done:stop], side="right")
-                rows[done:stop] = block.X[chosen]
-                if block.labels is not None:
-                    labels.append(block.labels[chosen])
+                samples.append(block.take(chosen)._replace(weight=None).to_sample())
                 done = stop
-                if done == n:
+                if done == len(places):
                     break
-        return Sample(rows, np.ones(n), np.concatenate(labels) if labels else None)
+        sample = Sample.joined(samples)
+        return sample._replace(X=np.ascontiguousarray(sample.X))  # whatever the layout of the source's rows
 
     def present(self) -> Sample:
-        """All rows of positive weight."""
-        rows, weights, labels = [], [], []
+        """Return all rows of positive weight."""
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
-            for block in blocks:
-                there = block.present()
-                rows.append(there.X.astype(np.float64))
-                weights.append(there.weights())
-                if there.labels is not None:
-                    labels.append(there.labels)
-        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
+            return Sample.joined([block.present().to_sample() for block in blocks])
 
 
 class ArraySource(BlockSource):
@@ -249,10 +267,9 @@ class ArraySource(BlockSource):
 
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
+        rows_of_all = Block(0, self.X, self.weight, self.labels)
         for start in range(0, self.n_rows, rows):
-            part = slice(start, start + rows)
-            weight, labels = (None if array is None else array[part] for array in (self.weight, self.labels))
-            yield Block(start, self.X[part], weight, labels)
+            yield rows_of_all.take(slice(start, start + rows))._replace(start=start)
 
 
 def cumulated(before: float, weight: Array) -> Array:

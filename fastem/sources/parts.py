@@ -133,8 +133,7 @@ class PartedSource(ABC):
         places = None if self.n_present <= n else strata(n, self.sum_w, rng)
         pieces = self.total(partial(_sample, places=places))
         assert pieces is not None
-        rows, weights, labels = zip(*pieces, strict=True)
-        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if self.labelled else None)
+        return Sample.joined(pieces)
 
 
 def _size(part: Part) -> list[Size]:

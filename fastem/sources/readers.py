@@ -17,13 +17,12 @@ from numpy.typing import DTypeLike, NDArray
 from fastem.files.arrow import copy_column
 from fastem.files.delimited import read_blocks
 from fastem.files.tables import check_numbers, choose_columns, layout, open_parquet, parquet_files
+from fastem.sources.blocks import Block
 from fastem.sources.labels import check_label_kind
 from fastem.sources.rows import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
 CHUNK_BYTES = 1 << 26  # most of a chunk of HDF5 or Zarr
-
-Piece = tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]
 
 
 class Reader(Protocol):
@@ -48,8 +47,8 @@ class Reader(Protocol):
     label_shape: tuple[int, ...] | None
     where: str
 
-    def pieces(self) -> Iterator[Piece]:
-        """Rows (n, D) of numbers, their weights (n,) or None, and their labels, (n,) or (n, K), or None; of any n."""
+    def pieces(self) -> Iterator[Block]:
+        """Yield all rows, in blocks of any size whose `start` is 0. Rows and labels are numbers of any dtype."""
 
 
 class SlicedReader:
@@ -83,7 +82,7 @@ class SlicedReader:
         self.n_features = D if self.chosen is None else len(self.chosen)
         self.dtype = float_dtype(X.dtype)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader; whole chunks, where the rows are stored in chunks that are not huge."""
         chunks, row_bytes = getattr(self.X, "chunks", None) or (1,), 8 * self.X.shape[1]
         chunk = chunks[0] if isinstance(chunks[0], int) else 1
@@ -93,7 +92,8 @@ class SlicedReader:
             part = slice(start, min(start + rows, N))
             self.where = f"the block of rows {part.start} to {part.stop - 1}"
             X = np.asarray(self.X[part])
-            yield (
+            yield Block(
+                0,
                 X if self.chosen is None else X[:, self.chosen],
                 None if self.weight is None else np.asarray(self.weight[part], dtype=np.float64),
                 None if self.labels is None else np.asarray(self.labels[part]),
@@ -153,7 +153,7 @@ class ParquetReader:
             self.where = f"row group 0 of {name}"
             yield name, open_parquet(part if isinstance(part, Path) else part.open(), name)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader."""
         rows = max(1, PIECE_BYTES // (8 * len(self.fields)))
         for name, file in self._files():
@@ -163,12 +163,12 @@ class ParquetReader:
                     batches = file.iter_batches(rows, row_groups=[number], columns=self.fields, use_threads=False)
                     yield from map(self._arrays, batches)
 
-    def _arrays(self, batch: Any) -> Piece:
+    def _arrays(self, batch: Any) -> Block:
         table = np.empty((len(self.fields), batch.num_rows))
         for values, field in zip(table, self.fields, strict=True):
             copy_column(batch.column(field), values)
         D, labelled = self.n_features, self.label_shape is not None
-        return table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None
+        return Block(0, table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None)
 
 
 class TextReader:
@@ -206,11 +206,12 @@ class TextReader:
         self.n_features, self.chosen = len(features), [*features, *beside]
         self.columns = None if found.names is None else np.array([found.names[j] for j in features], dtype=object)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader."""
         D = self.n_features
         for table in read_blocks(self.path, self.layout, self.chosen):
-            yield (
+            yield Block(
+                0,
                 table[:, :D],
                 table[:, D] if self.weighted else None,
                 None if self.label_shape is None else table[:, -1],
@@ -240,7 +241,7 @@ class FunctionReader:
         self.label_shape = None if labels is None else np.shape(labels)[1:]
         self.n_features, self.dtype = X.shape[1], X.dtype
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader."""
         self.where = "block 0"
         for number, block in enumerate(self.function(), 1):
@@ -257,7 +258,7 @@ class FunctionReader:
                 check_label_kind(labels.shape, labels.dtype, len(X))
                 if labels.shape[1:] != self.label_shape:
                     raise ValueError(f"expected labels as in the first block, got shape {labels.shape}")
-            yield X, None if weight is None else np.asarray(weight, dtype=np.float64), labels
+            yield Block(0, X, None if weight is None else np.asarray(weight, dtype=np.float64), labels)
             self.where = f"block {number}"
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
 from fastem.sources.labels import check_label_values
-from fastem.sources.readers import Piece, Reader
+from fastem.sources.readers import Reader
 from fastem.sources.rows import check_again, check_finite, warn_of_rounding
 from fastem.sources.scans import watched
 from fastem.sources.weights import check_again_weights, check_weight_scale, check_weight_values
@@ -106,34 +106,31 @@ class StreamSource(BlockSource):
         if not buffers or len(buffers[0].X) < rows:
             buffers = [self._buffer(rows), self._buffer(rows)]
         look = look or self._totals is None
-        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes, look))
+        yield from ahead(self._filled([buffer.take(slice(0, rows)) for buffer in buffers], self.passes, look))
         self._spare.append(buffers)  # not of a pass that was left early: its reader may still be at work
 
     def _filled(self, two: list[Block], number: int, look: bool) -> Generator[Block, None, None]:
         """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
-        for X, weight, labels in self._pieces(number):
-            after, taken = self._added(totals, len(X), weight, labels, number), 0
-            while taken < len(X):
-                n = min(rows - filled, len(X) - taken)
+        for piece in self._pieces(number):
+            after, taken = self._added(totals, piece, number), 0
+            while taken < len(piece.X):
+                n = min(rows - filled, len(piece.X) - taken)
+                given, copy = piece.take(slice(taken, taken + n)), block.take(slice(filled, filled + n))
                 with np.errstate(over="ignore"):  # a long double becomes infinity
-                    block.X[filled : filled + n] = X[taken : taken + n]
+                    given.copy_to(copy)
                 if self._totals is None:
-                    warn_of_rounding(np.asarray(X[taken : taken + n]), block.X[filled : filled + n])
+                    warn_of_rounding(np.asarray(given.X), copy.X)
                 if look:
-                    self._look(block.X[filled : filled + n], totals.n_rows + taken, number)
-                if block.weight is not None and weight is not None:
-                    block.weight[filled : filled + n] = weight[taken : taken + n]
-                if block.labels is not None and labels is not None:
-                    block.labels[filled : filled + n] = labels[taken : taken + n]
+                    self._look(copy.X, totals.n_rows + taken, number)
                 filled, taken = filled + n, taken + n
                 if filled == rows:
                     yield block._replace(start=totals.n_rows + taken - rows)
                     block, filled = next(buffers), 0
             totals = after
         if filled:
-            yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
+            yield block.take(slice(0, filled))._replace(start=totals.n_rows - filled)
         self._end(totals, number)
 
     def _look(self, X: NDArray[Any], first: int, number: int) -> None:
@@ -151,21 +148,20 @@ class StreamSource(BlockSource):
             None if shape is None else np.empty((rows, *shape), np.bool_ if shape else np.int64),
         )
 
-    def _pieces(self, number: int) -> Iterator[Piece]:
-        """The reader's pieces that have rows; SourceError for one that cannot be read."""
+    def _pieces(self, number: int) -> Iterator[Block]:
+        """Yield the reader's pieces that have rows; SourceError for one that cannot be read."""
         try:
             for piece in self.reader.pieces():
-                if len(piece[0]):
+                if len(piece.X):
                     yield piece
         except Exception as error:
             cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
             where = self.reader.where
             raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
 
-    def _added(
-        self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None, number: int
-    ) -> Totals:
-        """The totals after n more rows, whose weights and labels the first pass looks at."""
+    def _added(self, totals: Totals, piece: Block, number: int) -> Totals:
+        """Return the totals after a piece more, whose weights and labels the first pass looks at."""
+        n, weight, labels = len(piece.X), piece.weight, piece.labels
         if labels is not None and self._totals is None:
             check_label_values(labels, totals.n_rows)
         if weight is not None and self._totals is not None:
@@ -187,11 +183,6 @@ class StreamSource(BlockSource):
             if self.reader.weighted:
                 check_weight_scale(totals.largest)
             self._totals = totals
-
-
-def _first_rows(block: Block, n: int) -> Block:
-    weight, labels = (None if array is None else array[:n] for array in (block.weight, block.labels))
-    return Block(block.start, block.X[:n], weight, labels)
 
 
 END = object()
