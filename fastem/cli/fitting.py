@@ -7,7 +7,6 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from fastem import plot
 from fastem.cli.app import app
 from fastem.cli.figures import PLOT_ENDINGS, save_figure
 from fastem.cli.opening import check_outputs, open_rows, split_names, text_options
@@ -47,6 +46,8 @@ from fastem.fitting.interruption import FitInterrupted
 from fastem.model.families import COVARIANCES
 from fastem.model.remedies.table import unit_free
 from fastem.model.result import Result, Status
+from fastem.plot.fits import plot_fit
+from fastem.plot.style import require_matplotlib
 from fastem.sources.blocks import Source, SourceError
 
 PLOTTED_ROWS = 20_000
@@ -111,7 +112,7 @@ def fit(
         }
         check_outputs(outputs_by_option, file)
         if picture is not None:
-            plot.require_matplotlib()
+            require_matplotlib()
         if drop_incomplete and write_labels is not None:
             raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
         text = text_options(delimiter, decimal, header, index)
@@ -150,7 +151,7 @@ def fit(
             outputs.write_scores(model, source, write_labels)
         if picture is not None:
             X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
-            save_figure(plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight), picture)
+            save_figure(plot_fit(model, X, feature_names=names, sample_weight=sample_weight), picture)
         print_components(model, names)
         print_pairs(quality(model, source) + ending(model))
 
@@ -199,7 +200,7 @@ def choose(
         }
         check_outputs(outputs_by_option, file)
         if picture is not None:
-            plot.require_matplotlib()
+            require_matplotlib()
         text = text_options(delimiter, decimal, header, index)
         rows, names = open_rows(file, split_names(columns), weights, None, text, drop_incomplete)
         interrupted = False

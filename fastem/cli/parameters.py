@@ -9,7 +9,7 @@ from typing import Any
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.files.atomic import replacing
-from fastem.plot import full_covariances
+from fastem.plot.scene import full_covariances
 
 PARAMS_ENDINGS = (".json", ".csv")
 

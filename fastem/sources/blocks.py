@@ -44,12 +44,13 @@ class Block(NamedTuple):
 
         Whatever cuts rows does it here, so that a new column is cut wherever the others are.
         """
-        return Block(self.start, *(None if column is None else column[index] for column in self[1:]))
+        columns: Any = (None if column is None else column[index] for column in self[1:])
+        return Block(self.start, *columns)
 
     def copy_to(self, buffer: Block) -> None:
         """Copy the rows into the arrays of a block of as many rows, which has the same columns."""
         for column, copy in zip(self[1:], buffer[1:], strict=True):
-            if column is not None:
+            if column is not None and copy is not None:
                 copy[...] = column
 
     def weights(self) -> Array:
