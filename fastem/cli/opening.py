@@ -13,9 +13,10 @@ from fastem.cli.reporting import say
 from fastem.cli.rows import Rows
 from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.files import datasets, delimited, tables
+from fastem.files import datasets, tables
 from fastem.files.atomic import check_distinct
-from fastem.files.delimited import NOTHING_SAID, TextLayout, TextOptions
+from fastem.files.delimited import read_text
+from fastem.files.text_layout import NOTHING_SAID, TextLayout, TextOptions, describe
 from fastem.sources.opening import as_source
 from fastem.sources.readers import ParquetReader
 
@@ -57,7 +58,7 @@ def open_rows(
     A table of text, and one without its incomplete rows, is in memory; others are mapped, or read again on each pass.
     """
     path = find_file(file)
-    found = tables.layout(path, options)
+    found = tables.find_columns(path, options)
     names, n_columns = found.names, found.n_columns
     last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
     if wanted is None:
@@ -84,7 +85,7 @@ def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], dr
     if text is not None:
         X, n_dropped = _read_text(path, text, chosen, drop_incomplete)
         if path == file:  # that of a built-in data set is known
-            say("", f"{file}: {delimited.describe(text, len(X) + n_dropped)}")
+            say("", f"{file}: {describe(text, len(X) + n_dropped)}")
     else:
         X = _read_binary(path, chosen)
         complete = ~np.isnan(X).any(axis=1)
@@ -102,7 +103,7 @@ def _read_text(path: Path, text: TextLayout, chosen: Sequence[int], drop_incompl
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn()) if size > SHOWN_BYTES else ()
     with bar(*columns, total=size) as update:
         count = (lambda n: None) if update is None else (lambda n: update(advance=n))
-        return delimited.read(path, text, chosen, count, drop_incomplete)
+        return read_text(path, text, chosen, count, drop_incomplete)
 
 
 def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
@@ -136,7 +137,7 @@ def open_for_model(
     model, wanted = load_model(model_file)
     if columns is not None:
         return model, open_rows(file, split_names(columns), options=options)[0]
-    there = tables.layout(find_file(file), options).names
+    there = tables.find_columns(find_file(file), options).names
     if wanted is None and there is not None:
         say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
     return model, open_rows(file, None if there is None else wanted, options=options)[0]

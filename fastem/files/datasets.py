@@ -30,7 +30,7 @@ def load_faithful() -> tuple[npt.NDArray[Any], list[str]]:
 
     Examples
     --------
-    >>> from fastem.datasets import load_faithful
+    >>> from fastem import load_faithful
     >>> X, names = load_faithful()
     >>> X.shape, names
     ((272, 2), ['eruptions', 'waiting'])

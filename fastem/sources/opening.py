@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.files.delimited import is_text
-from fastem.files.tables import INPUT_ENDINGS, alternatives, layout, map_npy
+from fastem.files.tables import INPUT_ENDINGS, alternatives, find_columns, map_npy
+from fastem.files.text_layout import is_text
 from fastem.model.checks import NAME
 from fastem.model.frames import is_frame
 from fastem.sources.blocks import ArraySource, Source
@@ -143,7 +143,7 @@ def stored_names(X: Any) -> Sequence[str]:
         names = feature_names(X)
         return () if names is None else list(names)
     if isinstance(X, str | PurePath) and not is_npy(Path(X)):
-        return layout(_parquet_path(Path(X)))[0] or ()
+        return find_columns(_parquet_path(Path(X))).names or ()
     return list(X.schema.names) if hasattr(X, "get_fragments") else ()
 
 

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastem.files.arrow import copy_column
 from fastem.files.delimited import read_blocks
-from fastem.files.tables import check_numbers, choose_columns, layout, open_parquet, parquet_files
+from fastem.files.tables import check_numbers, choose_columns, find_columns, open_parquet, parquet_files
 from fastem.sources.blocks import Block
 from fastem.sources.labels import check_label_kind
 from fastem.sources.rows import cast_rows, feature_names
@@ -194,7 +194,7 @@ class TextReader:
         columns: Sequence[str | int] | None = None,
         labels: str | None = None,
     ) -> None:
-        found = layout(path)
+        found = find_columns(path)
         assert found.text is not None
         self.path, self.layout, self.where = path, found.text, str(path)
         self.weighted, self.label_shape = weight is not None, None if labels is None else ()
