@@ -1,8 +1,9 @@
-"""Where rows come from. A source hands out blocks of rows; the driver hands in what to do with them.
+"""Where rows come from. A source hands out blocks of rows, and the caller passes the function to run on each block.
 
-The driver asks for blocks of a size that depends on the mixture's shape alone, and sums their statistics in order: so
-the bits do not depend on where rows come from, nor on the pieces in which they come. An `ArraySource` has its rows at
-hand, a `fastem.sources.streams.StreamSource` reads them anew on each pass; what else follows `Source` will do as well.
+Callers ask for blocks of a size that depends on the mixture's shape alone, and sum their statistics in order: so the
+bits do not depend on where rows come from, nor on the pieces in which they are stored. An `ArraySource` has its rows in
+memory, a `fastem.sources.streams.StreamSource` reads them anew on each pass; any other object that follows `Source`
+will do too.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from fastem.model.matrices import Array
 
-BLOCK_BYTES = 4 << 20  # of rows in float64, where a block may be small
+BLOCK_BYTES = 4 << 20  # of rows in float64, in blocks whose size the caller does not care about
 
-T = TypeVar("T")  # what can be added: to 0, and to its like
+T = TypeVar("T")  # values that can be added to 0 and to each other
 
 
 class Block(NamedTuple):
@@ -29,9 +30,9 @@ class Block(NamedTuple):
     ----------
     start : int, the first row's index in the source
     X : (n, D) float64 or float32, any layout
-    weight : (n,) float64, or None: every weight is 1
-    labels : the component of each row, (n,) int64, -1 for unknown; or those that it may belong to, (n, K) bool;
-        or None: all are unknown
+    weight : (n,) float64; None if every weight is 1
+    labels : (n,) int64, the component of each row, -1 for unknown; or (n, K) bool, the components that each row may
+        belong to; None if all are unknown
     """
 
     start: int
@@ -75,7 +76,7 @@ class Sample(NamedTuple):
     ----------
     X : (n, D) float64
     weight : (n,) float64
-    labels : as those of a Block, or None
+    labels : as in a Block
     """
 
     X: Array
@@ -92,18 +93,18 @@ class Sample(NamedTuple):
 
 
 class Source(Protocol):
-    """What the driver asks of data; the functions are passed in, so that a source may run them where the rows are.
+    """What passes and fits ask of rows. Functions are passed in, so that a source may run them where the rows are.
 
-    One whose blocks have labels says so, by an attribute ``labelled`` that is True.
+    A source whose blocks have labels has an attribute ``labelled`` that is True.
 
     Attributes
     ----------
     n_features : int
     n_rows : int
-    n_present : int, rows of positive weight: a row of weight 0 is absent from all that is made of rows
+    n_present : int, rows of positive weight; a row of weight 0 changes no result
     sum_w : float, the sum of the weights
     dtype : of the rows
-    columns : (D,) array of str, their names, or None
+    columns : (D,) array of str, the names of the columns; None if they have no names
     """
 
     @property
@@ -120,25 +121,42 @@ class Source(Protocol):
     def columns(self) -> NDArray[Any] | None: ...  # noqa: D102
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
-        """The sum, in order, of `function` over blocks of `rows` rows (the last may be shorter).
+        """Return the sum, in order, of `function` over blocks of `rows` rows; the last block may be shorter.
 
-        With `grain`, over blocks of as many rows as the source likes, up to `rows`: multiples of `grain`, but the last.
+        With `grain`, blocks have as many rows as the source likes: multiples of `grain` up to `rows`, except the last.
         """
 
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
         """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
-        """About n rows; all rows of positive weight if there are no more."""
+        """Draw about n rows; return all rows of positive weight if there are no more than n."""
 
 
 class SourceError(OSError):
-    """A block of rows could not be read: the message names the pass over the data, the block and the cause.
+    """A block of rows could not be read. The message names the pass over the data, the block and the cause.
 
     Attributes
     ----------
     result : Result or None
-        the last complete iteration of the fit that this ended; None if there was none
+        the last complete iteration of the fit that the error ended; None if no iteration was complete
+
+    See Also
+    --------
+    as_source : Makes the sources whose rows are read.
+    RankError : Another rank of MPI failed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> def blocks():
+    ...     yield np.arange(20.0).reshape(10, 2)
+    ...     raise OSError("the disk is gone")
+    >>> try:
+    ...     fastem.GaussianMixture(2).fit(blocks)
+    ... except fastem.SourceError as error:
+    ...     print(error)
+    pass 1 over the data: block 1 could not be read (OSError: the disk is gone)
     """
 
     def __init__(self, message: str, result: Any = None) -> None:
@@ -173,14 +191,14 @@ class BlockSource(ABC):
     @property
     @abstractmethod
     def sum_w(self) -> float:
-        """See Source; by `cumulated`."""
+        """See Source; added as `cumulated` does."""
 
     @abstractmethod
     def blocks(self, rows: int) -> Generator[Block, None, None]:
-        """All rows, `rows` at a time, in order."""
+        """Yield all rows, `rows` at a time, in order."""
 
     def at_once(self, rows: int, grain: int) -> int:
-        """Rows of a block, where any multiple of `grain` up to `rows` will do."""
+        """Return the rows of a block where any multiple of `grain` up to `rows` will do."""
         return max(grain, rows // grain * grain)
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
@@ -198,10 +216,10 @@ class BlockSource(ABC):
                 function(block)
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
-        """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
-        return self.present() if self.n_present <= n else self.drawn(strata(n, self.sum_w, rng))
+        """Draw a row from each of n strata of equal weight, in order: in one pass, without a permutation of N rows."""
+        return self.present() if self.n_present <= n else self.draw(strata(n, self.sum_w, rng))
 
-    def drawn(self, places: Array) -> Sample:
+    def draw(self, places: Array) -> Sample:
         """Return the rows at `places`, with the weight 1 for each, and their labels.
 
         `places` are sums of weights in ascending order: a row lies between the weight of the rows before it and that
@@ -274,26 +292,29 @@ class ArraySource(BlockSource):
 
 
 def cumulated(before: float, weight: Array) -> Array:
-    """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
+    """Return `before` plus the sum of the weights up to each, (n,).
+
+    Weights are added one by one, so that the bits do not depend on the blocks in which they come.
+    """
     return np.cumsum(np.concatenate([[before], weight]))[1:]
 
 
 def n_positive(weight: Array) -> int:
-    """How many weights are not 0."""
+    """Count the weights that are not 0."""
     return int(np.count_nonzero(weight > 0))
 
 
 def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
-    """A place drawn in each of n equal parts of [0, total), in ascending order."""
+    """Draw a number from each of n equal parts of [0, total), in ascending order, (n,)."""
     depth = (np.arange(n) + rng.uniform(size=n)) / n
     return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))
 
 
 def rows_at_once(n_features: int) -> int:
-    """Rows of a block that may have any size."""
+    """Return the number of rows of a block whose size the caller does not care about."""
     return max(1, BLOCK_BYTES // (8 * n_features))
 
 
 def rounding_of(source: Source) -> float:
-    """The relative rounding of the rows, by their dtype."""
+    """Return the relative rounding error of numbers of the rows' dtype."""
     return float(np.finfo(source.dtype).eps)

@@ -1,7 +1,6 @@
-"""How rows are read, piece by piece: from what slices like an array, from Parquet files, from tables of text, from a
-function.
+"""How rows are read, piece by piece: from objects that slice like arrays, Parquet files, tables of text, and functions.
 
-`fastem.streams` makes a source of a reader. To add a kind of data is to add a reader here, and to
+`fastem.sources.streams` makes a source of a reader. To add a kind of data, add a reader here, and add to
 `fastem.sources.opening.find_reader` how it is recognised.
 """
 
@@ -22,7 +21,7 @@ from fastem.sources.labels import check_label_kind
 from fastem.sources.rows import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
-CHUNK_BYTES = 1 << 26  # most of a chunk of HDF5 or Zarr
+CHUNK_BYTES = 1 << 26  # most that is read at once of a chunk of HDF5 or Zarr
 
 
 class Reader(Protocol):
@@ -31,11 +30,11 @@ class Reader(Protocol):
     Attributes
     ----------
     n_features : int
-    n_rows : int, or None if only a pass can tell
-    dtype : of the rows as they are worked on, float64 or float32
-    columns : (D,) array of str, their names, or None
+    n_rows : int; None if only a pass can tell
+    dtype : numpy.dtype of the rows in computations, float64 or float32
+    columns : (D,) array of str, the names of the columns; None if they have no names
     weighted : bool, whether the rows have weights
-    label_shape : tuple, what the labels of a row are, () for an integer, (K,) for booleans; None without labels
+    label_shape : tuple, the shape of the label of one row: () for an integer, (K,) for booleans; None without labels
     where : str, what is being read, for messages
     """
 
@@ -57,9 +56,9 @@ class SlicedReader:
     Parameters
     ----------
     X : (N, D)
-    weight : (N,) of the same kind, or None
-    columns : positions of the columns wanted, or None for all
-    labels : (N,) or (N, K) of the same kind, or None
+    weight : (N,) of the same kind; None: every weight is 1
+    columns : positions of the columns wanted; None: all columns
+    labels : (N,) or (N, K) of the same kind; None: all are unknown
     """
 
     n_rows: int | None
@@ -83,7 +82,7 @@ class SlicedReader:
         self.dtype = float_dtype(X.dtype)
 
     def pieces(self) -> Iterator[Block]:
-        """See Reader; whole chunks, where the rows are stored in chunks that are not huge."""
+        """See Reader; if the rows are stored in chunks that are not huge, whole chunks are read."""
         chunks, row_bytes = getattr(self.X, "chunks", None) or (1,), 8 * self.X.shape[1]
         chunk = chunks[0] if isinstance(chunks[0], int) else 1
         rows = max(1, min(chunk * max(1, PIECE_BYTES // (row_bytes * chunk)), CHUNK_BYTES // row_bytes))
@@ -104,14 +103,14 @@ class ParquetReader:
     """Columns of a Parquet file, of a folder of them in the order of their names, or of a `pyarrow.dataset.Dataset`.
 
     A row group is read in parts, so that memory does not depend on its size. (Dataset's own batches decode it whole,
-    and to import `pyarrow.dataset` takes 33 MB: it is not used for what is no Dataset.)
+    and to import `pyarrow.dataset` takes 33 MB: it is used for a Dataset only.)
 
     Parameters
     ----------
     data : Path or Dataset
-    weight : name of the column of weights, or None
-    columns : names or positions of the columns wanted; default all but those of the weights and labels
-    labels : name of the column of labels, or None
+    weight : name of the column of weights; None: every weight is 1
+    columns : names or positions of the columns wanted; None: all but those of the weights and labels
+    labels : name of the column of labels; None: all are unknown
     """
 
     n_rows: int | None
@@ -147,7 +146,7 @@ class ParquetReader:
         self.dtype = float_dtype(np.result_type(*kinds))
 
     def _files(self) -> Iterator[tuple[str, Any]]:
-        """Names and open files."""
+        """Yield the name of each file and the open file."""
         for part in self.data if isinstance(self.data, list) else self.data.get_fragments():
             name = str(part) if isinstance(part, Path) else str(part.path)
             self.where = f"row group 0 of {name}"
@@ -161,9 +160,10 @@ class ParquetReader:
                 for number in range(file.num_row_groups):
                     self.where = f"row group {number} of {name}"
                     batches = file.iter_batches(rows, row_groups=[number], columns=self.fields, use_threads=False)
-                    yield from map(self._arrays, batches)
+                    yield from map(self._copy_batch, batches)
 
-    def _arrays(self, batch: Any) -> Block:
+    def _copy_batch(self, batch: Any) -> Block:
+        """Copy a batch of Arrow columns into a block."""
         table = np.empty((len(self.fields), batch.num_rows))
         for values, field in zip(table, self.fields, strict=True):
             copy_column(batch.column(field), values)
@@ -177,9 +177,9 @@ class TextReader:
     Parameters
     ----------
     path : Path
-    weight : name of the column of weights, or None
-    columns : names or positions of the columns wanted; default all but an index and those of the weights and labels
-    labels : name of the column of labels, or None
+    weight : name of the column of weights; None: every weight is 1
+    columns : names or positions of the columns wanted; None: all but an index and those of the weights and labels
+    labels : name of the column of labels; None: all are unknown
     """
 
     n_rows: int | None = None
@@ -219,12 +219,12 @@ class TextReader:
 
 
 class FunctionReader:
-    """Blocks that a function yields, anew each time it is called.
+    """Blocks that a function yields, again each time it is called.
 
     Parameters
     ----------
-    function : without arguments; gives an iterable of blocks, array-likes (n, D) or tuples of one and its weights (n,)
-        or of one, weights or None, and labels
+    function : callable without arguments
+        returns an iterable of blocks: array-likes (n, D), tuples (X, weight), or tuples (X, weight or None, labels)
     """
 
     n_rows: int | None = None
@@ -235,7 +235,7 @@ class FunctionReader:
         first = next(iter(function()), None)
         if first is None:
             raise ValueError("Found array with 0 sample(s): the function yields no block.")
-        rows, weight, labels = _parts(first)
+        rows, weight, labels = _split_block(first)
         X = cast_rows(rows, min_rows=0)
         self.columns, self.weighted = feature_names(rows), weight is not None
         self.label_shape = None if labels is None else np.shape(labels)[1:]
@@ -245,7 +245,7 @@ class FunctionReader:
         """See Reader."""
         self.where = "block 0"
         for number, block in enumerate(self.function(), 1):
-            rows, weight, labels = _parts(block)
+            rows, weight, labels = _split_block(block)
             X = cast_rows(rows, n_features=self.n_features, min_rows=0)
             if X.dtype != self.dtype:
                 raise ValueError(f"expected {self.dtype} as in the first block, got {X.dtype}")
@@ -262,8 +262,8 @@ class FunctionReader:
             self.where = f"block {number}"
 
 
-def _parts(block: Any) -> tuple[Any, Any, Any]:
-    """Rows, weights and labels of a block that a function yields."""
+def _split_block(block: Any) -> tuple[Any, Any, Any]:
+    """Split a block that a function yields into rows, weights and labels; None for each of these two that is absent."""
     if not isinstance(block, tuple):
         return block, None, None
     if not 1 <= len(block) <= 3:
@@ -273,7 +273,7 @@ def _parts(block: Any) -> tuple[Any, Any, Any]:
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """What rows of this dtype are worked on in: float32 as it is, all other numbers float64."""
+    """Return the dtype of rows in computations: float32 for float32, float64 for all other numbers."""
     found = np.dtype(dtype)
     if found.kind not in "fiub":
         raise ValueError(f"expected rows of numbers, found dtype {found}")
