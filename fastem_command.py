@@ -1,4 +1,4 @@
-"""The console script ``fastem``, outside of the package so that Ctrl-C while that loads is no traceback."""
+"""The console script ``fastem``. It is outside of the package, so that Ctrl-C prints no traceback while that loads."""
 
 import sys
 

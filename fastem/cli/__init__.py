@@ -1,8 +1,9 @@
 """The command line, ``fastem COMMAND``: fit, select, predict, score, anomalies, sample, info and warmup.
 
-Results go to standard output or to the files asked for, everything else to standard error. Exit status: 0,
-1 for an error in the data or files (one line on standard error), 2 for wrong usage, 130 after Ctrl-C (an interrupted
-``fit`` still writes the model of its last complete iteration, ``select`` the best that it has found).
+Results go to standard output or to the files that the user names. Everything else goes to standard error. The exit
+status is 0 after success, 1 after an error in data or files (with one line on standard error), 2 for wrong usage, and
+130 after Ctrl-C. An interrupted ``fit`` still writes the model of its last complete iteration, and an interrupted
+``select`` the best model that it has found.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The program `fastem` and its own options; commands register themselves with it."""
+"""The program `fastem` and its own options. Commands register themselves with `app`."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end, if that is wanted."""
+    """Print the version and end the program if `wanted`."""
     if wanted:
         typer.echo(f"fastem {__version__}")
         raise typer.Exit

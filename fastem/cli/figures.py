@@ -1,4 +1,4 @@
-"""Figures that commands draw."""
+"""Writing the figures that commands draw."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,6 @@ PLOT_ENDINGS = (".png", ".pdf", ".svg")
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure, whole or not at all."""
+    """Write a figure to a file; after an error, the file is as it was before."""
     with replacing(path) as stream:
         figure.savefig(stream, format=path.suffix[1:].lower())

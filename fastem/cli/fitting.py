@@ -7,7 +7,6 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from fastem import plot
 from fastem.cli.app import app
 from fastem.cli.figures import PLOT_ENDINGS, save_figure
 from fastem.cli.opening import check_outputs, open_rows, split_names, text_options
@@ -47,6 +46,8 @@ from fastem.fitting.interruption import FitInterrupted
 from fastem.model.families import COVARIANCES
 from fastem.model.remedies.table import unit_free
 from fastem.model.result import Result, Status
+from fastem.plot.fits import plot_fit
+from fastem.plot.style import require_matplotlib
 from fastem.sources.blocks import Source, SourceError
 
 PLOTTED_ROWS = 20_000
@@ -61,13 +62,14 @@ def fit(
         typer.Option(help="Covariance type."),
     ] = "full",
     assignment: Annotated[
-        Literal["soft", "hard"], typer.Option(help="EM, or classification EM: each row whole to one component.")
+        Literal["soft", "hard"],
+        typer.Option(help="EM (soft), or classification EM, which gives each row to one component (hard)."),
     ] = "soft",
     columns: Columns = None,
     weights: Weights = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Column of known components, from 0 on; -1: unknown."),
+        typer.Option(metavar="COLUMN", help="Column that holds known components, from 0 on; -1 means unknown."),
     ] = None,
     init: Init = "kmeans",
     seed: Seed = None,
@@ -78,19 +80,22 @@ def fit(
     regularization: Regularization = None,
     on_collapse: Annotated[
         Literal["reseed", "drop"],
-        typer.Option(help="With --regularization: what becomes of components that lose their rows or rank."),
+        typer.Option(help="With --regularization: move components that lose their rows or rank, or drop them."),
     ] = "reseed",
     stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
-    verbose: Annotated[bool, typer.Option("--verbose", help="Report what happened in the fit.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print a report of the fit.")] = False,
     noise: Noise = False,
     output: ModelOutput = None,
     params: ParamsOutput = None,
     write_labels: Annotated[
-        Path | None, typer.Option(help="Write each row's component here, .csv, .npy or .parquet.")
+        Path | None, typer.Option(help="Write the component of each row to this file, .csv, .npy or .parquet.")
     ] = None,
-    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit here, .png, .pdf or .svg.")] = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the fit to this file: .png, .pdf, .svg.")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Write the fit's state here, .npz, every 30 s; go on from it if it is there.")
+        Path | None,
+        typer.Option(
+            help="Write the state of the fit to this file, .npz, every 30 s; if the file exists, go on from it."
+        ),
     ] = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
@@ -99,9 +104,9 @@ def fit(
     drop_incomplete: DropIncomplete = False,
     threads: Threads = None,
 ) -> None:
-    """Fit a mixture to a table and describe it. After Ctrl-C, --output holds the last complete iteration."""
+    """Fit a mixture to a table and describe it. After Ctrl-C, write the last complete iteration to --output."""
     with reporting():
-        # What can be found wrong before the fit is: a long fit should not be lost to a mistyped folder.
+        # All that can be checked is checked before the fit: a long fit should not be lost to a mistyped folder.
         outputs_by_option = {
             "--output": (output, archive.ENDINGS),
             "--params": (params, PARAMS_ENDINGS),
@@ -111,7 +116,7 @@ def fit(
         }
         check_outputs(outputs_by_option, file)
         if picture is not None:
-            plot.require_matplotlib()
+            require_matplotlib()
         if drop_incomplete and write_labels is not None:
             raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
         text = text_options(delimiter, decimal, header, index)
@@ -150,7 +155,7 @@ def fit(
             outputs.write_scores(model, source, write_labels)
         if picture is not None:
             X, sample_weight, _ = source.sample(PLOTTED_ROWS, np.random.RandomState(0))
-            save_figure(plot.plot_fit(model, X, feature_names=names, sample_weight=sample_weight), picture)
+            save_figure(plot_fit(model, X, feature_names=names, sample_weight=sample_weight), picture)
         print_components(model, names)
         print_pairs(quality(model, source) + ending(model))
 
@@ -159,16 +164,17 @@ def fit(
 def choose(
     file: DataFile,
     components: Annotated[
-        str, typer.Option("--components", "-k", metavar="A-B,C,...", help="Numbers of components.")
+        str, typer.Option("--components", "-k", metavar="A-B,C,...", help="Numbers of components to try.")
     ] = "1-10",
     covariance: Annotated[
-        str | None, typer.Option(metavar="TYPE,...", help=f"Of {', '.join(COVARIANCES)} (default: all).")
+        str | None,
+        typer.Option(metavar="TYPE,...", help=f"Some of {', '.join(COVARIANCES)} (default: all)."),
     ] = None,
     criterion: Annotated[
         Literal["bic", "aic", "icl", "cv"],
-        typer.Option(help="What to choose by: an information criterion, or the likelihood of rows held out."),
+        typer.Option(help="Choose by an information criterion, or by the likelihood of rows held out (cv)."),
     ] = "bic",
-    folds: Annotated[int, typer.Option("--cv", min=2, help="With --criterion cv: folds.")] = 5,
+    folds: Annotated[int, typer.Option("--cv", min=2, help="With --criterion cv: number of folds.")] = 5,
     columns: Columns = None,
     weights: Weights = None,
     init: Init = "kmeans",
@@ -182,7 +188,9 @@ def choose(
     noise: Noise = False,
     output: ModelOutput = None,
     params: ParamsOutput = None,
-    picture: Annotated[Path | None, typer.Option("--plot", help="Draw the criterion here, .png, .pdf or .svg.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the criterion to this file: .png, .pdf, .svg.")
+    ] = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
     header: Header = None,
@@ -190,7 +198,7 @@ def choose(
     drop_incomplete: DropIncomplete = False,
     threads: Threads = None,
 ) -> None:
-    """Fit mixtures of many sizes and covariance types, and choose one. After Ctrl-C, of those that are done."""
+    """Fit mixtures of many sizes and covariance types, and choose the best. After Ctrl-C, choose among those fitted."""
     with reporting():
         outputs_by_option = {
             "--output": (output, archive.ENDINGS),
@@ -199,7 +207,7 @@ def choose(
         }
         check_outputs(outputs_by_option, file)
         if picture is not None:
-            plot.require_matplotlib()
+            require_matplotlib()
         text = text_options(delimiter, decimal, header, index)
         rows, names = open_rows(file, split_names(columns), weights, None, text, drop_incomplete)
         interrupted = False
@@ -207,7 +215,7 @@ def choose(
             with bar(TextColumn("candidate"), MofNCompleteColumn(), BarColumn()) as update:
                 found = select(
                     rows.source,
-                    sizes(components),
+                    parse_sizes(components),
                     tuple(COVARIANCES) if covariance is None else [name.strip() for name in covariance.split(",")],
                     criterion=criterion,
                     cv=folds,
@@ -239,7 +247,7 @@ def rescue(
     output: Path | None,
     names: list[str] | None,
 ) -> str:
-    """Save the result of an interrupted fit, if there is one, and say so."""
+    """Save the result of an interrupted fit, unless it is None, and return what has become of it, for a message."""
     if result is None:
         return "before the first iteration was complete: no model is written"
     if output is None:
@@ -249,8 +257,8 @@ def rescue(
     return f"after {result.n_iter} iterations: their model is in {output}"
 
 
-def sizes(text: str) -> list[int]:
-    """Numbers of components: 1-4,6 is 1, 2, 3, 4 and 6."""
+def parse_sizes(text: str) -> list[int]:
+    """Return the numbers of components that a text names: 1-4,6 means 1, 2, 3, 4 and 6."""
     sizes: list[int] = []
     for part in text.split(","):
         ends = [end.strip() for end in part.split("-")]
@@ -264,7 +272,7 @@ def sizes(text: str) -> list[int]:
 def print_choice(
     found: Selection, names: list[str] | None, output: Path | None, params: Path | None, picture: Path | None
 ) -> None:
-    """Describe the best of a selection, and write what is asked for."""
+    """Describe the best model of a selection, and write the files whose paths are not None."""
     model = found.best_
     if output is not None:
         files.save(model, output, feature_names=names)

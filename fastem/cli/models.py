@@ -20,11 +20,11 @@ from fastem.kernels.ahead import warmup
 @app.command()
 def sample(
     model_file: ModelFile,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Rows to draw.")] = 1,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Number of rows to draw.")] = 1,
     seed: Seed = None,
     output: Output = None,
 ) -> None:
-    """Draw rows from a model."""
+    """Draw random rows from a model."""
     with reporting():
         check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file)
         model, names = load_model(model_file)
@@ -54,10 +54,11 @@ def info(model_file: ModelFile, params: ParamsOutput = None) -> None:
 @app.command("warmup")
 def compile_ahead(
     dtype: Annotated[
-        Literal["float64", "float32"] | None, typer.Option(help="Only what tables of this kind need (default: all).")
+        Literal["float64", "float32"] | None,
+        typer.Option(help="Compile for rows of this dtype only (default: both)."),
     ] = None,
 ) -> None:
-    """Compile everything now, so that no later command or fit has to."""
+    """Compile everything now, so that later commands and fits start at once."""
     with reporting():
         with bar(TextColumn("compiling"), MofNCompleteColumn(), BarColumn()) as update:
             progress = update and (lambda done, total: update(completed=done, total=total))

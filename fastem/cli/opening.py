@@ -1,4 +1,4 @@
-"""How commands find their rows and models, and check their outputs."""
+"""Commands open their rows and models here, and check the paths of their outputs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,22 @@ from fastem.cli.reporting import say
 from fastem.cli.rows import Rows
 from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.files import datasets, delimited, tables
+from fastem.files import datasets, tables
 from fastem.files.atomic import check_distinct
-from fastem.files.delimited import NOTHING_SAID, TextLayout, TextOptions
+from fastem.files.delimited import read_text
+from fastem.files.text_layout import NOTHING_SAID, TextLayout, TextOptions, describe
 from fastem.sources.opening import as_source
 from fastem.sources.readers import ParquetReader
 
-SHOWN_BYTES = 1 << 24  # of text, from which on a bar shows how much is read
+SHOWN_BYTES = 1 << 24  # of text; from this size on a bar shows how much is read
 DELIMITERS = {"tab": "\t", r"\t": "\t", "blank": " "}
 
 
 def check_outputs(outputs: dict[str, tuple[Path | None, tuple[str, ...]]], *inputs: Path) -> None:
-    """Refuse outputs, (path, endings) by option, that could not be written or would replace an input or each other."""
+    """Raise a ValueError for outputs that could not be written, or would replace an input or each other.
+
+    `outputs` maps each option to its path (None if it is not given) and the endings that are allowed.
+    """
     for path, endings in outputs.values():
         if path is not None:
             tables.check_output(path, endings)
@@ -32,12 +36,12 @@ def check_outputs(outputs: dict[str, tuple[Path | None, tuple[str, ...]]], *inpu
 
 
 def find_file(file: Path) -> Path:
-    """Return the file, or that of the built-in data set of this name."""
+    """Return the path of a file, or of the built-in data set that has this name."""
     return datasets.data_path(str(file)) if not file.exists() and str(file) in datasets.NAMES else file
 
 
 def text_options(delimiter: str | None, decimal: str | None, header: bool | None, index: bool | None) -> TextOptions:
-    """Check what is said of a table of text."""
+    """Check the options that say how a table of text is laid out."""
     delimiter = DELIMITERS.get(str(delimiter), delimiter)
     if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
         raise ValueError(f"--delimiter takes one ASCII character, or one of tab, blank; got {delimiter!r}")
@@ -52,12 +56,13 @@ def open_rows(
     options: TextOptions = NOTHING_SAID,
     drop_incomplete: bool = False,
 ) -> tuple[Rows, list[str] | None]:
-    """Find the rows of a table and the features' names; the columns of weights and labels are no features.
+    """Return the rows of a table and the names of the features; names are None if the table has none.
 
-    A table of text, and one without its incomplete rows, is in memory; others are mapped, or read again on each pass.
+    `wanted` names the features; None means all columns but those of `weights` and `labels`. Tables of text, and tables
+    whose incomplete rows are dropped, are read into memory. Others are mapped, or read again on each pass.
     """
     path = find_file(file)
-    found = tables.layout(path, options)
+    found = tables.find_columns(path, options)
     names, n_columns = found.names, found.n_columns
     last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
     if wanted is None:
@@ -80,11 +85,11 @@ def open_rows(
 
 
 def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], drop_incomplete: bool) -> NDArray[Any]:
-    """Read columns into memory, and say what was found: of text how it is laid out, and how many rows are left out."""
+    """Read columns into memory; print how a table of text is laid out, and how many rows are left out."""
     if text is not None:
         X, n_dropped = _read_text(path, text, chosen, drop_incomplete)
-        if path == file:  # that of a built-in data set is known
-            say("", f"{file}: {delimited.describe(text, len(X) + n_dropped)}")
+        if path == file:  # the layout of a built-in data set is no news
+            say("", f"{file}: {describe(text, len(X) + n_dropped)}")
     else:
         X = _read_binary(path, chosen)
         complete = ~np.isnan(X).any(axis=1)
@@ -97,30 +102,30 @@ def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], dr
 
 
 def _read_text(path: Path, text: TextLayout, chosen: Sequence[int], drop_incomplete: bool) -> tuple[NDArray[Any], int]:
-    """Read a table of text, with a bar if it is large."""
+    """Read a table of text, and show a progress bar if it is large."""
     size = path.stat().st_size
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn()) if size > SHOWN_BYTES else ()
     with bar(*columns, total=size) as update:
         count = (lambda n: None) if update is None else (lambda n: update(advance=n))
-        return delimited.read(path, text, chosen, count, drop_incomplete)
+        return read_text(path, text, chosen, count, drop_incomplete)
 
 
 def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
-    """Read a .npy or .parquet table, with NaN for nulls."""
+    """Read a .npy or .parquet table; nulls become NaN."""
     if path.suffix.lower() == ".npy" and path.is_file():
         return np.asarray(tables.map_npy(path)[:, chosen])
     reader = ParquetReader(path, columns=chosen)
-    parts = [np.array(X, dtype=reader.dtype) for X, _, _ in reader.pieces()]
-    return np.concatenate([np.empty((0, len(chosen)), reader.dtype), *parts])
+    blocks = [np.array(block.X, dtype=reader.dtype) for block in reader.pieces()]
+    return np.concatenate([np.empty((0, len(chosen)), reader.dtype), *blocks])
 
 
 def split_names(columns: str | None) -> list[str] | None:
-    """Split names at their commas."""
+    """Split names at their commas; None stays None."""
     return None if columns is None else [column.strip() for column in columns.split(",")]
 
 
 def load_model(path: Path) -> tuple[GaussianMixture, list[str] | None]:
-    """Read a model, and its feature names apart from it."""
+    """Return a model without its feature names, and these names, or None if it has none."""
     model = files.load_mixture(path)
     if not hasattr(model, "feature_names_in_"):
         return model, None
@@ -132,11 +137,11 @@ def load_model(path: Path) -> tuple[GaussianMixture, list[str] | None]:
 def open_for_model(
     model_file: Path, file: Path, columns: str | None, options: TextOptions
 ) -> tuple[GaussianMixture, Rows]:
-    """Read a model and find the columns for it: those asked for, else those of its names, else all."""
+    """Return a model and the rows for it: columns that the user names, else those that the model names, else all."""
     model, wanted = load_model(model_file)
     if columns is not None:
         return model, open_rows(file, split_names(columns), options=options)[0]
-    there = tables.layout(find_file(file), options).names
+    there = tables.find_columns(find_file(file), options).names
     if wanted is None and there is not None:
         say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
     return model, open_rows(file, None if there is None else wanted, options=options)[0]

@@ -5,53 +5,61 @@ from typing import Annotated, Literal
 
 import typer
 
-DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="Table, or the name of a built-in data set.")]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model written by 'fastem fit -o'.")]
+DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table, or the name of a built-in data set.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'fastem fit -o' has written.")]
 Columns = Annotated[
     str | None,
-    typer.Option(metavar="A,B,...", help="Columns, by name or 0-based position (default: all)."),
+    typer.Option(metavar="A,B,...", help="Columns to use, by name or position from 0 on (default: all)."),
 ]
-TEXT = "Tables of text (default: as is found)"  # a panel of its own in the help
+TEXT = "Tables of text (default: found from the file)"  # a panel of its own in the help
 Delimiter = Annotated[
     str | None,
-    typer.Option(help="What separates cells; 'tab', or 'blank' for any run of blanks.", rich_help_panel=TEXT),
+    typer.Option(
+        help="What separates cells: a character, 'tab', or 'blank' for any run of blanks.", rich_help_panel=TEXT
+    ),
 ]
 Decimal = Annotated[Literal[".", ","] | None, typer.Option(help="The decimal sign.", rich_help_panel=TEXT)]
 Header = Annotated[
     bool | None,
-    typer.Option("--header/--no-header", help="Whether the first row holds names.", rich_help_panel=TEXT),
+    typer.Option("--header/--no-header", help="The first row holds names, or values.", rich_help_panel=TEXT),
 ]
 Index = Annotated[
     bool | None,
-    typer.Option("--index/--no-index", help="Whether the first column only counts rows.", rich_help_panel=TEXT),
+    typer.Option("--index/--no-index", help="The first column counts rows, or is a feature.", rich_help_panel=TEXT),
 ]
-DropIncomplete = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out rows with empty cells.")]
+DropIncomplete = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out rows that have empty cells.")]
 ParamsOutput = Annotated[
-    Path | None, typer.Option("--params", help="Write weights, means and covariances here, .json or .csv.")
+    Path | None, typer.Option("--params", help="Write weights, means and covariances to this file, .json or .csv.")
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads at most (default: NUMBA_NUM_THREADS, or the cores).")
+    int | None,
+    typer.Option("--threads", min=1, help="Most threads to use (default: NUMBA_NUM_THREADS, or all cores)."),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File for the result, .csv, .npy or .parquet.")]
-ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write the model here, .npz.")]
-Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of sample weights.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the result to this file: .csv, .npy, .parquet.")
+]
+ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write the model to this file, .npz.")]
+Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that holds the weight of each row.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: another one each time).")]
 Init = Annotated[
-    Literal["auto", "kmeans", "k-means++", "random", "random_from_data"], typer.Option(help="How to start.")
+    Literal["auto", "kmeans", "k-means++", "random", "random_from_data"],
+    typer.Option(help="Method that makes the start."),
 ]
-Starts = Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")]
-MaxIter = Annotated[int, typer.Option(min=0, help="Iterations at most.")]
-Tol = Annotated[float, typer.Option(min=0.0, help="Stop when what --stop measures is below this.")]
+Starts = Annotated[int, typer.Option(min=1, help="Number of starts; the best fit is kept.")]
+MaxIter = Annotated[int, typer.Option(min=0, help="Largest number of iterations.")]
+Tol = Annotated[float, typer.Option(min=0.0, help="Stop when the number that --stop names is below this.")]
 RegCovar = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Added to the variances (default: none, but a floor in the data's own units)."),
+    typer.Option(min=0.0, help="Number added to the variances (default: none, but a floor in the units of the data)."),
 ]
 Regularization = Annotated[
     Literal["ridge", "map", "floor", "ratio"] | None,
-    typer.Option(help="Instead of --reg-covar: what keeps covariances from collapsing, in the data's own units."),
+    typer.Option(help="Instead of --reg-covar: a method that keeps covariances from collapsing, in any units."),
 ]
 Noise = Annotated[
-    bool, typer.Option("--noise", help="One more component, uniform over the data's box, for outliers (label -1).")
+    bool, typer.Option("--noise", help="Add a component for outliers (label -1), uniform over the range of the data.")
 ]
 StopAt = Literal["change", "aitken", "parameters"]
-STOP_HELP = "What --tol bounds: change, estimated remaining gain, or largest change of a parameter."
+STOP_HELP = (
+    "The number that --tol bounds: the change, the estimated remaining gain, or the largest change of a parameter."
+)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.files.atomic import replacing
-from fastem.plot import full_covariances
+from fastem.plot.scene import full_covariances
 
 PARAMS_ENDINGS = (".json", ".csv")
 
@@ -17,8 +17,9 @@ PARAMS_ENDINGS = (".json", ".csv")
 def write_params(model: GaussianMixture, path: Path, names: Sequence[str] | None) -> None:
     """Write weights, means and covariances to a .json or .csv file.
 
-    JSON holds the arrays as the estimator has them. CSV has a line for each number: the component, which parameter,
-    the one or two features that it is of, and the value; covariances are whole matrices for every covariance type.
+    JSON holds the arrays as the estimator has them. CSV has a line for each number: the component, the name of the
+    parameter, the one or two features that it belongs to, and the value. In CSV, covariances are whole matrices for
+    every covariance type. None for `names` means x0, x1, ...
     """
     features = list(names or (f"x{j}" for j in range(model.means_.shape[1])))
     with replacing(path) as stream:
@@ -34,6 +35,7 @@ def write_params(model: GaussianMixture, path: Path, names: Sequence[str] | None
 
 
 def _as_json(model: GaussianMixture, features: list[str]) -> dict[str, Any]:
+    """Return the parameters as lists and numbers."""
     noise = model.params_.noise
     return {
         "covariance_type": model.covariance_type,
@@ -46,6 +48,7 @@ def _as_json(model: GaussianMixture, features: list[str]) -> dict[str, Any]:
 
 
 def _as_lines(model: GaussianMixture, features: list[str]) -> Iterator[list[Any]]:
+    """Yield a line for each number."""
     params, noise = model.params_, model.params_.noise
     for k, (weight, mean, matrix) in enumerate(
         zip(params.weights, params.means, full_covariances(params), strict=True)

@@ -18,8 +18,8 @@ from fastem.estimators.selection import Selection
 from fastem.files import tables
 from fastem.model.matrices import variances
 
-PIPE_WIDTH = 120  # of tables where there is no terminal to ask
-FOLDED_WIDTH = 16  # to which the title of a column is folded, unless its cells are wider
+PIPE_WIDTH = 120  # of tables that do not go to a terminal
+FOLDED_WIDTH = 16  # the title of a column is folded to this width, unless its cells are wider
 
 
 class Column(NamedTuple):
@@ -46,12 +46,12 @@ COLUMNS_OF_FOLDS = (
     Column("bic", "BIC", ".2f"),
     *ENDING,
 )
-# What a narrow terminal has no room for, in this order; but for what the selection is by.
+# Columns that a narrow terminal leaves out, in this order; the criterion of the selection always stays.
 DISPENSABLE = ("seconds", "n_parameters", "log_likelihood", "train_error", "icl", "aic", "bic", "train")
 
 
 def print_candidates(found: Selection) -> None:
-    """Print the table of a selection, the best first and last the fits that are not sound."""
+    """Print the table of a selection: the best candidate first, and fits that are not sound last."""
     ranked = found.ranked()
     rest = [one for one in found.candidates if one not in ranked]
     columns = COLUMNS_OF_FOLDS if found.criterion == "cv" else COLUMNS_OF_CRITERIA
@@ -112,7 +112,7 @@ def standard_csv(names: Sequence[str]) -> tables.Write:
 
 
 def terminal() -> Console:
-    """Standard output, as wide as it is, or as a table is printed where there is no terminal to ask."""
+    """Return standard output: as wide as the terminal, or PIPE_WIDTH wide if it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
@@ -134,7 +134,7 @@ def quality(model: GaussianMixture, source: Rows) -> list[tuple[str, str]]:
 
 
 def ending(model: GaussianMixture) -> list[tuple[str, str]]:
-    """Say how the fit went; nothing for a model that was given, not fitted."""
+    """Say how the fit ended; return an empty list for a model that was not fitted."""
     if model.status_ is None:
         return []
     return [

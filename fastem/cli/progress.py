@@ -1,4 +1,4 @@
-"""Progress bars, where standard error is a terminal."""
+"""Progress bars, which are shown if standard error is a terminal."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ from fastem.model.params import Params
 
 @contextmanager
 def fit_progress(max_iter: int, source: Rows) -> Iterator[Callable[[int, float, Params], None] | None]:
-    """Give a callback for a fit that moves a progress bar, or None."""
+    """Give a callback that moves a progress bar in a fit; None if standard error is not a terminal."""
     fields = TextColumn("{task.fields[bound]}"), TextColumn("{task.fields[rate]}")
     columns = TextColumn("iteration"), MofNCompleteColumn(), BarColumn(), *fields
     with bar(*columns, total=max_iter, bound="", rate="") as update:
@@ -28,7 +28,7 @@ def fit_progress(max_iter: int, source: Rows) -> Iterator[Callable[[int, float, 
         def count(n: int) -> None:
             nonlocal seen, first, since
             seen += n
-            if first == 0:  # before the first block is done kernels are compiled or loaded: no rate can be told
+            if first == 0:  # kernels are compiled or loaded before the first block is done: the rate is not known yet
                 first, since = n, time.perf_counter()
                 return
             rate = (seen - first) / (time.perf_counter() - since)
@@ -41,7 +41,7 @@ def fit_progress(max_iter: int, source: Rows) -> Iterator[Callable[[int, float, 
 
 @contextmanager
 def bar(*columns: ProgressColumn, **fields: Any) -> Iterator[Callable[..., None] | None]:
-    """Give a function that moves a progress bar; None without columns or where standard error is not a terminal."""
+    """Give a function that moves a progress bar; None without columns, or if standard error is not a terminal."""
     if not columns or not sys.stderr.isatty():
         yield None
         return

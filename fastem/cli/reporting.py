@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import typer
 from numba.core.event import Event, Listener, install_listener
 
-# Errors of a write; those of a file name it.
+# Errors of a full disk. If they name no file, they are of standard output.
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class CompileNotice(Listener):
-    """Says once, on a terminal, that Numba compiles: the first command on a machine waits for that."""
+    """Prints once, on a terminal, that Numba compiles: the first command on a machine waits for that."""
 
     def __init__(self) -> None:
         self.said = not sys.stderr.isatty()
@@ -37,7 +37,7 @@ def reporting() -> Iterator[None]:
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
             yield
-            sys.stdout.flush()  # a reader that has gone shows here, not when Python ends
+            sys.stdout.flush()  # if the reader of a pipe has gone, the error comes here and not when Python ends
         except BrokenPipeError:
             raise  # typer ends quietly
         except KeyboardInterrupt:
@@ -49,7 +49,7 @@ def reporting() -> Iterator[None]:
 
 
 def say(kind: str, what: Warning | Exception | str) -> None:
-    """Print one line on standard error, whatever the message; a kind such as "error" goes before it."""
+    """Print a message as one line on standard error, after a kind such as "error" unless that is empty."""
     text = str(what) or type(what).__name__
     if isinstance(what, OSError) and (what.filename or what.errno in FULL):
         text = f"{what.filename or 'standard output'}: {what.strerror}"
@@ -59,5 +59,5 @@ def say(kind: str, what: Warning | Exception | str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which a terminal would obey: they are written as escapes."""
+    """Return text whose control characters, which a terminal would obey, are written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

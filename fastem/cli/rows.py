@@ -1,4 +1,4 @@
-"""Rows that are counted as they go by."""
+"""A source that counts its rows in each pass, for progress bars."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,10 @@ from fastem.sources.labels import is_labelled
 
 
 class Rows:
-    """A source that counts its rows as they go by, without names: columns are matched here, not by the model."""
+    """A source that calls `count` with the number of rows of each block, after the block is done.
+
+    It has no column names: commands choose the columns by name, and the model compares no names.
+    """
 
     columns = None
 

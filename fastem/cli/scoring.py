@@ -26,7 +26,7 @@ def predict(
     file: DataFile,
     output: Output = None,
     columns: Columns = None,
-    proba: Annotated[bool, typer.Option("--proba", help="Probability of each component instead.")] = False,
+    proba: Annotated[bool, typer.Option("--proba", help="Give the probability of each component instead.")] = False,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
     header: Header = None,
@@ -60,7 +60,7 @@ def score(
     index: Index = None,
     threads: Threads = None,
 ) -> None:
-    """Print log-likelihood, BIC and AIC of a table; with -o also write each row's log-likelihood."""
+    """Print log-likelihood, BIC and AIC of a table; with -o also write the log-likelihood of each row."""
     with reporting():
         check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
         text = text_options(delimiter, decimal, header, index)
@@ -77,10 +77,10 @@ def anomalies(
     file: DataFile,
     share: Annotated[
         float | None,
-        typer.Option(min=0.0, max=0.5, show_default="0.01", help="Share of the rows that are anomalies."),
+        typer.Option(min=0.0, max=0.5, show_default="0.01", help="Share of the rows to call anomalies."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Instead of --share: rows whose log-likelihood is below this.")
+        float | None, typer.Option(help="Instead of --share: call rows anomalies whose log-likelihood is below this.")
     ] = None,
     output: Output = None,
     columns: Columns = None,
@@ -90,7 +90,7 @@ def anomalies(
     index: Index = None,
     threads: Threads = None,
 ) -> None:
-    """Print or write the rows of lowest density: their number, from 0, log-likelihood and columns."""
+    """Print or write the rows of lowest density: number of the row, from 0 on, log-likelihood and columns."""
     with reporting():
         if share is not None and threshold is not None:
             raise ValueError("--share and --threshold each say what an anomaly is: give one of them")

@@ -47,9 +47,9 @@ class Rows(NamedTuple):
         """Those of its rows that are to be kept: a copy if they are in memory, else all, with weight 0 for others."""
         source, partitions = self
         if isinstance(source, ArraySource) and not is_mapped(source.X):
-            weight = None if source.weight is None else source.weight[keep]
+            kept = Block(0, source.X, source.weight, source.labels).take(keep)
             own = partitions and {K: labels[keep] for K, labels in partitions.items()}
-            return Rows(ArraySource(source.X[keep], weight, source.columns), own)
+            return Rows(ArraySource(kept.X, kept.weight, source.columns, kept.labels), own)
         if not isinstance(source, BlockSource):
             raise ValueError(f"criterion='cv' needs rows that come block by block; got a {type(source).__name__}")
         return Rows(Masked(source, keep), partitions)

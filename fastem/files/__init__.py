@@ -1,1 +1,1 @@
-"""Tables, archives, data sets, and writing that leaves a whole file or none."""
+"""Tables, archives and data sets; files are written whole or not at all."""

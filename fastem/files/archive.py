@@ -1,4 +1,4 @@
-"""Versioned ``.npz`` archives without pickle, and how they are written and read: model files and checkpoints."""
+"""Versioned ``.npz`` archives without pickle, for model files and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastem.model.result import Status
 Array = npt.NDArray[Any]
 
 ENDINGS = (".npz",)
-STAMP_BYTES = 1000  # most of an array that holds the name of a format
+STAMP_BYTES = 1000  # the largest array that can hold the name of a format
 
 
 class ModelFileError(ValueError):
@@ -25,7 +25,7 @@ class ModelFileError(ValueError):
 
 
 class ArchiveFormat(NamedTuple):
-    """A kind of archive. Beside its arrays it holds their ``format`` and ``version``.
+    """A kind of archive. Beside its arrays an archive holds their ``format`` and ``version``.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ def read(path: Path, layout: ArchiveFormat) -> dict[str, Array]:
 
 
 def stamp(path: Path) -> str:
-    """The format that an archive says it has; "" for what is none, of which `read` says what is wrong."""
+    """Return the format that an archive names; "" for a file that is no archive, which `read` refuses."""
     try:
         with zipfile.ZipFile(path) as archive:
             member = archive.getinfo("format.npy")
@@ -86,7 +86,7 @@ def stamp(path: Path) -> str:
 
 
 def _check_sizes(path: Path, layout: ArchiveFormat, members: list[ZipInfo]) -> None:
-    """Refuse members that are larger than the file: `write` does not compress, so these would fill the memory."""
+    """Refuse members that are larger than the file: `write` does not compress, so they were made to fill the memory."""
     unpacked, size = sum(member.file_size for member in members), path.stat().st_size
     if unpacked > size:
         raise ModelFileError(
@@ -96,7 +96,7 @@ def _check_sizes(path: Path, layout: ArchiveFormat, members: list[ZipInfo]) -> N
 
 
 def _array(path: Path, archive: Any, name: str) -> Array:
-    """Read a member; NumPy gives the bytes of one that does not begin as a .npy file does."""
+    """Read a member; refuse one that does not begin as a .npy file does, whose bytes NumPy would return."""
     value = archive[name]
     if not isinstance(value, np.ndarray):
         raise ModelFileError(f"{path}: expected an array '{name}' in .npy format, found other bytes")
@@ -120,12 +120,12 @@ def _check_stamp(path: Path, layout: ArchiveFormat, arrays: dict[str, Array], na
 
 
 def text(path: Path, arrays: dict[str, Array], name: str) -> str:
-    """A 0-dimensional array of text."""
+    """Return the text in a 0-dimensional array."""
     return str(scalar(path, arrays, name, "U"))
 
 
 def scalar(path: Path, arrays: dict[str, Array], name: str, kinds: str) -> Any:
-    """A 0-dimensional array of one of the dtype kinds as a Python object."""
+    """Return the value in a 0-dimensional array, whose dtype must be of one of the kinds, as a Python object."""
     value = arrays[name]
     if value.shape != () or value.dtype.kind not in kinds:
         found = f"{value.dtype} of shape {value.shape}"
@@ -134,7 +134,7 @@ def scalar(path: Path, arrays: dict[str, Array], name: str, kinds: str) -> Any:
 
 
 def floats(path: Path, arrays: dict[str, Array], name: str) -> Array:
-    """A float32 or float64 array in the machine's own byte order."""
+    """Return a float32 or float64 array in the machine's own byte order."""
     value = arrays[name]
     if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
         raise ModelFileError(f"{path}: expected float32 or float64 in array '{name}', found {value.dtype}")
@@ -142,7 +142,7 @@ def floats(path: Path, arrays: dict[str, Array], name: str) -> Array:
 
 
 def status(path: Path, arrays: dict[str, Array], name: str) -> Status | None:
-    """A Status by its name; None if that is empty."""
+    """Return the Status with the name that an array holds; None if the name is empty."""
     found = text(path, arrays, name)
     if found and found not in Status.__members__:
         raise ModelFileError(f"{path}: expected a status among {', '.join(Status.__members__)}, found '{found:.40}'")

@@ -1,4 +1,4 @@
-"""What is needed of pyarrow in more than one place; it is imported when a file needs it."""
+"""Functions around pyarrow, which is imported when a file needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def require_pyarrow(path: Path | str, extra: str) -> None:
-    """Raise ImportError, naming the extra to install, if there is no pyarrow."""
+    """Raise an ImportError that names the extra to install if there is no pyarrow."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
@@ -20,7 +20,10 @@ def require_pyarrow(path: Path | str, extra: str) -> None:
 
 
 def copy_column(column: Any, out: NDArray[np.float64]) -> None:
-    """Numbers of an Arrow array as float64, a null as NaN. (Its `to_numpy` imports pandas, if there is one: 30 MB.)"""
+    """Copy the numbers of an Arrow array to `out`; a null becomes NaN.
+
+    (The array's `to_numpy` would import pandas, if that is installed: 30 MB.)
+    """
     kind, part = np.dtype(column.type.to_pandas_dtype()), slice(column.offset, column.offset + len(column))
     bitmap, data = column.buffers()
     if kind.kind == "b":

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and outputs that are told apart from inputs and from each other."""
+"""Writing files whole or not at all, and checking that outputs replace neither inputs nor each other."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ try:
 except ImportError:  # Windows, which never removes a file that is open
     fcntl = None  # type: ignore[assignment]
 
-_TOKEN_BYTES = 4  # of the random part of a temporary file's name
+_TOKEN_BYTES = 4  # random bytes in the name of a temporary file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` and rename it to `path` once it is written and on disk.
 
-    A file that is there keeps its permissions, and one behind a symbolic link is replaced where it is. The temporary
-    file is locked while it is written: one without a lock is of a process that was killed, and the next write to
-    `path` removes it. An OSError names `path`.
+    If `path` exists, the new file has its permissions; if it is a symbolic link, the file behind it is replaced. The
+    temporary file is locked while it is written: a file without a lock is left from a process that was killed, and the
+    next write to `path` removes it. An OSError names `path`.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -63,7 +63,7 @@ def _open_temporary(target: Path) -> tuple[Path, IO[bytes]]:
 
 
 def _remove_orphans(target: Path) -> None:
-    """Remove what writes to `target` by processes that were killed have left."""
+    """Remove the temporary files of `target` that killed processes have left."""
     for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * (2 * _TOKEN_BYTES)}"):
         with suppress(OSError):
             if fcntl is None:
@@ -75,7 +75,10 @@ def _remove_orphans(target: Path) -> None:
 
 
 def _lock(stream: IO[bytes]) -> bool | None:
-    """Lock an open file. False: another process has locked it; None: there are no locks in this place."""
+    """Lock an open file and return True.
+
+    Return False if another process has locked it, and None if this file system or platform has no locks.
+    """
     if fcntl is None:
         return None
     try:
@@ -106,7 +109,7 @@ def check_distinct(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = 
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Tell whether two paths, of files that may not exist yet, are of one file, whatever links lead there."""
+    """Tell whether two paths lead to the same file, through links too; the file may not exist yet."""
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()

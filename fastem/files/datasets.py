@@ -1,4 +1,4 @@
-"""Data that ship with the package, for examples and tests."""
+"""Data sets that ship with the package, for examples and tests."""
 
 from __future__ import annotations
 
@@ -18,19 +18,27 @@ NAMES = ("faithful",)
 def load_faithful() -> tuple[npt.NDArray[Any], list[str]]:
     """Load the Old Faithful data: 272 eruptions of the geyser in Yellowstone National Park.
 
-    Eruption and waiting times, both in minutes, from A. Azzalini and A. W. Bowman, "A look at some data on
-    the Old Faithful geyser", Applied Statistics 39 (1990), 357-365; as in R's ``datasets::faithful``.
+    The columns are eruption and waiting times in minutes; the values are those of R's ``datasets::faithful``.
 
     Returns
     -------
     X : ndarray of shape (272, 2), float64
-        Duration of an eruption, and waiting time until the next one.
+        The duration of an eruption, and the waiting time until the next one.
     names : list of str
-        ``["eruptions", "waiting"]``
+        The names of the columns, ``["eruptions", "waiting"]``.
+
+    See Also
+    --------
+    fastem.plot.plot_fit : Draws such data with a mixture.
+    GaussianMixture.fit : Fits a mixture to them.
+
+    References
+    ----------
+    Azzalini & Bowman (1990), "A look at some data on the Old Faithful geyser", Applied Statistics 39, 357-365.
 
     Examples
     --------
-    >>> from fastem.datasets import load_faithful
+    >>> from fastem import load_faithful
     >>> X, names = load_faithful()
     >>> X.shape, names
     ((272, 2), ['eruptions', 'waiting'])
@@ -42,7 +50,10 @@ def load_faithful() -> tuple[npt.NDArray[Any], list[str]]:
 
 @functools.cache
 def data_path(name: str) -> Path:
-    """Return the csv file of the data set with this name; unpacked until the process ends, if the package is a zip."""
+    """Return the path of the csv file of a data set.
+
+    If the package is a zip archive, the file is unpacked until the process ends.
+    """
     unpacked = ExitStack()
     atexit.register(unpacked.close)
     return unpacked.enter_context(resources.as_file(resources.files("fastem") / "data" / f"{name}.csv"))

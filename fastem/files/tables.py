@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from fastem.files.arrow import require_pyarrow
 from fastem.files.atomic import replacing
-from fastem.files.delimited import ENDINGS as TEXT_ENDINGS
-from fastem.files.delimited import NOTHING_SAID, TextLayout, TextOptions, find_layout, is_text, read
+from fastem.files.delimited import read_text
+from fastem.files.text_detection import find_layout
+from fastem.files.text_layout import ENDINGS as TEXT_ENDINGS
+from fastem.files.text_layout import NOTHING_SAID, TextLayout, TextOptions, is_text
 
 Array = npt.NDArray[Any]
 
@@ -31,9 +33,9 @@ def read_table(
 ) -> tuple[Array, list[str] | None]:
     r"""Read a table of numbers from a file of text, ``.npy`` or ``.parquet``, or a folder of ``.parquet`` files.
 
-    How a table of text (``.csv``, ``.tsv``, ``.txt``, ``.dat``, each also ``.gz``) is laid out, `find_layout` of
-    `fastem.files.delimited` finds out. A ``.npy`` file is mapped into memory, not read, unless columns are chosen; its
-    values are not looked at.
+    How a table of text (``.csv``, ``.tsv``, ``.txt``, ``.dat``, each also ``.gz``) is laid out is found out by
+    `fastem.files.text_detection.find_layout`. A ``.npy`` file is mapped into memory, not read, unless columns are
+    chosen; its values are not looked at.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def read_table(
     Examples
     --------
     >>> import os, tempfile
-    >>> from fastem.tables import read_table
+    >>> from fastem.files.tables import read_table
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "table.csv")
     ...     with open(path, "w") as stream:
@@ -73,22 +75,22 @@ def read_table(
            [4.]]), ['b'])
     """
     source = Path(path)
-    found = layout(source)
+    found = find_columns(source)
     chosen = found.features if columns is None else choose_columns(source, columns, found.names, found.n_columns)
-    X = _reader(source)(source, chosen) if found.text is None else read(source, found.text, chosen)[0]
+    X = _find_read(source)(source, chosen) if found.text is None else read_text(source, found.text, chosen)[0]
     if not X.size:
         raise ValueError(f"{source}: the table is empty")
     return X, None if found.names is None else [found.names[j] for j in chosen]
 
 
-class Layout(NamedTuple):
+class TableColumns(NamedTuple):
     """The columns of a table.
 
     Attributes
     ----------
-    names : list of str, or None where it has none
+    names : list of str, or None if the columns have no names
     n_columns : int
-    text : TextLayout of a table of text, else None
+    text : TextLayout, how a table of text is laid out; None for other files
     """
 
     names: list[str] | None
@@ -97,29 +99,30 @@ class Layout(NamedTuple):
 
     @property
     def features(self) -> list[int]:
-        """The positions of all columns but an index."""
+        """The positions of all columns, without a first one that only counts or names the rows."""
         return list(range(int(self.text is not None and self.text.index), self.n_columns))
 
 
-def layout(path: str | os.PathLike[str], options: TextOptions = NOTHING_SAID) -> Layout:
-    """Find the columns of a table; errors as in `read_table`. The options are for tables of text."""
+def find_columns(path: str | os.PathLike[str], options: TextOptions = NOTHING_SAID) -> TableColumns:
+    """Find the columns of a table. The options are for tables of text; errors are those of `read_table`."""
     source = Path(path)
     if source.is_dir():
-        return _parquet_layout(source)
+        return _find_parquet_columns(source)
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such file")
     if is_text(source):
         text = find_layout(source, options)
-        return Layout(text.names, text.n_columns, text)
+        return TableColumns(text.names, text.n_columns, text)
     if source.suffix.lower() == ".npy":
-        return Layout(None, map_npy(source).shape[1])
+        return TableColumns(None, map_npy(source).shape[1])
     if source.suffix.lower() == ".parquet":
-        return _parquet_layout(source)
+        return _find_parquet_columns(source)
     raise ValueError(f"{source}: expected a file ending in {alternatives(INPUT_ENDINGS)}")
 
 
-def _reader(path: Path) -> Callable[[Path, list[int]], Array]:
-    return _npy_read if path.suffix.lower() == ".npy" else _parquet_read
+def _find_read(path: Path) -> Callable[[Path, list[int]], Array]:
+    """Return the function that reads a .npy or .parquet file."""
+    return _read_npy if path.suffix.lower() == ".npy" else _read_parquet
 
 
 def choose_columns(
@@ -143,7 +146,7 @@ def choose_columns(
     return chosen
 
 
-def _npy_read(path: Path, chosen: list[int]) -> Array:
+def _read_npy(path: Path, chosen: list[int]) -> Array:
     X = map_npy(path)
     return X if chosen == list(range(X.shape[1])) else X[:, chosen]
 
@@ -160,12 +163,12 @@ def map_npy(path: Path) -> Array:
     return X[:, np.newaxis] if X.ndim == 1 else X
 
 
-def _parquet_layout(path: Path) -> Layout:
+def _find_parquet_columns(path: Path) -> TableColumns:
     with open_parquet(parquet_files(path)[0]) as file:
-        return Layout(list(file.schema_arrow.names), len(file.schema_arrow.names))
+        return TableColumns(list(file.schema_arrow.names), len(file.schema_arrow.names))
 
 
-def _parquet_read(path: Path, chosen: list[int]) -> Array:
+def _read_parquet(path: Path, chosen: list[int]) -> Array:
     parts, names = [], list[str]()
     for part in parquet_files(path):
         with open_parquet(part) as file:
@@ -173,7 +176,7 @@ def _parquet_read(path: Path, chosen: list[int]) -> Array:
             names = names or [schema.names[j] for j in chosen]
             check_numbers(part, schema, choose_columns(part, names, schema.names, 0))
             table = file.read(columns=names)
-        parts.append(np.stack([_parquet_column(part, name, table.column(name)) for name in names], axis=1))
+        parts.append(np.stack([_to_finite_array(part, name, table.column(name)) for name in names], axis=1))
     return np.concatenate(parts)
 
 
@@ -187,7 +190,7 @@ def check_numbers(path: Path | str, schema: Any, chosen: Sequence[int]) -> None:
             raise ValueError(f"{path}: column '{field.name}' holds {kind}, expected numbers; choose other columns")
 
 
-def _parquet_column(path: Path, name: str, column: Any) -> Array:
+def _to_finite_array(path: Path, name: str, column: Any) -> Array:
     """Turn an Arrow column into an array, naming the first null or non-finite value."""
     bad = column.is_null().to_numpy()
     values: Array = column.to_numpy()
@@ -201,7 +204,7 @@ def _parquet_column(path: Path, name: str, column: Any) -> Array:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The file, or the files in a folder and those in it, in the order of their names."""
+    """Return the file itself, or all .parquet files in a folder and its subfolders, in the order of their names."""
     if not path.is_dir():
         return [path]
     files = sorted(path.rglob("*.parquet"))
@@ -246,7 +249,7 @@ def write_table(path: str | os.PathLike[str], values: Array, names: Sequence[str
     >>> import os, tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from fastem.tables import write_table
+    >>> from fastem.files.tables import write_table
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "labels.csv")
     ...     write_table(path, np.array([0, 1]), ["label"])
@@ -262,7 +265,7 @@ Write = Callable[[Array], None]
 
 @contextmanager
 def writing(path: str | os.PathLike[str], names: Sequence[str], n_rows: int) -> Iterator[Write]:
-    """As `write_table`, but give a function that takes the table's rows block by block, `n_rows` in all."""
+    """Give a function that writes the rows of a table block by block, `n_rows` in all; else as `write_table`."""
     target = Path(path)
     check_output(target, OUTPUT_ENDINGS)
     with replacing(target) as stream, _WRITERS[target.suffix.lower()](stream, names, n_rows) as write:
@@ -340,7 +343,7 @@ def check_output(path: Path, endings: tuple[str, ...]) -> None:
 
 
 def alternatives(endings: tuple[str, ...]) -> str:
-    """Join endings as a sentence has them."""
+    """Join endings to a part of a sentence: ".csv, .npy or .parquet"."""
     return endings[0] if len(endings) == 1 else f"{', '.join(endings[:-1])} or {endings[-1]}"
 
 

@@ -1,14 +1,15 @@
-"""Where rows come from. A source hands out blocks of rows; the driver hands in what to do with them.
+"""Where rows come from. A source hands out blocks of rows, and the caller passes the function to run on each block.
 
-The driver asks for blocks of a size that depends on the mixture's shape alone, and sums their statistics in order: so
-the bits do not depend on where rows come from, nor on the pieces in which they come. An `ArraySource` has its rows at
-hand, a `fastem.sources.streams.StreamSource` reads them anew on each pass; what else follows `Source` will do as well.
+Callers ask for blocks of a size that depends on the mixture's shape alone, and sum their statistics in order: so the
+bits do not depend on where rows come from, nor on the pieces in which they are stored. An `ArraySource` has its rows in
+memory, a `fastem.sources.streams.StreamSource` reads them anew on each pass; any other object that follows `Source`
+will do too.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from fastem.model.matrices import Array
 
-BLOCK_BYTES = 4 << 20  # of rows in float64, where a block may be small
+BLOCK_BYTES = 4 << 20  # of rows in float64, in blocks whose size the caller does not care about
 
-T = TypeVar("T")  # what can be added: to 0, and to its like
+T = TypeVar("T")  # values that can be added to 0 and to each other
 
 
 class Block(NamedTuple):
@@ -29,9 +30,9 @@ class Block(NamedTuple):
     ----------
     start : int, the first row's index in the source
     X : (n, D) float64 or float32, any layout
-    weight : (n,) float64, or None: every weight is 1
-    labels : the component of each row, (n,) int64, -1 for unknown; or those that it may belong to, (n, K) bool;
-        or None: all are unknown
+    weight : (n,) float64; None if every weight is 1
+    labels : (n,) int64, the component of each row, -1 for unknown; or (n, K) bool, the components that each row may
+        belong to; None if all are unknown
     """
 
     start: int
@@ -39,17 +40,33 @@ class Block(NamedTuple):
     weight: Array | None
     labels: NDArray[Any] | None = None
 
+    def take(self, index: slice | NDArray[Any]) -> Block:
+        """Return the rows that `index` chooses, of all columns; `start` stays. Views for a slice, else copies.
+
+        Whatever cuts rows does it here, so that a new column is cut wherever the others are.
+        """
+        columns: Any = (None if column is None else column[index] for column in self[1:])
+        return Block(self.start, *columns)
+
+    def copy_to(self, buffer: Block) -> None:
+        """Copy the rows into the arrays of a block of as many rows, which has the same columns."""
+        for column, copy in zip(self[1:], buffer[1:], strict=True):
+            if column is not None and copy is not None:
+                copy[...] = column
+
     def weights(self) -> Array:
-        """The weight of each row, (n,)."""
+        """Return the weight of each row, (n,)."""
         return np.ones(len(self.X)) if self.weight is None else self.weight
 
     def present(self) -> Block:
-        """Its rows of positive weight: the block itself if all are, else a copy."""
-        there = True if self.weight is None else self.weight > 0
-        if np.all(there):
-            return self
-        X, weight, labels = (None if array is None else array[there] for array in self[1:])
-        return Block(self.start, X, weight, labels)  # type: ignore[arg-type]
+        """Return the rows of positive weight: the block itself if all are, else a copy."""
+        positive = True if self.weight is None else self.weight > 0
+        return self if np.all(positive) else self.take(np.asarray(positive))
+
+    def to_sample(self) -> Sample:
+        """Return a copy of the rows, which stays valid when the next block is asked for."""
+        labels = None if self.labels is None else self.labels.copy()
+        return Sample(self.X.astype(np.float64), self.weights().copy(), labels)
 
 
 class Sample(NamedTuple):
@@ -59,27 +76,35 @@ class Sample(NamedTuple):
     ----------
     X : (n, D) float64
     weight : (n,) float64
-    labels : as those of a Block, or None
+    labels : as in a Block
     """
 
     X: Array
     weight: Array
     labels: NDArray[Any] | None
 
+    @classmethod
+    def joined(cls, samples: Sequence[Sample]) -> Sample:
+        """Return the rows of several samples, one after the other."""
+        X, weight, *others = (
+            None if column[0] is None else np.concatenate(column) for column in zip(*samples, strict=True)
+        )
+        return cls(X, weight, *others)  # type: ignore[arg-type]
+
 
 class Source(Protocol):
-    """What the driver asks of data; the functions are passed in, so that a source may run them where the rows are.
+    """What passes and fits ask of rows. Functions are passed in, so that a source may run them where the rows are.
 
-    One whose blocks have labels says so, by an attribute ``labelled`` that is True.
+    A source whose blocks have labels has an attribute ``labelled`` that is True.
 
     Attributes
     ----------
     n_features : int
     n_rows : int
-    n_present : int, rows of positive weight: a row of weight 0 is absent from all that is made of rows
+    n_present : int, rows of positive weight; a row of weight 0 changes no result
     sum_w : float, the sum of the weights
     dtype : of the rows
-    columns : (D,) array of str, their names, or None
+    columns : (D,) array of str, the names of the columns; None if they have no names
     """
 
     @property
@@ -96,25 +121,42 @@ class Source(Protocol):
     def columns(self) -> NDArray[Any] | None: ...  # noqa: D102
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
-        """The sum, in order, of `function` over blocks of `rows` rows (the last may be shorter).
+        """Return the sum, in order, of `function` over blocks of `rows` rows; the last block may be shorter.
 
-        With `grain`, over blocks of as many rows as the source likes, up to `rows`: multiples of `grain`, but the last.
+        With `grain`, blocks have as many rows as the source likes: multiples of `grain` up to `rows`, except the last.
         """
 
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
         """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
-        """About n rows; all rows of positive weight if there are no more."""
+        """Draw about n rows; return all rows of positive weight if there are no more than n."""
 
 
 class SourceError(OSError):
-    """A block of rows could not be read: the message names the pass over the data, the block and the cause.
+    """A block of rows could not be read. The message names the pass over the data, the block and the cause.
 
     Attributes
     ----------
     result : Result or None
-        the last complete iteration of the fit that this ended; None if there was none
+        the last complete iteration of the fit that the error ended; None if no iteration was complete
+
+    See Also
+    --------
+    as_source : Makes the sources whose rows are read.
+    RankError : Another rank of MPI failed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> def blocks():
+    ...     yield np.arange(20.0).reshape(10, 2)
+    ...     raise OSError("the disk is gone")
+    >>> try:
+    ...     fastem.GaussianMixture(2).fit(blocks)
+    ... except fastem.SourceError as error:
+    ...     print(error)
+    pass 1 over the data: block 1 could not be read (OSError: the disk is gone)
     """
 
     def __init__(self, message: str, result: Any = None) -> None:
@@ -149,14 +191,14 @@ class BlockSource(ABC):
     @property
     @abstractmethod
     def sum_w(self) -> float:
-        """See Source; by `cumulated`."""
+        """See Source; added as `cumulated` does."""
 
     @abstractmethod
     def blocks(self, rows: int) -> Generator[Block, None, None]:
-        """All rows, `rows` at a time, in order."""
+        """Yield all rows, `rows` at a time, in order."""
 
     def at_once(self, rows: int, grain: int) -> int:
-        """Rows of a block, where any multiple of `grain` up to `rows` will do."""
+        """Return the rows of a block where any multiple of `grain` up to `rows` will do."""
         return max(grain, rows // grain * grain)
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
@@ -174,13 +216,16 @@ class BlockSource(ABC):
                 function(block)
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
-        """One row drawn from each of n strata of equal weight, in order: one sweep, no permutation of N rows."""
-        return self.present() if self.n_present <= n else self.drawn(strata(n, self.sum_w, rng))
+        """Draw a row from each of n strata of equal weight, in order: in one pass, without a permutation of N rows."""
+        return self.present() if self.n_present <= n else self.draw(strata(n, self.sum_w, rng))
 
-    def drawn(self, places: Array) -> Sample:
-        """The rows at `places`, sums of weights in ascending order, with the weight 1 for each, and their labels."""
-        n, done, sum_w = len(places), 0, 0.0
-        rows, labels = np.empty((n, self.n_features)), []
+    def draw(self, places: Array) -> Sample:
+        """Return the rows at `places`, with the weight 1 for each, and their labels.
+
+        `places` are sums of weights in ascending order: a row lies between the weight of the rows before it and that
+        weight plus its own.
+        """
+        done, sum_w, samples = 0, 0.0, []
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
             for block in blocks:
                 if block.weight is None:
@@ -191,25 +236,17 @@ class BlockSource(ABC):
                     sum_w = float(weights[-1])
                     stop = int(np.searchsorted(places, sum_w))
                     chosen = np.searchsorted(weights, places[done:stop], side="right")
-                rows[done:stop] = block.X[chosen]
-                if block.labels is not None:
-                    labels.append(block.labels[chosen])
+                samples.append(block.take(chosen)._replace(weight=None).to_sample())
                 done = stop
-                if done == n:
+                if done == len(places):
                     break
-        return Sample(rows, np.ones(n), np.concatenate(labels) if labels else None)
+        sample = Sample.joined(samples)
+        return sample._replace(X=np.ascontiguousarray(sample.X))  # whatever the layout of the source's rows
 
     def present(self) -> Sample:
-        """All rows of positive weight."""
-        rows, weights, labels = [], [], []
+        """Return all rows of positive weight."""
         with closing(self.blocks(rows_at_once(self.n_features))) as blocks:
-            for block in blocks:
-                there = block.present()
-                rows.append(there.X.astype(np.float64))
-                weights.append(there.weights())
-                if there.labels is not None:
-                    labels.append(there.labels)
-        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if labels else None)
+            return Sample.joined([block.present().to_sample() for block in blocks])
 
 
 class ArraySource(BlockSource):
@@ -249,33 +286,35 @@ class ArraySource(BlockSource):
 
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
+        rows_of_all = Block(0, self.X, self.weight, self.labels)
         for start in range(0, self.n_rows, rows):
-            part = slice(start, start + rows)
-            weight, labels = (None if array is None else array[part] for array in (self.weight, self.labels))
-            yield Block(start, self.X[part], weight, labels)
+            yield rows_of_all.take(slice(start, start + rows))._replace(start=start)
 
 
 def cumulated(before: float, weight: Array) -> Array:
-    """Sums of `before` and the weights up to each, added one by one: the same bits in whatever blocks they come."""
+    """Return `before` plus the sum of the weights up to each, (n,).
+
+    Weights are added one by one, so that the bits do not depend on the blocks in which they come.
+    """
     return np.cumsum(np.concatenate([[before], weight]))[1:]
 
 
 def n_positive(weight: Array) -> int:
-    """How many weights are not 0."""
+    """Count the weights that are not 0."""
     return int(np.count_nonzero(weight > 0))
 
 
 def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
-    """A place drawn in each of n equal parts of [0, total), in ascending order."""
+    """Draw a number from each of n equal parts of [0, total), in ascending order, (n,)."""
     depth = (np.arange(n) + rng.uniform(size=n)) / n
     return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))
 
 
 def rows_at_once(n_features: int) -> int:
-    """Rows of a block that may have any size."""
+    """Return the number of rows of a block whose size the caller does not care about."""
     return max(1, BLOCK_BYTES // (8 * n_features))
 
 
 def rounding_of(source: Source) -> float:
-    """The relative rounding of the rows, by their dtype."""
+    """Return the relative rounding error of numbers of the rows' dtype."""
     return float(np.finfo(source.dtype).eps)

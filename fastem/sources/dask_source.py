@@ -1,4 +1,4 @@
-"""Rows of Dask collections: each pass is a task per partition, on the workers that hold them, and a tree of sums."""
+"""Rows of Dask collections: a pass is one task per partition, on the workers that hold these, and a tree of sums."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from fastem.kernels.jit import threads
 from fastem.model.matrices import Array
 from fastem.sources.blocks import ArraySource, Block, BlockSource, Sample, SourceError, rows_at_once
 from fastem.sources.labels import check_labels
-from fastem.sources.parts import Part, PartedSource, pairwise
+from fastem.sources.parts import Part, PartedSource, sum_pairwise
 from fastem.sources.rows import cast_rows, check_again, check_finite, feature_names
-from fastem.sources.scans import watched
+from fastem.sources.scans import check_if_not_finite
 from fastem.sources.weights import check_again_weights, check_weight_values
 
 T = TypeVar("T")
-FAN_IN = 8  # sums that a task adds: a power of two, so that all are added `pairwise`
+FAN_IN = 8  # sums that a task adds: a power of two, so that all are added `sum_pairwise`
 
 
 def is_dask(X: Any) -> bool:
-    """Whether it is a Dask Array or DataFrame (or another of Dask's collections)."""
+    """Tell whether X is a Dask Array or DataFrame, or another of Dask's collections."""
     return hasattr(X, "__dask_graph__") and hasattr(X, "to_delayed")
 
 
 class DaskSource(PartedSource):
-    """Rows of a Dask Array (N, D) or DataFrame, which stay on the workers; `fastem.as_source` makes it.
+    """Rows of a Dask Array (N, D) or DataFrame, which stay on the workers. `fastem.as_source` makes such a source.
 
-    A pass over the data is a task per partition, whose statistics are then added, pairwise in the order of the
-    partitions: so the bits depend on how the rows are cut into partitions, and not on the number of workers. All that
-    travels is parameters, once to each worker and pass, and statistics. (A start looks at a sample: the rows of
-    at most max(50,000, 50 n_components).) `GaussianMixture.predict`, `predict_proba` and `score_samples` of a
-    collection are lazy collections of the same partitions.
+    A pass over the data is one task per partition. The statistics of these are added pairwise in the order of the
+    partitions: so the bits depend on how the rows are cut into partitions, and not on the number of workers. Only
+    parameters, once to each worker and pass, and statistics travel. (A start looks at a sample of at most
+    max(50,000, 50 n_components) rows, which travel too.) `GaussianMixture.predict`, `predict_proba` and `score_samples`
+    of a collection are lazy collections of the same partitions.
 
     Partitions are computed on each pass: call `persist` on a collection that the workers' memory can hold. A task
     works in one thread, and a worker does as many tasks at a time as it has threads: have at least as many partitions
@@ -78,51 +78,55 @@ class DaskSource(PartedSource):
     ) -> None:
         if getattr(X, "ndim", 0) != 2:
             raise ValueError(f"Expected 2D array, got {getattr(X, 'ndim', 0)}D {type(X).__name__} instead")
-        self.X, self.weight, self.labels = _chosen(X, sample_weight, labels, columns)
+        self.X, self.weight, self.labels = _choose_collections(X, sample_weight, labels, columns)
         self.labelled = self.labels is not None
-        example = _example(self.X)
+        example = _make_example(self.X)
         rows = cast_rows(example)
         self.n_features, self.dtype, self.columns = rows.shape[1], rows.dtype, feature_names(example)
         self.passes = 0
 
-    def here(self) -> BlockSource:
-        """See PartedSource: there are none."""
+    def local_rows(self) -> BlockSource:
+        """Raise a TypeError: no rows of a Dask collection lie in this process."""
         raise TypeError(
             "the rows of a Dask collection stay on its workers: pass the collection itself to predict, predict_proba "
             "or score_samples, which are lazy then (to write what they return, use its to_zarr or to_parquet)"
         )
 
-    def total(self, function: Callable[[Part], T | None]) -> T | None:
-        """See PartedSource: a task per partition; then each task adds the sums of FAN_IN."""
+    def sum_over_parts(self, function: Callable[[Part], T | None]) -> T | None:
+        """See PartedSource; there is one task per partition, and then each task adds FAN_IN sums."""
         from dask import delayed
 
         self.passes += 1
-        chunks = _partitions(self.X)
+        chunks = _delay_partitions(self.X)
         beside = [
-            [None] * len(chunks) if values is None else _partitions(values) for values in (self.weight, self.labels)
+            [None] * len(chunks) if values is None else _delay_partitions(values)
+            for values in (self.weight, self.labels)
         ]
         function = delayed(function, traverse=False)  # one key, which each worker fetches once
-        run, combine = delayed(_run, pure=False), delayed(_combine, pure=False)
+        run, combine = delayed(_run_on_partition, pure=False), delayed(_add_results, pure=False)
         tasks = [run(function, *task) for task in zip(self._places(len(chunks)), chunks, *beside, strict=True)]
         sums, width = tasks, len(tasks)
         while width > 1:
             sums = [combine(sums[i : i + FAN_IN]) for i in range(0, width, FAN_IN)]
             width = len(sums)
         numbers = {delay.key: number for delays in (chunks, tasks) for number, delay in enumerate(delays)}
-        found = self._computed(sums[0], numbers)
+        found = self._compute(sums[0], numbers)
         if isinstance(found, Failure):
-            raise found.named(self.passes)
+            raise found.to_error(self.passes)
         return found  # type: ignore[no-any-return]
 
     def _places(self, n_parts: int) -> list[Place]:
-        """Of all partitions."""
+        """Return what the tasks of all partitions have to know."""
         if self._sizes is None:
             return [Place(number, self.n_features, self.dtype) for number in range(n_parts)]
-        known = zip(range(n_parts), self.sizes(), self.starts(), strict=False)
+        known = zip(range(n_parts), self.sizes(), self.offsets(), strict=False)
         return [Place(number, self.n_features, self.dtype, size[0], *start) for number, size, start in known]
 
-    def _computed(self, delay: Any, numbers: dict[Any, int]) -> Any:
-        """What a task returns; SourceError if it, or one that it needs, fails. `numbers`: partitions of tasks."""
+    def _compute(self, delay: Any, numbers: dict[Any, int]) -> Any:
+        """Return the result of a task; raise a SourceError if it, or a task that it needs, fails.
+
+        `numbers` maps the keys of tasks to the numbers of their partitions.
+        """
         from dask.base import get_scheduler
 
         client: Any = getattr(get_scheduler(collections=[delay]), "__self__", None)
@@ -136,23 +140,23 @@ class DaskSource(PartedSource):
             return future.result()
         except Exception as error:
             failed = future is not None and future.status == "error"
-            task = client.run_on_scheduler(_blamed, key=future.key) if failed else None
+            task = client.run_on_scheduler(_find_blamed_task, key=future.key) if failed else None
             where = f"partition {numbers[task]}" if task in numbers else f"task {task}" if task else "a partition"
             cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise SourceError(f"pass {self.passes} over the data: {where} could not be computed ({cause})") from error
 
 
-def _blamed(key: Any, dask_scheduler: Any) -> Any:
-    """The task that failed first of those that a task needs; None if the scheduler has forgotten it."""
+def _find_blamed_task(key: Any, dask_scheduler: Any) -> Any:
+    """Return the key of the task whose failure made a task fail; None if the scheduler has forgotten it."""
     task = dask_scheduler.tasks.get(key)
     return task and task.exception_blame and task.exception_blame.key
 
 
-def _chosen(X: Any, weight: Any, labels: Any, columns: Sequence[str | int] | None) -> tuple[Any, Any, Any]:
-    """The collections of rows, of their weights and of their labels (or None), partition by partition."""
+def _choose_collections(X: Any, weight: Any, labels: Any, columns: Sequence[str | int] | None) -> tuple[Any, Any, Any]:
+    """Return collections of rows, weights and labels (or None for these two) that have the same partitions."""
     names = list(X.columns) if hasattr(X, "columns") else None
     beside = [name for name in (weight, labels) if isinstance(name, str)]
-    weight, labels = _alike(X, "sample_weight", weight), _alike(X, "labels", labels)
+    weight, labels = _partition_alike(X, "sample_weight", weight), _partition_alike(X, "labels", labels)
     if columns is None and names is not None and beside:
         columns = [name for name in names if name not in beside]
     if columns is not None:
@@ -166,8 +170,8 @@ def _chosen(X: Any, weight: Any, labels: Any, columns: Sequence[str | int] | Non
     return X, weight, labels
 
 
-def _alike(X: Any, what: str, values: Any) -> Any:
-    """Weights or labels of the rows of X as a collection of the same partitions; `what` they are."""
+def _partition_alike(X: Any, what: str, values: Any) -> Any:
+    """Return weights or labels as a collection with the partitions of X; `what` names them in messages."""
     frame = hasattr(X, "columns")
     if values is None:
         return None
@@ -192,13 +196,13 @@ def _alike(X: Any, what: str, values: Any) -> Any:
     return values
 
 
-def _example(X: Any) -> Any:
-    """A few rows that are like those of a collection."""
+def _make_example(X: Any) -> Any:
+    """Return a few rows that have the dtypes and the names of a collection."""
     return X._meta_nonempty if hasattr(X, "columns") else np.ones((1, X.shape[1]), X.dtype)
 
 
-def _partitions(collection: Any) -> list[Any]:
-    """A `dask.delayed.Delayed` for each, in order."""
+def _delay_partitions(collection: Any) -> list[Any]:
+    """Return a `dask.delayed.Delayed` for each partition, in order."""
     return list(np.ravel(collection.to_delayed()))
 
 
@@ -210,11 +214,12 @@ class Place(NamedTuple):
 
     Attributes
     ----------
-    number : int
-    n_features, dtype : of the rows
-    n_rows : int, or None in the first pass, which finds it out and looks at the values
-    first : int, rows before it
-    before : float, their weight
+    number : int, from 0 on
+    n_features : int
+    dtype : numpy.dtype of the rows
+    n_rows : int; None in the first pass, which counts the rows and checks their values
+    first : int, the number of rows before the partition
+    before : float, the sum of their weights
     """
 
     number: int
@@ -224,8 +229,8 @@ class Place(NamedTuple):
     first: int = 0
     before: float = 0.0
 
-    def part(self, chunk: Any, weight: Any, labels: Any) -> Part:
-        """The partition, of what Dask holds of it."""
+    def to_part(self, chunk: Any, weight: Any, labels: Any) -> Part:
+        """Check what Dask holds of a partition, and make a part of it."""
         rows = cast_rows(chunk, n_features=self.n_features, min_rows=0).astype(self.dtype, copy=False)
         if weight is not None:
             weight = np.asarray(weight, dtype=np.float64)
@@ -246,16 +251,16 @@ class Place(NamedTuple):
 
 
 class Recomputed(ArraySource):
-    """The rows of a partition after the first pass, which may have changed."""
+    """The rows of a partition after the first pass: Dask may have computed them again, and otherwise."""
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
         """See Source."""
-        return super().reduce(watched(function, check_again), rows, grain)
+        return super().reduce(check_if_not_finite(function, check_again), rows, grain)
 
-    def drawn(self, places: Array) -> Sample:
-        """See BlockSource: a sample has no sums to show what has changed."""
+    def draw(self, places: Array) -> Sample:
+        """See BlockSource; rows are checked first, for a sample has no sums that show what has changed."""
         self.for_each(check_again, rows_at_once(self.n_features))
-        return super().drawn(places)
+        return super().draw(places)
 
     def present(self) -> Sample:
         """See BlockSource."""
@@ -264,13 +269,13 @@ class Recomputed(ArraySource):
 
 
 class Failure(NamedTuple):
-    """What a task returns that could not do its part."""
+    """What a task returns that has failed."""
 
     number: int
     error: Exception
 
-    def named(self, number: int) -> Exception:
-        """The error of a pass of this number, with the partition's."""
+    def to_error(self, number: int) -> Exception:
+        """Return the error to raise in pass `number`: it names the partition."""
         text = f"partition {self.number}: {self.error}"
         for kind in (ValueError, TypeError):  # of values
             if isinstance(self.error, kind):
@@ -278,20 +283,20 @@ class Failure(NamedTuple):
         return SourceError(f"pass {number} over the data: {text}")
 
 
-def _run(
+def _run_on_partition(
     function: Callable[[Part], T | None], place: Place, chunk: Any, weight: Any, labels: Any
 ) -> T | Failure | None:
-    """Do one partition in one thread: as many tasks run at a time as the worker has threads."""
+    """Run a function on one partition in one thread: as many tasks run at a time as the worker has threads."""
     try:
         with threads(1):
-            return function(place.part(chunk, weight, labels))
+            return function(place.to_part(chunk, weight, labels))
     except Exception as error:
         return Failure(place.number, error)
 
 
-def _combine(values: Sequence[Any]) -> Any:
-    """The sum of values, or the first failure among them."""
-    return next((value for value in values if isinstance(value, Failure)), None) or pairwise(values)
+def _add_results(values: Sequence[Any]) -> Any:
+    """Return the sum of values, or the first failure among them."""
+    return next((value for value in values if isinstance(value, Failure)), None) or sum_pairwise(values)
 
 
 # --- scores -------------------------------------------------------------------------------------------------------

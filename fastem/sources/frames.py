@@ -1,4 +1,4 @@
-"""Columns of data frames that are chosen, and frames that hold no rows yet."""
+"""Choosing columns of data frames, and refusing frames that hold no rows yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastem.model.frames import column_names, is_pandas
 
 
 def refuse_lazy(X: Any) -> None:
-    """TypeError for a polars LazyFrame."""
+    """Raise a TypeError for a polars LazyFrame."""
     if hasattr(X, "collect") and hasattr(X, "collect_schema") and not hasattr(X, "shape"):
         raise TypeError(
             "X is a polars LazyFrame, a query that holds no rows yet: pass X.collect(), or, for more rows than fit "
@@ -18,8 +18,8 @@ def refuse_lazy(X: Any) -> None:
         )
 
 
-def chosen(X: Any, columns: Sequence[str | int]) -> Any:
-    """A frame of some columns of a frame, by name or position."""
+def choose_frame_columns(X: Any, columns: Sequence[str | int]) -> Any:
+    """Return a frame of the columns chosen by name or position."""
     names = list(map(str, column_names(X) or ()))
     index = choose_columns("X", columns, names, len(names))
     if is_pandas(X):

@@ -1,4 +1,4 @@
-"""Labels of rows: what is known of the component of each."""
+"""Labels: what is known of the component of each row."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fastem.sources.blocks import Source
 
 
 def is_labelled(source: Source) -> bool:
-    """Whether the blocks of a source have labels; one that says nothing of them has none."""
+    """Tell whether the blocks of a source have labels; without an attribute `labelled` they have none."""
     return bool(getattr(source, "labelled", False))
 
 
 def certain_labels(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """The component of each row that may belong to one alone, else -1, (n,); labels as those of a Block."""
+    """Return the component of each row that may belong to one component only, else -1, (n,); labels as in a Block."""
     if labels.ndim == 1:
         return labels
     return np.where(np.count_nonzero(labels, axis=1) == 1, labels.argmax(axis=1), -1)
 
 
 def check_range(labels: NDArray[Any], K: int, first: int) -> None:
-    """Refuse labels, as those of a Block, of other components than 0 to K - 1; `first` is the index of the first row.
+    """Refuse labels, as in a Block, of other components than 0 to K - 1; `first` is the index of the first row.
 
-    A pass does so for each block: a kernel would write beyond its arrays.
+    Each pass calls this for each block: with such labels a kernel would write beyond its arrays.
     """
     if labels.ndim == 2:
         if labels.shape[1] != K:
@@ -44,7 +44,7 @@ def check_range(labels: NDArray[Any], K: int, first: int) -> None:
 
 
 def check_labels(labels: Any, n_rows: int) -> NDArray[Any] | None:
-    """Labels as those of a Block: (N,) int64 or (N, K) bool; or None."""
+    """Check labels and return them as (N,) int64 or (N, K) bool; return None for None: all are unknown."""
     if labels is None:
         return None
     refuse_masked("labels", labels)
@@ -55,7 +55,7 @@ def check_labels(labels: Any, n_rows: int) -> NDArray[Any] | None:
 
 
 def check_label_kind(shape: tuple[int, ...], dtype: Any, n_rows: int) -> None:
-    """Refuse what is neither (N,) numbers nor (N, K) bool."""
+    """Raise a ValueError unless labels are numbers of shape (N,) or booleans of shape (N, K)."""
     kinds = {1: "iuf", 2: "b"}.get(len(shape), "")
     if not shape or shape[0] != n_rows or np.dtype(dtype).kind not in kinds:
         raise ValueError(
@@ -65,7 +65,10 @@ def check_label_kind(shape: tuple[int, ...], dtype: Any, n_rows: int) -> None:
 
 
 def check_label_values(labels: NDArray[Any], first: int) -> None:
-    """Refuse labels that are no integers, or below -1, and rows without any; `first` is the index of the first row."""
+    """Refuse labels that are no integers or below -1, and rows that may belong to no component.
+
+    `first` is the index of the first row.
+    """
     if labels.ndim == 2:
         sound, what = labels.any(axis=1), "may belong to no component"
     else:
@@ -83,7 +86,10 @@ def check_kept(source: Source, on_collapse: str) -> None:
 
 
 def check_all_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:
-    """Labels of which none is unknown, as (N,) int64, and K."""
+    """Check labels that are all known; return them as (N,) int64, and K.
+
+    None for `n_components` means one more than the largest label.
+    """
     array = check_labels(labels, n_rows)
     if array is None or array.ndim == 2:
         raise ValueError(f"labels must be {n_rows} integers, one per row; got shape {np.shape(labels)}")
@@ -96,7 +102,7 @@ def check_all_labels(labels: Any, n_rows: int, n_components: int | None) -> tupl
 
 
 def check_resp(resp: Any, n_rows: int, n_components: int | None, name: str = "resp") -> tuple[NDArray[Any], int]:
-    """Responsibilities as (N, K) float64, and K."""
+    """Check responsibilities; return them as (N, K) float64, and K. None for `n_components` allows any K."""
     array, K = real_numbers(name, resp), given_components(n_components)
     if array.ndim != 2 or len(array) != n_rows or array.shape[1] != (K or max(array.shape[1], 1)):
         raise ValueError(f"{name} must have shape ({n_rows}, {K or 'K'}); got {array.shape}")
@@ -106,7 +112,7 @@ def check_resp(resp: Any, n_rows: int, n_components: int | None, name: str = "re
 
 
 def check_distributions(q: Any, n_rows: int, K: int) -> Array:
-    """Distributions over components as (N, K) float64 whose rows sum to 1, here to the last digit."""
+    """Check distributions over components; return them as (N, K) float64 whose rows sum to 1 to the last digit."""
     array, _ = check_resp(q, n_rows, K, name="q")
     sums = array.sum(axis=1, keepdims=True)
     if (off := np.abs(sums - 1) > 1e-5).any():  # the sums of float32 are that far off for many components

@@ -1,6 +1,6 @@
-"""Rows that are spread over the ranks of MPI: each rank has its own, and all call the same functions.
+"""Rows that are spread over the ranks of MPI: each rank has its own rows, and all ranks call the same functions.
 
-This module needs no MPI of its own: it calls methods of the communicator that it is given.
+This module imports no MPI package: it calls methods of the communicator that it is given.
 """
 
 from __future__ import annotations
@@ -19,16 +19,32 @@ from fastem.sources.opening import find_source
 from fastem.sources.parts import Part, PartedSource, add
 
 T = TypeVar("T")
-TAG = 0x6D69  # of this module's messages
+TAG = 0x6D69  # marks the messages of this module
 
 
 class RankError(SourceError):
-    """Another rank could not go on: the message names the rank and its error; raised on all ranks but that one.
+    """Another rank failed, so that this rank cannot go on either.
+
+    The message names the rank that failed and its error. That rank raises its own error, and all others this one.
 
     Attributes
     ----------
     result : Result or None
-        the last complete iteration of the fit that this ended; None if there was none
+        the last complete iteration of the fit that the error ended; None if no iteration was complete
+
+    See Also
+    --------
+    MPISource : The rows of a distributed fit.
+    SourceError : Rows could not be read.
+
+    Examples
+    --------
+    On each rank, with the rows of `MPISource`::
+
+        try:
+            model.fit(source)
+        except fastem.RankError as error:
+            print(error, "last complete iteration:", error.result and error.result.n_iter)
     """
 
 
@@ -37,10 +53,10 @@ class Message(NamedTuple):
 
     Attributes
     ----------
-    value : a sum, or None; of statistics the vector of `Stats.to_buffer`
-    is_stats : bool
-    failure : (rank, text) or None, of the first rank that could not do its part
-    kind : str, what the sender is at
+    value : a sum, or None; statistics are sent as the vector of `Stats.to_buffer`
+    is_stats : bool, whether the value is such a vector
+    failure : (rank, text) of the first rank that failed, with its error; None if no rank failed
+    kind : str, what the sender is doing, in words
     """
 
     value: Any
@@ -49,46 +65,55 @@ class Message(NamedTuple):
     kind: str
 
     @classmethod
-    def of(cls, value: Any, failure: tuple[int, str] | None, kind: str) -> Message:
-        """A message that can be sent."""
+    def pack(cls, value: Any, failure: tuple[int, str] | None, kind: str) -> Message:
+        """Return a message with the value in a form that can be sent."""
         is_stats = isinstance(value, Stats)
         return cls(value.to_buffer() if is_stats else value, is_stats, failure, kind)
 
-    def content(self) -> Any:
-        """The value; ValueError for statistics of another version."""
+    def unpack(self) -> Any:
+        """Return the value; raise a ValueError for statistics of another version."""
         return Stats.from_buffer(self.value) if self.is_stats else self.value
 
 
 class MPISource(PartedSource):
     """Rows that are spread over the ranks of an MPI communicator, for every function that takes a source.
 
-    Each rank makes one of its own rows, and all ranks call the same functions with the same arguments, for instance
-    ``GaussianMixture(5, random_state=0).fit(source)``. A pass over the data is a pass over its own rows on each rank;
-    then statistics are added pairwise in the order of the ranks, and all ranks get the sum. Whatever is decided
-    otherwise (the random numbers, each M-step, whether to stop, what a callback returns) is computed on rank 0 and
-    broadcast: ranks cannot diverge, and end with the same bits. Callbacks run, verbose prints and checkpoints are
-    written on rank 0 alone.
+    Each rank makes a source of its own rows, and all ranks call the same functions with the same arguments, for
+    instance ``GaussianMixture(5, random_state=0).fit(source)``. In a pass over the data, each rank goes through its own
+    rows; then statistics are added pairwise in the order of the ranks, and all ranks get the sum. All decisions (the
+    random numbers, each M-step, whether to stop, what a callback returns) are computed on rank 0 and broadcast: ranks
+    cannot diverge, and end with the same bits. Callbacks, the output of verbose and checkpoints are for rank 0 alone.
 
-    `predict` and the other scores of rows are those of the rank's own rows (`score`, `bic` and `aic` those of all).
+    `predict`, `predict_proba` and `score_samples` return the scores of the rank's own rows; `score`, `bic` and `aic`
+    return those of all rows.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
-        with ``pip install "fastem[mpi]"``. While a function runs, no other thread may use it
-    X : the rank's own rows, what `fastem.as_source` takes; an array may have 0 rows on some ranks
-        float64 on all ranks, or float32 on all
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-    labels : of the rank's rows, as `fastem.as_source` takes them; on all ranks or on none
-    columns : names or positions of the columns wanted, as for `fastem.as_source`
+        the communicator, with ``pip install "fastem[mpi]"``. While a function runs, no other thread may use it
+    X : whatever `fastem.as_source` takes
+        the rank's own rows, float64 on all ranks or float32 on all. An array may have 0 rows on some ranks
+    sample_weight : (N,) array-like or what else `fastem.as_source` takes, default None
+        the weights of the rank's rows, not negative; None: every weight is 1
+    labels : (N,) array-like or what else `fastem.as_source` takes, default None
+        the known components of the rank's rows, on all ranks or on none; None: all are unknown
+    columns : sequence of str or int, default None
+        names or positions of the columns wanted, as for `fastem.as_source`; None: all columns
 
     Raises
     ------
     ValueError, TypeError
-        as `fastem.as_source`, or for other features or another dtype than on rank 0: on the rank where that is
+        where `fastem.as_source` would raise them, or if the number of features or the dtype differs from rank 0's; on
+        the rank where that is so
     RankError
         (a SourceError) on all other ranks, at the latest when the function that they are in ends: no rank waits for
-        one that has failed. A rank that fails outside of fastem is another matter: run scripts with
-        ``python -m mpi4py``, which then ends all ranks
+        a rank that has failed. Errors outside of fastem are not noticed on other ranks: run scripts with
+        ``python -m mpi4py``, which ends all ranks then
+
+    See Also
+    --------
+    as_source : The rows of one process, and Dask collections.
+    RankError : The error of the ranks that did not fail themselves.
 
     Notes
     -----
@@ -124,8 +149,8 @@ class MPISource(PartedSource):
         columns: Sequence[str | int] | None = None,
     ) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
-        self.leads = self.rank == 0
-        self._failed = False  # whether all ranks know of a failure that ends what they are in
+        self.is_leader = self.rank == 0
+        self._failed = False  # whether all ranks know of a failure, which ends the function that they are in
         error = None
         try:
             source = find_source(X, sample_weight, labels, columns=columns, min_rows=0)
@@ -142,33 +167,33 @@ class MPISource(PartedSource):
         self.n_features, self.dtype, self.columns = source.n_features, source.dtype, names
         self.labelled = is_labelled(source)
 
-    def here(self) -> BlockSource:
-        """See PartedSource: the rank's own rows."""
+    def local_rows(self) -> BlockSource:
+        """See PartedSource; these are the rank's own rows."""
         return self._own
 
-    def total(self, function: Callable[[Part], T | None]) -> T | None:
+    def sum_over_parts(self, function: Callable[[Part], T | None]) -> T | None:
         """See PartedSource; all ranks call it."""
         value, error = None, None
         try:
-            before = (0, 0.0) if self._sizes is None else self.starts()[self.rank]
+            before = (0, 0.0) if self._sizes is None else self.offsets()[self.rank]
             value = function(Part(self.rank, self._own, *before))
         except Exception as caught:
             error = caught
         return self._exchange(value, error, "a pass")  # type: ignore[no-any-return]
 
-    def agree(self, function: Callable[[], T]) -> T:
-        """See PartedSource: what it returns or raises on rank 0."""
+    def agreed(self, function: Callable[[], T]) -> T:
+        """See PartedSource; return or raise what the function returns or raises on rank 0."""
         outcome, error = None, None
-        if self.leads:
+        if self.is_leader:
             try:
-                outcome = Outcome.of(function)
+                outcome = Outcome.find(function)
             except Exception as caught:
                 error = caught
-        return self._exchange(outcome, error, "a decision").result(self.rank)  # type: ignore[no-any-return]
+        return self._exchange(outcome, error, "a decision").unpack(self.rank)  # type: ignore[no-any-return]
 
     def check_alike(self, what: str, value: dict[str, Any]) -> None:
         """See PartedSource; values are dicts."""
-        first: Any = self.agree(lambda: value)
+        first: Any = self.agreed(lambda: value)
         error = None
         for name in value:
             if error is None and value[name] != first[name]:
@@ -177,11 +202,12 @@ class MPISource(PartedSource):
         self._exchange(None, error, "a comparison")
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def failing_together(self) -> Iterator[None]:
         """See PartedSource.
 
-        Every exchange tells of failures. A rank that fails between two of them takes part in the next of the others,
-        if only in that at the end of this context; whoever hears of one leaves, and exchanges nothing more.
+        Every exchange between ranks tells of failures. A rank that fails between two exchanges still takes part in the
+        next exchange of the other ranks, which is the one at the end of this context at the latest. A rank that hears
+        of a failure leaves the context, and exchanges nothing more.
         """
         self._failed = False
         try:
@@ -192,32 +218,32 @@ class MPISource(PartedSource):
             raise
         self._exchange(None)
 
-    def _joined(self, value: Any, message: Message, kind: str) -> Any:
-        """The sum with another rank's; ValueError for statistics that do not add."""
+    def _add_message(self, value: Any, message: Message, kind: str) -> Any:
+        """Return the sum of a value and another rank's; raise a ValueError for statistics that cannot be added."""
         if message.kind != kind:
             raise RuntimeError(f"ranks are out of step: one is at {message.kind}, rank {self.rank} at {kind}")
-        return add(value, message.content())
+        return add(value, message.unpack())
 
     def _exchange(self, value: Any, error: BaseException | None = None, kind: str = "the end") -> Any:
-        """The sum of the ranks' values, on all; if there was an error, that error on its rank and RankError elsewhere.
+        """Return the sum of all ranks' values, on all ranks. An error is raised on its rank, a RankError on the others.
 
-        Sums go up a binary tree of ranks, of which `pairwise` gives the bits, and the sum of all comes back.
+        Sums go up a binary tree of ranks, with the bits of `sum_pairwise`; the sum of all is broadcast.
         """
-        failure, step = None if error is None else (self.rank, _line(error)), 1
+        failure, step = None if error is None else (self.rank, _describe_error(error)), 1
         while step < self.size and not self.rank & step:
             if self.rank + step < self.size:
                 message = self.comm.recv(source=self.rank + step, tag=TAG)
                 failure = failure or message.failure
                 try:
-                    value = None if failure else self._joined(value, message, kind)
+                    value = None if failure else self._add_message(value, message, kind)
                 except Exception as caught:
-                    error, failure = caught, (self.rank, _line(caught))
+                    error, failure = caught, (self.rank, _describe_error(caught))
             step *= 2
         if self.rank:
-            self.comm.send(Message.of(value, failure, kind), dest=self.rank - step, tag=TAG)
-        message = self.comm.bcast(None if self.rank else Message.of(value, failure, kind), root=0)
+            self.comm.send(Message.pack(value, failure, kind), dest=self.rank - step, tag=TAG)
+        message = self.comm.bcast(None if self.rank else Message.pack(value, failure, kind), root=0)
         if message.failure is None:
-            return message.content() if self.rank else value
+            return message.unpack() if self.rank else value
         self._failed = True
         if error is not None:
             raise error
@@ -226,20 +252,20 @@ class MPISource(PartedSource):
 
 
 class Outcome(NamedTuple):
-    """What rank 0 found, for all.
+    """What a function did on rank 0, to be broadcast.
 
     Attributes
     ----------
-    value : what a function returned, or None
-    error : Exception that it raised, or None
+    value : what the function returned; None if it raised an error
+    error : Exception, what it raised; None if it returned
     """
 
     value: Any = None
     error: Exception | None = None
 
     @classmethod
-    def of(cls, function: Callable[[], Any]) -> Outcome:
-        """The outcome of a function; its error is raised where it cannot be sent."""
+    def find(cls, function: Callable[[], Any]) -> Outcome:
+        """Call a function and return its outcome; raise its error if that cannot be pickled."""
         try:
             return cls(function())
         except Exception as error:
@@ -249,8 +275,8 @@ class Outcome(NamedTuple):
                 raise error from None
             return cls(error=error)
 
-    def result(self, rank: int) -> Any:
-        """The value, or the error raised."""
+    def unpack(self, rank: int) -> Any:
+        """Return the value, or raise the error."""
         if self.error is None:
             return self.value
         if rank:
@@ -258,5 +284,6 @@ class Outcome(NamedTuple):
         raise self.error
 
 
-def _line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
+    """Return the type and the message of an error, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

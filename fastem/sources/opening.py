@@ -1,4 +1,4 @@
-"""From whatever holds rows to a source of them: `as_source`."""
+"""Sources are made here, of whatever holds rows: `as_source`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.files.delimited import is_text
-from fastem.files.tables import INPUT_ENDINGS, alternatives, layout, map_npy
+from fastem.files.tables import INPUT_ENDINGS, alternatives, find_columns, map_npy
+from fastem.files.text_layout import is_text
 from fastem.model.checks import NAME
 from fastem.model.frames import is_frame
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.dask_source import DaskSource, is_dask
-from fastem.sources.frames import chosen
+from fastem.sources.frames import choose_frame_columns
 from fastem.sources.labels import check_labels
 from fastem.sources.readers import FunctionReader, ParquetReader, Reader, SlicedReader, TextReader
 from fastem.sources.rows import check_n_features, check_names, check_rows, feature_names
@@ -26,12 +26,12 @@ from fastem.sources.weights import check_weight
 def as_source(
     X: Any, sample_weight: Any = None, labels: Any = None, *, columns: Sequence[str | int] | None = None
 ) -> Source:
-    """Rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
+    """Make a source of rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
 
-    All of these take what this function takes; it is there to choose columns, weights and labels, and to keep what a
-    first pass found out. Whatever rows come from and whatever pieces they are stored in, results are
-    the same to the bit, and memory does not grow with the number of rows (but for what the caller asks to be returned:
-    labels of N rows are N integers).
+    All of these take as X whatever this function takes. Call it to choose columns, weights and labels, and to keep what
+    the first pass over the rows finds out. Results are the same to the bit wherever the rows come from and in whatever
+    pieces they are stored. Memory does not grow with the number of rows, except for what the caller asks to be
+    returned: the labels of N rows are N integers.
 
     Parameters
     ----------
@@ -48,27 +48,37 @@ def as_source(
         own;
         a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
         `fastem.sources.dask_source.DaskSource`;
-        a source already: it is returned
-    sample_weight : (N,) array-like, non-negative, or what slices like one; of Parquet and text the name of a column
-    labels : (N,) integers from 0 on, -1 for unknown, or (N, K) bool, see `GaussianMixture.fit`; or what slices like
-        that; of Parquet and text the name of a column of integers
-    columns : names (of frames, Parquet and text) or positions of the columns wanted, default all but those of the
+        a source: it is returned as it is
+    sample_weight : (N,) array-like, or an object that slices like one, default None
+        weights, not negative; None: every weight is 1. For Parquet and text, the name of a column
+    labels : (N,) array-like of int or (N, K) of bool, or an object that slices like one, default None
+        the known component of each row, from 0 on, -1 for unknown, see `GaussianMixture.fit`; None: all are unknown.
+        For Parquet and text, the name of a column of integers
+    columns : sequence of str or int, default None
+        names (of frames, Parquet and text) or positions of the columns wanted; None: all columns but those of the
         weights and labels and, in text, a first column without a name that counts the rows
 
     Returns
     -------
     Source
+        the rows, for any of these functions, as often as wanted
 
     Raises
     ------
     ValueError, TypeError
-        for what is no table of numbers. Values are looked at in the first pass over the rows: NaN, infinity,
-        negative weights and labels that are none end it with a ValueError that names the row
+        if X is no table of numbers. The first pass over the rows checks values: it raises a ValueError that names the
+        row for NaN, infinity, negative weights, and labels that are neither integers nor booleans
     ImportError
         if a package is missing; the message names the extra to install
     SourceError
-        (an OSError) by a later pass that cannot read its rows; it names the pass and the block, and ``.result`` holds
-        the last complete iteration of the fit. (A memory map whose file is cut short kills the process.)
+        (an OSError) if a later pass cannot read its rows. The message names the pass and the block, and ``.result``
+        is the last complete iteration of the fit. (A memory map whose file is cut short kills the process.)
+
+    See Also
+    --------
+    MPISource : Rows on the ranks of MPI.
+    GaussianMixture.fit : Takes a source, or whatever this function takes.
+    SourceError : Rows could not be read.
 
     Examples
     --------
@@ -95,7 +105,10 @@ def find_source(
     min_rows: int = 1,
     who: str = NAME,
 ) -> Source:
-    """`as_source`; ValueError for other than `n_features` columns."""
+    """Do as `as_source`, and raise a ValueError if there are other than `n_features` columns; None means any number.
+
+    Arrays need `min_rows` rows or more; `who` names the caller in messages.
+    """
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
         if sample_weight is not None or labels is not None or columns is not None:
             raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
@@ -104,7 +117,7 @@ def find_source(
     if isinstance(X, str | PurePath):
         X = map_npy(Path(X)) if is_npy(Path(X)) else Path(X)
     if columns is not None and is_frame(X):
-        X, columns = chosen(X, columns), None
+        X, columns = choose_frame_columns(X, columns), None
     if type(X) is not np.ndarray or columns is not None:
         if is_dask(X):
             source = DaskSource(X, sample_weight, labels, columns)
@@ -120,9 +133,10 @@ def find_source(
 
 
 def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME) -> Source:
-    """`find_source` of rows whose columns must have these names: those of a frame are compared before its values.
+    """Do as `find_source`, with the columns that have these names; None: the rows need no names.
 
-    Files and Dask frames, which hold weights and labels beside the rows, may have other columns too.
+    The names of a frame are compared before its values are looked at. Files and Dask frames may have other columns too,
+    for they also hold weights and labels.
     """
     if is_frame(X):
         check_names(feature_names(X), names, who)
@@ -138,32 +152,35 @@ def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, wh
 
 
 def stored_names(X: Any) -> Sequence[str]:
-    """The names of all columns of rows that are not in memory; none for rows without names."""
+    """Return the names of all columns of rows that are not in memory; empty for rows without names."""
     if is_dask(X):
         names = feature_names(X)
         return () if names is None else list(names)
     if isinstance(X, str | PurePath) and not is_npy(Path(X)):
-        return layout(_parquet_path(Path(X)))[0] or ()
+        return find_columns(_check_parquet_path(Path(X))).names or ()
     return list(X.schema.names) if hasattr(X, "get_fragments") else ()
 
 
 def is_npy(path: Path) -> bool:
-    """Whether a file is one of NumPy's, by its name."""
+    """Tell by its name whether a file is a .npy file."""
     return path.suffix.lower() == ".npy"
 
 
 def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:
-    """The reader for rows that are not in memory, or of which columns are wanted; None for an array-like."""
+    """Return a reader for rows that are not in memory, or of which columns are chosen; None for an array-like."""
     if isinstance(X, PurePath) and is_text(Path(X)):
         return TextReader(Path(X), sample_weight, columns, labels)
     if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
-        return ParquetReader(_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels)
+        return ParquetReader(
+            _check_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels
+        )
     # A memory map of other numbers would be converted whole.
     mapped = isinstance(X, np.memmap) and X.ndim == 2 and X.dtype not in (np.float32, np.float64)
-    if slices(X) or mapped or columns is not None:
+    if slices_like_array(X) or mapped or columns is not None:
         rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
         weight, known = (
-            array if array is None or slices(array) else np.asarray(array) for array in (sample_weight, labels)
+            array if array is None or slices_like_array(array) else np.asarray(array)
+            for array in (sample_weight, labels)
         )
         return SlicedReader(rows, weight, columns, known)
     if callable(X) and not isinstance(X, type):
@@ -176,7 +193,8 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None,
     return None
 
 
-def _parquet_path(path: Path) -> Path:
+def _check_parquet_path(path: Path) -> Path:
+    """Return the path of Parquet data; raise an error for a file of another kind or that does not exist."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if path.suffix.lower() in _OPENED_BY:
@@ -192,7 +210,7 @@ def _parquet_path(path: Path) -> Path:
 _OPENED_BY = {".h5": ("h5py", "hdf5"), ".hdf5": ("h5py", "hdf5"), ".zarr": ("zarr", "zarr")}
 
 
-def slices(X: Any) -> bool:
-    """Whether an object slices like an array that is elsewhere: it is no array, or stored in chunks."""
+def slices_like_array(X: Any) -> bool:
+    """Tell whether X gives arrays for slices, but is no array in memory itself, such as a dataset of h5py."""
     like_array = hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__") and not hasattr(X, "nnz")
     return like_array and (not hasattr(X, "__array__") or hasattr(X, "chunks"))

@@ -1,9 +1,9 @@
-"""Rows in parts that lie elsewhere: in a cluster's workers, in other processes.
+"""Rows in parts that lie elsewhere: on the workers of a cluster, or in other processes.
 
-What is done to the rows of a part is done where they are; what comes back is what it makes of them (statistics, a
-sample), summed pairwise in the order of the parts. So the bits depend on the parts, and on nothing else: not on how
-many machines hold them, nor on which of them is first. `fastem.sources.dask_source` and `fastem.sources.mpi_source`
-are the two kinds.
+A function is sent to the rows of each part, and runs where they are. Its results (statistics, a sample) come back and
+are added pairwise in the order of the parts. So the bits depend on how the rows are cut into parts, but not on how many
+machines hold these, nor on which machine ends first. `fastem.sources.dask_source` and `fastem.sources.mpi_source` are
+the two kinds.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Part(NamedTuple):
     Attributes
     ----------
     number : int
-    source : BlockSource, of its rows
-    first : int, index of its first row among all rows; 0 as long as sizes are unknown
-    before : float, the weight of the rows before
+    source : BlockSource, the rows of the part
+    first : int, the index of its first row among all rows; 0 until the sizes of the parts are known
+    before : float, the sum of the weights of all rows before; 0 until the sizes of the parts are known
     """
 
     number: int
@@ -44,7 +44,14 @@ class Part(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How large a part is: the number of its rows, of those of positive weight, and their weight."""
+    """How large a part is.
+
+    Attributes
+    ----------
+    n_rows : int
+    n_present : int, rows of positive weight
+    sum_w : float, the sum of the weights
+    """
 
     n_rows: int
     n_present: int
@@ -61,47 +68,50 @@ class PartedSource(ABC):
     dtype: np.dtype[Any]
     columns: NDArray[Any] | None
     labelled = False
-    leads = True  # whether it is for this process to print and to write files
-    _sizes: list[Size] | None = None  # of the parts
+    is_leader = True  # whether this process prints and writes files: one does, of all that run the same fit
+    _sizes: list[Size] | None = None  # of the parts; None before the first pass
 
     @abstractmethod
-    def total(self, function: Callable[[Part], T | None]) -> T | None:
-        """The sum, `pairwise`, of what a function that can be pickled makes of each part, where the part lies."""
+    def sum_over_parts(self, function: Callable[[Part], T | None]) -> T | None:
+        """Run a function where each part lies, and return the sum of its results; see `sum_pairwise`.
+
+        The function can be pickled. It returns None for a part that has nothing to add.
+        """
 
     @abstractmethod
-    def here(self) -> BlockSource:
-        """The rows that lie in this process, whose scores it is asked for."""
+    def local_rows(self) -> BlockSource:
+        """Return the rows that lie in this process."""
 
-    def agree(self, function: Callable[[], T]) -> T:
-        """What a function returns: the same in all processes that drive this fit (see `agreed`)."""
+    def agreed(self, function: Callable[[], T]) -> T:
+        """Return the result of a function, the same in all processes that run this fit; see the function `agreed`."""
         return function()
 
     def check_alike(self, what: str, value: dict[str, Any]) -> None:  # noqa: B027
-        """ValueError unless all processes that drive this fit have the same value."""
+        """Raise a ValueError unless all processes that run this fit have the same value."""
 
-    def together(self) -> AbstractContextManager[None]:
-        """A context out of which an error in one process that drives the fit leads all of them."""
+    def failing_together(self) -> AbstractContextManager[None]:
+        """Return a context that all processes leave if one of them fails; see the function `failing_together`."""
         return nullcontext()
 
     def sizes(self) -> list[Size]:
-        """Of each part; the first pass, which looks at all values."""
+        """Return the size of each part; the first call is a pass over the rows, which checks all values."""
         if self._sizes is None:
-            found = self.total(_size) or []
+            found = self.sum_over_parts(_measure_part) or []
             if not sum(size.n_rows for size in found):
                 raise ValueError("Found array with 0 sample(s): the source has no rows.")
             check_weight_scale(sum(size.sum_w for size in found))
             self._sizes = found
         return self._sizes
 
-    def starts(self) -> list[tuple[int, float]]:
-        """Of each part the number of rows before it and their weight; and of the end."""
+    def offsets(self) -> list[tuple[int, float]]:
+        """Return the number and the sum of weights of the rows before each part, and last those of all rows."""
         n_rows, _, weights = zip(*self.sizes(), strict=True)
         return list(zip(accumulate(n_rows, initial=0), accumulate(weights, initial=0.0), strict=True))
 
     @property
     def n_rows(self) -> int:
         """See Source; by a pass."""
-        return self.starts()[-1][0]
+        return self.offsets()[-1][0]
 
     @property
     def n_present(self) -> int:
@@ -111,41 +121,43 @@ class PartedSource(ABC):
     @property
     def sum_w(self) -> float:
         """See Source; by a pass."""
-        return self.starts()[-1][1]
+        return self.offsets()[-1][1]
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
         """See Source: each part begins a block, and parts are added pairwise."""
-        return self.reduce_to(_itself, function, rows, grain)
+        return self.reduce_to(_return_unchanged, function, rows, grain)
 
     def reduce_to(self, finish: Callable[[T], R], function: Callable[[Block], T], rows: int, grain: int | None) -> R:
-        """The same, of what `finish` makes of each part's sum."""
+        """Return the sum of `finish(sum of a part)` over all parts; see the function `reduce_to`."""
         self.sizes()
-        total = self.total(partial(_reduce, finish=finish, function=function, rows=rows, grain=grain))
+        total = self.sum_over_parts(partial(_reduce_part, finish=finish, function=function, rows=rows, grain=grain))
         assert total is not None
         return total
 
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
-        """None: what is made of each row belongs to the rows' own process; take `here` of a source first."""
-        raise TypeError("rows in parts have no order of their own: only those of here(source) can be gone through")
+        """Raise a TypeError: results for each row stay where the row lies. Use `local_rows(source)` instead."""
+        raise TypeError(
+            "rows in parts have no order of their own: only those of local_rows(source) can be gone through"
+        )
 
     def sample(self, n: int, rng: np.random.RandomState) -> Sample:
-        """See Source: the rows that one source of all parts would give."""
+        """See Source; these are the rows that one source of all rows would give."""
         places = None if self.n_present <= n else strata(n, self.sum_w, rng)
-        pieces = self.total(partial(_sample, places=places))
+        pieces = self.sum_over_parts(partial(_sample_part, places=places))
         assert pieces is not None
-        rows, weights, labels = zip(*pieces, strict=True)
-        return Sample(np.concatenate(rows), np.concatenate(weights), np.concatenate(labels) if self.labelled else None)
+        return Sample.joined(pieces)
 
 
-def _size(part: Part) -> list[Size]:
+def _measure_part(part: Part) -> list[Size]:
+    """Return the size of a part, in a list, so that sums are lists."""
     return [Size(part.source.n_rows, part.source.n_present, part.source.sum_w)]
 
 
-def _itself(value: T) -> T:
+def _return_unchanged(value: T) -> T:
     return value
 
 
-def _reduce(
+def _reduce_part(
     part: Part, finish: Callable[[T], R], function: Callable[[Block], T], rows: int, grain: int | None
 ) -> R | None:
     if not part.source.n_rows:
@@ -157,28 +169,29 @@ def _reduce(
     return finish(part.source.reduce(placed, rows, grain))
 
 
-def _sample(part: Part, places: Array | None) -> list[Sample] | None:
-    """The part's rows at places in the weight of all rows; all that have a weight if places are None."""
+def _sample_part(part: Part, places: Array | None) -> list[Sample] | None:
+    """Return the rows of a part at `places` in the weight of all rows; all rows of positive weight if it is None."""
     if not part.source.n_rows:
         return None
     if places is None:
         return [part.source.present()]
     begin, end = np.searchsorted(places, [part.before, part.before + part.source.sum_w])
     own = np.minimum(places[begin:end] - part.before, np.nextafter(part.source.sum_w, 0.0))
-    return [part.source.drawn(own)] if len(own) else None
+    return [part.source.draw(own)] if len(own) else None
 
 
 def add(a: T | None, b: T | None) -> T | None:
-    """Their sum; None is nothing."""
+    """Return a + b, where None counts as nothing."""
     if a is None or b is None:
         return b if a is None else a
     return a + b  # type: ignore[operator, no-any-return]
 
 
-def pairwise(values: Sequence[T | None]) -> T | None:
-    """The sum ((a + b) + (c + d)) + ...: of neighbours, then of neighbours among these.
+def sum_pairwise(values: Sequence[T | None]) -> T | None:
+    """Return the sum ((a + b) + (c + d)) + ...: neighbours are added, then neighbours among these sums, and so on.
 
-    Sums of each 2, 4, 8 ... values in turn are parts of it, whoever makes them.
+    So the sums of each 2, 4, 8 ... consecutive values can be made in different processes, and the bits of the total
+    stay the same. None counts as nothing; the sum of no values is None.
     """
     while len(values) > 1:
         pairs = [add(*values[i : i + 2]) for i in range(0, len(values) - 1, 2)]
@@ -186,15 +199,16 @@ def pairwise(values: Sequence[T | None]) -> T | None:
     return values[0] if values else None
 
 
-# --- for the driver, of any source --------------------------------------------------------------------------------
+# --- functions for any source, in parts or not -----------------------------------------------------------------------
 
 
 def reduce_to(
     source: Source, finish: Callable[[T], R], function: Callable[[Block], T], rows: int, grain: int | None = None
 ) -> R:
-    """`finish` of the sum of `function` over blocks; where rows are in parts the sum of `finish` of each part's.
+    """Sum `function` over the blocks of a source, and return `finish` of the sum.
 
-    So what travels between machines is as small as `finish` makes it.
+    If the rows are in parts, `finish` is applied to the sum of each part, and its results are added: so what travels
+    between machines is as small as `finish` makes it.
     """
     if isinstance(source, PartedSource):
         return source.reduce_to(finish, function, rows, grain)
@@ -202,30 +216,34 @@ def reduce_to(
 
 
 def agreed(source: Source, function: Callable[[], T]) -> T:
-    """What a function returns (or raises), where several processes drive a fit that of the first of them, for all.
+    """Call `function` and return its result. In distributed fits, run it on rank 0 and broadcast its result or error.
 
-    So a decision is one decision, and numbers that processors compute differently in the last bits are the same.
+    All processes that run a fit so take the same decisions and work with the same bits, even if their processors
+    compute other last bits.
     """
-    agree = getattr(source, "agree", None)  # quicker than isinstance
-    return function() if agree is None else agree(function)
+    agreed_by_all = getattr(source, "agreed", None)  # quicker than isinstance
+    return function() if agreed_by_all is None else agreed_by_all(function)
 
 
 def check_alike(source: Source, what: str, value: Callable[[], dict[str, Any]]) -> None:
-    """ValueError if processes that drive one fit disagree in what `value` returns; `what` that is."""
+    """In distributed fits, raise a ValueError unless `value` returns the same on all ranks; `what` names it."""
     if isinstance(source, PartedSource):
         source.check_alike(what, value())
 
 
 def is_leader(source: Source) -> bool:
-    """Whether it is for this process, of all that drive a fit, to print and to write files."""
-    return not isinstance(source, PartedSource) or source.leads
+    """Tell whether this process prints and writes files. In distributed fits, rank 0 alone does."""
+    return not isinstance(source, PartedSource) or source.is_leader
 
 
 def failing_together(source: Source) -> AbstractContextManager[None]:
-    """A context out of which an error in one process leads all that drive a fit."""
-    return source.together() if isinstance(source, PartedSource) else nullcontext()
+    """Return a context for a fit. In distributed fits, an error on one rank ends the context on all ranks.
+
+    The rank that failed raises its own error, and the others raise a RankError, so that no rank waits for ever.
+    """
+    return source.failing_together() if isinstance(source, PartedSource) else nullcontext()
 
 
 def local_rows(source: Source) -> Source:
-    """The rows of a source whose scores this process is asked for."""
-    return source.here() if isinstance(source, PartedSource) else source
+    """Return the rows that this process scores. In distributed fits, these are the rank's own; else all rows."""
+    return source.local_rows() if isinstance(source, PartedSource) else source

@@ -1,7 +1,6 @@
-"""How rows are read, piece by piece: from what slices like an array, from Parquet files, from tables of text, from a
-function.
+"""How rows are read, piece by piece: from objects that slice like arrays, Parquet files, tables of text, and functions.
 
-`fastem.streams` makes a source of a reader. To add a kind of data is to add a reader here, and to
+`fastem.sources.streams` makes a source of a reader. To add a kind of data, add a reader here, and add to
 `fastem.sources.opening.find_reader` how it is recognised.
 """
 
@@ -16,14 +15,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastem.files.arrow import copy_column
 from fastem.files.delimited import read_blocks
-from fastem.files.tables import check_numbers, choose_columns, layout, open_parquet, parquet_files
+from fastem.files.tables import check_numbers, choose_columns, find_columns, open_parquet, parquet_files
+from fastem.sources.blocks import Block
 from fastem.sources.labels import check_label_kind
 from fastem.sources.rows import cast_rows, feature_names
 
 PIECE_BYTES = 1 << 20  # of float64 rows: small enough to go from the reader into a block through the cache
-CHUNK_BYTES = 1 << 26  # most of a chunk of HDF5 or Zarr
-
-Piece = tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]
+CHUNK_BYTES = 1 << 26  # most that is read at once of a chunk of HDF5 or Zarr
 
 
 class Reader(Protocol):
@@ -32,11 +30,11 @@ class Reader(Protocol):
     Attributes
     ----------
     n_features : int
-    n_rows : int, or None if only a pass can tell
-    dtype : of the rows as they are worked on, float64 or float32
-    columns : (D,) array of str, their names, or None
+    n_rows : int; None if only a pass can tell
+    dtype : numpy.dtype of the rows in computations, float64 or float32
+    columns : (D,) array of str, the names of the columns; None if they have no names
     weighted : bool, whether the rows have weights
-    label_shape : tuple, what the labels of a row are, () for an integer, (K,) for booleans; None without labels
+    label_shape : tuple, the shape of the label of one row: () for an integer, (K,) for booleans; None without labels
     where : str, what is being read, for messages
     """
 
@@ -48,8 +46,8 @@ class Reader(Protocol):
     label_shape: tuple[int, ...] | None
     where: str
 
-    def pieces(self) -> Iterator[Piece]:
-        """Rows (n, D) of numbers, their weights (n,) or None, and their labels, (n,) or (n, K), or None; of any n."""
+    def pieces(self) -> Iterator[Block]:
+        """Yield all rows, in blocks of any size whose `start` is 0. Rows and labels are numbers of any dtype."""
 
 
 class SlicedReader:
@@ -58,9 +56,9 @@ class SlicedReader:
     Parameters
     ----------
     X : (N, D)
-    weight : (N,) of the same kind, or None
-    columns : positions of the columns wanted, or None for all
-    labels : (N,) or (N, K) of the same kind, or None
+    weight : (N,) of the same kind; None: every weight is 1
+    columns : positions of the columns wanted; None: all columns
+    labels : (N,) or (N, K) of the same kind; None: all are unknown
     """
 
     n_rows: int | None
@@ -83,8 +81,8 @@ class SlicedReader:
         self.n_features = D if self.chosen is None else len(self.chosen)
         self.dtype = float_dtype(X.dtype)
 
-    def pieces(self) -> Iterator[Piece]:
-        """See Reader; whole chunks, where the rows are stored in chunks that are not huge."""
+    def pieces(self) -> Iterator[Block]:
+        """See Reader; if the rows are stored in chunks that are not huge, whole chunks are read."""
         chunks, row_bytes = getattr(self.X, "chunks", None) or (1,), 8 * self.X.shape[1]
         chunk = chunks[0] if isinstance(chunks[0], int) else 1
         rows = max(1, min(chunk * max(1, PIECE_BYTES // (row_bytes * chunk)), CHUNK_BYTES // row_bytes))
@@ -93,7 +91,8 @@ class SlicedReader:
             part = slice(start, min(start + rows, N))
             self.where = f"the block of rows {part.start} to {part.stop - 1}"
             X = np.asarray(self.X[part])
-            yield (
+            yield Block(
+                0,
                 X if self.chosen is None else X[:, self.chosen],
                 None if self.weight is None else np.asarray(self.weight[part], dtype=np.float64),
                 None if self.labels is None else np.asarray(self.labels[part]),
@@ -104,14 +103,14 @@ class ParquetReader:
     """Columns of a Parquet file, of a folder of them in the order of their names, or of a `pyarrow.dataset.Dataset`.
 
     A row group is read in parts, so that memory does not depend on its size. (Dataset's own batches decode it whole,
-    and to import `pyarrow.dataset` takes 33 MB: it is not used for what is no Dataset.)
+    and to import `pyarrow.dataset` takes 33 MB: it is used for a Dataset only.)
 
     Parameters
     ----------
     data : Path or Dataset
-    weight : name of the column of weights, or None
-    columns : names or positions of the columns wanted; default all but those of the weights and labels
-    labels : name of the column of labels, or None
+    weight : name of the column of weights; None: every weight is 1
+    columns : names or positions of the columns wanted; None: all but those of the weights and labels
+    labels : name of the column of labels; None: all are unknown
     """
 
     n_rows: int | None
@@ -147,13 +146,13 @@ class ParquetReader:
         self.dtype = float_dtype(np.result_type(*kinds))
 
     def _files(self) -> Iterator[tuple[str, Any]]:
-        """Names and open files."""
+        """Yield the name of each file and the open file."""
         for part in self.data if isinstance(self.data, list) else self.data.get_fragments():
             name = str(part) if isinstance(part, Path) else str(part.path)
             self.where = f"row group 0 of {name}"
             yield name, open_parquet(part if isinstance(part, Path) else part.open(), name)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader."""
         rows = max(1, PIECE_BYTES // (8 * len(self.fields)))
         for name, file in self._files():
@@ -161,14 +160,15 @@ class ParquetReader:
                 for number in range(file.num_row_groups):
                     self.where = f"row group {number} of {name}"
                     batches = file.iter_batches(rows, row_groups=[number], columns=self.fields, use_threads=False)
-                    yield from map(self._arrays, batches)
+                    yield from map(self._copy_batch, batches)
 
-    def _arrays(self, batch: Any) -> Piece:
+    def _copy_batch(self, batch: Any) -> Block:
+        """Copy a batch of Arrow columns into a block."""
         table = np.empty((len(self.fields), batch.num_rows))
         for values, field in zip(table, self.fields, strict=True):
             copy_column(batch.column(field), values)
         D, labelled = self.n_features, self.label_shape is not None
-        return table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None
+        return Block(0, table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None)
 
 
 class TextReader:
@@ -177,9 +177,9 @@ class TextReader:
     Parameters
     ----------
     path : Path
-    weight : name of the column of weights, or None
-    columns : names or positions of the columns wanted; default all but an index and those of the weights and labels
-    labels : name of the column of labels, or None
+    weight : name of the column of weights; None: every weight is 1
+    columns : names or positions of the columns wanted; None: all but an index and those of the weights and labels
+    labels : name of the column of labels; None: all are unknown
     """
 
     n_rows: int | None = None
@@ -194,7 +194,7 @@ class TextReader:
         columns: Sequence[str | int] | None = None,
         labels: str | None = None,
     ) -> None:
-        found = layout(path)
+        found = find_columns(path)
         assert found.text is not None
         self.path, self.layout, self.where = path, found.text, str(path)
         self.weighted, self.label_shape = weight is not None, None if labels is None else ()
@@ -206,11 +206,12 @@ class TextReader:
         self.n_features, self.chosen = len(features), [*features, *beside]
         self.columns = None if found.names is None else np.array([found.names[j] for j in features], dtype=object)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader."""
         D = self.n_features
         for table in read_blocks(self.path, self.layout, self.chosen):
-            yield (
+            yield Block(
+                0,
                 table[:, :D],
                 table[:, D] if self.weighted else None,
                 None if self.label_shape is None else table[:, -1],
@@ -218,12 +219,12 @@ class TextReader:
 
 
 class FunctionReader:
-    """Blocks that a function yields, anew each time it is called.
+    """Blocks that a function yields, again each time it is called.
 
     Parameters
     ----------
-    function : without arguments; gives an iterable of blocks, array-likes (n, D) or tuples of one and its weights (n,)
-        or of one, weights or None, and labels
+    function : callable without arguments
+        returns an iterable of blocks: array-likes (n, D), tuples (X, weight), or tuples (X, weight or None, labels)
     """
 
     n_rows: int | None = None
@@ -234,17 +235,17 @@ class FunctionReader:
         first = next(iter(function()), None)
         if first is None:
             raise ValueError("Found array with 0 sample(s): the function yields no block.")
-        rows, weight, labels = _parts(first)
+        rows, weight, labels = _split_block(first)
         X = cast_rows(rows, min_rows=0)
         self.columns, self.weighted = feature_names(rows), weight is not None
         self.label_shape = None if labels is None else np.shape(labels)[1:]
         self.n_features, self.dtype = X.shape[1], X.dtype
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Block]:
         """See Reader."""
         self.where = "block 0"
         for number, block in enumerate(self.function(), 1):
-            rows, weight, labels = _parts(block)
+            rows, weight, labels = _split_block(block)
             X = cast_rows(rows, n_features=self.n_features, min_rows=0)
             if X.dtype != self.dtype:
                 raise ValueError(f"expected {self.dtype} as in the first block, got {X.dtype}")
@@ -257,12 +258,12 @@ class FunctionReader:
                 check_label_kind(labels.shape, labels.dtype, len(X))
                 if labels.shape[1:] != self.label_shape:
                     raise ValueError(f"expected labels as in the first block, got shape {labels.shape}")
-            yield X, None if weight is None else np.asarray(weight, dtype=np.float64), labels
+            yield Block(0, X, None if weight is None else np.asarray(weight, dtype=np.float64), labels)
             self.where = f"block {number}"
 
 
-def _parts(block: Any) -> tuple[Any, Any, Any]:
-    """Rows, weights and labels of a block that a function yields."""
+def _split_block(block: Any) -> tuple[Any, Any, Any]:
+    """Split a block that a function yields into rows, weights and labels; None for each of these two that is absent."""
     if not isinstance(block, tuple):
         return block, None, None
     if not 1 <= len(block) <= 3:
@@ -272,7 +273,7 @@ def _parts(block: Any) -> tuple[Any, Any, Any]:
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """What rows of this dtype are worked on in: float32 as it is, all other numbers float64."""
+    """Return the dtype of rows in computations: float32 for float32, float64 for all other numbers."""
     found = np.dtype(dtype)
     if found.kind not in "fiub":
         raise ValueError(f"expected rows of numbers, found dtype {found}")

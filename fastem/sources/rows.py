@@ -1,4 +1,4 @@
-"""Rows as a 2-D array of floats, and the names of their columns: every check and cast of what a user passes as X."""
+"""Checks and casts of what a user passes as X: rows as a 2-D array of floats, and the names of their columns."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fastem.sources.blocks import Block
 from fastem.sources.frames import refuse_lazy
 from fastem.sources.labels import check_label_values
 
-LARGEST = 1e150  # in rows that are read anew: some thousands of squares of more overflow
+LARGEST = 1e150  # of a value in rows that are read anew: some thousands of squares of larger values overflow
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
 def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
-    """X as a 2-D float64 or float32 array: itself where it is one (any layout), else a float64 copy.
+    """Return X as a 2-D float64 or float32 array: X itself if it is one (of any layout), else a float64 copy.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who:
 
 
 def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
-    """`check_rows` but for the look at the values."""
+    """Do as `check_rows`, but do not look at the values."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
@@ -70,13 +70,13 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: 
 
 
 def check_n_features(got: int, n_features: int | None, who: str = NAME) -> None:
-    """ValueError for other than `n_features` columns."""
+    """Raise a ValueError for other than `n_features` columns; None allows any number."""
     if n_features is not None and got != n_features:
         raise ValueError(f"X has {got} features, but {who} is expecting {n_features} features as input.")
 
 
 def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
-    """Refuse NaN and infinity; `first` is the index of the first row, `where` what else to say about its place."""
+    """Refuse NaN and infinity; `first` is the index of the first row, `where` is added to the place in the message."""
     if not len(X):
         return
     with np.errstate(all="ignore"):
@@ -97,7 +97,7 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
 
 
 def check_again(block: Block) -> None:
-    """OSError for a block of rows that are read anew and have changed: what the first pass would have refused."""
+    """Raise an OSError if rows that are read anew have changed so that the first pass would have refused them."""
     last = block.start + len(block.X) - 1
     try:
         check_finite(block.X, block.start)
@@ -165,7 +165,7 @@ def refuse_dates(X: Any) -> None:
 
 
 def feature_names(X: Any) -> NDArray[Any] | None:
-    """Column names of a data frame if all are strings, else None (as scikit-learn decides)."""
+    """Return the column names of a data frame if all are strings, else None; scikit-learn decides so too."""
     columns = column_names(X)
     if columns is None:
         return None
@@ -183,7 +183,7 @@ def feature_names(X: Any) -> NDArray[Any] | None:
 
 
 def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None, who: str = NAME) -> None:
-    """Compare the column names of X with those seen in fit."""
+    """Warn or raise a ValueError if the column names of X differ from those of the fit; None means no names."""
     if names is None and fitted is None:
         return
     if fitted is None:
@@ -193,13 +193,14 @@ def check_names(names: NDArray[Any] | None, fitted: NDArray[Any] | None, who: st
     elif len(names) != len(fitted) or (names != fitted).any():
         unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
         message = "The feature names should match those that were passed during fit.\n"
-        message += _listed("Feature names unseen at fit time:\n", unseen)
-        message += _listed("Feature names seen at fit time, yet now missing:\n", missing)
+        message += _list_names("Feature names unseen at fit time:\n", unseen)
+        message += _list_names("Feature names seen at fit time, yet now missing:\n", missing)
         if not unseen and not missing:
             message += "Feature names must be in the same order as they were in fit.\n"
         raise ValueError(message)
 
 
-def _listed(title: str, names: list[str]) -> str:
+def _list_names(title: str, names: list[str]) -> str:
+    """Return a title and up to five names, a line each; nothing without names."""
     shown = "".join(f"- {name}\n" for name in names[:5]) + ("- ...\n" if len(names) > 5 else "")
     return title + shown if names else ""

@@ -1,4 +1,4 @@
-"""Scans over all rows of a source: how many there are, their range, what their labels tell."""
+"""Passes over all rows of a source without a mixture: the range of the values, and what the labels tell."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from fastem.sources.blocks import Block, Source, T, rows_at_once
 from fastem.sources.labels import certain_labels, check_range, is_labelled
 
 
-def watched(function: Callable[[Block], T], check: Callable[[Block], None]) -> Callable[[Block], T]:
-    """The function, for rows that are read anew: `check` looks at a block whose sums are not finite.
+def check_if_not_finite(function: Callable[[Block], T], check: Callable[[Block], None]) -> Callable[[Block], T]:
+    """Return a function that calls `function` and, if a block's sums are not finite, `check` on the block.
 
-    The first pass looks at all values. In later ones NaN, infinity and values that are too large show in the sums, so
-    that rows that have changed since then cost nothing to notice.
+    This is for rows that are read anew. The first pass checks all values. In later passes NaN, infinity and values that
+    are too large show in the sums, so that it costs nothing to notice rows that have changed.
     """
 
-    def summed(block: Block) -> T:
+    def checked(block: Block) -> T:
         sums = function(block)
         if not is_finite(sums):
             check(block)
         return sums
 
-    return summed
+    return checked
 
 
 def is_finite(sums: Any) -> bool:
-    """Whether all numbers are that a function made of a block: an array or an object that holds arrays."""
+    """Tell whether all numbers are finite in an array, or in an object that holds arrays."""
     values = vars(sums).values() if hasattr(sums, "__dict__") else (sums,)
     floats = (value for value in values if isinstance(value, np.ndarray) and value.dtype.kind == "f")
     return all(np.isfinite(value).all() for value in floats)
 
 
 def all_weights(source: Source) -> Array | None:
-    """The weights of all rows of a source, (N,); None if it has none."""
+    """Return the weights of all rows of a source, (N,); None if every weight is 1."""
     found: list[Array] = []
 
     def keep(block: Block) -> None:
@@ -52,11 +52,11 @@ def all_weights(source: Source) -> Array | None:
 
 @dataclass(frozen=True)
 class Extent:
-    """The range of the values; additive.
+    """The range of the values. Extents of blocks can be added.
 
     Attributes
     ----------
-    low, high : least and largest value, () or, by column, (D,)
+    low, high : () float64, the least and the largest value; or (D,), those of each column
     """
 
     low: Array
@@ -71,27 +71,28 @@ class Extent:
 
 
 def find_extent(source: Source, axis: int | None = None) -> Extent:
-    """Of the rows that have a weight, in one pass; by column for axis 0.
+    """Find the range of the values of rows of positive weight, in one pass.
 
-    The range of all values bounds that of each column, and takes an eighth of the time.
+    With axis 0, find the range of each column. With None, find one range of all values: it bounds that of each column,
+    and takes an eighth of the time.
     """
 
-    def look(block: Block) -> Extent:
+    def find_in_block(block: Block) -> Extent:
         X = block.present().X
         low = X.min(axis=axis, initial=np.inf).astype(np.float64)
         return Extent(low, X.max(axis=axis, initial=-np.inf).astype(np.float64))
 
-    return source.reduce(look, rows_at_once(source.n_features))
+    return source.reduce(find_in_block, rows_at_once(source.n_features))
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the labels of rows that have a weight tell; additive.
+    """What the labels of rows of positive weight tell. Those of blocks can be added.
 
     Attributes
     ----------
-    mass : (K,) weight of the rows that are known to be of each component
-    n_unknown : int, rows that may belong to more than one
+    mass : (K,) float64, the weight of the rows that are known to belong to each component
+    n_unknown : int, rows that may belong to more than one component
     """
 
     mass: Array
@@ -105,9 +106,9 @@ class Known:
 
 
 def count_known(source: Source, K: int) -> Known:
-    """In one pass; ValueError for a label that is beyond K."""
+    """Find out in one pass what the labels tell; raise a ValueError for a label of K or more."""
 
-    def look(block: Block) -> Known:
+    def count_in_block(block: Block) -> Known:
         assert block.labels is not None
         check_range(block.labels, K, block.start)
         labels = certain_labels(block.labels)
@@ -116,7 +117,7 @@ def count_known(source: Source, K: int) -> Known:
         mass = np.bincount(labels[one], weight[one], K).astype(np.float64)  # without any row it has integers
         return Known(mass, int(np.count_nonzero(weight[~one])))
 
-    return source.reduce(look, rows_at_once(source.n_features))
+    return source.reduce(count_in_block, rows_at_once(source.n_features))
 
 
 def check_extent(source: Source, n_components: int) -> None:
@@ -150,13 +151,16 @@ def check_spread(source: Source) -> None:
 
 
 def box_of(source: Source) -> Array:
-    """Least and largest values of the columns among rows with a weight, (2, D); ValueError if a column is constant."""
+    """Return the least and largest values of the columns, (2, D); raise a ValueError if a column is constant.
+
+    Rows of weight 0 do not count.
+    """
     found = find_extent(source, axis=0)
     return check_box(np.array([found.low, found.high]))
 
 
 def check_known(source: Source, n_components: int) -> Known | None:
-    """What is known of the rows' components, None without labels; refuses a component that can have no row."""
+    """Return what the labels tell, None without labels; refuse labels that leave a component without any row."""
     if not is_labelled(source):
         return None
     found = count_known(source, n_components)

@@ -1,4 +1,4 @@
-"""Sources of rows that are read anew on each pass, and `as_source`, which makes a source of whatever holds rows."""
+"""The source of rows that are read anew on each pass."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
 from fastem.sources.labels import check_label_values
-from fastem.sources.readers import Piece, Reader
+from fastem.sources.readers import Reader
 from fastem.sources.rows import check_again, check_finite, warn_of_rounding
-from fastem.sources.scans import watched
+from fastem.sources.scans import check_if_not_finite
 from fastem.sources.weights import check_again_weights, check_weight_scale, check_weight_values
 
 T = TypeVar("T")
@@ -28,9 +28,9 @@ class Totals(NamedTuple):
     Attributes
     ----------
     n_rows : int
-    n_present : int, of positive weight
-    sum_w : float, as `cumulated` adds
-    largest : float, of the weights
+    n_present : int, rows of positive weight
+    sum_w : float, the sum of the weights, as `cumulated` adds
+    largest : float, the largest weight
     """
 
     n_rows: int = 0
@@ -40,10 +40,11 @@ class Totals(NamedTuple):
 
 
 class StreamSource(BlockSource):
-    """Rows that a reader gives in pieces: put together to the blocks asked for, while the next block is being read.
+    """Rows that a reader gives in pieces, which are put together to blocks of the size asked for.
 
-    One thread reads, at most one block ahead, so that two blocks of rows are in memory. The first pass checks values;
-    later ones find out by their sums if rows have changed, or look too where there are none.
+    A thread reads the next block while one is in use, so that two blocks of rows are in memory. The first pass checks
+    all values. Later passes find out by their sums whether rows have changed; passes that make no sums check values
+    again.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -53,32 +54,32 @@ class StreamSource(BlockSource):
         self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
         self.labelled = reader.label_shape is not None
         self._totals: Totals | None = None
-        self._spare: list[list[Block]] = []  # buffers of passes before; a pass has its own, in whatever thread it runs
+        self._spare: list[list[Block]] = []  # buffers of earlier passes; each pass takes its own
 
     @property
     def n_rows(self) -> int:
-        """See Source; known beforehand, or by a pass."""
-        return self._found().n_rows if self.reader.n_rows is None else self.reader.n_rows
+        """See Source; found by a pass if the reader cannot tell."""
+        return self._find_totals().n_rows if self.reader.n_rows is None else self.reader.n_rows
 
     @property
     def n_present(self) -> int:
-        """See BlockSource; by a pass, if there are weights."""
-        return self._found().n_present if self.reader.weighted else self.n_rows
+        """See BlockSource; found by a pass if there are weights."""
+        return self._find_totals().n_present if self.reader.weighted else self.n_rows
 
     @property
     def sum_w(self) -> float:
-        """See BlockSource; by a pass, if there are weights."""
-        return self._found().sum_w if self.reader.weighted else float(self.n_rows)
+        """See BlockSource; found by a pass if there are weights."""
+        return self._find_totals().sum_w if self.reader.weighted else float(self.n_rows)
 
-    def _found(self) -> Totals:
-        """What the first complete pass found out; a pass for it, if there has been none."""
+    def _find_totals(self) -> Totals:
+        """Return what the first complete pass found out; make that pass if there has been none."""
         if self._totals is None:
             self.for_each(lambda block: None, rows_at_once(self.n_features))
         assert self._totals is not None
         return self._totals
 
     def at_once(self, rows: int, grain: int) -> int:
-        """See BlockSource: two blocks are in memory."""
+        """See BlockSource; blocks are small, for two of them are in memory."""
         return super().at_once(min(rows, rows_at_once(self.n_features)), grain)
 
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
@@ -86,63 +87,64 @@ class StreamSource(BlockSource):
         if self._totals is None:
             return super().reduce(function, rows, grain)
         number, total = self.passes + 1, cast(Any, 0)
-        function = watched(function, lambda block: self._changed(number, check_again, block))
-        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain), look=False)) as blocks:
+        function = check_if_not_finite(function, lambda block: self._check_unchanged(number, check_again, block))
+        with closing(self.blocks(rows if grain is None else self.at_once(rows, grain), check=False)) as blocks:
             for block in blocks:
                 total = total + function(block)
         return cast(T, total)
 
-    def _changed(self, number: int, check: Callable[..., None], *what: Any) -> None:
-        """SourceError, with the number of the pass, if a check finds that rows have changed."""
+    def _check_unchanged(self, number: int, compare: Callable[..., None], *what: Any) -> None:
+        """Raise a SourceError that names the pass if `compare(*what)` finds that rows have changed."""
         try:
-            check(*what)
+            compare(*what)
         except OSError as error:
             raise SourceError(f"pass {number} over the data: {error}") from error
 
-    def blocks(self, rows: int, look: bool = True) -> Generator[Block, None, None]:
-        """See BlockSource; `look` at the values, also after the first pass."""
+    def blocks(self, rows: int, check: bool = True) -> Generator[Block, None, None]:
+        """See BlockSource; `check` asks for a check of values in passes after the first, too."""
         self.passes += 1
         buffers = self._spare.pop() if self._spare else []
         if not buffers or len(buffers[0].X) < rows:
-            buffers = [self._buffer(rows), self._buffer(rows)]
-        look = look or self._totals is None
-        yield from ahead(self._filled([_first_rows(buffer, rows) for buffer in buffers], self.passes, look))
-        self._spare.append(buffers)  # not of a pass that was left early: its reader may still be at work
+            buffers = [self._make_buffer(rows), self._make_buffer(rows)]
+        check = check or self._totals is None
+        yield from read_ahead(
+            self._fill_blocks([buffer.take(slice(0, rows)) for buffer in buffers], self.passes, check)
+        )
+        self._spare.append(buffers)  # not after a pass that was left early: its reader may still be at work
 
-    def _filled(self, two: list[Block], number: int, look: bool) -> Generator[Block, None, None]:
-        """The blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
+    def _fill_blocks(self, two: list[Block], number: int, check: bool) -> Generator[Block, None, None]:
+        """Yield the blocks of a pass, in two buffers by turns: one is filled while the other is in use."""
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
-        for X, weight, labels in self._pieces(number):
-            after, taken = self._added(totals, len(X), weight, labels, number), 0
-            while taken < len(X):
-                n = min(rows - filled, len(X) - taken)
+        for piece in self._read_pieces(number):
+            after, taken = self._add_piece(totals, piece, number), 0
+            while taken < len(piece.X):
+                n = min(rows - filled, len(piece.X) - taken)
+                given, copy = piece.take(slice(taken, taken + n)), block.take(slice(filled, filled + n))
                 with np.errstate(over="ignore"):  # a long double becomes infinity
-                    block.X[filled : filled + n] = X[taken : taken + n]
+                    given.copy_to(copy)
                 if self._totals is None:
-                    warn_of_rounding(np.asarray(X[taken : taken + n]), block.X[filled : filled + n])
-                if look:
-                    self._look(block.X[filled : filled + n], totals.n_rows + taken, number)
-                if block.weight is not None and weight is not None:
-                    block.weight[filled : filled + n] = weight[taken : taken + n]
-                if block.labels is not None and labels is not None:
-                    block.labels[filled : filled + n] = labels[taken : taken + n]
+                    warn_of_rounding(np.asarray(given.X), copy.X)
+                if check:
+                    self._check_rows(copy.X, totals.n_rows + taken, number)
                 filled, taken = filled + n, taken + n
                 if filled == rows:
                     yield block._replace(start=totals.n_rows + taken - rows)
                     block, filled = next(buffers), 0
             totals = after
         if filled:
-            yield _first_rows(block, filled)._replace(start=totals.n_rows - filled)
-        self._end(totals, number)
+            yield block.take(slice(0, filled))._replace(start=totals.n_rows - filled)
+        self._finish_pass(totals, number)
 
-    def _look(self, X: NDArray[Any], first: int, number: int) -> None:
+    def _check_rows(self, X: NDArray[Any], first: int, number: int) -> None:
+        """Raise an error for rows, of which `first` is the index of the first, that hold NaN or infinity."""
         if self._totals is None:
             check_finite(X, first, self.reader.where)
         else:
-            self._changed(number, check_again, Block(first, X, None))
+            self._check_unchanged(number, check_again, Block(first, X, None))
 
-    def _buffer(self, rows: int) -> Block:
+    def _make_buffer(self, rows: int) -> Block:
+        """Return a block of uninitialised rows with the columns that the reader has."""
         shape = self.reader.label_shape
         return Block(
             0,
@@ -151,33 +153,32 @@ class StreamSource(BlockSource):
             None if shape is None else np.empty((rows, *shape), np.bool_ if shape else np.int64),
         )
 
-    def _pieces(self, number: int) -> Iterator[Piece]:
-        """The reader's pieces that have rows; SourceError for one that cannot be read."""
+    def _read_pieces(self, number: int) -> Iterator[Block]:
+        """Yield the reader's pieces that have rows; raise a SourceError for one that cannot be read."""
         try:
             for piece in self.reader.pieces():
-                if len(piece[0]):
+                if len(piece.X):
                     yield piece
         except Exception as error:
             cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
             where = self.reader.where
             raise SourceError(f"pass {number} over the data: {where} could not be read ({cause})") from error
 
-    def _added(
-        self, totals: Totals, n: int, weight: NDArray[Any] | None, labels: NDArray[Any] | None, number: int
-    ) -> Totals:
-        """The totals after n more rows, whose weights and labels the first pass looks at."""
+    def _add_piece(self, totals: Totals, piece: Block, number: int) -> Totals:
+        """Return the totals after a piece more, whose weights and labels the first pass looks at."""
+        n, weight, labels = len(piece.X), piece.weight, piece.labels
         if labels is not None and self._totals is None:
             check_label_values(labels, totals.n_rows)
         if weight is not None and self._totals is not None:
-            self._changed(number, check_again_weights, weight, totals.n_rows)
+            self._check_unchanged(number, check_again_weights, weight, totals.n_rows)
         if weight is None or self._totals is not None:
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
         sum_w, largest = cumulated(totals.sum_w, weight)[-1], max(totals.largest, weight.max())
         return Totals(totals.n_rows + n, totals.n_present + n_positive(weight), float(sum_w), float(largest))
 
-    def _end(self, totals: Totals, number: int) -> None:
-        """A complete pass brings as many rows as expected; the first is what later ones are held to."""
+    def _finish_pass(self, totals: Totals, number: int) -> None:
+        """Check that a complete pass has brought as many rows as expected, and keep what the first one found out."""
         expected = self.reader.n_rows if self._totals is None else self._totals.n_rows
         if expected is not None and totals.n_rows != expected:
             raise SourceError(f"pass {number} over the data brought {totals.n_rows} rows, expected {expected}")
@@ -189,18 +190,13 @@ class StreamSource(BlockSource):
             self._totals = totals
 
 
-def _first_rows(block: Block, n: int) -> Block:
-    weight, labels = (None if array is None else array[:n] for array in (block.weight, block.labels))
-    return Block(block.start, block.X[:n], weight, labels)
-
-
 END = object()
 
 
-def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
-    """The items of a generator that runs in a thread of its own, one item ahead of who asks for them.
+def read_ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
+    """Yield the items of a generator that runs in a thread of its own, one item ahead.
 
-    It is a daemon: who leaves early, by Ctrl-C for instance, does not wait for a read that takes long.
+    The thread is a daemon: a caller who leaves early, by Ctrl-C for instance, does not wait for a long read.
     """
     wanted: SimpleQueue[bool] = SimpleQueue()
     ready: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
@@ -218,7 +214,7 @@ def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
     wanted.put(True)
     try:
         while True:
-            item, error = _get(ready)
+            item, error = _wait_for(ready)
             if error is not None:
                 raise error
             if item is END:
@@ -230,9 +226,11 @@ def ahead(items: Generator[Block, None, None]) -> Generator[Block, None, None]:
         thread.join(timeout=0.1)
 
 
-def _get(queue: SimpleQueue[T]) -> T:
-    """The next of a queue. Waiting without a timeout, the main thread may not notice Ctrl-C: the signal can reach
-    another thread, and on Windows none ends the wait.
+def _wait_for(queue: SimpleQueue[T]) -> T:
+    """Return the next item of a queue, once there is one.
+
+    Without a timeout, the main thread might not notice Ctrl-C while it waits: the signal can reach another thread, and
+    on Windows no signal ends the wait.
     """
     while True:
         try:

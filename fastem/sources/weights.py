@@ -12,7 +12,10 @@ from fastem.model.matrices import Array
 
 
 def check_again_weights(weight: NDArray[Any], first: int) -> None:
-    """OSError for weights, which do not show in the sums where they are below 0; `first` is the first row's index."""
+    """Raise an OSError if weights have changed so that the first pass would have refused them.
+
+    Negative weights, unlike NaN, do not show in the sums. `first` is the index of the first row.
+    """
     if len(weight) and not (weight.min() >= 0 and weight.max() < np.inf):
         last = first + len(weight) - 1
         try:
@@ -22,7 +25,7 @@ def check_again_weights(weight: NDArray[Any], first: int) -> None:
 
 
 def check_weight(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
-    """Weights as (N,) float64, or None."""
+    """Check weights and return them as (N,) float64; return None for None: every weight is 1."""
     if sample_weight is None:
         return None
     weight = real_numbers("sample_weight", sample_weight)

@@ -18,12 +18,12 @@ import pytest
 from helpers import FAMILIES, child_env, quiet_fit
 
 import fastem
-from fastem import plot
 from fastem.estimators import gaussian_mixture as estimator
 from fastem.estimators import outputs
 from fastem.files.tables import read_table
 from fastem.kernels.ahead import Warmup
 from fastem.model.remedies.table import UNIT_FREE
+from fastem.plot.scene import full_covariances
 
 pytest.importorskip("typer")
 
@@ -756,7 +756,7 @@ def test_parameters_as_json_and_csv(covariance):
         np.testing.assert_array_equal(found[name], getattr(model, f"{name}_"))
     lines = list(csv.DictReader(Path("p.csv").read_text().splitlines()))
     assert len(lines) == 2 * (1 + 2 + 4)
-    matrices = plot.full_covariances(model.params_)
+    matrices = full_covariances(model.params_)
     place = {"eruptions": 0, "waiting": 1}
     for line in lines:
         k, names = int(line["component"]), [line["feature"], line["other_feature"]]

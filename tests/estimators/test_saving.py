@@ -437,7 +437,7 @@ def test_parquet(tmp_path):
     X, names = read_table(tmp_path / "t.parquet", columns=["c", 0])
     assert names == ["c", "a"]
     np.testing.assert_array_equal(X, [[3.0, 1.5], [4.0, 2.5]])
-    assert tables.layout(tmp_path / "t.parquet") == tables.Layout(["a", "b", "c"], 3)
+    assert tables.find_columns(tmp_path / "t.parquet") == tables.TableColumns(["a", "b", "c"], 3)
     with pytest.raises(ValueError, match=r"column 'b' holds (large_)?string, expected numbers"):
         read_table(tmp_path / "t.parquet")
 

@@ -111,7 +111,7 @@ import resource, sys
 import numpy as np, fastem
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    fastem.tables.write_table(sys.argv[1], np.arange(10_000.0), ["x"])
+    fastem.files.tables.write_table(sys.argv[1], np.arange(10_000.0), ["x"])
 except OSError as error:
     print(error.filename, error.strerror, sep="|")
 """

@@ -38,7 +38,7 @@ def test_from_a_zip_archive(tmp_path):
     sys.path.insert(0, sys.argv[1])
     import fastem
     X, names = fastem.load_faithful()
-    print(json.dumps([fastem.__file__, X.shape, names, str(fastem.datasets.data_path("faithful").parent)]))
+    print(json.dumps([fastem.__file__, X.shape, names, str(fastem.files.datasets.data_path("faithful").parent)]))
     """
     file, shape, names, folder = run_child(code, archive, TMPDIR=str(temporary))
     assert file.startswith(archive)

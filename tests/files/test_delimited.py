@@ -9,9 +9,11 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from fastem import GaussianMixture, as_source
-from fastem.files import delimited
-from fastem.files.delimited import TextOptions, describe, find_layout, read
+from fastem.files import delimited, text_stream
+from fastem.files.delimited import read_text
 from fastem.files.tables import read_table
+from fastem.files.text_detection import find_layout
+from fastem.files.text_layout import TextOptions, describe
 
 IRIS = [[5.1, 3.5], [4.9, 3.0], [4.7, 3.2]]
 
@@ -101,14 +103,14 @@ def test_a_doubtful_header_is_asked_for(tmp_path, case):
     n = content.count("\n")
     for said, rows in ((True, n - 1), (False, n)):
         layout = find_layout(path, TextOptions(header=said))
-        assert len(read(path, layout, [layout.n_columns - 1])[0]) == rows
+        assert len(read_text(path, layout, [layout.n_columns - 1])[0]) == rows
 
 
 def test_a_doubtful_decimal_sign_is_asked_for(tmp_path):
     path = write(tmp_path, "a;b\n1,000;2,500\n3,000;4,000\n")
     with pytest.raises(ValueError, match=r"1,000 may be a number of thousands .* say which .* --decimal"):
         find_layout(path)
-    X, _ = read(path, find_layout(path, TextOptions(decimal=",")), [0, 1])
+    X, _ = read_text(path, find_layout(path, TextOptions(decimal=",")), [0, 1])
     np.testing.assert_array_equal(X, [[1, 2.5], [3, 4]])
     with pytest.raises(ValueError, match=r"with a comma, 2,5, and with a point, 1.5: say which"):
         find_layout(write(tmp_path, "a;b\n1.5;2,5\n"))
@@ -125,7 +127,7 @@ def test_two_integers_or_one_number_with_a_decimal_comma(tmp_path):
         (TextOptions(delimiter=","), 2),
     ):
         assert find_layout(path, options).n_columns == n
-    X, _ = read(path, find_layout(path, TextOptions(decimal=",")), [0])
+    X, _ = read_text(path, find_layout(path, TextOptions(decimal=",")), [0])
     np.testing.assert_array_equal(X, [[33.1], [93.25], [10.5]])
     for text in ("33,-1\n93,2\n", "33, 1\n93, 2\n", "33,1.5\n93,2\n", "a,b\n33,1\n", "33,1,2\n93,2,7\n"):
         assert find_layout(write(tmp_path, text)).n_columns > 1
@@ -172,9 +174,9 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path, seed, delimiter, deci
     assert (layout.delimiter, layout.decimal) == (delimiter, decimal)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "BLOCK_BYTES", 4096)
-        patch.setattr(delimited, "READ_BYTES", 1000)
-        np.testing.assert_array_equal(read(path, layout, [2, 0, 1])[0], X[:, [2, 0, 1]])
-    np.testing.assert_array_equal(read(path, layout, [0, 1, 2])[0], X)
+        patch.setattr(text_stream, "READ_BYTES", 1000)
+        np.testing.assert_array_equal(read_text(path, layout, [2, 0, 1])[0], X[:, [2, 0, 1]])
+    np.testing.assert_array_equal(read_text(path, layout, [0, 1, 2])[0], X)
 
 
 FAULTS = {
@@ -204,14 +206,14 @@ def test_what_cannot_be_read_is_named(tmp_path, case):
 def test_incomplete_rows_are_left_out_and_counted(tmp_path):
     path = write(tmp_path, "a,b,c\n1,2,x\n,3,y\n4,NA,z\n5,6,\n")
     layout = find_layout(path)
-    X, n_dropped = read(path, layout, [0, 1], drop_incomplete=True)
+    X, n_dropped = read_text(path, layout, [0, 1], drop_incomplete=True)
     np.testing.assert_array_equal(X, [[1, 2], [5, 6]])  # the empty cell of c is nobody's
     assert n_dropped == 2
     with pytest.raises(ValueError, match="column 'a', row 3: expected a finite number, found ''"):
-        read(path, layout, [0, 1])
+        read_text(path, layout, [0, 1])
     path = write(tmp_path, "a,b\n,2\n3,inf\n")
     with pytest.raises(ValueError, match="column 'b', row 3: expected a finite number, found 'inf'"):
-        read(path, find_layout(path), [0, 1], drop_incomplete=True)
+        read_text(path, find_layout(path), [0, 1], drop_incomplete=True)
 
 
 def test_as_source_reads_text_on_each_pass(tmp_path):
@@ -282,7 +284,7 @@ def test_memory_of_reading_is_that_of_the_numbers(tmp_path):
     layout = find_layout(path)
     tracemalloc.start()
     try:
-        X, _ = read(path, layout, [0, 1, 2, 3])
+        X, _ = read_text(path, layout, [0, 1, 2, 3])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -8,8 +8,8 @@ import pytest
 from helpers import child_env
 
 import fastem
-from fastem import plot
 from fastem.plot import plot_fit, plot_history, plot_points
+from fastem.plot.style import require_matplotlib
 
 pytest.importorskip("matplotlib")
 
@@ -249,7 +249,7 @@ assert "matplotlib.pyplot" not in sys.modules
 
 def test_without_matplotlib_the_extra_is_named(X, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for draw in (lambda: plot_fit(mixture(), X), lambda: plot_history(mixture()), plot.require_matplotlib):
+    for draw in (lambda: plot_fit(mixture(), X), lambda: plot_history(mixture()), require_matplotlib):
         with pytest.raises(ImportError, match=r'pip install "fastem\[plot\]"'):
             draw()
 

@@ -19,7 +19,7 @@ from fastem import GaussianMixture, SourceError, as_source
 from fastem.kernels.jit import n_threads
 from fastem.sources.blocks import ArraySource
 from fastem.sources.dask_source import DaskSource
-from fastem.sources.parts import pairwise
+from fastem.sources.parts import sum_pairwise
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -232,14 +232,14 @@ def test_labels(alone, data, kind):
 
 def test_rows_stay_on_the_workers(alone, data, monkeypatch):
     """With a start that needs no sample, a pass brings less than 1 % of the rows' bytes."""
-    sizes, computed = [], DaskSource._computed
+    sizes, computed = [], DaskSource._compute
 
     def measured(*args):
         result = computed(*args)
         sizes.append(len(pickle.dumps(result)))
         return result
 
-    monkeypatch.setattr(DaskSource, "_computed", measured)
+    monkeypatch.setattr(DaskSource, "_compute", measured)
     X = da.from_array(data[0].X, chunks=(799, 3))
     found = model(**make_start(data[0], "full")).fit(X)
     assert len(sizes) > found.n_iter_
@@ -249,12 +249,12 @@ def test_rows_stay_on_the_workers(alone, data, monkeypatch):
 def test_tasks_use_one_thread_each(client, data):
     """Whatever Numba is set to: a worker runs as many tasks at a time as it has threads."""
     source = as_source(da.from_array(data[0].X, chunks=(3000, 3)))
-    assert source.total(lambda part: [(part.number, n_threads())]) == [(0, 1), (1, 1), (2, 1)]
+    assert source.sum_over_parts(lambda part: [(part.number, n_threads())]) == [(0, 1), (1, 1), (2, 1)]
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8, 9, 16, 23, 100])
 def test_tree_adds_pairwise(alone, n):
-    """FAN_IN at a time, the sums are those of `pairwise`: strings show the order."""
+    """FAN_IN at a time, the sums are those of `sum_pairwise`: strings show the order."""
     source = as_source(da.zeros((n, 1), chunks=(1, 1)))
 
     class Term(str):
@@ -262,8 +262,8 @@ def test_tree_adds_pairwise(alone, n):
             return Term(f"({self}{other})")
 
     terms = [Term(f"{number}.") for number in range(n)]
-    assert source.total(lambda part: terms[part.number]) == pairwise(terms)
-    assert pairwise([Term(c) for c in "abcde"]) == "(((ab)(cd))e)"
+    assert source.sum_over_parts(lambda part: terms[part.number]) == sum_pairwise(terms)
+    assert sum_pairwise([Term(c) for c in "abcde"]) == "(((ab)(cd))e)"
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------

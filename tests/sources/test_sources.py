@@ -20,7 +20,7 @@ from fastem.files import arrow
 from fastem.files.tables import read_table
 from fastem.passes import sums as passes
 from fastem.sources import readers, streams
-from fastem.sources.blocks import ArraySource
+from fastem.sources.blocks import ArraySource, rows_at_once
 from fastem.sources.streams import StreamSource
 
 pa = pytest.importorskip("pyarrow")
@@ -146,6 +146,16 @@ def test_the_bytes_of_an_array(data, weighted, kind, tmp_path):
     got, want = (s.sample(1000, np.random.RandomState(1)) for s in (source, ArraySource(X, weight)))
     assert got.X.tobytes() == want.X.tobytes()
     assert got.weight.tobytes() == want.weight.tobytes()
+
+
+def test_a_sample_keeps_nothing_of_the_buffers_that_rows_are_read_into():
+    """Rows that are read in more than two blocks, all of them wanted: the buffer of the first block is used again."""
+    rng = np.random.default_rng(0)
+    X, weight, labels = rng.normal(size=(3000, 800)), rng.uniform(1, 2, 3000), np.arange(3000) % 7
+    assert len(X) > 3 * rows_at_once(800)
+    sample = as_source(lambda: [(X, weight, labels)]).sample(4000, rng)
+    for got, want in zip(sample, (X, weight, labels), strict=True):
+        assert_array_equal(got, want)
 
 
 @pytest.fixture
