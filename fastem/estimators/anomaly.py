@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
+from fastem.estimators.rows import rows_for
+from fastem.estimators.scoring import scores_of
 from fastem.model.checks import check_fitted
 from fastem.model.matrices import Array
 from fastem.model.remedies.table import unit_free
@@ -123,7 +125,7 @@ class AnomalyDetector(Estimator):
         default = GaussianMixture(random_state=0, **unit_free())
         model = copy.deepcopy(default if self.estimator is None else self.estimator)
         if model.__sklearn_is_fitted__():
-            source = model._source(X, sample_weight)
+            source = rows_for(model, X, sample_weight)
         else:
             source = find_source(X, sample_weight, min_rows=2)
             model.fit(source)
@@ -152,14 +154,14 @@ class AnomalyDetector(Estimator):
         check_constructor(self)
         if not hasattr(self, "estimator_"):
             check_fitted(self)
-        source = self.estimator_._source(X, sample_weight)
+        source = rows_for(self.estimator_, X, sample_weight)
         self._adopt(self.estimator_, self._found_threshold(self.estimator_, source))
         return self
 
     def _found_threshold(self, model: GaussianMixture, source: Source) -> float:
         if self.threshold is not None:
             return float(self.threshold)
-        return lowest(model._scores(source, density=True).density, all_weights(source), self.contamination)
+        return lowest(scores_of(model, source, density=True).density, all_weights(source), self.contamination)
 
     def _adopt(self, model: GaussianMixture, threshold: float) -> None:
         self.estimator_, self.threshold_, self.n_features_in_ = model, threshold, model.n_features_in_
@@ -177,7 +179,7 @@ class AnomalyDetector(Estimator):
     def score_samples(self, X: Any) -> Array:
         """Log density of each row of X (N, D): (N,) float64; -inf where it underflows."""
         check_fitted(self)
-        return self.estimator_._scores(self.estimator_._source(X), density=True).density
+        return scores_of(self.estimator_, rows_for(self.estimator_, X), density=True).density
 
     def decision_function(self, X: Any) -> Array:
         """Log density less the threshold, (N,) float64: negative for anomalies, 0 at a threshold of -inf, too."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.state import family_of, remedy_of
 from fastem.fitting.loop import iterate
 from fastem.fitting.lost import principal_axes, split_component
 from fastem.fitting.stopping import Stop
@@ -100,12 +101,12 @@ def fit_from(model: GaussianMixture, source: Source, start: Params | None = None
     own = model.get_params()
     fitted = GaussianMixture(**own)
     if start is not None:
-        inverse = start.factor.swapaxes(-1, -2) @ start.factor if model._family().matrices else start.factor**2
+        inverse = start.factor.swapaxes(-1, -2) @ start.factor if family_of(model).matrices else start.factor**2
         fitted.set_params(
             n_init=1,
             weights_init=start.weights / start.weights.sum(),
             means_init=start.means,
-            precisions_init=inverse.reshape(model._family().natural_shape(*start.means.shape)),
+            precisions_init=inverse.reshape(family_of(model).natural_shape(*start.means.shape)),
         )
     try:
         with warnings.catch_warnings():
@@ -125,7 +126,7 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
 
     That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
     """
-    family, covariances, remedy = model._family(), model.params_.covariances, model._remedy()
+    family, covariances, remedy = family_of(model), model.params_.covariances, remedy_of(model)
     if isinstance(remedy, EigenvalueFloor):
         units = Units.of(family, pooled(stats), eps)
         relative = units.relative(covariances)
@@ -144,7 +145,7 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
     """The start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance_type=model.covariance_type)
-    model_of_rows = make_model(model._family(), model._remedy(), lambda: pooled(stats), rounding_of(source))
+    model_of_rows = make_model(family_of(model), remedy_of(model), lambda: pooled(stats), rounding_of(source))
     return model_of_rows.update(stats)
 
 
@@ -152,7 +153,7 @@ def best_split(fit: Fit, source: Source) -> Params | None:
     """A fit's mixture with a component split in two: the best of several, by short fits."""
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
-    family, remedy = model._family(), model._remedy()
+    family, remedy = family_of(model), remedy_of(model)
     units_in_any_case = make_model(family, InverseWishart(), lambda: pooled(stats), rounding_of(source))
     m_step = replace(units_in_any_case, remedy=remedy)
     axes = principal_axes(m_step, params)

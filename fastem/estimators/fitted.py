@@ -13,58 +13,43 @@ from fastem.analysis.marginals import Conditional, marginal
 from fastem.analysis.merging import Merging, hierarchy, row_entropy
 from fastem.analysis.montecarlo import Estimate, kl_divergence
 from fastem.estimators.parameters import check_features, check_values
-from fastem.estimators.protocol import Estimator
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import MixtureState, count_seen, family_of, names_of, set_names
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
-from fastem.model.families import Covariance, find_family
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.result import Status
-from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.blocks import Block, rows_at_once
 from fastem.sources.opening import find_named
 from fastem.sources.parts import local_rows
 from fastem.sources.rows import check_n_features
 
 
-class Fitted(Estimator):
+class Fitted(MixtureState):
     """The part of `GaussianMixture` that works with a mixture, however it was fitted.
 
     Features are given by position or, where the model was fitted with feature names, by name.
     """
 
     if TYPE_CHECKING:  # what `GaussianMixture` has
-        weights_: NDArray[Any]
-        means_: NDArray[Any]
-        n_threads: int | None
-        random_state: Any
-        lower_bounds_: list[float]
-        feature_names_in_: NDArray[Any]
 
         @classmethod
         def from_parameters(cls, *args: Any, **kwargs: Any) -> Self: ...  # noqa: D102
-        @property
-        def params_(self) -> Params: ...  # noqa: D102
-        def _family(self) -> Covariance: ...
-        def _seen(self) -> float: ...
-        def _source(self, X: Any, sample_weight: Any = None) -> Source: ...
-        def _set_parameters(self, params: tuple[NDArray[Any], ...]) -> None: ...
-        def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None: ...
 
     def _features(self, features: Any, *, some_left: bool = False) -> tuple[NDArray[np.intp], NDArray[Any] | None]:
         """Positions of features, and the names of all; refused if none are left."""
         check_fitted(self)
-        D, names = self.means_.shape[1], getattr(self, "feature_names_in_", None)
+        D, names = self.means_.shape[1], names_of(self)
         return check_features(features, D - some_left, D, names), names
 
     def _like(self, params: Params, names: NDArray[Any] | None) -> Self:
         """A model with other parameters, of the same family."""
-        family, noise = self._family(), params.noise
+        family, noise = family_of(self), params.noise
         shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
         covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
-        model = self.from_parameters(shares, params.means, covariances, family.name, noise, self._seen())
+        model = self.from_parameters(shares, params.means, covariances, family.name, noise, count_seen(self))
         model.set_params(random_state=self.random_state, n_threads=self.n_threads)
-        if names is not None:
-            model.feature_names_in_ = names
+        set_names(model, names)
         return model
 
     # --- marginal and conditional mixtures ------------------------------------------------------------------------
@@ -259,7 +244,7 @@ class Fitted(Estimator):
         >>> model.responsibility_entropy([[0.0], [4.5]]).round(3)
         array([0.   , 0.693])
         """
-        source = self._source(X)
+        source = rows_for(self, X)
         with threads(check_n_threads(self.n_threads)):
             return row_entropy(source, self.params_)
 
@@ -300,100 +285,6 @@ class Fitted(Estimator):
         >>> merging.clusters(2), merging.predict([[0.5], [8.0]], 2)
         (array([0, 0, 1]), array([0, 1]))
         """
-        source = self._source(X, sample_weight)
+        source = rows_for(self, X, sample_weight)
         with threads(check_n_threads(self.n_threads)):
             return Merging(copy.copy(self), *hierarchy(source, self.params_))
-
-    # --- scikit-learn's estimator ---------------------------------------------------------------------------------
-
-    def to_sklearn(self) -> Any:
-        """The same fit as a `sklearn.mixture.GaussianMixture`: the same numbers to the last bit.
-
-        Parameters that scikit-learn does not have are left out, "auto" becomes "kmeans", and variances that components
-        share are given to each.
-
-        Raises
-        ------
-        ValueError
-            with a noise component, which scikit-learn does not have
-        ImportError
-            without scikit-learn
-
-        Examples
-        --------
-        >>> import fastem
-        >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
-        >>> model.to_sklearn().predict([[1.0], [8.0]])
-        array([0, 1])
-        """
-        from sklearn.mixture import GaussianMixture as Theirs
-
-        check_fitted(self)
-        if hasattr(self, "noise_box_"):
-            raise ValueError("scikit-learn's GaussianMixture has no noise component")
-        family, model = self._family(), Theirs()
-        if family.shared and not family.matrices:
-            family = find_family(family.storage.form)
-        known = model.get_params()
-        parameters = {name: value for name, value in self.get_params().items() if name in known}
-        if parameters["init_params"] not in ("kmeans", "k-means++", "random", "random_from_data"):
-            parameters["init_params"] = "kmeans"
-        model.set_params(**parameters | {"n_components": len(self.means_), "covariance_type": family.name})
-        shape = family.natural_shape(*self.means_.shape)
-        model.weights_, model.means_ = self.weights_.copy(), self.means_.copy()
-        for name in ("covariances_", "precisions_", "precisions_cholesky_"):
-            setattr(model, name, np.broadcast_to(getattr(self, name), shape).copy())
-        for name in ("converged_", "n_iter_", "lower_bound_", "lower_bounds_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(model, name, copy.copy(getattr(self, name)))
-        return model
-
-    @classmethod
-    def from_sklearn(cls, estimator: Any, n_samples_seen: float | None = None) -> Self:
-        """The fit of a `sklearn.mixture.GaussianMixture`, which stays as it is: the same numbers to the last bit.
-
-        Parameters
-        ----------
-        estimator : fitted sklearn.mixture.GaussianMixture
-        n_samples_seen : float > 0, optional
-            how many rows it was fitted to, which scikit-learn does not keep: see `from_parameters`
-
-        Returns
-        -------
-        GaussianMixture
-            with its constructor's parameters
-
-        Raises
-        ------
-        TypeError
-            for any other class (a Bayesian mixture predicts otherwise than its parameters say)
-        ValueError
-            if the estimator is not fitted, or its parameters are not those of a mixture
-
-        Examples
-        --------
-        >>> import numpy as np, fastem
-        >>> import sklearn.mixture
-        >>> X, _ = fastem.load_faithful()
-        >>> theirs = sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)
-        >>> bool(np.array_equal(fastem.GaussianMixture.from_sklearn(theirs).predict(X), theirs.predict(X)))
-        True
-        """
-        from sklearn.mixture import GaussianMixture as Theirs
-        from sklearn.utils.validation import check_is_fitted
-
-        if not isinstance(estimator, Theirs):
-            raise TypeError(f"expected a sklearn.mixture.GaussianMixture, got a {type(estimator).__name__}")
-        check_is_fitted(estimator)
-        arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
-        model = cls.from_parameters(*arrays, estimator.covariance_type, n_samples_seen=n_samples_seen)
-        model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})
-        if hasattr(estimator, "precisions_cholesky_"):
-            model._set_parameters(tuple(np.array(array) for array in (*arrays, estimator.precisions_cholesky_)))
-        if hasattr(estimator, "converged_"):  # or its attributes were set by hand
-            status = Status.CONVERGED if estimator.converged_ else Status.MAX_ITER
-            history = list(getattr(estimator, "lower_bounds_", [estimator.lower_bound_]))
-            model._record(status, estimator.lower_bound_, history, estimator.n_iter_)
-        if hasattr(estimator, "feature_names_in_"):
-            model.feature_names_in_ = estimator.feature_names_in_
-        return model

@@ -1,72 +1,30 @@
-"""`GaussianMixture`: scikit-learn's class, without importing scikit-learn."""
+"""`GaussianMixture`: scikit-learn's class, without importing scikit-learn.
+
+This module is long because the class's docstring and those of its constructors and of `fit` are its documentation, and
+belong together. What they do is elsewhere: `training` fits, `scoring` scores, `state` holds the attributes.
+"""
 
 from __future__ import annotations
 
-import copy
-import math
 import os
-import warnings
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.analysis.align import ORDERS, matching
-from fastem.analysis.montecarlo import draw
-from fastem.estimators.by_hand import MATRICES, missing_matrix, upper_factor
 from fastem.estimators.fitted import Fitted
-from fastem.estimators.parameters import check_constructor, check_state, check_top
-from fastem.estimators.protocol import UnavailableError, available_if
-from fastem.fitting.loop import Callback, collapsed_result, last_update, model_for
-from fastem.fitting.report import NO_FIT, Report, Start
-from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
-from fastem.fitting.starts.table import Given
-from fastem.fitting.stepwise import Stepwise
-from fastem.fitting.stopping import Stop
-from fastem.kernels.jit import threads
-from fastem.model.checks import (
-    ConvergenceWarning,
-    check_fitted,
-    check_n_samples,
-    check_n_threads,
-    check_random_state,
-    check_seen,
-    exception,
-)
-from fastem.model.families import Covariance, find_family
-from fastem.model.given import (
-    check_means,
-    check_params,
-    check_precisions,
-    check_representable,
-    check_weights,
-    make_params,
-)
-from fastem.model.matrices import Array, SingularCovarianceError
-from fastem.model.maximisation import held_parameters
-from fastem.model.params import Noise, Params
+from fastem.estimators.interchange import Interchange
+from fastem.estimators.ordering import Ordering
+from fastem.estimators.protocol import available_if, request_weights
+from fastem.estimators.scoring import Scoring
+from fastem.estimators.state import count_seen, set_names, set_params_of, set_record
+from fastem.estimators.training import begin_stream, check_stream, continue_stream, fit_mixture, follow, take_over
+from fastem.fitting.loop import Callback
+from fastem.fitting.options import check_mixture
+from fastem.model.checks import check_seen
+from fastem.model.given import make_params
 from fastem.model.remedies.base import Remedy
-from fastem.model.remedies.table import find_remedy
-from fastem.model.remedies.units import warn_of_unit
-from fastem.model.result import Result, Status
-from fastem.passes.scores import Scores, mean_density, score
-from fastem.sources.blocks import Source
-from fastem.sources.dask_source import lazy_on_dask
-from fastem.sources.labels import check_kept
-from fastem.sources.opening import find_named, find_source
-from fastem.sources.parts import failing_together
-from fastem.sources.rows import check_n_features
-from fastem.sources.scans import box_of, check_extent, check_known
-
-DID_NOT_CONVERGE = (
-    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
-    "check for degenerate data."
-)
-
-ROWS_PER_PARAMETER = 10  # that given parameters stand for
-NOISE_LABEL = -1  # the label of noise
-NOISE_START = 0.05  # its share at the start of a fit
+from fastem.model.result import Result
 
 OWN_STEPS = "a loop of your own over fastem.accumulate and fastem.m_step"
 OWN_START = "weights_init, means_init and precisions_init, or fit(X, labels=...)"
@@ -76,18 +34,7 @@ OWN_SCORES = (
 )
 
 
-def check_stream(model: GaussianMixture) -> None:
-    """UnavailableError for parameters under which there is no stepwise EM."""
-    for name, value in (
-        ("regularization", model.regularization),
-        ("assignment", None if model.assignment == "soft" else model.assignment),
-        ("fixed", model.fixed or None),
-    ):
-        if value is not None:
-            raise UnavailableError(f"partial_fit works with reg_covar alone; got {name}={value!r}")
-
-
-class GaussianMixture(Fitted):
+class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters
@@ -302,9 +249,91 @@ class GaussianMixture(Fitted):
         """
         params = make_params(weights, means, covariances, covariance_type, noise)
         model = cls(len(params.means), covariance_type=covariance_type, noise=noise is not None)
-        model._store(params, np.dtype(np.float64))
-        model._record(None, -np.inf, [], 0)
-        model.n_samples_seen_ = check_seen(model._seen() if n_samples_seen is None else n_samples_seen)
+        set_params_of(model, params, np.dtype(np.float64))
+        set_record(model, None, -np.inf, [], 0)
+        model.n_samples_seen_ = check_seen(count_seen(model) if n_samples_seen is None else n_samples_seen)
+        return model
+
+    @classmethod
+    def from_result(
+        cls,
+        result: Result | None,
+        *,
+        dtype: Any = np.float64,
+        feature_names: ArrayLike | None = None,
+        **parameters: Any,
+    ) -> Self:
+        """Return a fitted estimator of the result of a fit, for instance of one that Ctrl-C has interrupted.
+
+        Its parameters are the result's. (`fit` ends with one M-step more, as scikit-learn's does.)
+
+        Parameters
+        ----------
+        result : Result
+            what `fastem.em` or `fastem.lbfgs` returns, or the ``.result`` of a `fastem.FitInterrupted` or
+            `fastem.SourceError`
+        dtype : float64 or float32, default float64
+            the dtype of the attributes; `fit` takes that of the rows
+        feature_names : (D,) array-like of str, optional
+            names of the features
+        **parameters
+            the constructor's parameters, for instance ``**model.get_params()`` of the estimator whose fit was
+            interrupted. `covariance_type` is the one of the fit. Defaults: the constructor's, but n_components and
+            noise are those of the result
+
+        Returns
+        -------
+        GaussianMixture
+            `status_` and `fit_report_` tell how the fit ended, `lower_bound_` is the bound under its parameters
+
+        Raises
+        ------
+        ValueError
+            if the result is None, since no iteration was complete; if it is not one of this covariance type; or if
+            its parameters are not numbers of this dtype
+
+        See Also
+        --------
+        from_parameters : an estimator of known parameters
+        fastem.FitInterrupted : what Ctrl-C raises in a fit
+
+        Examples
+        --------
+        Keep what an interrupted fit has found (a callback stands for the user's Ctrl-C here):
+
+        >>> import fastem
+        >>> X, _ = fastem.load_faithful()
+        >>> def interrupt(iteration, lower_bound, params):
+        ...     if iteration == 5:
+        ...         raise KeyboardInterrupt
+        >>> model = fastem.GaussianMixture(2, tol=1e-9, random_state=0)
+        >>> try:
+        ...     model.fit(X, callback=interrupt)
+        ... except fastem.FitInterrupted as end:
+        ...     model = fastem.GaussianMixture.from_result(end.result, **model.get_params())
+        >>> model.n_iter_, model.status_.name, model.predict(X[:3])
+        (5, 'INTERRUPTED', array([1, 0, 1]))
+
+        Go on with an estimator where a loop of your own has ended:
+
+        >>> start = fastem.make_params([0.5, 0.5], [[2.0, 50.0], [4.0, 80.0]], [[1.0, 40.0]] * 2, "diag")
+        >>> result = fastem.em(X, start, covariance_type="diag")
+        >>> fastem.GaussianMixture.from_result(result, covariance_type="diag").means_.round(1)
+        array([[ 2. , 54.5],
+               [ 4.3, 80. ]])
+        """
+        if not isinstance(result, Result):
+            raise ValueError(
+                f"from_result needs a fastem.Result; got {result!r:.60}. (A FitInterrupted has None where no "
+                "iteration was complete)"
+            )
+        params = result.params
+        own = {"n_components": len(params.means), "noise": params.noise is not None}
+        model = cls(**own | parameters)
+        check_mixture(params, model.covariance_type, 0.0)
+        take_over(model, params, [result], 0, np.dtype(dtype))
+        model.n_samples_seen_ = count_seen(model) if result.stats is None else result.stats.sum_w
+        set_names(model, None if feature_names is None else np.asarray(feature_names, dtype=object))
         return model
 
     # --- fitting --------------------------------------------------------------------------------------------------
@@ -398,12 +427,12 @@ class GaussianMixture(Fitted):
         >>> resumed.lower_bounds_ == make().fit(X).lower_bounds_
         True
         """
-        self._fit(X, sample_weight, callback, checkpoint, labels)
+        fit_mixture(self, X, sample_weight, callback, checkpoint, labels)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """`fit`, then the most probable component of each row, (N,) int64."""
-        source = self._fit(X, sample_weight)
+        source = fit_mixture(self, X, sample_weight)
         return self.predict(source)
 
     @available_if(check_stream)
@@ -436,448 +465,14 @@ class GaussianMixture(Fitted):
             (a ValueError and an AttributeError: `hasattr` says that there is no such method) with a `regularization`,
             hard `assignment` or `fixed` parameters
         """
-        fitted = hasattr(self, "weights_")
-        if not fitted:
-            self._fit(X, sample_weight)
-        source = self._source(X, sample_weight)
-        state = self._stream() if fitted else Stepwise(self.params_, self._family().name, self.reg_covar)
-        with threads(check_n_threads(self.n_threads)):
-            state = state.partial_fit(source)
-        check_representable(state.params, self.means_.dtype)
-        self._store(state.params, self.means_.dtype)
-        bounds = [*(self.lower_bounds_ if state.n_steps > 1 else ()), state.mean_loglik]
-        self._record(None, state.mean_loglik, bounds, state.n_steps)
-        assert state.stats is not None
-        self._stepwise, self.n_samples_seen_ = state, state.stats.sum_w
+        if hasattr(self, "weights_"):
+            stream = continue_stream(self)
+        else:
+            fit_mixture(self, X, sample_weight)
+            stream = begin_stream(self)
+        follow(self, X, sample_weight, stream)
         return self
 
-    def _stream(self) -> Stepwise:
-        """The state of the stream that `partial_fit` follows; before a first block the mixture, for the rows seen."""
-        if "_stepwise" in self.__dict__:
-            return replace(self._stepwise, reg_covar=self.reg_covar)
-        params, family, seen = self.params_, self._family(), self._seen()
-        stats = family.expected(params, seen, self.reg_covar)
-        if np.isfinite(self.lower_bound_):  # else nothing is known of it
-            stats = replace(stats, loglik=seen * self.lower_bound_)
-        return Stepwise(params, family.name, self.reg_covar, stats=stats)
-
-    def _seen(self) -> float:
-        """How many rows the mixture stands for."""
-        return float(getattr(self, "n_samples_seen_", ROWS_PER_PARAMETER * self._n_parameters()))
-
-    def _fit(
-        self,
-        X: Any,
-        sample_weight: ArrayLike | None,
-        callback: Callback | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        labels: Any = None,
-    ) -> Source:
-        self._check_hooks()
-        check_constructor(self)
-        if checkpoint is not None and self.solver != "em":
-            raise ValueError(f"a checkpoint is a state of EM: it does not work with solver={self.solver!r}")
-        source = find_source(X, sample_weight, labels, min_rows=2)
-        check_extent(source, self.n_components)
-        check_kept(source, self.on_collapse)
-        noise = Noise(NOISE_START, box_of(source)) if self.noise else None
-        given = self._given(source.n_features, noise)._replace(known=check_known(source, self.n_components))
-        warm = self.warm_start and hasattr(self, "converged_")
-        if warm:
-            self._check_warm(source.n_features)
-        before = (self.params_, self.lower_bound_) if warm else None
-        with failing_together(source), threads(self.n_threads):
-            held = held_parameters(tuple(self.fixed), given.weights, given.means, given.precisions)
-            m_step = model_for(source, self.covariance_type, self._remedy(), held, self.assignment)
-            results = fit_from_starts(source, m_step, self._options(), given, before, callback, checkpoint)
-            kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
-            best = results[kept]
-            params = best.params
-            ends_on_m_step = self.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
-            if best.n_iter and ends_on_m_step:
-                try:
-                    params = last_update(source, best, m_step)
-                except SingularCovarianceError as error:
-                    results[kept] = best = collapsed_result(best, error.components)
-        self._adopt(params, results, kept, source)
-        self.__dict__.pop("feature_names_in_", None)
-        if source.columns is not None:
-            self.feature_names_in_ = source.columns
-        if best.n_iter and self.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
-            message = f"{DID_NOT_CONVERGE} {best.status.advice}"
-            warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
-        if best.n_iter and self.regularization is None:
-            warn_of_unit(self.reg_covar, m_step.family, best.stats, stacklevel=3)
-        return source
-
-    def _options(self) -> FitOptions:
-        return FitOptions(
-            n_components=self.n_components,
-            init_params=self.init_params,
-            n_init=self.n_init,
-            solver=self.solver,
-            stop=Stop(self.stop, self.tol),
-            max_iter=self.max_iter,
-            on_collapse=self.on_collapse,
-            random_state=self.random_state,
-            verbose=self.verbose,
-            verbose_interval=self.verbose_interval,
-            described=self.get_params(deep=False),
-        )
-
-    def _remedy(self) -> Remedy:
-        """What keeps covariances from collapsing; beside a `regularization` reg_covar counts for nothing."""
-        return find_remedy(self.regularization, self.reg_covar if self.regularization is None else 0.0)
-
-    def _given(self, D: int, noise: Noise | None) -> Given:
-        K, covariance = self.n_components, self.covariance_type
-        weights = np.full(K, 1 / K) if self.weights_init is None and "weights" in self.fixed else self.weights_init
-        return Given(
-            None if weights is None else check_weights(weights, K),
-            None if self.means_init is None else check_means(self.means_init, K, D),
-            None if self.precisions_init is None else check_precisions(self.precisions_init, covariance, K, D),
-            noise,
-        )
-
-    def _check_warm(self, D: int) -> None:
-        """A warm start continues a fit of the same shape."""
-        K = self.n_components
-        for name, now, before in (
-            ("n_components", K, len(self.weights_)),
-            ("n_features", D, np.shape(self.means_)[1]),
-            ("covariance_type", self.covariance_type, self._family().name),
-            ("noise", bool(self.noise), hasattr(self, "noise_box_")),
-        ):
-            if now != before:
-                raise ValueError(
-                    f"warm_start=True continues the last fit, but {name} has changed: {before} in that fit, {now} "
-                    "now. Set warm_start=False to start anew."
-                )
-
-    def _adopt(self, params: Params, results: list[Result], kept: int, source: Source) -> None:
-        """Take over the parameters that are made of one of the results.
-
-        All is computed and checked by then: a failed fit leaves the estimator as it was.
-        """
-        check_representable(params, source.dtype)
-        self._store(params, source.dtype)
-        self.n_samples_seen_ = source.sum_w
-        report, best = Report(tuple(map(Start.of, results)), kept), results[kept]
-        interrupted = any(result.status is Status.INTERRUPTED for result in results)
-        status = Status.INTERRUPTED if interrupted else best.status
-        self._record(status, report.starts[kept].bound, best.history, best.n_iter, report)
-
-    def _family(self) -> Covariance:
-        """The family of the fitted parameters, which `set_params(covariance_type=...)` does not change."""
-        return find_family(getattr(self, "_fitted_type", self.covariance_type))
-
-    def _store(self, params: Params, dtype: np.dtype[Any]) -> None:
-        self._fitted_type = self.covariance_type
-        K, D = params.means.shape
-        shape = self._family().natural_shape(K, D)
-        upper = params.factor.swapaxes(-1, -2) if params.factor.shape[-2] > 1 else params.factor
-        self._set_parameters(
-            tuple(
-                np.asarray(array, dtype=dtype, order="C")
-                for array in (
-                    params.weights,
-                    params.means,
-                    params.covariances.reshape(shape),
-                    upper.reshape(shape),
-                )
-            )
-        )
-        self.n_features_in_ = D
-        for name in ("noise_weight_", "noise_box_"):
-            self.__dict__.pop(name, None)
-        if params.noise is not None:
-            self.noise_weight_, self.noise_box_ = params.noise
-
-    def _record(
-        self, status: Status | None, bound: float, history: list[float], n_iter: int, report: Report = NO_FIT
-    ) -> None:
-        self.status_ = status
-        self.converged_ = status is Status.CONVERGED
-        self.lower_bound_ = bound
-        self.lower_bounds_ = history
-        self.n_iter_ = n_iter
-        self.fit_report_ = report
-
-    # --- using a fit: X is (N, D), or what `fastem.as_source` takes -----------------------------------------------
-
-    @property
-    def params_(self) -> Params:
-        """The fitted parameters in canonical shape (see `fastem.model`), read from the attributes."""
-        check_fitted(self)
-        K, D = np.shape(self.means_)
-        shape = self._family().shape(K, D)
-        upper = np.asarray(self.precisions_cholesky_, dtype=np.float64).reshape(shape)
-        params = Params(
-            np.asarray(self.weights_, dtype=np.float64),
-            np.asarray(self.means_, dtype=np.float64),
-            np.asarray(self.covariances_, dtype=np.float64).reshape(shape),
-            upper_factor(upper).swapaxes(-1, -2) if shape[-2] > 1 else upper,
-            Noise(self.noise_weight_, self.noise_box_) if hasattr(self, "noise_box_") else None,
-        )
-        return check_params(params)  # they may have been set by hand
-
-    def _source(self, X: Any, sample_weight: Any = None) -> Source:
-        check_fitted(self)
-        source = find_named(X, getattr(self, "feature_names_in_", None), sample_weight)
-        check_n_features(source.n_features, np.shape(self.means_)[1])
-        return source
-
-    def _scores(self, source: Source, **wanted: Any) -> Scores:
-        params = self.params_
-        with threads(check_n_threads(self.n_threads)):
-            scores = score(source, params, **wanted)
-        if params.noise is not None:
-            for index in (scores.label, scores.top_index):
-                index[index == len(params.means)] = NOISE_LABEL
-        return scores
-
-    @lazy_on_dask
-    def predict(self, X: Any) -> NDArray[np.int64]:
-        """Most probable component of each row of X (N, D): (N,) int64, -1 for noise. Makes no N x K array.
-
-        X may be what `fastem.as_source` takes; `fastem.write_scores` writes the labels of more rows than fit into
-        memory to a file; labels of a Dask collection are a lazy collection. So it is with all scores.
-        """
-        return self._scores(self._source(X), label=True).label
-
-    @lazy_on_dask
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Responsibilities of the components for each row of X (N, D): (N, K), each row sums to 1.
-
-        With `noise` there are K + 1 columns, the last for that.
-        """
-        source = self._source(X)
-        return self._scores(source, resp=True).resp.astype(source.dtype, copy=False)
-
-    def predict_top(self, X: Any, m: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """The m most probable components of each row and their responsibilities. Makes no N x K array.
-
-        Parameters
-        ----------
-        X : (N, D) array-like
-        m : int in [1, K], or K + 1 with `noise`
-
-        Returns
-        -------
-        indices : (N, m) int64, the most probable component first, of equals the lower index first; -1 for noise
-        values : (N, m), their responsibilities: those of `predict_proba`. 1 - values.sum(axis=1) is in the others
-
-        Raises
-        ------
-        ValueError
-            if m is not an int in that range
-
-        Examples
-        --------
-        >>> import fastem
-        >>> means, variances = [[0.0], [1.0], [9.0]], [1.0, 1.0, 1.0]
-        >>> model = fastem.GaussianMixture.from_parameters([0.2, 0.3, 0.5], means, variances, "spherical")
-        >>> indices, values = model.predict_top([[0.0], [8.0]], 2)
-        >>> indices, values.round(3)
-        (array([[0, 1],
-               [2, 1]]), array([[0.524, 0.476],
-               [1.   , 0.   ]]))
-        """
-        source = self._source(X)
-        top = check_top(m, len(self.means_) + hasattr(self, "noise_box_"))
-        scores = self._scores(source, top=top)
-        return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
-
-    @lazy_on_dask
-    def score_samples(self, X: Any) -> NDArray[Any]:
-        """Log density of each row of X (N, D): (N,); -inf where it underflows under every component."""
-        source = self._source(X)
-        with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
-            return self._scores(source, density=True).density.astype(source.dtype, copy=False)
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Mean log density of the rows of X, weighted by `sample_weight` (N,)."""
-        return self._mean_density(X, sample_weight)[0]
-
-    def _mean_density(self, X: Any, sample_weight: ArrayLike | None = None) -> tuple[float, float]:
-        """The mean log density and the sum of weights that it is over."""
-        source = self._source(X, sample_weight)
-        with threads(check_n_threads(self.n_threads)):
-            return mean_density(source, self.params_)
-
-    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Bayesian information criterion on X (N, D), the lower the better; n is the sum of weights."""
-        mean, n = self._mean_density(X, sample_weight)
-        return -2 * mean * n + self._n_parameters() * math.log(n)
-
-    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Akaike's information criterion on X (N, D), the lower the better; n is the sum of weights."""
-        mean, n = self._mean_density(X, sample_weight)
-        return -2 * mean * n + 2 * self._n_parameters()
-
-    def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
-        """Draw from the fitted mixture, in scikit-learn's order of draws.
-
-        Parameters
-        ----------
-        n_samples : int, at least 1
-
-        Returns
-        -------
-        X : (n_samples, D) float64, sorted by component
-        y : (n_samples,) int64, the components; -1 for noise, which comes last
-
-        Raises
-        ------
-        ValueError
-            if n_samples is not a positive integer
-        """
-        check_fitted(self)
-        check_n_samples(n_samples)
-        rng = check_random_state(self.random_state)
-        rows, y = draw(self.params_, n_samples, rng)
-        y[y == len(self.means_)] = NOISE_LABEL
-        return rows, y
-
-    # --- the order of components ----------------------------------------------------------------------------------
-
-    def align_to(self, reference: GaussianMixture) -> Self:
-        """The same fit with its components in the order of another fit's.
-
-        For refits, bootstrap samples and comparisons: component k of the answer is the one that is most like the
-        reference's component k, in an assignment of all at once (by symmetric Kullback-Leibler divergence between
-        components, which depends on no units; see `fastem.analysis.align`). Weights play no part.
-
-        Parameters
-        ----------
-        reference : fitted GaussianMixture with as many components and features, of any covariance type
-
-        Returns
-        -------
-        GaussianMixture
-            a new one, whose parameters are those of this one in another order; this one stays as it is
-
-        Raises
-        ------
-        ValueError
-            if the numbers of components or features differ
-
-        References
-        ----------
-        Jeffreys (1946), Proc. R. Soc. A 186, 453-461; Stephens (2000), J. R. Stat. Soc. B 62, 795-809.
-
-        Examples
-        --------
-        >>> import fastem
-        >>> a = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
-        >>> b = fastem.GaussianMixture.from_parameters([0.4, 0.6], [[9.1], [0.2]], [1.0, 1.0], "spherical")
-        >>> b.align_to(a).means_.ravel()
-        array([0.2, 9.1])
-        """
-        check_fitted(self)
-        check_fitted(reference)
-        if np.shape(self.means_) != np.shape(reference.means_):
-            raise ValueError(
-                "align_to needs a reference of as many components and features: its means have shape "
-                f"{np.shape(reference.means_)}, these {np.shape(self.means_)}"
-            )
-        return self._permuted(matching(self.params_, reference.params_))
-
-    def sort_components(self, by: str = "means") -> Self:
-        """The same fit with its components in an order of their own.
-
-        Parameters
-        ----------
-        by : {"means", "weight"}, default "means"
-            the means' first coordinate (of equals the second, ...), or the weight, the heaviest first
-
-        Returns
-        -------
-        GaussianMixture
-            a new one; this one stays as it is
-
-        Raises
-        ------
-        ValueError
-            for another `by`
-
-        Examples
-        --------
-        >>> import fastem
-        >>> model = fastem.GaussianMixture.from_parameters([0.4, 0.6], [[9.0], [0.0]], [1.0, 1.0], "spherical")
-        >>> model.sort_components().means_.ravel(), model.sort_components("weight").weights_
-        (array([0., 9.]), array([0.6, 0.4]))
-        """
-        check_fitted(self)
-        if by not in ORDERS:
-            raise ValueError(f"by must be one of {', '.join(ORDERS)}; got {by!r}")
-        return self._permuted(ORDERS[by](self.params_))
-
-    def _permuted(self, order: NDArray[np.intp]) -> Self:
-        model = copy.copy(self)
-        weights, means, *matrices = self._get_parameters()
-        each = matrices if self._family().shared else [matrix[order] for matrix in matrices]
-        model._set_parameters((weights[order], means[order], *each))
-        return model
-
-    # --- names that users of scikit-learn's class call ------------------------------------------------------------
-
-    def _n_parameters(self) -> int:
-        """Free parameters of the mixture."""
-        K, D = np.shape(self.means_)
-        sizes = {"weights": K - 1, "means": K * D, "covariances": self._family().n_parameters(K, D)}
-        free = sum(size for name, size in sizes.items() if name not in self.fixed)
-        return int(free) + hasattr(self, "noise_weight_")
-
-    def _get_parameters(self) -> tuple[NDArray[Any], ...]:
-        return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
-
-    def _set_parameters(self, params: tuple[NDArray[Any], ...], xp: Any = None) -> None:
-        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
-        self.__dict__.pop("_stepwise", None)  # the state of a stream belongs to parameters that were
-        U = self.precisions_cholesky_
-        with np.errstate(all="ignore"):
-            self.precisions_ = U @ U.swapaxes(-1, -2) if self._family().matrices else np.square(U, out=np.empty_like(U))
-
-    def _estimate_weighted_log_prob(self, X: Any, xp: Any = None) -> Array:
-        """log weight + log density of each component, (N, K)."""
-        return self._scores(self._source(X), joint=True).joint
-
-    def _estimate_log_prob_resp(self, X: Any, xp: Any = None) -> tuple[Array, Array]:
-        """The log density of each row, (N,), and the log responsibilities of the components, (N, K)."""
-        scores = self._scores(self._source(X), joint=True, density=True)
-        return scores.density, scores.joint - scores.density[:, None]
-
-    def _estimate_log_prob(self, X: Any, xp: Any = None) -> Array:
-        """Log density of each component, (N, K)."""
-        params = self.params_._replace(weights=np.ones(len(self.means_)), noise=None)
-        with threads(check_n_threads(self.n_threads)):
-            return score(self._source(X), params, joint=True).joint
-
-    def _estimate_log_weights(self, xp: Any = None) -> NDArray[Any]:
-        """Log weights, (K,)."""
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.weights_))
-
-    if not TYPE_CHECKING:  # which would take any name for an attribute
-
-        def __getattr__(self, name: str) -> Any:
-            """A matrix that is missing where weights, means and another were set by hand."""
-            if hasattr(
-                type(self), name
-            ):  # a property or method that has raised an AttributeError: again, for its words
-                return super().__getattribute__(name)
-            if name in MATRICES and "means_" in vars(self):
-                found = missing_matrix(vars(self), self._family(), name)
-                if found is not None:
-                    return found
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
     def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
-        """Whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
-        return self._request("partial_fit", sample_weight)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "weights_" in state:
-            check_state(self)
+        """Say whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
+        return request_weights(self, "partial_fit", sample_weight)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.containers import container, framed
-from fastem.estimators.protocol import Estimator
+from fastem.estimators.protocol import Estimator, check_hooks
 from fastem.fitting.lloyd import Clustering, assign, inertia, lloyd, squared_distances, tolerated_shift
 from fastem.fitting.seeds import any_rows, distinct_sample, seeds
 from fastem.kernels.jit import threads
@@ -171,7 +171,7 @@ class KMeans(Estimator):
         ConvergenceWarning
             if there are fewer distinct rows than clusters
         """
-        self._check_hooks()
+        check_hooks(self)
         check_kmeans(self)
         source = find_source(X, sample_weight, who=type(self).__name__)
         if isinstance(source, PartedSource):

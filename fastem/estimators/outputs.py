@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.gaussian_mixture import NOISE_LABEL, GaussianMixture
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import NOISE_LABEL
 from fastem.files.atomic import check_distinct
 from fastem.files.tables import writing
 from fastem.kernels.jit import threads
@@ -73,7 +75,7 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     names = column_names(model, what)
     if isinstance(X, PurePath):
         check_distinct({"path": Path(path)}, [Path(X)])
-    source = local_rows(model._source(X))
+    source = local_rows(rows_for(model, X))
     with writing(path, names, source.n_rows) as write:
         score_blocks(model, source, what, write)
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.fitting.options import check_choices, check_fixed
 from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers
-from fastem.model.families import COVARIANCES
+from fastem.model.exclusions import check_exclusions
+from fastem.model.families import COVARIANCES, Covariance
 from fastem.model.given import check_means, check_noise, shape_of_means
 from fastem.model.matrices import Array, variances
 
@@ -57,15 +58,18 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not isinstance(value, str) or value not in choices:
             demand(False, name, f"a str among {{{', '.join(map(repr, sorted(choices)))}}}", value)
-    check_choices(NAME, estimator.stop, estimator.on_collapse, estimator.regularization)
-    fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
+    check_choices(NAME, **{name: getattr(estimator, name) for name in ("stop", "on_collapse", "assignment")})
+    fixed = check_fixed(NAME, estimator.fixed)
+    check_exclusions(
+        solver=estimator.solver,
+        regularization=estimator.regularization,
+        assignment=estimator.assignment,
+        fixed=fixed,
+        on_collapse=estimator.on_collapse,
+    )
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
-    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
-    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
-        if estimator.solver != "em" and value != plain:
-            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
     value = estimator.warm_start
     demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
@@ -79,13 +83,12 @@ def check_top(m: Any, K: int) -> int:
     return int(m)
 
 
-def check_state(estimator: Any) -> None:
+def check_state(estimator: Any, family: Covariance) -> None:
     """Check a fitted estimator's arrays, so that a pickle from elsewhere cannot crash a kernel."""
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
         if not hasattr(estimator, name):
             raise ValueError(f"the state is not that of a mixture: it has no {name}")
     K, D = check_means(estimator.means_, *shape_of_means(estimator.means_)).shape
-    family = estimator._family()
     shape = family.natural_shape(K, D)
     weights = copy_of_shape("weights", estimator.weights_, (K,))
     covariances = copy_of_shape("covariances", estimator.covariances_, shape)

@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import plot
 from fastem.estimators.best import SOUND, Fit, best_fit
+from fastem.estimators.criteria import aic, bic
 from fastem.estimators.folds import Rows, deal
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.parameters import check_constructor
+from fastem.estimators.state import count_parameters
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
@@ -313,13 +315,13 @@ def criteria(fit: Fit) -> dict[str, Any]:
     """The columns of the table that a fit to all rows gives."""
     if fit.stats is None:
         return {}
-    loglik, n, p = fit.stats.loglik, fit.stats.sum_w, fit.model._n_parameters()
+    loglik, n, p = fit.stats.loglik, fit.stats.sum_w, count_parameters(fit.model)
     return dict(
         log_likelihood=loglik / n,
         n_parameters=p,
-        bic=-2 * loglik + p * math.log(n),
-        aic=-2 * loglik + 2 * p,
-        icl=-2 * fit.stats.class_loglik + p * math.log(n),
+        bic=bic(loglik, p, n),
+        aic=aic(loglik, p),
+        icl=bic(fit.stats.class_loglik, p, n),
     )
 
 

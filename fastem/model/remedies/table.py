@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastem.model.checks import check_bound
+from fastem.model.exclusions import check_exclusions
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
@@ -16,10 +17,9 @@ from fastem.model.remedies.ridge import Ridge
 def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> Remedy:
     """The remedy that the arguments of this name ask for; ValueError for both, or for what is none."""
     check_bound("reg_covar", reg_covar)
+    check_exclusions(regularization=regularization, reg_covar=reg_covar)
     if regularization is None:
         return RegCovar(reg_covar)
-    if reg_covar:
-        raise ValueError(f"regularization={regularization!r} takes the place of reg_covar: leave that at 0")
     if isinstance(regularization, str) and regularization in REMEDIES:
         return REMEDIES[regularization]
     if isinstance(regularization, str) or type(regularization) not in map(type, REMEDIES.values()):
