@@ -1,4 +1,4 @@
-"""The fit of a mixture from the best of several starts: its own, or a split of a fit with a component less."""
+"""The fit of a mixture from the best of two starts: its own, and a fit with a component less, with one split in two."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Fit(NamedTuple):
 
     Attributes
     ----------
-    model : GaussianMixture, without parameters if there was no start
-    stats : Stats, of the rows under it, or None
-    status : str, the name of a `fastem.Status`, or COLLAPSED
+    model : GaussianMixture, which is not fitted if there was no start
+    stats : Stats or None, of the rows under the model; None if it is not fitted
+    status : str, the name of a `fastem.Status`, or SPIKE
     """
 
     model: GaussianMixture
@@ -55,7 +55,7 @@ class Fit(NamedTuple):
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """Order of fits to the same rows, as that of restarts: sound ones first, by the bound."""
+        """The key by which fits to the same rows are compared, as restarts are: sound fits win, then the bound."""
         if self.stats is None:
             return False, 0, -np.inf
         return self.status in SOUND, len(self.stats.s0), self.model.lower_bound_
@@ -64,7 +64,7 @@ class Fit(NamedTuple):
 def best_fit(
     model: GaussianMixture, source: Source, partition: NDArray[Any] | None = None, before: Fit | None = None
 ) -> Fit:
-    """A model fitted from the best start; `before` is the fit with a component less.
+    """Return a model fitted from the best start; `before` is the fit with a component less, or None.
 
     With a partition, (N,) int, from that. Else, if there are more than max(SAMPLE_ROWS, 50 K) rows, fits to a sample of
     as many compete, and the winner goes on with all.
@@ -86,7 +86,7 @@ def best_fit(
 
 
 def better_start(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
-    """The better of the fits from the model's own start and from a split of one with a component less."""
+    """Return the better of two fits: from the model's own start, and from a split of the fit `before`, if there is."""
     K = model.n_components
     with threads(1 if source.n_rows * row_flops(K, source.n_features) < SERIAL_FLOPS else None):
         own = fit_from(model, source)
@@ -97,7 +97,7 @@ def better_start(model: GaussianMixture, source: Source, before: Fit | None) -> 
 
 
 def fit_from(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:
-    """A copy of a model, fitted, from its own start or the one given."""
+    """Return a fitted copy of a model, from the start that is given, or from its own if that is None."""
     own = model.get_params()
     fitted = GaussianMixture(**own)
     if start is not None:
@@ -122,9 +122,10 @@ def fit_from(model: GaussianMixture, source: Source, start: Params | None = None
 
 
 def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
-    """Whether a component is a spike: in a direction its variance is little but `reg_covar`, or the floor's.
+    """Return whether a component is a spike: in some direction its variance is little but reg_covar or the floor.
 
-    That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
+    Only directions count in which all rows together vary much more. Components on few rows, or on rows that share a
+    value, are spikes. `eps` is the rounding of the rows.
     """
     family, covariances, remedy = family_of(model), model.params_.covariances, remedy_of(model)
     if isinstance(remedy, EigenvalueFloor):
@@ -143,14 +144,17 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
-    """The start that a partition of the rows makes."""
+    """Return the start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance_type=model.covariance_type)
     model_of_rows = make_model(family_of(model), remedy_of(model), lambda: pooled(stats), rounding_of(source))
     return model_of_rows.update(stats)
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
-    """A fit's mixture with a component split in two: the best of several, by short fits."""
+    """Return a fit's mixture with one component split in two; the best of several splits, by short fits.
+
+    Return None if no split is sound.
+    """
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
     family, remedy = family_of(model), remedy_of(model)
@@ -168,7 +172,7 @@ def best_split(fit: Fit, source: Source) -> Params | None:
 
 
 def with_half(params: Params, donor: int, axis: Array, shared: bool) -> Params:
-    """The mixture with a component more, the last: half of the donor, cut across `axis` (D,)."""
+    """Return the mixture with a component more, the last: half of the donor, which is cut across `axis` (D,)."""
     every = [*range(len(params.means)), donor]
     weights, covariances = params.weights[every], params.covariances if shared else params.covariances[every]
     weights[-1] = 0.0  # until it has half of the donor's

@@ -1,4 +1,4 @@
-"""What a fitted mixture is good for beyond scikit-learn's methods: marginals, regression, divergence, merging."""
+"""Uses of a fitted mixture that scikit-learn's class does not have: marginals, regression, divergence, merging."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from fastem.sources.rows import check_n_features
 
 
 class Fitted(MixtureState):
-    """The part of `GaussianMixture` that works with a mixture, however it was fitted.
+    """The methods of `GaussianMixture` for marginals, regression, divergence and merging.
 
-    Features are given by position or, where the model was fitted with feature names, by name.
+    Features are given by position or, if the model was fitted with feature names, by name.
     """
 
     if TYPE_CHECKING:  # what `GaussianMixture` has
@@ -37,13 +37,13 @@ class Fitted(MixtureState):
         def from_parameters(cls, *args: Any, **kwargs: Any) -> Self: ...  # noqa: D102
 
     def _features(self, features: Any, *, some_left: bool = False) -> tuple[NDArray[np.intp], NDArray[Any] | None]:
-        """Positions of features, and the names of all; refused if none are left."""
+        """Return positions of features, and the names of all or None; with `some_left` not all may be given."""
         check_fitted(self)
         D, names = self.means_.shape[1], names_of(self)
         return check_features(features, D - some_left, D, names), names
 
     def _like(self, params: Params, names: NDArray[Any] | None) -> Self:
-        """A model with other parameters, of the same family."""
+        """Return a model of the same family with other parameters, whose features have these names or None."""
         family, noise = family_of(self), params.noise
         shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
         covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
@@ -55,7 +55,7 @@ class Fitted(MixtureState):
     # --- marginal and conditional mixtures ------------------------------------------------------------------------
 
     def marginal(self, features: Any) -> Self:
-        """The mixture of some of the features, in the order given.
+        """Return the mixture of some of the features, in the order given.
 
         ``model.marginal(features).sample(n)`` draws from it.
 
@@ -70,8 +70,14 @@ class Fitted(MixtureState):
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
-            for what is no feature
+            if one of `features` is no feature
+
+        See Also
+        --------
+        condition : the mixture of the other features, given values of these
 
         References
         ----------
@@ -88,11 +94,12 @@ class Fitted(MixtureState):
         return self._like(marginal(self.params_, chosen), None if names is None else names[chosen])
 
     def condition(self, features: Any, values: ArrayLike) -> Self:
-        """The mixture of the other features, in their order, where these have known values.
+        """Return the mixture of the other features, in their order, given values of these.
 
         Parameters
         ----------
-        features : sequence of distinct int or str, or one of them; not all
+        features : sequence of distinct int or str, or one of them
+            not all features
         values : (len(features),) array-like
 
         Returns
@@ -102,8 +109,15 @@ class Fitted(MixtureState):
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
-            for what is no feature, or values that are not as many finite numbers
+            if one of `features` is no feature, or the values are not as many finite numbers
+
+        See Also
+        --------
+        conditional_mean, conditional_variance : for many rows of values
+        marginal : the mixture of some features, whatever the others are
 
         References
         ----------
@@ -124,21 +138,31 @@ class Fitted(MixtureState):
         return self._like(Conditional.on(self.params_, chosen).at(values), None if names is None else names[rest])
 
     def conditional_mean(self, X: Any, features: Any) -> NDArray[Any]:
-        """Regression: the mean of the other features for each row of values of these.
+        """Return the mean of the other features for each row of values of these: regression.
 
         Parameters
         ----------
-        X : (N, V) array-like, or what `fastem.as_source` takes: values of the V features, in their order
-        features : sequence of distinct int or str, or one of them; not all
+        X : (N, V) array-like, or what `fastem.as_source` takes
+            values of the V features, in their order
+        features : sequence of distinct int or str, or one of them
+            not all features
 
         Returns
         -------
-        (N, D - V), of the other features in their order; float32 if X is, else float64
+        (N, D - V), float32 if X is, else float64
+            the other features are in their order
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
-            for what is no feature, or rows that are not finite or of another length
+            if one of `features` is no feature, or the rows are not finite or of another length
+
+        See Also
+        --------
+        conditional_variance : the variance about this mean
+        condition : the whole mixture of the other features, for one row of values
 
         References
         ----------
@@ -156,9 +180,14 @@ class Fitted(MixtureState):
         return self._conditional(X, features, Conditional.mean)
 
     def conditional_variance(self, X: Any, features: Any) -> NDArray[Any]:
-        """The variance of each other feature about its `conditional_mean`; arguments and shape are the same.
+        """Return the variance of each other feature about its `conditional_mean`.
 
-        It is larger between components that predict different means.
+        Arguments, shape, dtype and errors are those of `conditional_mean`. The variance is larger between components
+        that predict different means.
+
+        See Also
+        --------
+        conditional_mean : the mean
 
         Examples
         --------
@@ -173,6 +202,7 @@ class Fitted(MixtureState):
         return self._conditional(X, features, Conditional.variance)
 
     def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
+        """Return what a function of the conditional mixture and blocks of rows returns, for all rows."""
         chosen, names = self._features(features, some_left=True)
         source = local_rows(find_named(X, None if names is None else names[chosen]))
         check_n_features(source.n_features, len(chosen))
@@ -190,24 +220,31 @@ class Fitted(MixtureState):
     # --- divergence and merging -----------------------------------------------------------------------------------
 
     def kl_divergence(self, other: Fitted, n_samples: int = 100_000, random_state: Any = None) -> Estimate:
-        """The Kullback-Leibler divergence KL(self || other) = E_self[log p_self - log p_other], by Monte Carlo.
+        """Return the Kullback-Leibler divergence KL(self || other) = E_self[log p_self - log p_other], by Monte Carlo.
 
         Parameters
         ----------
         other : fitted GaussianMixture of as many features
         n_samples : int, at least 2, default 100,000
-            draws from this mixture; the standard error falls with their root
+            number of draws from this mixture; the standard error falls with its root
         random_state : int, RandomState or None, default None
 
         Returns
         -------
         Estimate
-            its value, in nats, and standard_error. The value is inf where the other's density underflows at a draw
+            with the attributes value, in nats, and standard_error. The value is inf if the other's density underflows
+            at a draw
 
         Raises
         ------
+        NotFittedError
+            if one of the mixtures is not fitted
         ValueError
             for another number of features, or a mixture with noise, whose density does not integrate to 1
+
+        See Also
+        --------
+        align_to : the same divergence between single components, to compare two fits
 
         References
         ----------
@@ -233,9 +270,30 @@ class Fitted(MixtureState):
             return kl_divergence(mine, others, int(n_samples), rng)
 
     def responsibility_entropy(self, X: Any) -> Array:
-        """How uncertain each row's component is: -sum_k r_nk log r_nk, (N,), from 0 to log K nats. X is (N, D).
+        """Return how uncertain the component of each row is: -sum_k r_nk log r_nk, from 0 to log K nats.
 
-        Their sum is what tells ICL from BIC (Biernacki, Celeux & Govaert 2000) and what `merge` lowers.
+        Twice the sum over the rows is the difference of ICL and BIC, about (Biernacki, Celeux & Govaert 2000). `merge`
+        lowers it.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+
+        Returns
+        -------
+        (N,) float64
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            for rows that cannot be used
+
+        See Also
+        --------
+        predict_proba : the responsibilities r_nk
+        merge : join components that overlap
 
         Examples
         --------
@@ -252,11 +310,12 @@ class Fitted(MixtureState):
         """Join components that overlap to clusters that are not Gaussian.
 
         BIC finds as many components as the density needs, and a cluster of another shape needs several. From the
-        fitted K down to 1, the two clusters are joined whose union lowers the entropy of the assignment most.
+        fitted K down to 1, each step joins the two clusters whose union lowers the entropy of the assignment most.
 
         Parameters
         ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes; the rows of the fit
+        X : (N, D) array-like, or what `fastem.as_source` takes
+            the rows of the fit
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
 
         Returns
@@ -267,8 +326,15 @@ class Fitted(MixtureState):
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
             for data that cannot be used
+
+        See Also
+        --------
+        responsibility_entropy : the entropy of each row
+        fastem.select : choose the number of components
 
         References
         ----------

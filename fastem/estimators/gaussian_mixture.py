@@ -41,66 +41,71 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
     ----------
     n_components : int, default 1
     covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
-        the last two, which scikit-learn does not have, are one variance per feature and one of all, for all components
+        the shape of the components' covariances. scikit-learn does not have the last two: all components share one
+        variance per feature, or one variance for all features
     tol : float, default 1e-3
-        a fit has converged when what `stop` measures is less
+        the fit has converged when what `stop` measures is less
     reg_covar : float, default 1e-6
-        added to every variance (in the square of the data's units: a warning tells where it is more than 1 % of a
-        column's variance). 0 asks for strict maximum likelihood: a singular start is then an error
+        is added to every variance, in the square of the data's units; a warning tells if it is more than 1 % of a
+        column's variance. 0 asks for strict maximum likelihood; a singular start is then an error
     max_iter : int, default 100
+        most iterations from one start
     n_init : int, default 1
-        starts; the one with the largest lower bound is kept
+        number of starts; the fit with the largest lower bound is kept
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        k-means and seeds look at a sample of max(50,000, 50 n_components) rows when there are more. "auto", which
-        scikit-learn does not have, is recommended where columns differ in scale or clusters are elongated: many
-        k-means starts from raw, standardised and whitened columns compete by likelihood in short fits to a sample
-        of max(10,000, 50 n_components) rows; the best is fitted to all. Each of n_init is a competition of its own
+        where a fit starts. k-means looks at a sample of max(50,000, 50 n_components) rows if there are more.
+        scikit-learn does not have "auto"; use it if columns differ in scale or clusters are elongated. Many k-means
+        starts, from raw, standardised and whitened columns, then compete by likelihood in short fits to a sample of
+        max(10,000, 50 n_components) rows, and the best is fitted to all. Each of n_init is such a competition
     weights_init : (K,) array-like, optional
+        weights of the start. Default: what `init_params` finds, as for the next two
     means_init : (K, D) array-like, optional
-        given alone, each is put to the nearest of the clusters that "kmeans" or "auto" finds (scikit-learn pairs them
-        by number)
+        means of the start. If they are given alone, each is paired with the nearest of the clusters that "kmeans" or
+        "auto" finds (scikit-learn pairs them by number)
     precisions_init : array-like, optional
-        inverse covariances, in the shape of `precisions_`
+        inverse covariances of the start, in the shape of `precisions_`
     random_state : int, RandomState or None, default None
+        seed of all random numbers; None takes NumPy's global generator
     warm_start : bool, default False
-        continue from the last fit
+        whether `fit` continues from the last fit
     verbose : int, default 0
         1 prints the iterations' numbers, 2 also time and change
     verbose_interval : int, default 10
+        number of iterations from one line to the next
     n_threads : int, optional
-        use at most so many threads, in every method; default as many as Numba is set to (NUMBA_NUM_THREADS,
-        `numba.set_num_threads`), which is never exceeded. It belongs to the machine: `fastem.save` leaves it out
+        most threads that a method uses. Default: as many as Numba is set to (NUMBA_NUM_THREADS,
+        `numba.set_num_threads`), which is never exceeded. `fastem.save` does not store it: it belongs to the machine
     regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
-        what keeps covariances from collapsing, in place of reg_covar (which then counts for nothing): a `fastem.Ridge`,
-        `fastem.InverseWishart`, `fastem.EigenvalueFloor` or `fastem.EigenvalueRatio`. Under these no iteration lowers
-        the objective (`lower_bounds_` falls only where a component was reseeded or dropped), and a change of a
-        feature's unit changes nothing
+        what keeps covariances from collapsing in place of reg_covar, which then counts for nothing. The names stand
+        for `fastem.Ridge`, `fastem.InverseWishart`, `fastem.EigenvalueFloor` and `fastem.EigenvalueRatio`. Under these
+        no iteration lowers the objective (`lower_bounds_` falls only where a component was reseeded or dropped), and a
+        change of a feature's unit changes nothing
     on_collapse : {"reseed", "drop"}, default "reseed"
-        what becomes, under a `regularization`, of a component that has lost its rows or its rank when the fit has
-        converged: it takes half of the component that is spread most, and the fit goes on (if it ends lower than it
-        was, it is undone); or it is left out, and the fitted mixture has fewer components. `fit_report_` tells
+        what happens, under a `regularization`, to a component that has lost its rows or its rank when the fit has
+        converged. "reseed" gives it half of the widest component and continues the fit; if the fit then ends lower
+        than it was, this is undone. "drop" leaves it out, and the fitted mixture has fewer components. `fit_report_`
+        tells what happened
     stop : {"change", "aitken", "parameters"}, default "change"
-        what must fall below `tol`: the change of the mean log-likelihood, scikit-learn's, which may stop early on
-        components that overlap; an estimate (no bound) of what the log-likelihood of all rows has yet to gain; or the
-        largest change of a parameter, in standard deviations (see `fastem.fitting.stopping`)
+        what must fall below `tol`. "change" is the change of the mean log-likelihood, as in scikit-learn, which may
+        stop early where components overlap. "aitken" is an estimate (no bound) of what the log-likelihood of all rows
+        has yet to gain. "parameters" is the largest change of a parameter, in standard deviations
     solver : {"em", "lbfgs"}, default "em"
-        "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`): an iteration costs about as
-        much, and where components overlap much fewer are needed. reg_covar then is the variances' lower bound, and
-        `regularization`, `assignment`, `fixed` and checkpoints are EM's alone. `lower_bound_` is that of the fitted
-        parameters, score(X)
+        "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`). An iteration costs about
+        as much as one of EM, and where components overlap much, fewer are needed. reg_covar is then the variances'
+        lower bound, and `lower_bound_` is the bound of the fitted parameters, score(X)
     noise : bool, default False
-        one more component, of constant density over the smallest box that holds the data: for outliers, which belong
-        to no cluster and would spoil the clusters' means and covariances. `predict` gives them label -1,
-        `predict_proba` a last column. The density is that constant outside of the box too
+        whether there is one more component, of constant density over the smallest box that holds the data. It is for
+        outliers, which belong to no cluster and would spoil the clusters' means and covariances. `predict` gives them
+        the label -1, `predict_proba` has a last column for them. Outside of the box the density is the same constant
     assignment : {"soft", "hard"}, default "soft"
         "hard" is classification EM: each row belongs, whole, to its most probable component, and the bound is the mean
-        classification log-likelihood. It takes fewer iterations and finds the clusters that are most separate, at the
-        price of biased parameters where clusters overlap. With covariance_type "tied_spherical" and fixed weights it
-        is k-means
+        classification log-likelihood. It takes fewer iterations and finds the clusters that are most separate, but
+        where clusters overlap its parameters are biased. With covariance_type "tied_spherical" and fixed weights it is
+        k-means
     fixed : tuple of names among "weights", "means", "covariances", default ()
-        parameters that are held at their given start, weights_init, means_init or precisions_init; "weights" without
-        weights_init are equal, 1/K (with `noise`: of what that leaves). The others are estimated given these: the
-        covariances, for instance, about means that are held. `bic` and `aic` count free parameters only
+        parameters that are held at their start, which is given by weights_init, means_init or precisions_init. Weights
+        that are held without weights_init are equal: 1/K, or with `noise` equal shares of what noise leaves. The other
+        parameters are estimated given these. `bic` and `aic` count free parameters only
 
     Attributes
     ----------
@@ -109,26 +114,37 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
     covariances_, precisions_, precisions_cholesky_
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, () tied_spherical; precision = U U'
         with U = `precisions_cholesky_`. All parameters are float32 if X was, else float64
-    converged_ : bool, True for one reason only: `status_` is Status.CONVERGED
-    status_ : Status, why the fit ended; None if the parameters were given
-    fit_report_ : Report, what happened at which iteration, for every start; to be printed
-        components reseeded, dropped or short of rows, falls of the bound under reg_covar, collapse
-    n_iter_ : int
+    converged_ : bool, whether `status_` is Status.CONVERGED
+    status_ : Status or None, why the fit ended; None if the parameters were given
+    fit_report_ : Report, what happened at which iteration, for every start
+        print it: it lists components that were reseeded, dropped or short of rows, falls of the bound under reg_covar,
+        and collapse
+    n_iter_ : int, iterations of the fit that was kept; of a stream, its steps
     lower_bound_ : float
-        mean log-likelihood at the last E-step (before the last M-step, so it is not score(X)), with `regularization`
-        plus the log prior's share
+        the mean log-likelihood at the last E-step, with `regularization` plus the log prior's share. The last M-step
+        comes after it, so it is not score(X)
     lower_bounds_ : list of float, one per iteration
-    noise_weight_ : float, with `noise`
-    noise_box_ : (2, D) float64, with `noise`: least and largest values of the features
-    n_samples_seen_ : float, the weight of the rows fitted to; of a stream, of all so far
+    noise_weight_ : float, the weight of noise; only with `noise`
+    noise_box_ : (2, D) float64, the least and largest values of the features; only with `noise`
+    n_samples_seen_ : float, the weight of the rows fitted to; of a stream, of all rows so far
     n_features_in_ : int
-    feature_names_in_ : (D,) array of str, if X was a data frame
+    feature_names_in_ : (D,) array of str, only if X was a data frame
+
+    See Also
+    --------
+    from_parameters, from_result, from_sklearn : other ways to a fitted mixture
+    fastem.select : choose the number of components and the covariance type
+    fastem.KMeans : clusters that are all round and equally wide
+    fastem.fit_many : a mixture for each of many groups of rows
+    fastem.em, fastem.Stepwise : the algorithms without an estimator
+    fastem.save, fastem.load : keep a fitted mixture in a file
 
     Notes
     -----
-    Trajectories from the same start equal scikit-learn's. A seed's k-means start need not. With 'k-means++' and
-    'random_from_data' the starting weights are 1/K (scikit-learn's do not sum to 1: only ``lower_bounds_[0]``
-    differs). The same seed gives the same bits whatever the number of threads and the layout of X.
+    From the same start the iterations equal those of scikit-learn. The k-means start of a seed need not be
+    scikit-learn's. With 'k-means++' and 'random_from_data' the starting weights are 1/K (scikit-learn's do not sum to
+    1: only ``lower_bounds_[0]`` differs). The same seed gives the same bits whatever the number of threads and the
+    layout of X. Options that do not work together are an error; the documentation lists them.
 
     References
     ----------
@@ -222,23 +238,37 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         noise: tuple[float, ArrayLike] | None = None,
         n_samples_seen: float | None = None,
     ) -> Self:
-        """A fitted estimator from known parameters, ready to predict, score and sample, and to follow a stream from.
+        """Return a fitted estimator of known parameters.
+
+        It can predict, score and sample, and follow a stream by `partial_fit`.
 
         Parameters
         ----------
-        weights : (K,) array-like, sum 1, with that of noise if there is any
+        weights : (K,) array-like, whose sum is 1, together with the weight of noise if there is noise
         means : (K, D) array-like
         covariances : array-like, in the shape of `covariances_`
-        covariance_type : str
-        noise : weight and box (2, D) of a component of constant density, optional
+        covariance_type : str, default "full"
+        noise : tuple of a weight and a box (2, D), optional
+            of a component of constant density. Default: there is no noise
         n_samples_seen : float > 0, optional
-            how many rows (of weight 1) the mixture stands for in `partial_fit`: the more, the less a block moves it.
+            how many rows (of weight 1) the mixture stands for in `partial_fit`. The more, the less a block moves it.
             Default: ten for each free parameter
+
+        Returns
+        -------
+        GaussianMixture
+            float64; its `status_` is None
 
         Raises
         ------
         ValueError
-            as `fastem.make_params`, and for an n_samples_seen that is no positive number
+            for parameters that are not those of a mixture, and for an n_samples_seen that is no positive number
+
+        See Also
+        --------
+        from_result : of the result of a fit
+        from_sklearn : of scikit-learn's estimator
+        fastem.make_params : parameters for `fastem.em`
 
         Examples
         --------
@@ -348,36 +378,38 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         callback: Callback | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Estimate the parameters.
+        """Estimate the parameters from rows.
 
         Parameters
         ----------
         X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
-            float64 and float32 arrays of any layout are read in place; all else is converted to float64. Rows that are
-            not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block by block, anew
-            on each pass; the fit has the same bits. Those of Dask collections stay on the workers
-        y : ignored, as in scikit-learn, where pipelines and searches pass what they have; labels are `labels`
-        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
-            weight 2 is the row twice; weight 0 the row absent, to the last bit where such rows come last. Only ratios
-            of weights matter, but where rows are counted: twice the weights are twice the rows under the priors of
-            regularization "ridge" and "map", by stop="aitken", in `bic`, `aic` and `partial_fit`
+            Arrays of float64 and float32 are read in place, whatever their layout; all else is converted to float64.
+            Rows that are not in memory (memory maps, Parquet, HDF5, Zarr, functions that yield blocks) are read block
+            by block, anew on each pass; the fit has the same bits. Rows of Dask collections stay on the workers
+        y : ignored
+            scikit-learn's pipelines and searches pass it. Known components are `labels`
+        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+            Weight 2 is the row twice. Weight 0 is the row absent, to the last bit if such rows come last. Only ratios
+            of weights matter, except where rows are counted: under the priors of regularization "ridge" and "map", by
+            stop="aitken", in `bic`, `aic` and `partial_fit`, twice the weights are twice the rows. Default: 1
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
-            the component of each row, -1 where it is unknown; or the components that each row may belong to, at least
-            one. A row's responsibilities are 0 outside of these, and component k is label k. If all are known, the
-            fit is one M-step, `n_iter_` is 1: Gaussian discriminant analysis, "full" the quadratic, "tied" the linear
-            one, by maximum likelihood (divisors N_k and N). Else it is EM, which starts from the rows with labels,
-            whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), the sum over the
-            components of each row. With `noise`, a row may be noise if it may belong to any component
-        callback : called as ``callback(iteration, lower_bound, params)`` after each pass
-            True ends the fit with Status.INTERRUPTED
+            The component of each row, -1 where it is unknown; or the components that each row may belong to, at least
+            one. A row's responsibilities are 0 outside of these, and component k is label k. If all labels are known,
+            the fit is one M-step and `n_iter_` is 1. This is Gaussian discriminant analysis by maximum likelihood
+            (divisors N_k and N): "full" is the quadratic one, "tied" the linear one. Else it is EM, which starts from
+            the rows with labels, whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), with
+            the sum over the components of each row. With `noise`, a row that may belong to any component may be noise
+        callback : function, optional
+            It is called as ``callback(iteration, lower_bound, params)`` after each pass. If it returns True, the fit
+            ends with Status.INTERRUPTED
         checkpoint : path-like ending in ``.npz``, optional
-            a file that the state of the fit is written to, whole or not at all: at once, then at most every 30 s,
-            and when the fit ends in any way. Where it is there, the fit goes on from it, and ends with the bits of a
-            fit that was never interrupted (on the same kind of machine, with the same version); a finished fit ends
-            with its own, at once. Parameters (but verbose, warm_start and n_threads) and rows must be those of the
-            first time; but with a larger max_iter, runs that had stopped at the smaller one go on from where they were
-            (to the same bits, unless components had been reseeded or dropped before). The generator `random_state` is
-            put in the state that it had
+            A file for the state of the fit. It is written, whole or not at all, at once, then at most every 30 s, and
+            when the fit ends in any way. If the file exists, the fit continues from it, and ends with the bits of a
+            fit that was never interrupted (on the same kind of machine, with the same version). A fit that was
+            finished ends at once with its own result. Parameters (except verbose, warm_start and n_threads) and rows
+            must be those of the first time. max_iter may be larger: runs that had stopped at the smaller one continue
+            from where they were (to the same bits, unless components had been reseeded or dropped before). A generator
+            as `random_state` is put in the state that it had
 
         Returns
         -------
@@ -389,10 +421,20 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
             for parameters or data that cannot be used, labels that leave a component without a row, a singular start,
             a checkpoint that is damaged or of another fit. The estimator is then unchanged
         FitInterrupted
-            (a KeyboardInterrupt) on Ctrl-C, with the last complete iteration, or that of a better start before, as
-            ``.result``
+            (a KeyboardInterrupt) on Ctrl-C. Its ``.result`` is the last complete iteration, or that of an earlier and
+            better start; `from_result` makes a fitted estimator of it
         SourceError
-            (an OSError) if rows that are read anew on each pass cannot be, with the same
+            (an OSError) if rows cannot be read on a later pass, with the same ``.result``
+
+        Warns
+        -----
+        ConvergenceWarning
+            if the fit that was kept has not converged
+
+        See Also
+        --------
+        partial_fit : follow a stream of rows
+        fastem.as_source : rows from files, functions and clusters
 
         References
         ----------
@@ -431,26 +473,33 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """`fit`, then the most probable component of each row, (N,) int64."""
+        """Fit, and return the most probable component of each row, (N,) int64, as `predict` does.
+
+        Arguments and errors are those of `fit`.
+
+        See Also
+        --------
+        fit, predict : do each alone
+        """
         source = fit_mixture(self, X, sample_weight)
         return self.predict(source)
 
     @available_if(check_stream)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Follow a stream of blocks of rows: each call is a step of stepwise EM, see `fastem.Stepwise`.
+        """Follow a stream of blocks of rows by one step of stepwise EM, see `fastem.Stepwise`.
 
-        The first call of all fits its block, for a start. After `fit` the fitted mixture counts for the rows that it
-        was fitted to, `n_samples_seen_`; after `from_parameters` or `from_sklearn` for as many as is said there. With
-        rows of weight w that come to n_samples_seen_, the step moves the mixture by (w / (w + n_samples_seen_)) ** 0.6
-        of the way to what they say, so that one row moves it little. `n_iter_` is the number of steps, `lower_bound_`
-        the running mean log-likelihood, `status_` None: a stream does not converge. A pickle and a file of
-        `fastem.save` go on where the stream was.
+        If the mixture is not fitted, the first call fits it to the block. Each step moves the mixture towards its
+        block. Rows of weight w move it by (w / (w + n_samples_seen_)) ** 0.6 of the way, so that one row moves it
+        little. (`n_samples_seen_` is the weight of the rows of `fit`, or what `from_parameters` or `from_sklearn` was
+        given.) `n_iter_` is the number of steps, `lower_bound_` the running mean log-likelihood, and `status_` is None,
+        since a stream does not converge. A stream continues after pickling and after `fastem.save` and `fastem.load`.
 
         Parameters
         ----------
-        X : (N, D) array-like, or what else `fit` takes; the first time at least n_components rows
+        X : (N, D) array-like, or what else `fit` takes
+            the first time at least n_components rows
         y : ignored
-        sample_weight : (N,) array-like, non-negative
+        sample_weight : (N,) array-like, non-negative, optional
 
         Returns
         -------
@@ -462,8 +511,24 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
             for data that cannot be used, or a component that collapses. The estimator is then as it was before this
             block
         UnavailableError
-            (a ValueError and an AttributeError: `hasattr` says that there is no such method) with a `regularization`,
-            hard `assignment` or `fixed` parameters
+            (a ValueError and an AttributeError, so that `hasattr` says that there is no such method) with a
+            `regularization`, hard `assignment` or `fixed` parameters
+
+        See Also
+        --------
+        fit : all rows at once, in many passes
+        fastem.Stepwise : the same without an estimator
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, _ = fastem.load_faithful()
+        >>> model = fastem.GaussianMixture(2, random_state=0)
+        >>> for block in (X[:100], X[100:200], X[200:]):
+        ...     model = model.partial_fit(block)
+        >>> model.n_samples_seen_, model.sort_components().means_.round(0)
+        (272.0, array([[ 2., 54.],
+               [ 4., 80.]]))
         """
         if hasattr(self, "weights_"):
             stream = continue_stream(self)

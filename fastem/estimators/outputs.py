@@ -1,4 +1,4 @@
-"""Labels and densities of more rows than fit into memory: to a file, block by block."""
+"""Scores of more rows than fit into memory, written to a file block by block."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from fastem.sources.parts import local_rows
 
 
 class Kind(NamedTuple):
-    """What can be written of each row.
+    """A kind of score that can be written of each row.
 
     Attributes
     ----------
     score : str, its name in `Scores`
-    names : the names of its columns, for K components and with noise or without
+    names : function of K and of whether there is noise; returns the names of the columns
     """
 
     score: str
@@ -50,16 +50,23 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     model : GaussianMixture, fitted
     X : (N, D) array-like, or what `fastem.as_source` takes
     path : path-like ending in ``.npy``, ``.parquet`` or ``.csv``
-        the file appears whole or not at all; one that is there is replaced
-    what : "label", as `predict`, "log_likelihood", as `score_samples`, or "proba", as `predict_proba`, default "label"
-        also the column's name; probabilities have columns p0, p1, ... and, of noise, p_noise
+        the file appears whole or not at all; a file of this name is replaced
+    what : {"label", "log_likelihood", "proba"}, default "label"
+        what is written: the scores of `predict`, `score_samples` or `predict_proba`. It is also the name of the column;
+        probabilities have columns p0, p1, ... and, for noise, p_noise
 
     Raises
     ------
+    NotFittedError
+        if the mixture is not fitted
     ValueError
         for rows that cannot be used, another ending, a folder that does not exist, or a file that the rows are in
     SourceError
         (an OSError) if a block cannot be read
+
+    See Also
+    --------
+    GaussianMixture.predict, GaussianMixture.score_samples, GaussianMixture.predict_proba : the same in memory
 
     Examples
     --------
@@ -81,7 +88,7 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
 
 
 def column_names(model: GaussianMixture, what: str) -> list[str]:
-    """The columns of a kind of score; ValueError for none."""
+    """Return the names of the columns of a kind of score; raise a ValueError for any other kind."""
     if what not in KINDS:
         raise ValueError(f"what must be one of {', '.join(map(repr, KINDS))}; got {what!r}")
     params = model.params_
@@ -89,7 +96,7 @@ def column_names(model: GaussianMixture, what: str) -> list[str]:
 
 
 def score_blocks(model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
-    """Call `write` with a kind of score of each block of a checked source, in order."""
+    """Call `write` with the scores of each block of a source that `rows_for` has checked, in order."""
     params, kind = model.params_, KINDS[what]
     K = params.n_columns
     scorer = Scorer(params)

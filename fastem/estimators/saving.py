@@ -62,8 +62,9 @@ def save(
 ) -> None:
     """Write a fitted model to a ``.npz`` file that NumPy alone can read.
 
-    The file appears whole or not at all. Array-valued constructor parameters, random generators and the labels of a
-    k-means' rows are not stored; everything that `load` needs to predict, to score and to go on with a stream is.
+    The file appears whole or not at all. It holds all that a model needs to predict, to score and to continue with a
+    stream. It does not hold parameters of the constructor that are arrays, random generators, nor the labels of the
+    rows of a k-means.
 
     Parameters
     ----------
@@ -72,17 +73,21 @@ def save(
     path : str or path-like
         Ends in ``.npz``. An existing file is replaced.
     feature_names : sequence of D str, optional
-        Default: ``model.feature_names_in_``, or none if the model was fitted without names.
+        Names of the features. Default: ``model.feature_names_in_``; if the model has no names, the file has none.
 
     Raises
     ------
     NotFittedError
         The model is not fitted.
     TypeError
-        It is none of these.
+        The model is of another class.
     ValueError
         The ending is not ``.npz``, the folder does not exist, there are not D names, or the model could not
         be read back: covariances so ill-conditioned that they are singular once rounded to float32.
+
+    See Also
+    --------
+    load : read the file
 
     Examples
     --------
@@ -127,6 +132,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         The file does not exist or cannot be opened.
 
+    See Also
+    --------
+    save : write the file
+
     Examples
     --------
     >>> import fastem
@@ -147,7 +156,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def load_mixture(path: str | os.PathLike[str]) -> GaussianMixture:
-    """`load` of a mixture; ModelFileError for another model."""
+    """Read a mixture that `save` wrote; raise a ModelFileError for another model."""
     model = load(path)
     if not isinstance(model, GaussianMixture):
         raise ModelFileError(f"{path}: expected a GaussianMixture, found a {type(model).__name__}: use fastem.load")
