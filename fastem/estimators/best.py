@@ -30,7 +30,7 @@ from fastem.passes.statistics import evaluate, moments
 from fastem.sources.blocks import ArraySource, Source, rounding_of
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
-SPIKE = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` or a floor bounds
+SPIKE = "SPIKE"  # the status of a mixture whose likelihood only `reg_covar` or a floor bounds
 NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 
 CONTEST_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
@@ -136,11 +136,11 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
     if not isinstance(remedy, RegCovar):
         return False
     whole = family.estimate(pooled(stats), 0.0)[2][0]
-    values, spread = covariances[:, 0], whole[0]
+    values, overall = covariances[:, 0], whole[0]
     if family.matrices:
         values, vectors = np.linalg.eigh(covariances)
-        spread = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
-    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * spread)).any())
+        overall = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
+    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * overall)).any())
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:

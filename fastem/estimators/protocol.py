@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from fastem import _version
+from fastem._version import __version__
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,10 +137,10 @@ class Estimator:
         return str(estimator_html_repr(self)) if get_config()["display"] == "diagram" else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, VERSION: _version.__version__}
+        return {**self.__dict__, VERSION: __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state, now = dict(state), _version.__version__
+        state, now = dict(state), __version__
         pickled_by = state.pop(VERSION, now)
         if pickled_by != now:
             warnings.warn(

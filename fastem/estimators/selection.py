@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
     train, train_error : float
         the mean over the folds of the mean log-likelihood of the rows fitted to, and its standard error
     test, test_error : float, the same for the rows held out
-    status : str, the name of a `fastem.Status`, or "COLLAPSED"
+    status : str, the name of a `fastem.Status`, or "SPIKE"
     n_iter : int, the number of passes of the fit to all rows
     seconds : float, the time that all fits of the candidate took
     """
@@ -241,7 +241,7 @@ def select(
     Selection
         Fits that are not sound are in its table, with their status, and are not chosen. These are fits that ended with
         another status than CONVERGED and MAX_ITER, and fits with a component on few rows or on rows that share a value,
-        whose likelihood is bounded only by reg_covar or a floor ("COLLAPSED")
+        whose likelihood is bounded only by reg_covar or a floor ("SPIKE")
 
     Raises
     ------

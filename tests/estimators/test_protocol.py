@@ -223,7 +223,7 @@ def test_a_pickle_of_another_version_warns(two, estimator, monkeypatch):
         pickle.loads(pickle.dumps(model))
         copy.deepcopy(model)
     saved = pickle.dumps(model)
-    monkeypatch.setattr("fastem._version.__version__", "99.0")
+    monkeypatch.setattr("fastem.estimators.protocol.__version__", "99.0")
     name = type(model).__name__
     with pytest.warns(fastem.InconsistentVersionWarning) as caught:
         other = pickle.loads(saved)
