@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import numbers
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +67,11 @@ class AnomalyDetector(Estimator):
     """
 
     kind, fitted, weighted = "outlier_detector", "threshold_", ("fit",)
+    if TYPE_CHECKING:  # what `set_mixture` sets
+        estimator_: GaussianMixture
+        threshold_: float
+        n_features_in_: int
+        feature_names_in_: NDArray[Any]
 
     def __init__(
         self,
