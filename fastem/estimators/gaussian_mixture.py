@@ -361,6 +361,8 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         own = {"n_components": len(params.means), "noise": params.noise is not None}
         model = cls(**own | parameters)
         check_mixture(params, model.covariance_type, 0.0)
+        if np.abs(params.means).max() > np.finfo(dtype).max:
+            raise ValueError(f"the means do not fit the range of {np.dtype(dtype)}")
         take_over(model, params, [result], 0, np.dtype(dtype))
         model.n_samples_seen_ = count_seen(model) if result.stats is None else result.stats.sum_w
         set_names(model, None if feature_names is None else np.asarray(feature_names, dtype=object))
