@@ -19,7 +19,8 @@ from fastem.analysis.merging import Merging
 from fastem.estimators.anomaly import AnomalyDetector
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
-from fastem.estimators.many import ManyMixtures, fit_many
+from fastem.estimators.many import ManyMixtures
+from fastem.estimators.many_fits import fit_many
 from fastem.estimators.outputs import write_scores
 from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.saving import load, save

@@ -252,8 +252,9 @@ def rescue(
         return "before the first iteration was complete: no model is written"
     if output is None:
         return f"after {result.n_iter} iterations: no model is written, for want of --output"
-    model._adopt(result.params, [result._replace(status=Status.INTERRUPTED)], 0, source)
-    files.save(model, output, feature_names=names)
+    ended = result._replace(status=Status.INTERRUPTED)
+    found = GaussianMixture.from_result(ended, dtype=source.dtype, **model.get_params())
+    files.save(found, output, feature_names=names)
     return f"after {result.n_iter} iterations: their model is in {output}"
 
 

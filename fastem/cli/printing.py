@@ -13,8 +13,11 @@ from rich.table import Table
 
 from fastem.cli.reporting import printable
 from fastem.cli.rows import Rows
+from fastem.estimators.criteria import aic, bic
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.scoring import mean_density_of
 from fastem.estimators.selection import Selection
+from fastem.estimators.state import count_parameters
 from fastem.files import tables
 from fastem.model.matrices import variances
 
@@ -123,13 +126,13 @@ def table_width(columns: Sequence[Sequence[str]]) -> int:
 
 def quality(model: GaussianMixture, source: Rows) -> list[tuple[str, str]]:
     """Say how well the mixture describes the rows."""
-    mean, n = model._mean_density(source)
-    penalty = model._n_parameters()
+    mean, n = mean_density_of(model, source)
+    n_parameters = count_parameters(model)
     return [
         ("log-likelihood", f"{mean * n:.10g}"),
         ("mean log-likelihood", f"{mean:.10g}"),
-        ("BIC", f"{-2 * mean * n + penalty * np.log(n):.10g}"),
-        ("AIC", f"{-2 * mean * n + 2 * penalty:.10g}"),
+        ("BIC", f"{bic(mean * n, n_parameters, n):.10g}"),
+        ("AIC", f"{aic(mean * n, n_parameters):.10g}"),
     ]
 
 

@@ -14,6 +14,7 @@ from fastem.cli.printing import print_pairs, quality, standard_csv
 from fastem.cli.reporting import reporting
 from fastem.estimators import outputs
 from fastem.estimators.anomaly import AnomalyDetector, rows_at
+from fastem.estimators.rows import rows_for
 from fastem.files import tables
 from fastem.sources.blocks import Source
 
@@ -41,7 +42,7 @@ def predict(
         model.set_params(n_threads=threads)
         what = "proba" if proba else "label"
         if output is None:
-            checked = model._source(source)  # before the header is out
+            checked = rows_for(model, source)  # before the header is out
             write = standard_csv(outputs.column_names(model, what))
             outputs.score_blocks(model, checked, what, write)
         else:

@@ -1,16 +1,18 @@
-"""Anomalies: rows where the density of a mixture is below a threshold."""
+"""Anomalies: rows whose density under a mixture is below a threshold."""
 
 from __future__ import annotations
 
 import copy
 import numbers
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
+from fastem.estimators.rows import rows_for
+from fastem.estimators.scoring import scores_of
 from fastem.model.checks import check_fitted
 from fastem.model.matrices import Array
 from fastem.model.remedies.table import unit_free
@@ -26,15 +28,16 @@ class AnomalyDetector(Estimator):
 
     Parameters
     ----------
-    estimator : GaussianMixture, default None
-        what is fitted, where there is none one Gaussian with a `regularization`, so that the columns' units do not
-        matter. One that is fitted already stays as it is, and `fit` sets the threshold for it; of one that is not,
-        `fit` fits a copy. To fit a fitted one anew pass ``sklearn.base.clone(model)``
+    estimator : GaussianMixture, optional
+        The mixture. If it is fitted, `fit` only sets the threshold for it; if not, `fit` fits a copy. To fit a fitted
+        one anew, pass ``sklearn.base.clone(model)``. Default: one Gaussian with a `regularization`, so that the units
+        of the columns do not matter
     contamination : float in (0, 0.5], default 0.01
-        the share of the rows (of their weight) seen in fit that are anomalies: as many are flagged, but of rows of
-        equal density at the threshold, which are not
-    threshold : float, default None
-        flag rows whose log density is below this. `contamination` then counts for nothing
+        the share of anomalies among the rows seen in `fit`, by weight. As many rows are flagged, except that rows
+        whose density equals the threshold are not
+    threshold : float, optional
+        flag rows whose log density is below this; `contamination` then counts for nothing. Default: what
+        `contamination` says
 
     Attributes
     ----------
@@ -42,7 +45,12 @@ class AnomalyDetector(Estimator):
     threshold_ : float, the log density below which a row is an anomaly
     offset_ : float, scikit-learn's name for it
     n_features_in_ : int
-    feature_names_in_ : (D,) array of str, if X was a data frame
+    feature_names_in_ : (D,) array of str, only if X was a data frame
+
+    See Also
+    --------
+    GaussianMixture : with ``noise=True``, a fit that outliers do not spoil
+    fastem.plot.plot_anomalies : draw the anomalies among rows of two features
 
     References
     ----------
@@ -59,6 +67,11 @@ class AnomalyDetector(Estimator):
     """
 
     kind, fitted, weighted = "outlier_detector", "threshold_", ("fit",)
+    if TYPE_CHECKING:  # what `set_mixture` sets
+        estimator_: GaussianMixture
+        threshold_: float
+        n_features_in_: int
+        feature_names_in_: NDArray[Any]
 
     def __init__(
         self,
@@ -73,17 +86,28 @@ class AnomalyDetector(Estimator):
 
     @classmethod
     def from_mixture(cls, model: GaussianMixture, threshold: float | None = None) -> Self:
-        """A detector with a mixture that is fitted already.
+        """Return a detector with a mixture that is fitted already.
 
         Parameters
         ----------
         model : GaussianMixture, fitted
         threshold : float, optional
-            a log density. Without it the detector has to be told by `calibrate`
+            a log density. Default: there is no threshold until `calibrate` sets one
 
         Returns
         -------
         AnomalyDetector
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            if the threshold is not a finite number
+
+        See Also
+        --------
+        calibrate : set the threshold by rows
 
         Examples
         --------
@@ -96,7 +120,7 @@ class AnomalyDetector(Estimator):
         detector = cls(model, threshold=threshold)
         if threshold is not None:
             check_threshold(threshold)
-            detector._adopt(copy.deepcopy(model), float(threshold))
+            set_mixture(detector, copy.deepcopy(model), float(threshold))
         else:
             detector.estimator_ = copy.deepcopy(model)
         return detector
@@ -108,7 +132,8 @@ class AnomalyDetector(Estimator):
         ----------
         X : (N, D) array-like, or what `fastem.as_source` takes
         y : ignored
-        sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
+        sample_weight : (N,) array-like, non-negative, optional
+            weight 2 is the row twice, weight 0 the row absent
 
         Returns
         -------
@@ -118,20 +143,24 @@ class AnomalyDetector(Estimator):
         ------
         ValueError
             for parameters or data that cannot be used
+
+        See Also
+        --------
+        calibrate : set the threshold alone
         """
         check_constructor(self)
         default = GaussianMixture(random_state=0, **unit_free())
         model = copy.deepcopy(default if self.estimator is None else self.estimator)
         if model.__sklearn_is_fitted__():
-            source = model._source(X, sample_weight)
+            source = rows_for(model, X, sample_weight)
         else:
             source = find_source(X, sample_weight, min_rows=2)
             model.fit(source)
-        self._adopt(model, self._found_threshold(model, source))
+        set_mixture(self, model, self._choose_threshold(model, source))
         return self
 
     def calibrate(self, X: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Set the threshold by `contamination` (or `threshold`) for rows, without fitting the mixture.
+        """Set the threshold by rows, according to `contamination` or `threshold`, without fitting the mixture.
 
         Parameters
         ----------
@@ -140,6 +169,17 @@ class AnomalyDetector(Estimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        NotFittedError
+            if there is no fitted mixture
+        ValueError
+            for parameters or data that cannot be used
+
+        See Also
+        --------
+        from_mixture : a detector of a mixture that is fitted already
 
         Examples
         --------
@@ -152,53 +192,62 @@ class AnomalyDetector(Estimator):
         check_constructor(self)
         if not hasattr(self, "estimator_"):
             check_fitted(self)
-        source = self.estimator_._source(X, sample_weight)
-        self._adopt(self.estimator_, self._found_threshold(self.estimator_, source))
+        source = rows_for(self.estimator_, X, sample_weight)
+        set_mixture(self, self.estimator_, self._choose_threshold(self.estimator_, source))
         return self
 
-    def _found_threshold(self, model: GaussianMixture, source: Source) -> float:
+    def _choose_threshold(self, model: GaussianMixture, source: Source) -> float:
+        """Return the threshold that the parameters ask for, for these rows."""
         if self.threshold is not None:
             return float(self.threshold)
-        return lowest(model._scores(source, density=True).density, all_weights(source), self.contamination)
-
-    def _adopt(self, model: GaussianMixture, threshold: float) -> None:
-        self.estimator_, self.threshold_, self.n_features_in_ = model, threshold, model.n_features_in_
-        self.__dict__.pop("feature_names_in_", None)
-        if hasattr(model, "feature_names_in_"):
-            self.feature_names_in_ = model.feature_names_in_
+        return lowest(scores_of(model, source, density=True).density, all_weights(source), self.contamination)
 
     @property
     def offset_(self) -> float:
-        """See the class."""
+        """The threshold, under scikit-learn's name."""
         return self.threshold_
 
     # --- scores: X is (N, D), or what `fastem.as_source` takes ----------------------------------------------------
 
     def score_samples(self, X: Any) -> Array:
-        """Log density of each row of X (N, D): (N,) float64; -inf where it underflows."""
+        """Return the log density of each row of X (N, D): (N,) float64, -inf where it underflows."""
         check_fitted(self)
-        return self.estimator_._scores(self.estimator_._source(X), density=True).density
+        return scores_of(self.estimator_, rows_for(self.estimator_, X), density=True).density
 
     def decision_function(self, X: Any) -> Array:
-        """Log density less the threshold, (N,) float64: negative for anomalies, 0 at a threshold of -inf, too."""
+        """Return the log density less the threshold of each row of X (N, D): (N,) float64, negative for anomalies.
+
+        Where both are -inf the difference is 0.
+        """
         density = self.score_samples(X)
         return np.subtract(density, self.threshold_, out=np.zeros_like(density), where=density != self.threshold_)
 
     def is_anomaly(self, X: Any) -> NDArray[np.bool_]:
-        """Whether each row of X (N, D) is an anomaly: (N,)."""
+        """Return whether each row of X (N, D) is an anomaly: (N,) bool."""
         return np.asarray(self.score_samples(X) < self.threshold_)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """-1 for anomalies and 1 for other rows of X (N, D): (N,) int64."""
+        """Return -1 for anomalies and 1 for other rows of X (N, D): (N,) int64."""
         return np.where(self.is_anomaly(X), -1, 1)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """`fit`, then `predict` of the same rows."""
+        """Fit, and return what `predict` says of the same rows."""
         return self.fit(X, y, sample_weight).predict(X)
 
 
+def set_mixture(detector: AnomalyDetector, model: GaussianMixture, threshold: float) -> None:
+    """Set the fitted attributes of a detector."""
+    detector.estimator_, detector.threshold_, detector.n_features_in_ = model, threshold, model.n_features_in_
+    detector.__dict__.pop("feature_names_in_", None)
+    if hasattr(model, "feature_names_in_"):
+        detector.feature_names_in_ = model.feature_names_in_
+
+
 def lowest(density: Array, weight: Array | None, share: float) -> float:
-    """The log density below which the share of the rows' weight lies, but for ties: that of the first row above."""
+    """Return the log density below which a share of the rows' weight lies; rows of equal density are not split.
+
+    It is the log density of the first row above the share. A weight of None is 1 for all rows.
+    """
     order = np.argsort(density, kind="stable")
     below = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
     first = np.searchsorted(below, share * below[-1] * (1 + SLACK), side="right")
@@ -206,7 +255,7 @@ def lowest(density: Array, weight: Array | None, share: float) -> float:
 
 
 def rows_at(source: Source, index: NDArray[np.intp]) -> NDArray[Any]:
-    """Rows of a source by their numbers, in ascending order: (n, D)."""
+    """Return rows of a source by their numbers (n,), which are in ascending order: (n, D)."""
     found: list[NDArray[Any]] = []
 
     def pick(block: Block) -> None:
@@ -218,7 +267,7 @@ def rows_at(source: Source, index: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def check_constructor(detector: AnomalyDetector) -> None:
-    """ValueError for parameters that cannot be used."""
+    """Raise a ValueError for parameters that cannot be used."""
     share = detector.contamination
     if not isinstance(share, numbers.Real) or not 0 < float(share) <= 0.5:
         raise ValueError(f"contamination must be a float in (0, 0.5]; got {share!r}")
@@ -229,6 +278,6 @@ def check_constructor(detector: AnomalyDetector) -> None:
 
 
 def check_threshold(threshold: Any) -> None:
-    """ValueError unless it is a finite number."""
+    """Raise a ValueError unless the threshold is a finite number."""
     if not isinstance(threshold, numbers.Real) or not np.isfinite(float(threshold)):
         raise ValueError(f"threshold must be a log density, a finite number; got {threshold!r}")

@@ -1,4 +1,4 @@
-"""The fit of a mixture from the best of several starts: its own, or a split of a fit with a component less."""
+"""The fit of a mixture from the best of two starts: its own, and a fit with a component less, with one split in two."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.state import family_of, remedy_of
 from fastem.fitting.loop import iterate
 from fastem.fitting.lost import principal_axes, split_component
 from fastem.fitting.stopping import Stop
@@ -29,7 +30,7 @@ from fastem.passes.statistics import evaluate, moments
 from fastem.sources.blocks import ArraySource, Source, rounding_of
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
-SPIKE = "COLLAPSED"  # a mixture whose likelihood only `reg_covar` or a floor bounds
+SPIKE = "SPIKE"  # the status of a mixture whose likelihood only `reg_covar` or a floor bounds
 NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 
 CONTEST_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
@@ -43,9 +44,9 @@ class Fit(NamedTuple):
 
     Attributes
     ----------
-    model : GaussianMixture, without parameters if there was no start
-    stats : Stats, of the rows under it, or None
-    status : str, the name of a `fastem.Status`, or COLLAPSED
+    model : GaussianMixture, which is not fitted if there was no start
+    stats : Stats or None, of the rows under the model; None if it is not fitted
+    status : str, the name of a `fastem.Status`, or SPIKE
     """
 
     model: GaussianMixture
@@ -54,7 +55,7 @@ class Fit(NamedTuple):
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """Order of fits to the same rows, as that of restarts: sound ones first, by the bound."""
+        """The key by which fits to the same rows are compared, as restarts are: sound fits win, then the bound."""
         if self.stats is None:
             return False, 0, -np.inf
         return self.status in SOUND, len(self.stats.s0), self.model.lower_bound_
@@ -63,7 +64,7 @@ class Fit(NamedTuple):
 def best_fit(
     model: GaussianMixture, source: Source, partition: NDArray[Any] | None = None, before: Fit | None = None
 ) -> Fit:
-    """A model fitted from the best start; `before` is the fit with a component less.
+    """Return a model fitted from the best start; `before` is the fit with a component less, or None.
 
     With a partition, (N,) int, from that. Else, if there are more than max(SAMPLE_ROWS, 50 K) rows, fits to a sample of
     as many compete, and the winner goes on with all.
@@ -85,7 +86,7 @@ def best_fit(
 
 
 def better_start(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
-    """The better of the fits from the model's own start and from a split of one with a component less."""
+    """Return the better of two fits: from the model's own start, and from a split of the fit `before`, if there is."""
     K = model.n_components
     with threads(1 if source.n_rows * row_flops(K, source.n_features) < SERIAL_FLOPS else None):
         own = fit_from(model, source)
@@ -96,16 +97,16 @@ def better_start(model: GaussianMixture, source: Source, before: Fit | None) -> 
 
 
 def fit_from(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:
-    """A copy of a model, fitted, from its own start or the one given."""
+    """Return a fitted copy of a model, from the start that is given, or from its own if that is None."""
     own = model.get_params()
     fitted = GaussianMixture(**own)
     if start is not None:
-        inverse = start.factor.swapaxes(-1, -2) @ start.factor if model._family().matrices else start.factor**2
+        inverse = start.factor.swapaxes(-1, -2) @ start.factor if family_of(model).matrices else start.factor**2
         fitted.set_params(
             n_init=1,
             weights_init=start.weights / start.weights.sum(),
             means_init=start.means,
-            precisions_init=inverse.reshape(model._family().natural_shape(*start.means.shape)),
+            precisions_init=inverse.reshape(family_of(model).natural_shape(*start.means.shape)),
         )
     try:
         with warnings.catch_warnings():
@@ -121,11 +122,12 @@ def fit_from(model: GaussianMixture, source: Source, start: Params | None = None
 
 
 def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
-    """Whether a component is a spike: in a direction its variance is little but `reg_covar`, or the floor's.
+    """Return whether a component is a spike: in some direction its variance is little but reg_covar or the floor.
 
-    That is where all rows are spread much more. Components of few rows, or of rows that share a value, are such.
+    Only directions count in which all rows together vary much more. Components on few rows, or on rows that share a
+    value, are spikes. `eps` is the rounding of the rows.
     """
-    family, covariances, remedy = model._family(), model.params_.covariances, model._remedy()
+    family, covariances, remedy = family_of(model), model.params_.covariances, remedy_of(model)
     if isinstance(remedy, EigenvalueFloor):
         units = Units.of(family, pooled(stats), eps)
         relative = units.relative(covariances)
@@ -134,25 +136,28 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
     if not isinstance(remedy, RegCovar):
         return False
     whole = family.estimate(pooled(stats), 0.0)[2][0]
-    values, spread = covariances[:, 0], whole[0]
+    values, overall = covariances[:, 0], whole[0]
     if family.matrices:
         values, vectors = np.linalg.eigh(covariances)
-        spread = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
-    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * spread)).any())
+        overall = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
+    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * overall)).any())
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:
-    """The start that a partition of the rows makes."""
+    """Return the start that a partition of the rows makes."""
     stats = moments(source, labels=labels, n_components=model.n_components, covariance_type=model.covariance_type)
-    model_of_rows = make_model(model._family(), model._remedy(), lambda: pooled(stats), rounding_of(source))
+    model_of_rows = make_model(family_of(model), remedy_of(model), lambda: pooled(stats), rounding_of(source))
     return model_of_rows.update(stats)
 
 
 def best_split(fit: Fit, source: Source) -> Params | None:
-    """A fit's mixture with a component split in two: the best of several, by short fits."""
+    """Return a fit's mixture with one component split in two; the best of several splits, by short fits.
+
+    Return None if no split is sound.
+    """
     model, params, stats = fit.model, fit.model.params_, fit.stats
     assert stats is not None
-    family, remedy = model._family(), model._remedy()
+    family, remedy = family_of(model), remedy_of(model)
     units_in_any_case = make_model(family, InverseWishart(), lambda: pooled(stats), rounding_of(source))
     m_step = replace(units_in_any_case, remedy=remedy)
     axes = principal_axes(m_step, params)
@@ -167,7 +172,7 @@ def best_split(fit: Fit, source: Source) -> Params | None:
 
 
 def with_half(params: Params, donor: int, axis: Array, shared: bool) -> Params:
-    """The mixture with a component more, the last: half of the donor, cut across `axis` (D,)."""
+    """Return the mixture with a component more, the last: half of the donor, which is cut across `axis` (D,)."""
     every = [*range(len(params.means)), donor]
     weights, covariances = params.weights[every], params.covariances if shared else params.covariances[every]
     weights[-1] = 0.0  # until it has half of the donor's

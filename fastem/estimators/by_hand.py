@@ -1,4 +1,4 @@
-"""Mixtures whose attributes a user has set: matrices that are missing, and factors that are another triangle."""
+"""Mixtures whose attributes a user has set: missing matrices are computed, factors are made upper triangular."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
 
 
 def missing_matrix(given: dict[str, Any], family: Covariance, name: str) -> NDArray[Any] | None:
-    """One of MATRICES, in the shape of the attribute, made of those that are given; None if none is.
+    """Return one of MATRICES, in the shape of the attribute, made of the matrices that are given.
 
     Parameters
     ----------
     given : dict, the attributes of an estimator
     family : Covariance
-    name : str
+    name : str, the matrix that is wanted
+
+    Returns
+    -------
+    array or None
+        None if no matrix is given
 
     Raises
     ------
@@ -46,13 +51,13 @@ def missing_matrix(given: dict[str, Any], family: Covariance, name: str) -> NDAr
 
 
 def square(cholesky: Any, family: Covariance) -> Array:
-    """The precisions of which these are the Cholesky factors."""
+    """Return the precisions of which these are the Cholesky factors."""
     U = np.asarray(cholesky, dtype=np.float64)
     return U @ U.swapaxes(-1, -2) if family.matrices else np.asarray(np.square(U))
 
 
 def upper_factor(cholesky: Array) -> Array:
-    """U with the same U U' as these factors, (..., D, D), that is upper triangular: the factors themselves if they are.
+    """Return upper triangular U with the same U U' as these factors, (..., D, D); the factors themselves if they are.
 
     scikit-learn's formula takes any square root of the precision, and people set ``numpy.linalg.cholesky(precision)``,
     which is lower triangular; a kernel reads one triangle.

@@ -1,4 +1,4 @@
-"""Frames that estimators give back: scikit-learn's `set_output`."""
+"""Data frames that estimators return: scikit-learn's `set_output`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 OUTPUTS = ("default", "pandas", "polars")
 
 
-# --- frames that go out: scikit-learn's `set_output` --------------------------------------------------------------
+def choose_container(own: str | None) -> str:
+    """Return the kind of container that an estimator is to return: its own setting, or if that is None the global one.
 
-
-def container(own: str | None) -> str:
-    """What an estimator's output is to be: its own setting, or else scikit-learn's global one where that is loaded."""
+    The global setting is scikit-learn's, if scikit-learn is loaded.
+    """
     sklearn = sys.modules.get("sklearn")
     wanted = own or (sklearn.get_config()["transform_output"] if sklearn is not None else "default")
     if wanted not in OUTPUTS:
@@ -22,8 +22,8 @@ def container(own: str | None) -> str:
     return str(wanted)
 
 
-def framed(values: NDArray[Any], names: NDArray[Any], like: Any, kind: str) -> Any:
-    """Rows (N, C) in a container of this kind, with the names of their columns and, in pandas, the index of `like`."""
+def put_in_container(values: NDArray[Any], names: NDArray[Any], like: Any, kind: str) -> Any:
+    """Return rows (N, C) in a container, with the names of their columns and, in pandas, the index of `like`."""
     if kind == "pandas":
         import pandas
 

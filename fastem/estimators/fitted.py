@@ -1,4 +1,4 @@
-"""What a fitted mixture is good for beyond scikit-learn's methods: marginals, regression, divergence, merging."""
+"""Uses of a fitted mixture that scikit-learn's class does not have: marginals, regression, divergence, merging."""
 
 from __future__ import annotations
 
@@ -10,67 +10,52 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.analysis.marginals import Conditional, marginalise
-from fastem.analysis.merging import Merging, merge_by_entropy, row_entropy
+from fastem.analysis.merging import Merging, row_entropy
 from fastem.analysis.montecarlo import Estimate, kl_divergence
 from fastem.estimators.parameters import check_features, check_values
-from fastem.estimators.protocol import Estimator
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import MixtureState, count_seen, family_of, names_of, set_names
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
-from fastem.model.families import Covariance, find_family
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.result import Status
-from fastem.sources.blocks import Block, Source, rows_at_once
+from fastem.sources.blocks import Block, rows_at_once
 from fastem.sources.opening import find_named
 from fastem.sources.parts import local_rows
 from fastem.sources.rows import check_n_features
 
 
-class Fitted(Estimator):
-    """The part of `GaussianMixture` that works with a mixture, however it was fitted.
+class Fitted(MixtureState):
+    """The methods of `GaussianMixture` for marginals, regression, divergence and merging.
 
-    Features are given by position or, where the model was fitted with feature names, by name.
+    Features are given by position or, if the model was fitted with feature names, by name.
     """
 
     if TYPE_CHECKING:  # what `GaussianMixture` has
-        weights_: NDArray[Any]
-        means_: NDArray[Any]
-        n_threads: int | None
-        random_state: Any
-        lower_bounds_: list[float]
-        feature_names_in_: NDArray[Any]
 
         @classmethod
         def from_parameters(cls, *args: Any, **kwargs: Any) -> Self: ...  # noqa: D102
-        @property
-        def params_(self) -> Params: ...  # noqa: D102
-        def _family(self) -> Covariance: ...
-        def _seen(self) -> float: ...
-        def _source(self, X: Any, sample_weight: Any = None) -> Source: ...
-        def _set_parameters(self, params: tuple[NDArray[Any], ...]) -> None: ...
-        def _record(self, status: Status | None, bound: float, history: list[float], n_iter: int) -> None: ...
 
     def _features(self, features: Any, *, some_left: bool = False) -> tuple[NDArray[np.intp], NDArray[Any] | None]:
-        """Positions of features, and the names of all; refused if none are left."""
+        """Return positions of features, and the names of all or None; with `some_left` not all may be given."""
         check_fitted(self)
-        D, names = self.means_.shape[1], getattr(self, "feature_names_in_", None)
+        D, names = self.means_.shape[1], names_of(self)
         return check_features(features, D - some_left, D, names), names
 
     def _like(self, params: Params, names: NDArray[Any] | None) -> Self:
-        """A model with other parameters, of the same family."""
-        family, noise = self._family(), params.noise
+        """Return a model of the same family with other parameters, whose features have these names or None."""
+        family, noise = family_of(self), params.noise
         shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
         covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
-        model = self.from_parameters(shares, params.means, covariances, family.name, noise, self._seen())
+        model = self.from_parameters(shares, params.means, covariances, family.name, noise, count_seen(self))
         model.set_params(random_state=self.random_state, n_threads=self.n_threads)
-        if names is not None:
-            model.feature_names_in_ = names
+        set_names(model, names)
         return model
 
     # --- marginal and conditional mixtures ------------------------------------------------------------------------
 
     def marginal(self, features: Any) -> Self:
-        """The mixture of some of the features, in the order given.
+        """Return the mixture of some of the features, in the order given.
 
         ``model.marginal(features).sample(n)`` draws from it.
 
@@ -85,8 +70,14 @@ class Fitted(Estimator):
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
-            for what is no feature
+            if one of `features` is no feature
+
+        See Also
+        --------
+        condition : the mixture of the other features, given values of these
 
         References
         ----------
@@ -103,11 +94,12 @@ class Fitted(Estimator):
         return self._like(marginalise(self.params_, chosen), None if names is None else names[chosen])
 
     def condition(self, features: Any, values: ArrayLike) -> Self:
-        """The mixture of the other features, in their order, where these have known values.
+        """Return the mixture of the other features, in their order, given values of these.
 
         Parameters
         ----------
-        features : sequence of distinct int or str, or one of them; not all
+        features : sequence of distinct int or str, or one of them
+            not all features
         values : (len(features),) array-like
 
         Returns
@@ -117,8 +109,15 @@ class Fitted(Estimator):
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
-            for what is no feature, or values that are not as many finite numbers
+            if one of `features` is no feature, or the values are not as many finite numbers
+
+        See Also
+        --------
+        conditional_mean, conditional_variance : for many rows of values
+        marginal : the mixture of some features, whatever the others are
 
         References
         ----------
@@ -139,21 +138,31 @@ class Fitted(Estimator):
         return self._like(mixture, None if names is None else names[rest])
 
     def conditional_mean(self, X: Any, features: Any) -> NDArray[Any]:
-        """Regression: the mean of the other features for each row of values of these.
+        """Return the mean of the other features for each row of values of these: regression.
 
         Parameters
         ----------
-        X : (N, V) array-like, or what `fastem.as_source` takes: values of the V features, in their order
-        features : sequence of distinct int or str, or one of them; not all
+        X : (N, V) array-like, or what `fastem.as_source` takes
+            values of the V features, in their order
+        features : sequence of distinct int or str, or one of them
+            not all features
 
         Returns
         -------
-        (N, D - V), of the other features in their order; float32 if X is, else float64
+        (N, D - V), float32 if X is, else float64
+            the other features are in their order
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
-            for what is no feature, or rows that are not finite or of another length
+            if one of `features` is no feature, or the rows are not finite or of another length
+
+        See Also
+        --------
+        conditional_variance : the variance about this mean
+        condition : the whole mixture of the other features, for one row of values
 
         References
         ----------
@@ -171,9 +180,14 @@ class Fitted(Estimator):
         return self._conditional(X, features, Conditional.mean)
 
     def conditional_variance(self, X: Any, features: Any) -> NDArray[Any]:
-        """The variance of each other feature about its `conditional_mean`; arguments and shape are the same.
+        """Return the variance of each other feature about its `conditional_mean`.
 
-        It is larger between components that predict different means.
+        Arguments, shape, dtype and errors are those of `conditional_mean`. The variance is larger between components
+        that predict different means.
+
+        See Also
+        --------
+        conditional_mean : the mean
 
         Examples
         --------
@@ -188,6 +202,7 @@ class Fitted(Estimator):
         return self._conditional(X, features, Conditional.variance)
 
     def _conditional(self, X: Any, features: Any, what: Callable[[Conditional, Array], Array]) -> NDArray[Any]:
+        """Return what a function of the conditional mixture and blocks of rows returns, for all rows."""
         chosen, names = self._features(features, some_left=True)
         source = local_rows(find_named(X, None if names is None else names[chosen]))
         check_n_features(source.n_features, len(chosen))
@@ -205,24 +220,31 @@ class Fitted(Estimator):
     # --- divergence and merging -----------------------------------------------------------------------------------
 
     def kl_divergence(self, other: Fitted, n_samples: int = 100_000, random_state: Any = None) -> Estimate:
-        """The Kullback-Leibler divergence KL(self || other) = E_self[log p_self - log p_other], by Monte Carlo.
+        """Return the Kullback-Leibler divergence KL(self || other) = E_self[log p_self - log p_other], by Monte Carlo.
 
         Parameters
         ----------
         other : fitted GaussianMixture of as many features
         n_samples : int, at least 2, default 100,000
-            draws from this mixture; the standard error falls with their root
+            number of draws from this mixture; the standard error falls with its root
         random_state : int, RandomState or None, default None
 
         Returns
         -------
         Estimate
-            its value, in nats, and standard_error. The value is inf where the other's density underflows at a draw
+            with the attributes value, in nats, and standard_error. The value is inf if the other's density underflows
+            at a draw
 
         Raises
         ------
+        NotFittedError
+            if one of the mixtures is not fitted
         ValueError
             for another number of features, or a mixture with noise, whose density does not integrate to 1
+
+        See Also
+        --------
+        align_to : the same divergence between single components, to compare two fits
 
         References
         ----------
@@ -248,9 +270,30 @@ class Fitted(Estimator):
             return kl_divergence(mine, others, int(n_samples), rng)
 
     def responsibility_entropy(self, X: Any) -> Array:
-        """How uncertain each row's component is: -sum_k r_nk log r_nk, (N,), from 0 to log K nats. X is (N, D).
+        """Return how uncertain the component of each row is: -sum_k r_nk log r_nk, from 0 to log K nats.
 
-        Their sum is what tells ICL from BIC (Biernacki, Celeux & Govaert 2000) and what `merge` lowers.
+        Twice the sum over the rows is the difference of ICL and BIC, about (Biernacki, Celeux & Govaert 2000). `merge`
+        lowers it.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+
+        Returns
+        -------
+        (N,) float64
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            for rows that cannot be used
+
+        See Also
+        --------
+        predict_proba : the responsibilities r_nk
+        merge : join components that overlap
 
         Examples
         --------
@@ -259,7 +302,7 @@ class Fitted(Estimator):
         >>> model.responsibility_entropy([[0.0], [4.5]]).round(3)
         array([0.   , 0.693])
         """
-        source = self._source(X)
+        source = rows_for(self, X)
         with threads(check_n_threads(self.n_threads)):
             return row_entropy(source, self.params_)
 
@@ -267,11 +310,12 @@ class Fitted(Estimator):
         """Join components that overlap to clusters that are not Gaussian.
 
         BIC finds as many components as the density needs, and a cluster of another shape needs several. From the
-        fitted K down to 1, the two clusters are joined whose union lowers the entropy of the assignment most.
+        fitted K down to 1, each step joins the two clusters whose union lowers the entropy of the assignment most.
 
         Parameters
         ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes; the rows of the fit
+        X : (N, D) array-like, or what `fastem.as_source` takes
+            the rows of the fit
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
 
         Returns
@@ -282,8 +326,15 @@ class Fitted(Estimator):
 
         Raises
         ------
+        NotFittedError
+            if the mixture is not fitted
         ValueError
             for data that cannot be used
+
+        See Also
+        --------
+        responsibility_entropy : the entropy of each row
+        fastem.select : choose the number of components
 
         References
         ----------
@@ -300,100 +351,6 @@ class Fitted(Estimator):
         >>> merging.clusters(2), merging.predict([[0.5], [8.0]], 2)
         (array([0, 0, 1]), array([0, 1]))
         """
-        source = self._source(X, sample_weight)
+        source = rows_for(self, X, sample_weight)
         with threads(check_n_threads(self.n_threads)):
             return Merging(copy.copy(self), *merge_by_entropy(source, self.params_))
-
-    # --- scikit-learn's estimator ---------------------------------------------------------------------------------
-
-    def to_sklearn(self) -> Any:
-        """The same fit as a `sklearn.mixture.GaussianMixture`: the same numbers to the last bit.
-
-        Parameters that scikit-learn does not have are left out, "auto" becomes "kmeans", and variances that components
-        share are given to each.
-
-        Raises
-        ------
-        ValueError
-            with a noise component, which scikit-learn does not have
-        ImportError
-            without scikit-learn
-
-        Examples
-        --------
-        >>> import fastem
-        >>> model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical")
-        >>> model.to_sklearn().predict([[1.0], [8.0]])
-        array([0, 1])
-        """
-        from sklearn.mixture import GaussianMixture as Theirs
-
-        check_fitted(self)
-        if hasattr(self, "noise_box_"):
-            raise ValueError("scikit-learn's GaussianMixture has no noise component")
-        family, model = self._family(), Theirs()
-        if family.shared and not family.matrices:
-            family = find_family(family.storage.form)
-        known = model.get_params()
-        parameters = {name: value for name, value in self.get_params().items() if name in known}
-        if parameters["init_params"] not in ("kmeans", "k-means++", "random", "random_from_data"):
-            parameters["init_params"] = "kmeans"
-        model.set_params(**parameters | {"n_components": len(self.means_), "covariance_type": family.name})
-        shape = family.natural_shape(*self.means_.shape)
-        model.weights_, model.means_ = self.weights_.copy(), self.means_.copy()
-        for name in ("covariances_", "precisions_", "precisions_cholesky_"):
-            setattr(model, name, np.broadcast_to(getattr(self, name), shape).copy())
-        for name in ("converged_", "n_iter_", "lower_bound_", "lower_bounds_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(model, name, copy.copy(getattr(self, name)))
-        return model
-
-    @classmethod
-    def from_sklearn(cls, estimator: Any, n_samples_seen: float | None = None) -> Self:
-        """The fit of a `sklearn.mixture.GaussianMixture`, which stays as it is: the same numbers to the last bit.
-
-        Parameters
-        ----------
-        estimator : fitted sklearn.mixture.GaussianMixture
-        n_samples_seen : float > 0, optional
-            how many rows it was fitted to, which scikit-learn does not keep: see `from_parameters`
-
-        Returns
-        -------
-        GaussianMixture
-            with its constructor's parameters
-
-        Raises
-        ------
-        TypeError
-            for any other class (a Bayesian mixture predicts otherwise than its parameters say)
-        ValueError
-            if the estimator is not fitted, or its parameters are not those of a mixture
-
-        Examples
-        --------
-        >>> import numpy as np, fastem
-        >>> import sklearn.mixture
-        >>> X, _ = fastem.load_faithful()
-        >>> theirs = sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)
-        >>> bool(np.array_equal(fastem.GaussianMixture.from_sklearn(theirs).predict(X), theirs.predict(X)))
-        True
-        """
-        from sklearn.mixture import GaussianMixture as Theirs
-        from sklearn.utils.validation import check_is_fitted
-
-        if not isinstance(estimator, Theirs):
-            raise TypeError(f"expected a sklearn.mixture.GaussianMixture, got a {type(estimator).__name__}")
-        check_is_fitted(estimator)
-        arrays = (estimator.weights_, estimator.means_, estimator.covariances_)
-        model = cls.from_parameters(*arrays, estimator.covariance_type, n_samples_seen=n_samples_seen)
-        model.set_params(**{name: getattr(estimator, name) for name in estimator.get_params(deep=False)})
-        if hasattr(estimator, "precisions_cholesky_"):
-            model._set_parameters(tuple(np.array(array) for array in (*arrays, estimator.precisions_cholesky_)))
-        if hasattr(estimator, "converged_"):  # or its attributes were set by hand
-            status = Status.CONVERGED if estimator.converged_ else Status.MAX_ITER
-            history = list(getattr(estimator, "lower_bounds_", [estimator.lower_bound_]))
-            model._record(status, estimator.lower_bound_, history, estimator.n_iter_)
-        if hasattr(estimator, "feature_names_in_"):
-            model.feature_names_in_ = estimator.feature_names_in_
-        return model

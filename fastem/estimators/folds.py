@@ -1,4 +1,4 @@
-"""Folds of rows for cross-validation: which rows are in which, and sources of all but one of them."""
+"""Folds of rows for cross-validation: the fold of each row, and sources of all rows but those of a fold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastem.sources.scans import all_weights
 
 
 def deal(cv: Any, source: Source, seed: int) -> NDArray[np.int64]:
-    """The fold of each row, (N,); each fold has rows of positive weight, and others change nothing."""
+    """Return the fold of each row, (N,); each has rows of positive weight, and rows of weight 0 change nothing."""
     N, n_present = source.n_rows, source.n_present
     weight = None if n_present == N else all_weights(source)
     present = np.ones(N, dtype=bool) if weight is None else weight > 0
@@ -31,20 +31,23 @@ def deal(cv: Any, source: Source, seed: int) -> NDArray[np.int64]:
 
 
 def is_mapped(array: Any) -> bool:
-    """Whether an array is a view of a memory map."""
+    """Return whether an array is a view of a memory map."""
     while array is not None and not isinstance(array, np.memmap):
         array = getattr(array, "base", None)
     return array is not None
 
 
 class Rows(NamedTuple):
-    """A source, and partitions of its rows to start from, by the number of components."""
+    """A source, and partitions of its rows to start from, by the number of components; None if there are none."""
 
     source: Source
     partitions: dict[int, NDArray[Any]] | None
 
     def part(self, keep: NDArray[np.bool_]) -> Rows:
-        """Those of its rows that are to be kept: a copy if they are in memory, else all, with weight 0 for others."""
+        """Return the rows that are to be kept, (N,) bool.
+
+        Rows in memory are copied; of other sources all rows are read, and those that are not kept have weight 0.
+        """
         source, partitions = self
         if isinstance(source, ArraySource) and not is_mapped(source.X):
             kept = Block(0, source.X, source.weight, source.labels).take(keep)
@@ -56,7 +59,7 @@ class Rows(NamedTuple):
 
 
 class Masked(BlockSource):
-    """A source with weight 0 for the rows that are not to be kept."""
+    """A source whose rows have weight 0 unless they are to be kept."""
 
     def __init__(self, source: BlockSource, keep: NDArray[np.bool_]) -> None:
         self.source, self.keep, self.n_features = source, keep, source.n_features
@@ -65,20 +68,21 @@ class Masked(BlockSource):
 
     @property
     def n_rows(self) -> int:
-        """See Source."""
+        """The number of rows, as in `Source`."""
         return self.source.n_rows
 
     @property
     def n_present(self) -> int:
-        """See BlockSource; by a pass."""
+        """The number of rows of positive weight, as in `BlockSource`, which takes a pass."""
         return self._counts()[0]
 
     @property
     def sum_w(self) -> float:
-        """See BlockSource; by a pass."""
+        """The sum of weights, as in `BlockSource`, which takes a pass."""
         return self._counts()[1]
 
     def _counts(self) -> tuple[int, float]:
+        """Return `n_present` and `sum_w`, by a pass the first time."""
         if self._counted is None:
             n_present, sum_w = 0, 0.0
             for block in self.blocks(rows_at_once(self.n_features)):
@@ -88,11 +92,11 @@ class Masked(BlockSource):
         return self._counted
 
     def at_once(self, rows: int, grain: int) -> int:
-        """See BlockSource."""
+        """Return how many rows a task takes, as `BlockSource` does."""
         return self.source.at_once(rows, grain)
 
     def blocks(self, rows: int) -> Generator[Block, None, None]:
-        """See BlockSource."""
+        """Give the blocks of all rows, with their weights, as `BlockSource` does."""
         with closing(self.source.blocks(rows)) as blocks:
             for block in blocks:
                 kept = self.keep[block.start : block.start + len(block.X)].astype(np.float64)

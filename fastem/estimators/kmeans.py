@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
@@ -10,8 +9,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.containers import container, framed
-from fastem.estimators.protocol import Estimator
+from fastem.estimators.containers import choose_container, put_in_container
+from fastem.estimators.kmeans_parameters import check_centres, check_kmeans
+from fastem.estimators.protocol import Estimator, check_hooks
 from fastem.fitting.lloyd import Clustering, assign, inertia, run_lloyd, squared_distances, tolerated_shift
 from fastem.fitting.seeds import distinct_sample, draw_distinct_rows, draw_seeds
 from fastem.kernels.jit import threads
@@ -20,9 +20,7 @@ from fastem.model.checks import (
     check_fitted,
     check_n_threads,
     check_random_state,
-    demand,
     exception,
-    real_numbers,
 )
 from fastem.model.given import check_means
 from fastem.model.matrices import Array
@@ -57,32 +55,35 @@ class Run(NamedTuple):
 class KMeans(Estimator):
     """k-means clustering by Lloyd's algorithm; a drop-in for scikit-learn's.
 
-    It is classification EM with equal weights and one spherical covariance for all components (see
-    `fastem.GaussianMixture`), whose means alone are looked for: the sum of squared distances to the nearest centre
-    never rises.
+    k-means is classification EM with equal weights and one spherical covariance for all components (see
+    `fastem.GaussianMixture`) that looks for the means alone. The sum of squared distances to the nearest centre never
+    rises.
 
     Parameters
     ----------
     n_clusters : int, default 8
     init : {"k-means++", "random"}, (K, D) array-like or callable, default "k-means++"
-        where the centres start: at rows that are drawn one by one, far from each other; at rows drawn at random; as
-        given; or at what a function ``init(X, n_clusters, random_state=...)`` of the rows, which must be in memory,
-        returns. Rows are drawn from a sample of max(50,000, 50 n_clusters) when there are more
+        where the centres start. "k-means++" draws rows one by one, far from each other; "random" draws rows at random;
+        an array is taken as it is. A function is called as ``init(X, n_clusters, random_state=...)`` with the rows,
+        which must be in memory, and returns centres. Rows are drawn from a sample of max(50,000, 50 n_clusters) if
+        there are more
     n_init : int or "auto", default "auto"
-        starts; the one with the least inertia is kept. "auto" is 10 for "random" and functions, else 1
+        number of starts; the run with the least inertia is kept. "auto" is 10 for "random" and functions, else 1
     max_iter : int, default 300
+        most iterations of a run
     tol : float, default 1e-4
         a run has converged when no row changes its cluster, or the centres' squared shift is at most `tol` times the
         mean variance of the columns
     verbose : int, default 0
         1 prints the inertia of each iteration
     random_state : int, RandomState or None, default None
+        seed of all random numbers; None takes NumPy's global generator
     copy_x : bool, default True
-        there for scikit-learn's sake: rows are never written to, nor copied
+        has no effect and is here because scikit-learn has it: rows are never written to, nor copied
     algorithm : {"lloyd", "elkan"}, default "lloyd"
-        there for scikit-learn's sake: both find the same centres, and it is always Lloyd's algorithm that runs
+        has no effect and is here because scikit-learn has it: both find the same centres, and Lloyd's algorithm runs
     n_threads : int, optional
-        use at most so many threads; default as many as Numba is set to. The bits do not depend on it
+        most threads that a method uses. Default: as many as Numba is set to. The bits do not depend on it
 
     Attributes
     ----------
@@ -91,14 +92,19 @@ class KMeans(Estimator):
     inertia_ : float, the (weighted) sum of squared distances to the nearest centre
     n_iter_ : int, of the run that was kept
     n_features_in_ : int
-    feature_names_in_ : (D,) array of str, if X was a data frame
+    feature_names_in_ : (D,) array of str, only if X was a data frame
+
+    See Also
+    --------
+    fastem.GaussianMixture : clusters of different sizes and shapes
 
     Notes
     -----
-    From the same start the labels are scikit-learn's after each iteration, but for rows that are equally far from two
-    centres to rounding: distances are taken from differences, in float64 also for float32 rows, and lose no digits
-    where data are far from 0. As there, an empty cluster takes the row that is farthest from its centre. Other than
-    there, `tol` counts rows by their weights, so that weight 2 is the row twice, and rows of weight 0 are no cluster's.
+    From the same start the labels are scikit-learn's after each iteration, except for rows that are equally far from
+    two centres to rounding. Distances are computed from differences, in float64 also for float32 rows, so that they
+    lose no digits where data are far from 0. As in scikit-learn, an empty cluster takes the row that is farthest from
+    its centre. Unlike there, `tol` counts rows by their weights: weight 2 is the row twice, and a row of weight 0
+    belongs to no cluster.
 
     References
     ----------
@@ -171,7 +177,7 @@ class KMeans(Estimator):
         ConvergenceWarning
             if there are fewer distinct rows than clusters
         """
-        self._check_hooks()
+        check_hooks(self)
         check_kmeans(self)
         source = find_source(X, sample_weight, who=type(self).__name__)
         if isinstance(source, PartedSource):
@@ -199,12 +205,13 @@ class KMeans(Estimator):
         return self
 
     def _best(self, source: Source) -> Run:
-        """The best of `n_init` runs, of equals the first."""
+        """Return the best of `n_init` runs, of equals the first."""
         rng, enough = check_random_state(self.random_state), tolerated_shift(source, self.tol)
         runs = [self._run(source, self._start(source, rng), enough) for _ in range(self._n_runs())]
         return min(runs, key=lambda run: run.inertia)
 
     def _n_runs(self) -> int:
+        """Return how many runs `n_init` asks for."""
         drawn = isinstance(self.init, str) or callable(self.init)  # else given
         if self.n_init == "auto":
             return 10 if drawn and self.init != "k-means++" else 1
@@ -218,6 +225,7 @@ class KMeans(Estimator):
         return int(self.n_init) if drawn else 1
 
     def _start(self, source: Source, rng: np.random.RandomState) -> Array:
+        """Return the centres that a run starts from, (K, D)."""
         K, init = self.n_clusters, self.init
         if isinstance(init, str):
             return SEEDS[init](distinct_sample(source, K, rng), K, rng)
@@ -229,7 +237,7 @@ class KMeans(Estimator):
         return check_centres(init, K, source.n_features)
 
     def _run(self, source: Source, centres: Array, enough: float) -> Run:
-        """Lloyd's algorithm from these centres."""
+        """Run Lloyd's algorithm from these centres, and print what `verbose` asks for."""
         if self.verbose:
             print("Initialization complete")
         found = run_lloyd(source, centres, enough, self.max_iter, self._print if self.verbose else None)
@@ -252,16 +260,17 @@ class KMeans(Estimator):
             print(f"Converged at iteration {found.n_iter - 1}: {shift}.")
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int32]:
-        """`fit`, then `labels_`."""
+        """Fit, and return `labels_`. Arguments and errors are those of `fit`."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:
-        """`fit`, then `transform`."""
+        """Fit, and return what `transform` says of the same rows. Arguments and errors are those of `fit`."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
     # --- using a fit: X is (N, D), or what `fastem.as_source` takes -----------------------------------------------
 
     def _source(self, X: Any, sample_weight: Any = None) -> tuple[Source, Array]:
+        """Return a source of rows that have the features of the fit, and the checked centres."""
         check_fitted(self)
         who = type(self).__name__
         source = find_named(X, getattr(self, "feature_names_in_", None), sample_weight, who)
@@ -270,27 +279,68 @@ class KMeans(Estimator):
         return source, check_means(self.cluster_centers_, K, D)
 
     def predict(self, X: Any) -> NDArray[np.int32]:
-        """The nearest centre of each row of X (N, D): (N,) int32, of equals the first. Makes no N x K array."""
+        """Return the nearest centre of each row, of equals the first. No N x K array is made.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+
+        Returns
+        -------
+        (N,) int32
+
+        Raises
+        ------
+        NotFittedError
+            if there are no centres yet
+        ValueError
+            for rows that cannot be used
+
+        See Also
+        --------
+        transform : the distances to all centres
+        """
         source, centres = self._source(X)
         with threads(check_n_threads(self.n_threads)):
             return score(source, unit_spheres(centres), label=True, distances=True).label.astype(np.int32)
 
     def transform(self, X: Any) -> Any:
-        """Distances of the rows of X (N, D) to all centres: (N, K), an array or what `set_output` asks for."""
+        """Return the distance of each row to each centre.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+
+        Returns
+        -------
+        (N, K), float32 if X is, else float64
+            an array, or the data frame that `set_output` asks for
+
+        Raises
+        ------
+        NotFittedError
+            if there are no centres yet
+        ValueError
+            for rows that cannot be used
+
+        See Also
+        --------
+        predict : the nearest centre
+        """
         source, centres = self._source(X)
-        kind = container(getattr(self, "_sklearn_output_config", {}).get("transform"))
+        kind = choose_container(getattr(self, "_sklearn_output_config", {}).get("transform"))
         with threads(check_n_threads(self.n_threads)):
             distances = np.sqrt(squared_distances(source, centres)).astype(source.dtype, copy=False)
-        return framed(distances, self.get_feature_names_out(), X, kind)
+        return put_in_container(distances, self.get_feature_names_out(), X, kind)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """What `transform` and `fit_transform` return.
+        """Set what `transform` and `fit_transform` return.
 
         Parameters
         ----------
         transform : {"default", "pandas", "polars"}, optional
-            an array, or a data frame with the names of `get_feature_names_out`; None leaves it as it is, which at
-            first is scikit-learn's global setting
+            "default" is an array; the others are data frames with the names of `get_feature_names_out`. None changes
+            nothing. Before the first call, scikit-learn's global setting counts
 
         Returns
         -------
@@ -301,59 +351,12 @@ class KMeans(Estimator):
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Minus the (weighted) sum of squared distances of the rows of X (N, D) to their nearest centres."""
+        """Return minus the (weighted) sum of squared distances of the rows of X (N, D) to their nearest centres."""
         source, centres = self._source(X, sample_weight)
         with threads(check_n_threads(self.n_threads)):
             return 0.0 - inertia(assign(source, centres))  # not -0.0
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of the columns of `transform`, (K,): "kmeans0", "kmeans1", ..."""
+        """Return the names of the columns of `transform`, (K,): "kmeans0", "kmeans1", ..."""
         check_fitted(self)
         return np.array([f"kmeans{k}" for k in range(len(self.cluster_centers_))], dtype=object)
-
-
-KMEANS_INIT = ("k-means++", "random")
-ALGORITHMS = ("lloyd", "elkan")
-
-
-def check_kmeans(estimator: Any) -> None:
-    """Check the constructor parameters of `KMeans`, in scikit-learn's words."""
-    name = type(estimator).__name__
-    for parameter, least in (("n_clusters", 1), ("max_iter", 1), ("verbose", 0)):
-        value = getattr(estimator, parameter)
-        is_int = isinstance(value, numbers.Integral) and (parameter == "verbose" or not isinstance(value, bool))
-        demand(is_int and value >= least, parameter, f"an int in the range [{least}, inf)", value, name)
-    init, n_init, tol = estimator.init, estimator.n_init, estimator.tol
-    named = init in KMEANS_INIT if isinstance(init, str) else callable(init) or np.ndim(init) > 0
-    among = "{" + ", ".join(map(repr, sorted(KMEANS_INIT))) + "}"
-    demand(named, "init", f"a str among {among}, a callable or an array-like", init, name)
-    auto, is_int = isinstance(n_init, str), isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool)
-    sound = n_init == "auto" if auto else is_int and n_init >= 1
-    demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
-    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
-    demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
-    copy_x, algorithm = estimator.copy_x, estimator.algorithm
-    kind = "an instance of 'bool' or an instance of 'numpy.bool'"
-    demand(isinstance(copy_x, bool | np.bool_), "copy_x", kind, copy_x, name)
-    among = "{" + ", ".join(map(repr, sorted(ALGORITHMS))) + "}"
-    known = isinstance(algorithm, str) and algorithm in ALGORITHMS
-    demand(known, "algorithm", f"a str among {among}", algorithm, name)
-    if algorithm == "elkan" and estimator.n_clusters == 1:
-        warnings.warn(
-            "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    check_n_threads(estimator.n_threads)
-
-
-def check_centres(centres: Any, K: int, D: int) -> Array:
-    """Given centres as (K, D) float64."""
-    array = real_numbers("init", centres)
-    if array.ndim != 2 or len(array) != K:
-        raise ValueError(f"The shape of the initial centers {array.shape} does not match the number of clusters {K}.")
-    if array.shape[1] != D:
-        raise ValueError(
-            f"The shape of the initial centers {array.shape} does not match the number of features of the data {D}."
-        )
-    return check_means(array, K, D)

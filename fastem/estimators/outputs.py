@@ -1,4 +1,4 @@
-"""Labels and densities of more rows than fit into memory: to a file, block by block."""
+"""Scores of more rows than fit into memory, written to a file block by block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.gaussian_mixture import NOISE_LABEL, GaussianMixture
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import NOISE_LABEL
 from fastem.files.atomic import check_distinct
 from fastem.files.tables import writing
 from fastem.kernels.jit import threads
@@ -21,12 +23,12 @@ from fastem.sources.parts import local_rows
 
 
 class Kind(NamedTuple):
-    """What can be written of each row.
+    """A kind of score that can be written of each row.
 
     Attributes
     ----------
     score : str, its name in `Scores`
-    names : the names of its columns, for K components and with noise or without
+    names : function of K and of whether there is noise; returns the names of the columns
     """
 
     score: str
@@ -48,16 +50,23 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     model : GaussianMixture, fitted
     X : (N, D) array-like, or what `fastem.as_source` takes
     path : path-like ending in ``.npy``, ``.parquet`` or ``.csv``
-        the file appears whole or not at all; one that is there is replaced
-    what : "label", as `predict`, "log_likelihood", as `score_samples`, or "proba", as `predict_proba`, default "label"
-        also the column's name; probabilities have columns p0, p1, ... and, of noise, p_noise
+        the file appears whole or not at all; a file of this name is replaced
+    what : {"label", "log_likelihood", "proba"}, default "label"
+        what is written: the scores of `predict`, `score_samples` or `predict_proba`. It is also the name of the column;
+        probabilities have columns p0, p1, ... and, for noise, p_noise
 
     Raises
     ------
+    NotFittedError
+        if the mixture is not fitted
     ValueError
         for rows that cannot be used, another ending, a folder that does not exist, or a file that the rows are in
     SourceError
         (an OSError) if a block cannot be read
+
+    See Also
+    --------
+    GaussianMixture.predict, GaussianMixture.score_samples, GaussianMixture.predict_proba : the same in memory
 
     Examples
     --------
@@ -73,13 +82,13 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
     names = column_names(model, what)
     if isinstance(X, PurePath):
         check_distinct({"path": Path(path)}, [Path(X)])
-    source = local_rows(model._source(X))
+    source = local_rows(rows_for(model, X))
     with writing(path, names, source.n_rows) as write:
         score_blocks(model, source, what, write)
 
 
 def column_names(model: GaussianMixture, what: str) -> list[str]:
-    """The columns of a kind of score; ValueError for none."""
+    """Return the names of the columns of a kind of score; raise a ValueError for any other kind."""
     if what not in KINDS:
         raise ValueError(f"what must be one of {', '.join(map(repr, KINDS))}; got {what!r}")
     params = model.params_
@@ -87,7 +96,7 @@ def column_names(model: GaussianMixture, what: str) -> list[str]:
 
 
 def score_blocks(model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
-    """Call `write` with a kind of score of each block of a checked source, in order."""
+    """Call `write` with the scores of each block of a source that `rows_for` has checked, in order."""
     params, kind = model.params_, KINDS[what]
     K = params.n_columns
     scorer = Scorer(params)

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.fitting.options import check_choices, check_fixed
 from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers
-from fastem.model.families import COVARIANCES
+from fastem.model.exclusions import check_exclusions
+from fastem.model.families import COVARIANCES, Covariance
 from fastem.model.given import check_means, check_noise, shape_of_means
 from fastem.model.matrices import Array, variances
 
@@ -19,7 +20,20 @@ INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
-    """At least one and at most so many of D features, by position or by name, all distinct, as (V,) positions."""
+    """Return the positions, (V,), of features that are given by position or by name.
+
+    Parameters
+    ----------
+    features : sequence of int or str, or one of them
+    most : int, how many may be given
+    D : int, how many there are
+    names : (D,), or None if the features have no names
+
+    Raises
+    ------
+    ValueError
+        unless they are distinct features, from one to `most`
+    """
     known = {} if names is None else {name: position for position, name in enumerate(names)}
     given = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
     if unknown := [name for name in given if isinstance(name, str) and name not in known]:
@@ -35,7 +49,7 @@ def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None)
 
 
 def check_values(values: ArrayLike, n: int) -> Array:
-    """Finite values of n features, (n,)."""
+    """Return the values of n features as (n,) float64; raise a ValueError unless they are finite."""
     return finite_of_shape("values", np.ravel(real_numbers("The parameter 'values'", values)), (n,))
 
 
@@ -43,7 +57,7 @@ def check_values(values: ArrayLike, n: int) -> Array:
 
 
 def check_constructor(estimator: Any) -> None:
-    """Check scikit-learn's constructor parameters, in its words."""
+    """Raise a ValueError, in scikit-learn's words, for constructor parameters of a mixture that cannot be used."""
     for name, least in (("n_components", 1), ("n_init", 1), ("verbose_interval", 1), ("max_iter", 0), ("verbose", 0)):
         value = getattr(estimator, name)
         is_int = isinstance(value, numbers.Integral) and (name == "verbose" or not isinstance(value, (bool, np.bool_)))
@@ -57,15 +71,18 @@ def check_constructor(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not isinstance(value, str) or value not in choices:
             demand(False, name, f"a str among {{{', '.join(map(repr, sorted(choices)))}}}", value)
-    check_choices(NAME, estimator.stop, estimator.on_collapse, estimator.regularization)
-    fixed = check_fixed(NAME, estimator.assignment, estimator.fixed, estimator.on_collapse)
+    check_choices(NAME, **{name: getattr(estimator, name) for name in ("stop", "on_collapse", "assignment")})
+    fixed = check_fixed(NAME, estimator.fixed)
+    check_exclusions(
+        solver=estimator.solver,
+        regularization=estimator.regularization,
+        assignment=estimator.assignment,
+        fixed=fixed,
+        on_collapse=estimator.on_collapse,
+    )
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
-    given = (("regularization", estimator.regularization, None), ("assignment", estimator.assignment, "soft"))
-    for name, value, plain in (*given, ("fixed", fixed, ())):  # what is EM's alone
-        if estimator.solver != "em" and value != plain:
-            raise ValueError(f"solver={estimator.solver!r} does not work with {name}={value!r}")
     value = estimator.warm_start
     demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
@@ -73,19 +90,21 @@ def check_constructor(estimator: Any) -> None:
 
 
 def check_top(m: Any, K: int) -> int:
-    """How many of K components: an int from 1 to K."""
+    """Return m as an int; raise a ValueError unless it is one from 1 to K, the number of components."""
     if not isinstance(m, (int, np.integer)) or isinstance(m, bool) or not 1 <= m <= K:
         raise ValueError(f"m must be an int in [1, {K}], as there are {K} components; got {m!r}")
     return int(m)
 
 
-def check_state(estimator: Any) -> None:
-    """Check a fitted estimator's arrays, so that a pickle from elsewhere cannot crash a kernel."""
+def check_state(estimator: Any, family: Covariance) -> None:
+    """Raise a ValueError for a fitted estimator's arrays that are not those of a mixture of this family.
+
+    So a pickle from elsewhere cannot crash a kernel.
+    """
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
         if not hasattr(estimator, name):
             raise ValueError(f"the state is not that of a mixture: it has no {name}")
     K, D = check_means(estimator.means_, *shape_of_means(estimator.means_)).shape
-    family = estimator._family()
     shape = family.natural_shape(K, D)
     weights = copy_of_shape("weights", estimator.weights_, (K,))
     covariances = copy_of_shape("covariances", estimator.covariances_, shape)

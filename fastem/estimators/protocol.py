@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from fastem import _version
+from fastem._version import __version__
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,16 +22,16 @@ class InconsistentVersionWarning(UserWarning):
 
 
 class UnavailableError(ValueError, AttributeError):
-    """A method is called that the estimator's parameters rule out; `hasattr` says that it is not there."""
+    """A method was called that does not work with the estimator's parameters; `hasattr` says that it is not there."""
 
 
 class AvailableIf(Generic[E, P, R]):
-    """A method that is there, for `hasattr` and so for scikit-learn's tools, only where a check passes.
+    """A method that exists, for `hasattr` and so for scikit-learn's tools, only where a check passes.
 
     Parameters
     ----------
-    method : of the estimator
-    check : called with the estimator; UnavailableError where the method cannot work
+    method : function, the method
+    check : function, called with the estimator; it raises an UnavailableError where the method cannot work
     """
 
     def __init__(self, method: Callable[Concatenate[E, P], R], check: Callable[[E], None]) -> None:
@@ -47,7 +47,7 @@ class AvailableIf(Generic[E, P, R]):
 def available_if(
     check: Callable[[E], None],
 ) -> Callable[[Callable[Concatenate[E, P], R]], AvailableIf[E, P, R]]:
-    """Decorate a method so that it is there only where `check` passes."""
+    """Decorate a method so that it exists only where `check` passes."""
     return lambda method: AvailableIf(method, check)
 
 
@@ -71,11 +71,21 @@ class Estimator:
 
     @property
     def _estimator_type(self) -> str:
-        """What tools that are older than scikit-learn's tags ask for; a density's name was another then."""
+        """The kind, for tools that are older than scikit-learn's tags; they have another name for densities."""
         return "DensityEstimator" if self.kind == "density_estimator" else self.kind
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's parameters; with `deep` also those of an estimator among them, as ``name__parameter``."""
+        """Return the constructor's parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default True
+            also return the parameters of an estimator that is a parameter, as ``name__parameter``
+
+        Returns
+        -------
+        dict
+        """
         params = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         for name, value in list(params.items()) if deep else ():
             if hasattr(value, "get_params") and not isinstance(value, type):
@@ -83,7 +93,17 @@ class Estimator:
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor parameters, those of a nested estimator as ``name__parameter``; ValueError for others."""
+        """Set parameters of the constructor; those of an estimator that is a parameter are ``name__parameter``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for a name that is no parameter
+        """
         valid = list(inspect.signature(type(self)).parameters)
         for key in sorted(params, key=lambda key: "__" in key):  # a nested estimator before its parameters
             name, _, inner = key.partition("__")
@@ -105,7 +125,10 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def _repr_html_(self) -> str | None:
-        """scikit-learn's diagram for notebooks; None, for which they show the repr, without it or where it is off."""
+        """Return scikit-learn's diagram for notebooks.
+
+        Without scikit-learn, and where its diagrams are off, return None; notebooks then show the repr.
+        """
         try:
             from sklearn import get_config
             from sklearn.utils import estimator_html_repr
@@ -114,10 +137,10 @@ class Estimator:
         return str(estimator_html_repr(self)) if get_config()["display"] == "diagram" else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, VERSION: _version.__version__}
+        return {**self.__dict__, VERSION: __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state, now = dict(state), _version.__version__
+        state, now = dict(state), __version__
         pickled_by = state.pop(VERSION, now)
         if pickled_by != now:
             warnings.warn(
@@ -128,16 +151,6 @@ class Estimator:
                 stacklevel=2,
             )
         self.__dict__.update(state)
-
-    def _check_hooks(self) -> None:
-        """TypeError for a method of scikit-learn's class that a subclass overrides: it would never be called."""
-        own = next(cls for cls in type(self).__mro__ if "hooks" in vars(cls))
-        for name, instead in self.hooks.items():
-            if name in vars(self) or getattr(type(self), name, None) is not getattr(own, name, None):
-                raise TypeError(
-                    f"{type(self).__name__} overrides {name}, which scikit-learn's {own.__name__} calls and fastem's "
-                    f"does not: it would have no effect. Use {instead} instead, or derive from scikit-learn's class."
-                )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, self.fitted)
@@ -153,7 +166,7 @@ class Estimator:
         )
 
     def get_metadata_routing(self) -> Any:
-        """scikit-learn's metadata request: which methods ask for sample_weight."""
+        """Return scikit-learn's metadata request: which methods ask for sample_weight."""
         from sklearn.utils.metadata_routing import MetadataRequest
 
         if hasattr(self, "_metadata_request"):
@@ -164,14 +177,39 @@ class Estimator:
         return request
 
     def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
-        """Whether `fit` asks scikit-learn's metadata routing for sample_weight."""
-        return self._request("fit", sample_weight)
+        """Say whether `fit` asks scikit-learn's metadata routing for sample_weight."""
+        return request_weights(self, "fit", sample_weight)
 
     def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
-        """Whether `score` asks scikit-learn's metadata routing for sample_weight."""
-        return self._request("score", sample_weight)
+        """Say whether `score` asks scikit-learn's metadata routing for sample_weight."""
+        return request_weights(self, "score", sample_weight)
 
-    def _request(self, method: str, alias: bool | str | None) -> Self:
-        self._metadata_request = self.get_metadata_routing()  # the name that scikit-learn's clone copies
-        getattr(self._metadata_request, method).add_request(param="sample_weight", alias=alias)
-        return self
+
+A = TypeVar("A", bound=Estimator)
+
+
+def request_weights(estimator: A, method: str, alias: bool | str | None) -> A:
+    """Set whether a method asks scikit-learn's metadata routing for sample_weight, and return the estimator.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    method : str
+    alias : bool, or the name under which the weights are passed; None asks for an error if they are
+    """
+    routing = estimator.get_metadata_routing()
+    estimator.__dict__["_metadata_request"] = routing  # the name that scikit-learn's clone copies
+    getattr(routing, method).add_request(param="sample_weight", alias=alias)
+    return estimator
+
+
+def check_hooks(estimator: Estimator) -> None:
+    """Raise a TypeError for a method of scikit-learn's class that a subclass overrides: it would never be called."""
+    kind = type(estimator)
+    own = next(cls for cls in kind.__mro__ if "hooks" in vars(cls))
+    for name, instead in estimator.hooks.items():
+        if name in vars(estimator) or getattr(kind, name, None) is not getattr(own, name, None):
+            raise TypeError(
+                f"{kind.__name__} overrides {name}, which scikit-learn's {own.__name__} calls and fastem's does not: "
+                f"it would have no effect. Use {instead} instead, or derive from scikit-learn's class."
+            )

@@ -1,4 +1,4 @@
-"""Choosing the number of components and the covariance family: information criteria and cross-validation."""
+"""Choose the number of components and the covariance family, by information criteria or cross-validation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import plot
 from fastem.estimators.best import SOUND, Fit, best_fit
+from fastem.estimators.criteria import aic, bic
 from fastem.estimators.folds import Rows, deal
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.parameters import check_constructor
+from fastem.estimators.state import count_parameters
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
@@ -28,20 +30,21 @@ from fastem.sources.opening import find_source
 
 
 class Candidate(NamedTuple):
-    """A row of `Selection.table_`; numbers that could not be had are NaN.
+    """A row of `Selection.table_`. Numbers that could not be computed are NaN.
 
     Attributes
     ----------
     covariance_type : str
     n_components : int
-    log_likelihood : float, mean of all rows under the fit to all rows
-    n_parameters : float, free parameters of the mixture
-    bic, aic, icl : float, the smaller the better
-    train, train_error : float, mean log-likelihood of the rows fitted to, over the folds, and its standard error
-    test, test_error : float, the same of the rows held out
-    status : str, the name of a `fastem.Status`, or "COLLAPSED"
-    n_iter : int, passes over all rows of the fit to them
-    seconds : float, that all fits of the candidate took
+    log_likelihood : float, the mean log-likelihood of all rows under the fit to all rows
+    n_parameters : float, the number of free parameters of the mixture
+    bic, aic, icl : float, criteria of the fit to all rows, the smaller the better
+    train, train_error : float
+        the mean over the folds of the mean log-likelihood of the rows fitted to, and its standard error
+    test, test_error : float, the same for the rows held out
+    status : str, the name of a `fastem.Status`, or "SPIKE"
+    n_iter : int, the number of passes of the fit to all rows
+    seconds : float, the time that all fits of the candidate took
     """
 
     covariance_type: str
@@ -71,19 +74,24 @@ CRITERIA: dict[str, Callable[[Candidate], float]] = {  # the smaller the better
 
 @dataclass
 class Selection:
-    """What `select` found out.
+    """The candidates that `select` has fitted, and the best of them.
 
     Parameters
     ----------
-    criterion : str, what it was asked to choose by
+    criterion : str, what `select` was asked to choose by
 
     Attributes
     ----------
     candidates : list of Candidate, in the order of the fits
-    models : dict of GaussianMixture, by (covariance_type, n_components): the fits to all rows
-    best_ : GaussianMixture, the best of these; ValueError if no fit is sound
+    models : dict of GaussianMixture, the fits to all rows by (covariance_type, n_components)
+    best_ : GaussianMixture, the best of these; a ValueError if no fit is sound
     best_params_ : dict, its covariance_type and n_components
-    table_ : pandas.DataFrame, the candidates (without pandas a structured array with the same names)
+    table_ : pandas.DataFrame, the candidates; without pandas a structured array with the same names
+
+    See Also
+    --------
+    select : makes it
+    fastem.plot.plot_selection : draw the criterion
     """
 
     criterion: str
@@ -95,20 +103,20 @@ class Selection:
         return f"<{len(self.candidates)} candidates, {best}>"
 
     def __str__(self) -> str:
-        """The candidates as a table, the best first and those without a sound fit last."""
+        """Return the candidates as a table, the best first and those without a sound fit last."""
         order = [*self.ranked(), *(one for one in self.candidates if one.status not in SOUND)]
         cells = [[getattr(one, name) for name in self.columns] for one in order]
         rows = [[f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in row] for row in cells]
         return "\n".join([repr(self)[1:-1], *text_table(self.columns, rows)])
 
     def ranked(self) -> list[Candidate]:
-        """The candidates whose fits are sound, the best first."""
+        """Return the candidates whose fits are sound, the best first."""
         sound = (candidate for candidate in self.candidates if candidate.status in SOUND)
         return sorted(sound, key=CRITERIA[self.criterion])
 
     @property
     def best_params_(self) -> dict[str, Any]:
-        """See the class."""
+        """The covariance_type and n_components of the best candidate; a ValueError if no fit is sound."""
         for best in self.ranked():
             return {"covariance_type": best.covariance_type, "n_components": best.n_components}
         raise ValueError(
@@ -118,18 +126,18 @@ class Selection:
 
     @property
     def best_(self) -> GaussianMixture:
-        """See the class."""
+        """The fit of the best candidate to all rows; a ValueError if no fit is sound."""
         best = self.best_params_
         return self.models[best["covariance_type"], best["n_components"]]
 
     @property
     def columns(self) -> list[str]:
-        """Names of the table's columns: those of the folds only if there are any."""
+        """The names of the table's columns, with those of the folds only if there are folds."""
         return [name for name in Candidate._fields if self.criterion == "cv" or name not in OF_FOLDS]
 
     @property
     def table_(self) -> Any:
-        """See the class."""
+        """The candidates as a pandas.DataFrame, or without pandas as a structured array."""
         columns = {name: [getattr(one, name) for one in self.candidates] for name in self.columns}
         try:
             import pandas  # a quarter of a second, and not required
@@ -139,16 +147,30 @@ class Selection:
         return pandas.DataFrame(columns)
 
     def plot(self, *, ax: Any = None) -> Any:
-        """Draw the criterion against the number of components: see `fastem.plot.plot_selection`."""
+        """Draw the criterion against the number of components, as `fastem.plot.plot_selection` does.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            where to draw. Default: the only axes of a new figure
+
+        Returns
+        -------
+        matplotlib Axes
+        """
         return plot.plot_selection(self, ax=ax)
 
 
 class SelectionInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `select`.
+    """A KeyboardInterrupt that `select` raises on Ctrl-C.
 
     Attributes
     ----------
     selection : Selection, of the candidates that were done
+
+    See Also
+    --------
+    select : raises it
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -175,46 +197,51 @@ def select(
 ) -> Selection:
     """Fit mixtures of many sizes and covariance types, and choose one.
 
-    Each fit is the better of two: from the start that `init_params` asks for, and, where one with a component less has
-    been fitted, from that with a component split in two (of up to ten splits the best, in short fits). If there are
-    more than max(10,000, 50 K) rows the two are fits to a sample of as many, and the better goes on with all rows.
+    Each fit is the better of two. One starts where `init_params` says. The other starts from the fit with one
+    component less, if there is one, whose components are split in two one at a time; the best of up to ten splits is
+    chosen by short fits. If there are more than max(10,000, 50 K) rows, the two are fitted to a sample of so many, and
+    the better one is then fitted to all rows.
 
     Parameters
     ----------
     X : (N, D) array-like, or what `fastem.as_source` takes
     n_components : int or iterable of int, default 1 to 10
+        numbers of components, K
     covariance_types : str or sequence of str, default all
     criterion : {"bic", "aic", "icl", "cv"}, default "bic"
-        Bayesian information criterion -2 L + p log n; Akaike's -2 L + 2 p; integrated complete likelihood
-        -2 C + p log n, where rows between components count against a mixture; or cross-validation, by the mean
-        log-likelihood of rows held out. (L is the log-likelihood, C that of the rows and their most probable
-        components, p the number of free parameters, n the sum of weights)
+        what to choose by. "bic" is the Bayesian information criterion -2 L + p log n; "aic" is Akaike's, -2 L + 2 p;
+        "icl" is the integrated complete likelihood, -2 C + p log n, where rows between components count against a
+        mixture; "cv" is cross-validation, by the mean log-likelihood of rows held out. (L is the log-likelihood of the
+        rows, C that of the rows and their most probable components, p the number of free parameters, n the sum of
+        weights)
     cv : int or (N,) array-like of int, default 5
-        for "cv": the number of folds, which rows are dealt out to at random, or the fold of each row. A fold's fits
-        see nothing of its rows: they do not start from the fit to all rows. Rows in memory are copied, one fold's at
-        a time, others are read as often as without folds, with weights 0
+        with "cv", the number of folds that rows are dealt out to at random, or the fold of each row. The fits of a
+        fold see nothing of its rows: they do not start from the fit to all rows. Rows in memory are copied, one fold's
+        at a time; other rows are read as often as without folds, and have weight 0
     partitions : mapping from the number of components, K, to (N,) array-like of int in 0..K-1, optional
-        fits start from these partitions of the rows, as mclust's from hierarchical clustering, and from nothing else
-    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it
+        partitions of the rows that fits start from, and from nothing else, as mclust starts from hierarchical
+        clustering. Default: the two starts above
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
     random_state : int, RandomState or None, default None
-        all fits have the same seed
+        the seed, which all fits share
     stop : {"change", "aitken", "parameters"}, default "change"
-        the `stop` of `GaussianMixture`, by which a fit has converged. With the default `tol` a fit may end 1e-3
-        per row and more below its maximum, and criteria that are closer than that (times 2 N) do not tell. Where they
-        are, ``stop="aitken", tol=0.1, max_iter=1000`` goes on until log-likelihoods of all rows are right to about 0.1
-    callback : called as ``callback(done, total, candidate)`` after each candidate; True ends the selection with those
-        that are done
+        when a fit has converged, as in `GaussianMixture`. With the default `tol` a fit may end 1e-3 per row and more
+        below its maximum, so that criteria that are closer than that (times 2 N) decide nothing. If they are,
+        ``stop="aitken", tol=0.1, max_iter=1000`` goes on until log-likelihoods of all rows are right to about 0.1
+    callback : function, optional
+        is called as ``callback(done, total, candidate)`` after each candidate. If it returns True, the selection ends
+        with the candidates that are done
     **options
-        of `GaussianMixture`: n_init, init_params, tol, max_iter, noise, n_threads, ...; regularization or reg_covar,
-        but the default (for solver="em") is no reg_covar, which has a unit: covariances have a floor of 1e-10 of that
-        of all rows, `fastem.EigenvalueFloor(1e-10)`
+        options of `GaussianMixture`: n_init, init_params, tol, max_iter, noise, n_threads, ..., and regularization or
+        reg_covar. By default (with solver="em") there is no reg_covar, since it has a unit: covariances have a floor
+        of 1e-10 of the covariance of all rows, `fastem.EigenvalueFloor(1e-10)`
 
     Returns
     -------
     Selection
-        Fits that are not sound are in its table, with their status, and not chosen: those that ended with another
-        status than CONVERGED and MAX_ITER, or with a component on few rows or on rows that share a value, whose
-        likelihood only reg_covar or a floor bounds ("COLLAPSED")
+        Fits that are not sound are in its table, with their status, and are not chosen. These are fits that ended with
+        another status than CONVERGED and MAX_ITER, and fits with a component on few rows or on rows that share a value,
+        whose likelihood is bounded only by reg_covar or a floor ("SPIKE")
 
     Raises
     ------
@@ -223,7 +250,12 @@ def select(
     SelectionInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with the candidates that are done as ``.selection``
     SourceError
-        (an OSError) if rows that are read anew on each pass cannot be
+        (an OSError) if rows cannot be read on a later pass
+
+    See Also
+    --------
+    GaussianMixture.bic, GaussianMixture.aic : the criteria of one mixture
+    GaussianMixture.merge : join components that overlap to clusters
 
     References
     ----------
@@ -282,7 +314,7 @@ class Fold:
     before: dict[str, Fit] = field(default_factory=dict)
 
     def fit(self, model: GaussianMixture) -> tuple[Fit, float]:
-        """The best fit, and the mean log-likelihood of the rows that are held out."""
+        """Return the best fit, and the mean log-likelihood of the rows held out; NaN if there are none."""
         rows, name = self.rows if self.keep is None else self.rows.part(self.keep), model.covariance_type
         partition = None if rows.partitions is None else rows.partitions[model.n_components]
         fit = self.before[name] = best_fit(model, rows.source, partition, self.before.get(name))
@@ -292,7 +324,7 @@ class Fold:
 
 
 def examine(model: GaussianMixture, parts: list[Fold]) -> tuple[Candidate, GaussianMixture]:
-    """The row of the table for a mixture, and its fit to all rows, the first of the parts."""
+    """Return the row of the table for a mixture, and its fit to all rows, the first of the parts."""
     since = time.perf_counter()
     fit, _ = parts[0].fit(model)
     found, status, pairs = criteria(fit), fit.status, []
@@ -310,16 +342,16 @@ def examine(model: GaussianMixture, parts: list[Fold]) -> tuple[Candidate, Gauss
 
 
 def criteria(fit: Fit) -> dict[str, Any]:
-    """The columns of the table that a fit to all rows gives."""
+    """Return the columns of the table that follow from a fit to all rows; none if it has no parameters."""
     if fit.stats is None:
         return {}
-    loglik, n, p = fit.stats.loglik, fit.stats.sum_w, fit.model._n_parameters()
+    loglik, n, p = fit.stats.loglik, fit.stats.sum_w, count_parameters(fit.model)
     return dict(
         log_likelihood=loglik / n,
         n_parameters=p,
-        bic=-2 * loglik + p * math.log(n),
-        aic=-2 * loglik + 2 * p,
-        icl=-2 * fit.stats.class_loglik + p * math.log(n),
+        bic=bic(loglik, p, n),
+        aic=aic(loglik, p),
+        icl=bic(fit.stats.class_loglik, p, n),
     )
 
 
@@ -327,6 +359,7 @@ def criteria(fit: Fit) -> dict[str, Any]:
 
 
 def _check(criterion: Any, models: list[GaussianMixture]) -> None:
+    """Raise a ValueError unless there is such a criterion, and a model or more with parameters that can be used."""
     if not isinstance(criterion, str) or criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {criterion!r}")
     if not models:
@@ -336,13 +369,13 @@ def _check(criterion: Any, models: list[GaussianMixture]) -> None:
 
 
 def _seed(random_state: Any) -> int:
-    """The seed that all fits have: an int itself, else a number drawn."""
+    """Return the seed that all fits have: an int itself, else a number drawn from the generator."""
     rng = check_random_state(random_state)
     return int(random_state) if isinstance(random_state, (int, np.integer)) else int(rng.randint(2**31))
 
 
 def _checked(partitions: Mapping[int, ArrayLike], sizes: Sequence[int]) -> dict[int, NDArray[Any]]:
-    """The partitions as arrays, (N,) each (`moments` checks what is in them)."""
+    """Return the partitions as arrays, (N,) each (`moments` checks what is in them)."""
     missing = [K for K in sizes if K not in partitions]
     if missing:
         raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")

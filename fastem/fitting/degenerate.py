@@ -135,7 +135,7 @@ def rows_needed(model: GaussianModel, D: int) -> tuple[int, int]:
 
 @np.errstate(all="ignore")
 def lie_in_subspace(model: GaussianModel, stats: Stats) -> NDArray[np.bool_]:
-    """Return for which components the rows do not vary in some direction, but for rounding and other rows' tails; (K,)."""
+    """Return for which components rows do not vary in some direction, but for rounding and other rows' tails; (K,)."""
     covariances = model.family.estimate(stats, 0.0)[2]
     variances(covariances)[...] -= variances_of_rounding(stats, model.units.eps, model.hard)
     relative = model.units.relative(covariances)

@@ -14,6 +14,7 @@ from fastem.fitting.steps import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
+from fastem.model.exclusions import check_exclusions
 from fastem.model.maximisation import held_parameters
 from fastem.model.params import Params
 from fastem.model.remedies.base import Remedy
@@ -125,8 +126,10 @@ def em(
     ('CONVERGED', array([ 1., 11.]))
     """
     check_em(params, covariance_type, reg_covar, tol, max_iter)
-    check_choices("em", stop, on_collapse, regularization)
-    held = held_parameters(check_fixed("em", assignment, fixed, on_collapse), params.weights, params.means, params[2:4])
+    check_choices("em", stop=stop, on_collapse=on_collapse, assignment=assignment)
+    fixed = check_fixed("em", fixed)
+    check_exclusions(on_collapse=on_collapse, regularization=regularization, fixed=fixed)
+    held = held_parameters(fixed, params.weights, params.means, params[2:4])
     remedy = find_remedy(regularization, reg_covar)
     source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
     check_kept(source, on_collapse)

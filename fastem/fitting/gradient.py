@@ -160,7 +160,7 @@ def lbfgs(
     ('CONVERGED', array([ 1., 11.]))
     """
     check_em(params, covariance_type, reg_covar, tol, max_iter)
-    check_choices("lbfgs", stop, "reseed", None)
+    check_choices("lbfgs", stop=stop)
     source = find_source(X, sample_weight, n_features=params.means.shape[1])
     with failing_together(source), threads(check_n_threads(n_threads)):
         model = model_for(source, covariance_type, find_remedy(None, reg_covar))

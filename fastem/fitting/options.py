@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 from fastem.fitting.lost import ON_COLLAPSE
@@ -17,7 +18,7 @@ FIXABLE = ("weights", "means", "covariances")
 
 
 def check_mixture(params: Params, covariance_type: str, reg_covar: float) -> None:
-    """Refuse what is no mixture of this family, and a reg_covar that is negative."""
+    """Raise a ValueError unless `params` are those of a mixture of this family and reg_covar is not negative."""
     shape = find_family(covariance_type).shape(*check_params(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
@@ -26,36 +27,37 @@ def check_mixture(params: Params, covariance_type: str, reg_covar: float) -> Non
 
 
 def check_em(params: Params, covariance_type: str, reg_covar: float, tol: float, max_iter: int) -> None:
-    """Check the arguments of `em`."""
+    """Raise a ValueError unless these arguments of `em` can be used."""
     check_mixture(params, covariance_type, reg_covar)
     check_bound("tol", tol)
     if not (isinstance(max_iter, numbers.Integral) and max_iter >= 1):
         raise ValueError(f"max_iter must be an int in [1, inf); got {max_iter!r}")
 
 
-def check_choices(caller: str, stop: Any, on_collapse: Any, regularization: Any) -> None:
-    """Check the names of a stopping rule and of what becomes of lost components."""
-    for name, value, choices in (("stop", stop, RULES), ("on_collapse", on_collapse, ON_COLLAPSE)):
-        among = "{" + ", ".join(map(repr, sorted(choices))) + "}"
-        demand(isinstance(value, str) and value in choices, name, f"a str among {among}", value, caller)
-    if on_collapse == "drop" and regularization is None:
-        raise ValueError("on_collapse='drop' needs a regularization: reg_covar alone follows scikit-learn")
+def list_names(choices: Iterable[str]) -> str:
+    """Return names as messages list them: {'a', 'b'}."""
+    return "{" + ", ".join(map(repr, choices)) + "}"
 
 
-def check_fixed(caller: str, assignment: Any, fixed: Any, on_collapse: Any) -> tuple[str, ...]:
-    """Check how rows are assigned, and the names of parameters that are held; returns the latter."""
-    among = "{" + ", ".join(map(repr, sorted(ASSIGNMENTS))) + "}"
-    known = isinstance(assignment, str) and assignment in ASSIGNMENTS
-    demand(known, "assignment", f"a str among {among}", assignment, caller)
+def check_choices(caller: str, **choices: Any) -> None:
+    """Raise a ValueError unless each option has one of its names.
+
+    Parameters
+    ----------
+    caller : str, whose options they are, for the message
+    **choices : values of `stop`, `on_collapse` and `assignment`, those that the caller has
+    """
+    for name, value in choices.items():
+        known = isinstance(value, str) and value in CHOICES[name]
+        demand(known, name, f"a str among {list_names(sorted(CHOICES[name]))}", value, caller)
+
+
+CHOICES: dict[str, Iterable[str]] = {"stop": RULES, "on_collapse": ON_COLLAPSE, "assignment": ASSIGNMENTS}
+
+
+def check_fixed(caller: str, fixed: Any) -> tuple[str, ...]:
+    """Return the names of the parameters that are held; raise a ValueError for other names."""
     listed = isinstance(fixed, (tuple, list, set, frozenset))
-    among = "{" + ", ".join(map(repr, FIXABLE)) + "}"
-    demand(
-        listed and all(isinstance(name, str) and name in FIXABLE for name in fixed),
-        "fixed",
-        f"a tuple of names among {among}",
-        fixed,
-        caller,
-    )
-    if fixed and on_collapse == "drop":
-        raise ValueError("on_collapse='drop' changes the number of components: nothing can be fixed then")
+    known = listed and all(isinstance(name, str) and name in FIXABLE for name in fixed)
+    demand(known, "fixed", f"a tuple of names among {list_names(FIXABLE)}", fixed, caller)
     return tuple(fixed)

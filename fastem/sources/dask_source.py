@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -297,60 +295,3 @@ def _run_on_partition(
 def _add_results(values: Sequence[Any]) -> Any:
     """Return the sum of values, or the first failure among them."""
     return next((value for value in values if isinstance(value, Failure)), None) or sum_pairwise(values)
-
-
-# --- scores -------------------------------------------------------------------------------------------------------
-
-M = TypeVar("M", bound=Callable[..., Any])
-
-
-def lazy_on_dask(method: M) -> M:
-    """Make a method that scores the rows of X return a lazy collection where X is a Dask collection."""
-
-    @wraps(method)
-    def scores(self: Any, X: Any) -> Any:
-        if is_dask(X) or isinstance(X, DaskSource):
-            return _lazy(self, method.__name__, X)
-        return method(self, X)
-
-    return scores  # type: ignore[return-value]
-
-
-def _lazy(model: Any, method: str, X: Any) -> Any:
-    """Scores of a Dask Array as one of the same chunks, of a DataFrame as a Series or DataFrame of the same index."""
-    from dask import delayed
-
-    source: Any = model._source(X)
-    K, noise = len(model.means_), hasattr(model, "noise_box_")
-    bare = copy.copy(model)  # its names have been compared
-    bare.__dict__.pop("feature_names_in_", None)
-    arguments = _scored, delayed(bare, traverse=False), method
-    dtype = np.dtype(np.int64) if method == "predict" else source.dtype
-    wide, X = method == "predict_proba", source.X
-    if hasattr(X, "columns"):
-        from pandas import DataFrame, Series
-
-        names = [f"p{k}" for k in range(K)] + ["p_noise"] * noise
-        table = {name: Series(dtype=dtype) for name in names}
-        return X.map_partitions(*arguments, meta=DataFrame(table) if wide else Series(dtype=dtype, name=NAMES[method]))
-    if wide:
-        return X.map_blocks(*arguments, chunks=(X.chunks[0], (K + noise,)), meta=np.empty((0, 0), dtype))
-    return X.map_blocks(*arguments, drop_axis=1, meta=np.empty(0, dtype))
-
-
-NAMES = {"predict": "label", "score_samples": "log_likelihood"}
-
-
-def _scored(chunk: Any, model: Any, method: str) -> Any:
-    """Scores of a partition, in one thread."""
-    rows = cast_rows(chunk, min_rows=0)
-    with threads(1):
-        scores = getattr(model, method)(rows if len(rows) else np.zeros((1, rows.shape[1]), rows.dtype))[: len(rows)]
-    if not hasattr(chunk, "index"):
-        return scores
-    from pandas import DataFrame, Series
-
-    if scores.ndim == 1:
-        return Series(scores, chunk.index, name=NAMES[method])
-    names = [f"p{k}" for k in range(len(model.means_))] + ["p_noise"] * hasattr(model, "noise_box_")
-    return DataFrame(scores, chunk.index, names)

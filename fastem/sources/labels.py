@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.checks import given_components, real_numbers, refuse_masked
+from fastem.model.exclusions import check_exclusions
 from fastem.model.matrices import Array
 from fastem.sources.blocks import Source
 
@@ -80,9 +81,8 @@ def check_label_values(labels: NDArray[Any], first: int) -> None:
 
 
 def check_kept(source: Source, on_collapse: str) -> None:
-    """Components that labels name keep their numbers."""
-    if on_collapse == "drop" and is_labelled(source):
-        raise ValueError("on_collapse='drop' renumbers components: with labels it must be 'reseed'")
+    """Raise a ValueError if components that labels name would be given other numbers."""
+    check_exclusions(on_collapse=on_collapse, labels=True if is_labelled(source) else None)
 
 
 def check_all_labels(labels: Any, n_rows: int, n_components: int | None) -> tuple[NDArray[Any], int]:

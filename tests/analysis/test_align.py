@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fastem import GaussianMixture
 from fastem.analysis.align import divergences
+from fastem.estimators.state import family_of
 
 ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 
@@ -20,7 +21,7 @@ def _model(covariance_type, k=5, d=3, seed=0):
 
 def _shuffled(model, order):
     """Parameters in another order, by hand."""
-    covariances = model.covariances_ if model._family().shared else model.covariances_[order]
+    covariances = model.covariances_ if family_of(model).shared else model.covariances_[order]
     return GaussianMixture.from_parameters(
         model.weights_[order], model.means_[order], covariances, model.covariance_type
     )

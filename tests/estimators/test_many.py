@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, Status, fit_many
-from fastem.estimators.many import coded, stable_order
+from fastem.estimators.groups import find_codes, stable_order
 from fastem.kernels import groups as kernel
 from fastem.kernels.mixture import add_point
 from fastem.model.families import COVARIANCES
@@ -322,7 +322,7 @@ def test_labels_of_any_kind():
 @pytest.mark.parametrize("n_groups", [3, 200, 70_000])
 def test_order_of_rows(n_groups):
     values = np.random.default_rng(0).integers(0, n_groups, size=100_000) * 3 - 7
-    labels, codes = coded(values)
+    labels, codes = find_codes(values)
     want, want_codes = np.unique(values, return_inverse=True)
     assert_array_equal(labels, want)
     assert_array_equal(codes, want_codes)

@@ -257,7 +257,7 @@ def test_where_no_fit_to_the_sample_is_sound_all_rows_have_their_own_start(monke
     X = make_mixture(12_000, 2, 2, spacing=2.0, seed=4).X
     sample_fit = best.winner(GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
     want = GaussianMixture(2, random_state=0).fit(X)
-    for lost in (Fit(want, None, "DEGENERATE"), sample_fit._replace(status="COLLAPSED")):
+    for lost in (Fit(want, None, "DEGENERATE"), sample_fit._replace(status="SPIKE")):
         monkeypatch.setattr(best, "better_start", lambda *args, lost=lost: lost)
         found = fastem.select(X, 2, "full", random_state=0, reg_covar=1e-6)
         np.testing.assert_array_equal(found.best_.means_, want.means_)
@@ -329,7 +329,7 @@ def _with_a_spike():
     return X
 
 
-@pytest.mark.parametrize(("reg_covar", "status"), [(1e-6, "COLLAPSED"), (0.0, "DEGENERATE")])
+@pytest.mark.parametrize(("reg_covar", "status"), [(1e-6, "SPIKE"), (0.0, "DEGENERATE")])
 def test_a_spike_is_not_chosen(reg_covar, status):
     """Forty equal rows: a component on them has a likelihood that only reg_covar bounds."""
     X = _with_a_spike()
@@ -362,7 +362,7 @@ def test_more_components_than_rows(faithful):
     found = fastem.select(faithful[:5], [1, 4, 7], "spherical", random_state=0, criterion="cv", cv=2)
     few = {one.n_components: one for one in found.candidates}
     assert few[7].status == "TOO_FEW_ROWS"
-    assert few[4].status in ("TOO_FEW_ROWS", "COLLAPSED")  # of two or three rows less; or of one row each
+    assert few[4].status in ("TOO_FEW_ROWS", "SPIKE")  # of two or three rows less; or of one row each
     assert np.isnan(few[7].bic)
     assert np.isnan(few[7].test)
 
@@ -565,7 +565,7 @@ def test_a_spike_at_the_floor_is_not_chosen(regularization):
     options = {} if regularization is None else {"regularization": regularization}
     labels = {1: np.zeros(240, int), 2: np.repeat([0, 1], [200, 40])}
     found = fastem.select(X, [1, 2], "full", partitions=labels, random_state=0, **options)
-    assert [candidate.status for candidate in found.candidates] == ["CONVERGED", "COLLAPSED"]
+    assert [candidate.status for candidate in found.candidates] == ["CONVERGED", "SPIKE"]
 
 
 def test_reg_covar_and_a_regularization_are_one_too_many(faithful):

@@ -148,7 +148,7 @@ def test_what_is_refused(two):
         with pytest.raises(ValueError, match="The 'assignment' parameter of em must be a str among"):
             fastem.em(two.X, start, assignment=bad)
     model = GaussianMixture(2, random_state=0).fit(two.X)
-    with pytest.raises(ValueError, match="partial_fit works with reg_covar alone; got assignment='hard'"):
+    with pytest.raises(ValueError, match="partial_fit does not work with assignment='hard'"):
         model.set_params(assignment="hard").partial_fit(two.X)
 
 

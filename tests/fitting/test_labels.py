@@ -595,5 +595,5 @@ def test_refused(data):
         lambda: GaussianMixture(3, regularization="map", on_collapse="drop").fit(X, labels=labels),
         lambda: fastem.em(X, PARAMS, regularization="map", on_collapse="drop", labels=labels),
     ):
-        with pytest.raises(ValueError, match="on_collapse='drop' renumbers components"):
+        with pytest.raises(ValueError, match="on_collapse='drop' does not work with labels: the components"):
             call()

@@ -180,7 +180,7 @@ def test_drop_in_the_estimator():
 
 
 def test_drop_needs_a_remedy():
-    with pytest.raises(ValueError, match="on_collapse='drop' needs a regularization"):
+    with pytest.raises(ValueError, match="on_collapse='drop' does not work with regularization=None"):
         GaussianMixture(2, on_collapse="drop").fit(np.arange(10.0)[:, None])
 
 

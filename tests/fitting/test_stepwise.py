@@ -221,7 +221,7 @@ def test_partial_fit_refusals():
     for bad, message in ((X[:, :1], "X has 1 features"), (np.full((3, 2), np.nan), "NaN")):
         with pytest.raises(ValueError, match=message):
             model.partial_fit(bad)
-    with pytest.raises(ValueError, match="partial_fit works with reg_covar alone; got regularization='map'"):
+    with pytest.raises(ValueError, match="partial_fit does not work with regularization='map'"):
         GaussianMixture(2, regularization="map", reg_covar=0.0).partial_fit(X)
     with pytest.raises(ValueError, match="Expected n_samples >= n_components"):
         GaussianMixture(5).partial_fit(X[:3])

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 import fastem
 from fastem import GaussianMixture, InverseWishart, Status
+from fastem.estimators.state import set_record
 from fastem.fitting.loop import iterate
 from fastem.fitting.stopping import RULES, Course, Stop
 from fastem.model import families, maximisation
@@ -198,7 +199,7 @@ def test_every_status_has_advice():
 @pytest.mark.parametrize("status", Status)
 def test_converged_for_one_reason(status):
     model = GaussianMixture()
-    model._record(status, 0.0, [0.0], 1)
+    set_record(model, status, 0.0, [0.0], 1)
     assert model.converged_ == (status is Status.CONVERGED)
 
 

@@ -13,6 +13,7 @@ ROOT = Path(fastem.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 # Each package may import those of the rows before its own, and itself; those of one row do not know each other.
 LINE = [
+    {"_version"},
     {"model"},
     {"kernels", "files"},
     {"sources"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastem.model.checks import check_bound
+from fastem.model.exclusions import check_exclusions
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
@@ -22,10 +23,9 @@ def find_remedy(regularization: str | Remedy | None, reg_covar: float = 0.0) -> 
         if both are given, or `regularization` is no remedy
     """
     check_bound("reg_covar", reg_covar)
+    check_exclusions(regularization=regularization, reg_covar=reg_covar)
     if regularization is None:
         return RegCovar(reg_covar)
-    if reg_covar:
-        raise ValueError(f"regularization={regularization!r} takes the place of reg_covar: leave that at 0")
     if isinstance(regularization, str) and regularization in REMEDIES:
         return REMEDIES[regularization]
     if isinstance(regularization, str) or type(regularization) not in map(type, REMEDIES.values()):

@@ -1,0 +1,241 @@
+"""A mixture per group of rows (per pixel, cell, customer), thousands of them in one call.
+
+The whole fit of a group, start, passes, M-steps and stopping rule, runs in the kernel `fastem.kernels.groups.fit`,
+parallel over groups. The other way is one pass over all groups and a batched M-step in NumPy: that has temporaries of
+G x K x D x D numbers, as many as the rows themselves where a group has K D rows, reads all rows again in every pass,
+and calls LAPACK once per covariance.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.groups import Partition, make_scratch, split_calls
+from fastem.estimators.many import ManyMixtures
+from fastem.estimators.parameters import check_constructor
+from fastem.kernels import groups as kernel
+from fastem.kernels.jit import threads
+from fastem.kernels.lanes import aligned
+from fastem.model.checks import ConvergenceWarning, check_random_state, exception
+from fastem.model.families import COVARIANCES
+from fastem.model.given import check_means, check_precisions, check_weights
+from fastem.model.matrices import Array, pivot_tolerance
+from fastem.model.params import Params
+from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
+from fastem.model.remedies.reg_covar import RegCovar
+from fastem.model.remedies.table import find_remedy, unit_free
+from fastem.model.result import Status
+from fastem.passes.sizes import row_flops
+from fastem.sources.blocks import ArraySource
+from fastem.sources.rows import check_rows
+from fastem.sources.scans import check_spread
+from fastem.sources.weights import check_weight
+
+STATUSES = {
+    kernel.CONVERGED: Status.CONVERGED,
+    kernel.MAX_ITER: Status.MAX_ITER,
+    kernel.DEGENERATE: Status.DEGENERATE,
+    kernel.TOO_FEW_ROWS: Status.TOO_FEW_ROWS,
+}
+
+
+def fit_many(
+    X: ArrayLike,
+    groups: ArrayLike | None = None,
+    n_components: int = 1,
+    *,
+    sizes: ArrayLike | None = None,
+    covariance_type: str = "full",
+    tol: float = 1e-3,
+    reg_covar: float | None = None,
+    regularization: str | EigenvalueFloor | None = None,
+    max_iter: int = 100,
+    weights_init: ArrayLike | None = None,
+    means_init: ArrayLike | None = None,
+    precisions_init: ArrayLike | None = None,
+    random_state: Any = None,
+    sample_weight: ArrayLike | None = None,
+    n_threads: int | None = None,
+) -> ManyMixtures:
+    """Fit one Gaussian mixture to each group of rows, as `GaussianMixture` would, thousands of groups in one call.
+
+    Parameters
+    ----------
+    X : (N, D) array-like
+        arithmetic and parameters are float64, whatever the dtype of X
+    groups : (N,) array-like of integers or strings, in any order: the group of each row; or
+    sizes : (G,) array-like of int: the first sizes[0] rows are group 0, the next sizes[1] group 1, ...
+    n_components : int, default 1
+    covariance_type, tol, max_iter
+        as in `GaussianMixture`
+    reg_covar : float, optional
+        added to every variance, as in `GaussianMixture`; in the square of the data's units. Default: `regularization`
+    regularization : "floor" or `fastem.EigenvalueFloor`, optional
+        instead of reg_covar: the floor's share of the group's own variance of a feature is added to each variance of
+        it (spherical: of the mean over features), so that a change of the features' units changes nothing. Default,
+        if there is no reg_covar: 1e-10
+    weights_init, means_init, precisions_init : array-like, optional
+        as in `GaussianMixture`, one start for all groups, or with a leading axis of groups in the order of `labels`
+        of the result (that is ascending). What is not given is found by k-means in each group
+    random_state : int, RandomState or None, default None
+        for k-means. What a group gets is drawn by its place among the groups
+    sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
+    n_threads : int, optional
+        use at most so many threads; the bits do not depend on it
+
+    Returns
+    -------
+    ManyMixtures
+        One group does not stop the others. A group with fewer rows of positive weight than components (or than 2
+        rows) has Status.TOO_FEW_ROWS, a group whose start is singular has Status.DEGENERATE with n_iter 0; the
+        parameters of both are NaN. A group that collapses in mid-fit has Status.DEGENERATE and its last sound
+        parameters
+
+    Raises
+    ------
+    ValueError
+        for parameters or data that cannot be used
+
+    Warns
+    -----
+    ConvergenceWarning
+        with the number of groups that did not converge
+
+    See Also
+    --------
+    GaussianMixture : one mixture, for few and large groups
+    ManyMixtures : what it returns
+
+    Notes
+    -----
+    From the same start each group's parameters, n_iter and lower bound are those of `GaussianMixture` (to rounding).
+    A group is the work of one thread: for few and large groups use `GaussianMixture`. A group's k-means, unlike
+    that of `GaussianMixture`, depends on the order of its rows. Other remedies and a noise component are not offered.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> rng = np.random.default_rng(0)
+    >>> pixel = np.repeat(np.arange(1000), 50)
+    >>> X = rng.normal(size=(50_000, 2)) + 10.0 * rng.integers(0, 2, size=(50_000, 1))
+    >>> fits = fastem.fit_many(X, pixel, 2, random_state=0)
+    >>> fits.means.shape, fits.covariances.shape, int(fits.converged.sum())
+    ((1000, 2, 2), (1000, 2, 2, 2), 1000)
+    >>> fits.means[:, 0].mean(axis=0).round(1), fits.means[:, 1].mean(axis=0).round(1)
+    (array([-0., -0.]), array([10., 10.]))
+    >>> fits.predict([[0.0, 0.0], [10.0, 10.0]], [7, 8])
+    array([0, 1])
+    """
+    options: dict[str, Any] = dict(covariance_type=covariance_type, tol=tol, max_iter=max_iter)
+    chosen = unit_free(reg_covar, regularization)
+    check_constructor(GaussianMixture(n_components, n_threads=n_threads, **options, **chosen))
+    remedy = find_remedy(chosen.get("regularization"), chosen.get("reg_covar", 0.0))
+    if not isinstance(remedy, RegCovar | EigenvalueFloor):
+        raise ValueError(f"fit_many's regularization must be 'floor' or an EigenvalueFloor; got {regularization!r}")
+    rows = check_rows(X).astype(np.float64, copy=False)
+    weight = check_weight(sample_weight, len(rows))
+    check_spread(ArraySource(rows, weight))
+    parts = Partition.of(len(rows), groups, sizes).without_absent(weight)
+    G, K, D = len(parts.labels), n_components, rows.shape[1]
+    given, mixtures = check_starts(weights_init, means_init, precisions_init, covariance_type, (G, K, D))
+    n_uniforms = 0 if given == kernel.WEIGHTS + kernel.MEANS + kernel.PRECISIONS else 1 + (K - 1) * (2 + int(np.log(K)))
+    uniforms = check_random_state(random_state).uniform(size=(G, n_uniforms))
+    status, n_iter, bound = np.zeros(G, dtype=np.int64), np.zeros(G, dtype=np.int64), np.empty(G)
+    with threads(n_threads):
+        run_fits(parts, rows, weight, uniforms, given, mixtures, (remedy, tol, max_iter), (status, n_iter, bound))
+    lost = (status == kernel.TOO_FEW_ROWS) | ((status == kernel.DEGENERATE) & (n_iter == 0))
+    for array in mixtures:
+        array[lost] = np.nan
+    states = np.array([STATUSES[code] for code in range(len(STATUSES))], dtype=object)[status]
+    if n_failed := int(np.count_nonzero(status != kernel.CONVERGED)) if max_iter else 0:
+        warnings.warn(
+            f"{n_failed} of {G} groups did not converge: see status. Try different init parameters, or increase "
+            "max_iter, tol, or check for degenerate data.",
+            exception(ConvergenceWarning),
+            stacklevel=2,
+        )
+    return ManyMixtures(parts.labels, Params(*mixtures), covariance_type, states, n_iter, bound)
+
+
+def run_fits(
+    parts: Partition,
+    X: NDArray[Any],
+    weight: Array | None,
+    uniforms: Array,
+    given: int,
+    mixtures: tuple[Array, Array, Array, Array],
+    options: tuple[RegCovar | EigenvalueFloor, float, int],
+    results: tuple[NDArray[Any], ...],
+) -> None:
+    """Fit the mixtures of all groups, by kernel calls of about 0.1 s.
+
+    Parameters
+    ----------
+    parts, X, weight : the rows (N, D) by group, and their weights (N,) or None
+    uniforms : (G, U) random numbers for k-means
+    given : int, which parts of the starts are given: a sum of constants of the kernel
+    mixtures : weights, means, covariances and factors of all groups, which are filled
+    options : the remedy, tol and max_iter
+    results : status, n_iter and bound of all groups, which are filled
+    """
+    (_, K, D), shape, (remedy, tol, max_iter) = mixtures[1].shape, mixtures[2].shape[1:], options
+    reg_covar, floor = (remedy.reg_covar, 0.0) if isinstance(remedy, RegCovar) else (0.0, remedy.floor)
+    X, weights = parts.by_group(X), np.empty(0) if weight is None else parts.by_group(weight)
+    nearest = np.empty(len(X) if uniforms.size else 0)
+    for g in split_calls(parts.bounds, row_flops(K, D) * min(max_iter + 1, 30)):
+        n = g.stop - g.start
+        scratch = make_scratch(n, K, D)
+        kernel.fit(
+            n,
+            X,
+            weights,
+            parts.bounds[g.start : g.stop + 1],
+            uniforms[g],
+            given,
+            *(array[g] for array in mixtures),
+            float(reg_covar),
+            float(floor),
+            pivot_tolerance(D, reg_covar + floor),
+            float(tol),
+            max_iter,
+            *(array[g] for array in results),
+            nearest,
+            aligned((len(scratch), kernel.state_size(K, D, shape)), np.float64),
+            scratch,
+        )
+
+
+def check_starts(
+    weights: ArrayLike | None,
+    means: ArrayLike | None,
+    precisions: ArrayLike | None,
+    covariance: str,
+    sizes: tuple[int, int, int],
+) -> tuple[int, tuple[Array, Array, Array, Array]]:
+    """Return which parts of the starts are given, and the mixtures of all groups with these parts filled in."""
+    G, K, D = sizes
+    family = COVARIANCES[covariance]
+    shape, natural = family.shape(K, D), family.natural_shape(K, D)
+    mixtures = np.empty((G, K)), np.empty((G, K, D)), np.empty((G, *shape)), np.empty((G, *shape))
+    given = 0
+    if weights is not None:
+        given += kernel.WEIGHTS
+        mixtures[0][:] = check_weights(weights, K, leading=leading_axis(weights, (K,), G))
+    if means is not None:
+        given += kernel.MEANS
+        mixtures[1][:] = check_means(means, K, D, leading=leading_axis(means, (K, D), G))
+    if precisions is not None:
+        given += kernel.PRECISIONS
+        found = check_precisions(precisions, covariance, K, D, leading=leading_axis(precisions, natural, G))
+        mixtures[2][:], mixtures[3][:] = found
+    return given, mixtures
+
+
+def leading_axis(value: ArrayLike, shape: tuple[int, ...], G: int) -> tuple[int, ...]:
+    """Return the axis of groups, (G,), if `value` has one more axis than `shape`; else ()."""
+    return (G,) if np.ndim(value) > len(shape) else ()

@@ -1,0 +1,35 @@
+"""Rows that a fitted mixture is asked about: checked against the features that it was fitted to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastem.estimators.state import MixtureState, names_of
+from fastem.model.checks import check_fitted
+from fastem.sources.blocks import Source
+from fastem.sources.opening import find_named
+from fastem.sources.rows import check_n_features
+
+
+def rows_for(model: MixtureState, X: Any, sample_weight: Any = None) -> Source:
+    """Return a source of rows that have the features of a fitted mixture, in its order.
+
+    Parameters
+    ----------
+    model : GaussianMixture, fitted
+    X : (N, D) array-like, or what `fastem.as_source` takes
+    sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+
+    Raises
+    ------
+    NotFittedError
+        if the mixture is not fitted
+    ValueError
+        for rows that cannot be used, or have other features
+    """
+    check_fitted(model)
+    source = find_named(X, names_of(model), sample_weight)
+    check_n_features(source.n_features, np.shape(model.means_)[1])
+    return source

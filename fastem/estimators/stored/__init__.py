@@ -1,0 +1,1 @@
+"""What model files hold of each class of models, and how models are made of it."""

@@ -1,0 +1,216 @@
+"""The fit of a `GaussianMixture`: starts, the loop or a stream, and what the estimator takes over from them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastem.estimators.parameters import check_constructor
+from fastem.estimators.protocol import UnavailableError, check_hooks
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import (
+    MixtureState,
+    count_seen,
+    family_of,
+    has_noise,
+    remedy_of,
+    set_names,
+    set_params_of,
+    set_record,
+    set_stream,
+    stream_of,
+)
+from fastem.fitting.degenerate import collapsed_result
+from fastem.fitting.loop import Callback
+from fastem.fitting.report import Report, Start
+from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
+from fastem.fitting.starts.table import Given
+from fastem.fitting.steps import last_update, model_for
+from fastem.fitting.stepwise import Stepwise
+from fastem.fitting.stopping import Stop
+from fastem.kernels.jit import threads
+from fastem.model.checks import ConvergenceWarning, check_n_threads, exception
+from fastem.model.exclusions import check_exclusions, find_exclusion
+from fastem.model.given import check_means, check_precisions, check_representable, check_weights
+from fastem.model.matrices import SingularCovarianceError
+from fastem.model.maximisation import held_parameters
+from fastem.model.params import Noise, Params
+from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
+from fastem.model.result import Result, Status
+from fastem.sources.blocks import Source
+from fastem.sources.labels import check_kept
+from fastem.sources.opening import find_source
+from fastem.sources.parts import failing_together
+from fastem.sources.scans import box_of, check_extent, check_known
+
+DID_NOT_CONVERGE = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
+    "check for degenerate data."
+)
+NOISE_START = 0.05  # the share of noise at the start of a fit
+
+
+def fit_mixture(
+    model: MixtureState,
+    X: Any,
+    sample_weight: Any = None,
+    callback: Callback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    labels: Any = None,
+) -> Source:
+    """Fit a mixture to rows, and return their source.
+
+    The arguments are those of `GaussianMixture.fit`. All is computed and checked before an attribute is set, so that
+    a fit that fails leaves the estimator as it was. Warnings are those of the caller's caller.
+    """
+    check_hooks(model)
+    check_constructor(model)
+    check_exclusions(solver=model.solver, checkpoint=checkpoint)
+    source = find_source(X, sample_weight, labels, min_rows=2)
+    check_extent(source, model.n_components)
+    check_kept(source, model.on_collapse)
+    noise = Noise(NOISE_START, box_of(source)) if model.noise else None
+    given = given_start(model, source.n_features, noise)._replace(known=check_known(source, model.n_components))
+    warm = model.warm_start and hasattr(model, "converged_")
+    if warm:
+        check_warm(model, source.n_features)
+    before = (model.params_, model.lower_bound_) if warm else None
+    with failing_together(source), threads(model.n_threads):
+        held = held_parameters(tuple(model.fixed), given.weights, given.means, given.precisions)
+        m_step = model_for(source, model.covariance_type, remedy_of(model), held, model.assignment)
+        results = fit_from_starts(source, m_step, options_of(model), given, before, callback, checkpoint)
+        kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
+        best = results[kept]
+        params = best.params
+        ends_on_m_step = model.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+        if best.n_iter and ends_on_m_step:
+            try:
+                params = last_update(source, best, m_step)
+            except SingularCovarianceError as error:
+                results[kept] = best = collapsed_result(best, error.components)
+    take_over(model, params, results, kept, source.dtype)
+    model.n_samples_seen_ = source.sum_w
+    set_names(model, source.columns)
+    if best.n_iter and model.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
+        message = f"{DID_NOT_CONVERGE} {best.status.advice}"
+        warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
+    if best.n_iter and model.regularization is None:
+        warn_of_large_reg_covar(model.reg_covar, m_step.family, best.stats, stacklevel=3)
+    return source
+
+
+def options_of(model: MixtureState) -> FitOptions:
+    """Return how many fits there are, from which starts, and by what each ends."""
+    return FitOptions(
+        n_components=model.n_components,
+        init_params=model.init_params,
+        n_init=model.n_init,
+        solver=model.solver,
+        stop=Stop(model.stop, model.tol),
+        max_iter=model.max_iter,
+        on_collapse=model.on_collapse,
+        random_state=model.random_state,
+        verbose=model.verbose,
+        verbose_interval=model.verbose_interval,
+        described=model.get_params(deep=False),
+    )
+
+
+def given_start(model: MixtureState, D: int, noise: Noise | None) -> Given:
+    """Return the parts of the start that the user gives, checked for rows of D features."""
+    K, covariance = model.n_components, model.covariance_type
+    weights = np.full(K, 1 / K) if model.weights_init is None and "weights" in model.fixed else model.weights_init
+    return Given(
+        None if weights is None else check_weights(weights, K),
+        None if model.means_init is None else check_means(model.means_init, K, D),
+        None if model.precisions_init is None else check_precisions(model.precisions_init, covariance, K, D),
+        noise,
+    )
+
+
+def check_warm(model: MixtureState, D: int) -> None:
+    """Raise a ValueError unless a warm start continues a fit of the same shape, to rows of D features."""
+    K = model.n_components
+    for name, now, before in (
+        ("n_components", K, len(model.weights_)),
+        ("n_features", D, np.shape(model.means_)[1]),
+        ("covariance_type", model.covariance_type, family_of(model).name),
+        ("noise", bool(model.noise), has_noise(model)),
+    ):
+        if now != before:
+            raise ValueError(
+                f"warm_start=True continues the last fit, but {name} has changed: {before} in that fit, {now} "
+                "now. Set warm_start=False to start anew."
+            )
+
+
+def take_over(model: MixtureState, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
+    """Set the attributes of a mixture from the results of a fit's starts.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+    params : Params, made of the result that is kept
+    results : list of Result, one per start
+    kept : int, the index of that result
+    dtype : of the attributes
+
+    Raises
+    ------
+    ValueError
+        if a parameter is not a number of that dtype; the mixture then stays as it was
+    """
+    check_representable(params, dtype)
+    set_params_of(model, params, dtype)
+    report, best = Report(tuple(map(Start.of, results)), kept), results[kept]
+    interrupted = any(result.status is Status.INTERRUPTED for result in results)
+    status = Status.INTERRUPTED if interrupted else best.status
+    set_record(model, status, report.starts[kept].bound, best.history, best.n_iter, report)
+
+
+# --- streams ------------------------------------------------------------------------------------------------------
+
+
+def check_stream(model: Any) -> None:
+    """Raise an UnavailableError for parameters under which there is no stepwise EM."""
+    message = find_exclusion(
+        method="partial_fit", regularization=model.regularization, assignment=model.assignment, fixed=model.fixed
+    )
+    if message is not None:
+        raise UnavailableError(message)
+
+
+def follow(model: MixtureState, X: Any, sample_weight: Any, stream: Stepwise) -> None:
+    """Take a step of stepwise EM by a block of rows, from the state of a stream."""
+    source = rows_for(model, X, sample_weight)
+    with threads(check_n_threads(model.n_threads)):
+        stream = stream.partial_fit(source)
+    dtype = model.means_.dtype
+    check_representable(stream.params, dtype)
+    set_params_of(model, stream.params, dtype)
+    bounds = [*(model.lower_bounds_ if stream.n_steps > 1 else ()), stream.mean_loglik]
+    set_record(model, None, stream.mean_loglik, bounds, stream.n_steps)
+    assert stream.stats is not None
+    set_stream(model, stream)
+    model.n_samples_seen_ = stream.stats.sum_w
+
+
+def begin_stream(model: MixtureState) -> Stepwise:
+    """Return the state of a stream whose first block a mixture has just been fitted to."""
+    return Stepwise(model.params_, family_of(model).name, model.reg_covar)
+
+
+def continue_stream(model: MixtureState) -> Stepwise:
+    """Return the state of the stream that a mixture follows; before a step, the mixture counts for the rows seen."""
+    stream = stream_of(model)
+    if stream is not None:
+        return replace(stream, reg_covar=model.reg_covar)
+    params, family, seen = model.params_, family_of(model), count_seen(model)
+    stats = family.expected(params, seen, model.reg_covar)
+    if np.isfinite(model.lower_bound_):  # else nothing is known of it
+        stats = replace(stats, loglik=seen * model.lower_bound_)
+    return Stepwise(params, family.name, model.reg_covar, stats=stats)
