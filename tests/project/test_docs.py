@@ -79,7 +79,7 @@ def test_commands_of_pages(page):
     pytest.importorskip("typer")
     from typer.testing import CliRunner
 
-    from fastem.__main__ import app
+    from fastem.cli import app
 
     for command in commands(page):
         result = CliRunner().invoke(app, shlex.split(command)[1:])
@@ -123,7 +123,7 @@ def test_readme_shows_rows_of_the_table_of_peers():
 def test_the_reference_has_every_public_name():
     listed = re.findall(r"^   (\w+)$", (DOCS / "api.rst").read_text(), re.MULTILINE)
     plots = [name for name, thing in vars(fastem.plot).items() if inspect.isfunction(thing) and name.startswith("plot")]
-    public = [name for name in fastem.__all__ if name not in ("embed", "plot")]
+    public = [name for name in fastem.__all__ if name not in ("__version__", "embed", "plot")]
     assert sorted(listed) == sorted([*public, *fastem.embed.__all__, *plots])
 
 
