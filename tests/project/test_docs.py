@@ -103,6 +103,22 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+@pages
+def test_modules_that_pages_name_are_there(page):
+    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", page.read_text()):
+        places = [ROOT / name, ROOT / "fastem" / name, ROOT / "tests" / name, ROOT / "tests" / "project" / name]
+        assert any(place.exists() for place in places) or name == "fit.py", f"{page.name}: {name}"
+
+
+def test_names_that_the_architecture_puts_into_modules_are_there():
+    text = (DOCS / "architecture.md").read_text()
+    found = re.findall(r"`(\w+)`,? (?:there |of |in |\()+`((?:\w+/)+\w+\.py)`", text)
+    assert len(found) > 10
+    for name, module in found:
+        place = ROOT / module if module.startswith("tests") else ROOT / "fastem" / module
+        assert re.search(rf"\b{name}\b", place.read_text()), f"{module} has no {name}"
+
+
 def test_readme_is_short_and_has_the_commands_that_ci_runs():
     text = README.read_text()
     assert text.count("\n") <= 180

@@ -17,14 +17,14 @@ SCRIPTS, GALLERY = ROOT / "scripts", ROOT / "docs" / "gallery"
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
 def test_faults(tmp_path):
-    """An error, a right and a wrong number, and a death: each in its cell, for both packages."""
-    cases = ["NaN in X", "masked", "`sample_weight`", "cut short"]
+    """An error, a right and a wrong number, a death, and what only fastem has: each in its cell, for both packages."""
+    cases = ["NaN in X", "masked", "one row twice", "cut short", "the command line"]
     command = [sys.executable, str(SCRIPTS / "faults.py"), "--quick", "--output", str(tmp_path)]
     command += [word for case in cases for word in ("--case", case)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=child_env())
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "faults.json").read_text())
-    nan, masked, weights, cut = found["cases"]
+    nan, masked, weights, cut, own_input = found["cases"]
     assert not found["whole"]
     for package in ("scikit-learn", "fastem"):
         assert nan[package].startswith("ValueError: Input X contains NaN")
@@ -34,6 +34,8 @@ def test_faults(tmp_path):
     assert masked["fastem"].startswith("ValueError: Input X has masked entries")
     assert weights["scikit-learn"].startswith("TypeError: ")
     assert weights["fastem"].endswith(" (right)")
+    assert own_input["scikit-learn"] == "(has none)"
+    assert own_input["fastem"] == "the table kept, exit status 1 (right)"
     for row in found["cases"]:
         assert f"| {row['case']} | {row['scikit-learn']} | {row['fastem']} |" in (tmp_path / "faults.md").read_text()
 
