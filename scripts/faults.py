@@ -432,7 +432,7 @@ def text_file(mixture: Mixture, big: int) -> Found:
     return Found("mean", mixture(1).fit(Path("rows.csv")).means_[0, 0], float(X[:, 0].mean()))
 
 
-@case("rows that are read on each pass (`fit(function)`), with NaN from the fifth pass on")
+@case("rows that a function yields anew for each pass, with NaN from its fifth call on")
 def changing_rows(mixture: Mixture, big: int) -> Found:
     X, passes = groups(), iter(range(10**6))
 
@@ -603,7 +603,7 @@ def other_version(mixture: Mixture, big: int) -> Found:
     return Found("mean log density", old.score(groups()), model.score(groups()))
 
 
-@case("a model file of a few kB with an array that unpacks to 80 MB")
+@case("a model file of 80 kB with an array that unpacks to 80 MB")
 def unpacks(mixture: Mixture, big: int) -> Found:
     fastem = need_fastem(mixture)
     fastem.save(mixture(2, random_state=0).fit(groups()), "model.npz")
