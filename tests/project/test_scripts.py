@@ -57,7 +57,7 @@ def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path
         (tmp_path / page).write_text((ROOT / page).read_text())
     monkeypatch.setattr(_common, "ROOT", tmp_path)
     monkeypatch.setattr(_common, "DOCS", tmp_path / "docs")
-    case = dict(N=1_000_000, D=10, K=10, covariance_type="full", dtype="float64")
+    case = dict(N=1_000_000, D=10, K=10, covariance="full", dtype="float64")
     case |= dict(
         seconds={"fastem": {"median": 0.0123}, "onedal": {"median": 1.0}}, ratio={"onedal": {"median": 81.0}}, failed={}
     )
