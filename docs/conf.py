@@ -3,6 +3,7 @@
 pip install ".[docs]" && sphinx-build -W --keep-going -q docs build/docs
 """
 
+import re
 from typing import Any
 
 import fastem
@@ -28,6 +29,17 @@ def is_field(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any)
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+QUOTED_OR_NAME = re.compile(r"``.*?``|`[^`]*`|(?<![\w.])(\w+)_(?=[\s,.;:)]|$)")
+
+
+def keep_names(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Escape the underscore at the end of an attribute's name, which would make a link of it, outside of code."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = QUOTED_OR_NAME.sub(lambda found: f"{found[1]}\\_" if found[1] else found[0], line)
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-skip-member", is_field)
+    app.connect("autodoc-process-docstring", keep_names, priority=900)  # after numpydoc

@@ -32,8 +32,9 @@ import numpy as np
 from _worker import LostError, Worker
 
 PACKAGES = ("scikit-learn", "fastem")
-LIMIT = 20.0  # seconds for a case
-HUNG = 4.0  # seconds after which a forked child counts as hung
+LIMIT = 60.0  # seconds for a case
+COMPILATION = 600.0  # seconds that kernels may take to compile, before the first case
+HUNG = 15.0  # seconds after which a forked child counts as hung
 WORDS = 9  # of a message, at either end
 
 
@@ -43,6 +44,10 @@ class Found(NamedTuple):
     what: str
     value: Any
     right: Any = None
+
+
+class AbsentError(Exception):
+    """The package has nothing that a case could be shown with."""
 
 
 Mixture = Callable[..., Any]  # the class, of either package
@@ -75,6 +80,20 @@ def start(X: np.ndarray, k: int) -> dict[str, Any]:
     """A complete start at k rows, so that no k-means is needed."""
     precisions = np.repeat(np.eye(X.shape[1])[None], k, axis=0)
     return {"weights_init": np.full(k, 1 / k), "means_init": X[:: len(X) // k][:k], "precisions_init": precisions}
+
+
+def is_fastem(mixture: Mixture) -> bool:
+    """Whether a class is fastem's."""
+    return mixture.__module__.startswith("fastem")
+
+
+def need_fastem(mixture: Mixture) -> Any:
+    """Return the package, for what scikit-learn has not; AbsentError for that."""
+    if not is_fastem(mixture):
+        raise AbsentError
+    import fastem
+
+    return fastem
 
 
 def short_fit(model: Any, X: np.ndarray) -> Any:
@@ -177,6 +196,93 @@ def units(mixture: Mixture, big: int) -> Found:
     return Found("variance", mixture(1).fit(X).covariances_[0, 0, 0], X[:, 0].var())
 
 
+@case("float32 rows, one column the sum of the others")
+def dependent32(mixture: Mixture, big: int) -> Found:
+    rng = np.random.default_rng(0)
+    A = 10 * rng.normal(size=(5000, 3))
+    X = np.c_[A, A.sum(axis=1)].astype(np.float32)
+    right = float(mixture(1).fit(X.astype(float)).lower_bound_)
+    return Found("mean log-likelihood", float(mixture(1).fit(X).lower_bound_), right)
+
+
+@case("float32 rows, 2e-4 from the line x = y, two groups along it")
+def narrow32(mixture: Mixture, big: int) -> Found:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 1)) + 6 * rng.integers(0, 2, size=(4000, 1))
+    X = np.c_[z, z + 2.2e-4 * rng.normal(size=z.shape)].astype(np.float32)
+    options: dict[str, Any] = {"means_init": [[0, 0], [6, 6]], "tol": 1e-7, "max_iter": 300, "reg_covar": 0.0}
+    right = mixture(2, **options).fit(X.astype(float)).lower_bound_
+    return Found("mean log-likelihood", float(mixture(2, **options).fit(X).lower_bound_), float(right))
+
+
+@case("float32 rows of 1e-20, `reg_covar=0`")
+def tiny32(mixture: Mixture, big: int) -> Found:
+    X = (groups()[:300] * 1e-20).astype(np.float32)
+    model = mixture(1, reg_covar=0.0).fit(X)
+    return Found("precisions finite:", yes(np.isfinite(model.precisions_).all()), "yes")
+
+
+@case("integers beyond 2**53")
+def large_integers(mixture: Mixture, big: int) -> Found:
+    X = 2**60 + np.arange(100)[:, None]
+    return Found("variance", mixture(1).fit(X).covariances_[0, 0, 0], float(np.arange(100).var()) + 1e-6)
+
+
+@case("a polars frame with a column of dates")
+def polars_dates(mixture: Mixture, big: int) -> Found:
+    import datetime
+
+    import polars
+
+    days = [datetime.date(2020, 1, 1) + datetime.timedelta(days=i % 28) for i in range(600)]
+    model = mixture(2).fit(polars.DataFrame({"x": groups()[:, 0], "day": days}))
+    return Found("mean of the dates", model.means_[:, 1].mean())
+
+
+@case("a far row, where the first of two components has weight 0")
+def far_and_empty(mixture: Mixture, big: int) -> Found:
+    model = mixture(2, random_state=0).fit(groups())
+    model.weights_ = np.array([0.0, 1.0])
+    return Found("component", int(model.predict([[1e200, 0.0]])[0]), 1)
+
+
+@case(
+    "five rows at 20 standard deviations of a column of 3e-5 (fastem: `AnomalyDetector`; scikit-learn: least density)"
+)
+def small_anomalies(mixture: Mixture, big: int) -> Found:
+    X = np.random.default_rng(0).normal(size=(1000, 2)) * [1.0, 3e-5]
+    X[:5, 1] = 20 * 3e-5
+    if is_fastem(mixture):
+        import fastem
+
+        found = np.flatnonzero(fastem.AnomalyDetector(contamination=0.005).fit(X).is_anomaly(X))
+    else:
+        found = np.argsort(mixture(1).fit(X).score_samples(X))[:5]
+    return Found("of them found:", int((found < 5).sum()), 5)
+
+
+@case("the number of components by BIC, two groups in small units (standard deviation 1e-4)")
+def small_select(mixture: Mixture, big: int) -> Found:
+    X = groups() * 1e-4
+    if is_fastem(mixture):
+        import fastem
+
+        found = fastem.select(X, range(1, 5), ("full",), random_state=0).best_params_["n_components"]
+    else:
+        found = 1 + int(np.argmin([mixture(k, random_state=0).fit(X).bic(X) for k in range(1, 5)]))
+    return Found("components", found, 2)
+
+
+@case("two groups, 50 s apart in the difference of times near 1.7e9 s (fastem: 'auto' start, `regularization='map'`)")
+def narrow_split(mixture: Mixture, big: int) -> Found:
+    rng = np.random.default_rng(0)
+    s, late = 1.7e9 + rng.uniform(0, 3e7, 4000), rng.integers(0, 2, 4000)
+    X = np.c_[s, s + np.where(late, 60, 10) + rng.normal(size=4000)]
+    options = {"init_params": "auto", "regularization": "map"} if is_fastem(mixture) else {}
+    agree = (mixture(2, random_state=0, **options).fit(X).predict(X) == late).mean()
+    return Found("rows in their group:", f"{max(agree, 1 - agree):.0%}", "100%")
+
+
 # ---- degenerate data ---------------------------------------------------------------------------------
 
 
@@ -251,6 +357,104 @@ def strict_numpy(mixture: Mixture, big: int) -> Found:
     with np.errstate(all="raise"):
         model = mixture(2, random_state=0, **start(groups(), 2)).fit(groups() * [1, 30])
     return Found("converged:", yes(model.converged_), "yes")
+
+
+@case("`means_init` in each of the six orders of iris' three classes")
+def order_of_means(mixture: Mixture, big: int) -> Found:
+    from itertools import permutations
+
+    from sklearn.datasets import load_iris
+
+    X, y = load_iris(return_X_y=True)
+    means = np.array([X[y == k].mean(axis=0) for k in range(3)])
+    fits = [mixture(3, means_init=means[list(order)], random_state=0).fit(X) for order in permutations(range(3))]
+    best = max(scores := [fit.score(X) for fit in fits])
+    return Found("orders that lead to the best of the fits:", int(np.isclose(scores, best).sum()), 6)
+
+
+@case("`sample_weight` in units of 1e-50, float32 rows")
+def unit_of_weights(mixture: Mixture, big: int) -> Found:
+    X, weight = groups().astype(np.float32), np.random.default_rng(0).uniform(1, 2, 600)
+    model = mixture(1).fit(X, sample_weight=weight * 1e-50)
+    return Found(
+        "mean", float(model.means_[0, 0]), float(np.float32(np.average(X[:, 0].astype(float), weights=weight)))
+    )
+
+
+@case("rows of weight 0 at 1e200 after the others")
+def weight_zero(mixture: Mixture, big: int) -> Found:
+    X = groups()
+    right = mixture(2, random_state=0).fit(X, sample_weight=np.ones(600))
+    more = np.concatenate([X, np.full((50, 2), 1e200)])
+    model = mixture(2, random_state=0).fit(more, sample_weight=np.repeat([1.0, 0.0], [600, 50]))
+    return Found("bits of the parameters:", "equal" if state(model) == state(right) else "different", "equal")
+
+
+@case("a subclass that overrides `_m_step`, to hold the weights equal")
+def hook(mixture: Mixture, big: int) -> Found:
+    class Equal(mixture):  # type: ignore[misc, valid-type]
+        def _m_step(self, X: Any, log_resp: Any, **options: Any) -> None:
+            super()._m_step(X, log_resp, **options)
+            self.weights_ = np.full(self.n_components, 1 / self.n_components)
+
+    return Found("weight", float(Equal(2, random_state=0).fit(groups()[:400]).weights_[0]), 0.5)
+
+
+@case("`weights_`, `means_` and `covariances_` set by hand")
+def by_hand(mixture: Mixture, big: int) -> Found:
+    fitted, model = mixture(2, random_state=0).fit(groups()), mixture(2)
+    for name in ("weights_", "means_", "covariances_"):
+        setattr(model, name, getattr(fitted, name))
+    return Found("mean log density", model.score(groups()), fitted.score(groups()))
+
+
+@case("`partial_fit` of one row after `fit`")
+def partial_fit(mixture: Mixture, big: int) -> Found:
+    X = groups()
+    model = mixture(2, random_state=0).fit(X)
+    before = model.score(X)
+    after = model.partial_fit(X[:1]).score(X)
+    return Found("mean log density of the rows of `fit`", f"before {before:.4f}, then {after:.4f}")
+
+
+@case("sparse rows")
+def sparse(mixture: Mixture, big: int) -> Found:
+    from scipy.sparse import csr_array
+
+    return Found("mean", mixture(1).fit(csr_array(groups())).means_[0, 0])
+
+
+@case("rows in a file of text with semicolons and decimal commas, `fit(Path)`")
+def text_file(mixture: Mixture, big: int) -> Found:
+    X = groups()
+    lines = [";".join(f"{value!r}".replace(".", ",") for value in row) for row in X.tolist()]
+    Path("rows.csv").write_text("\n".join(["a;b", *lines]))
+    return Found("mean", mixture(1).fit(Path("rows.csv")).means_[0, 0], float(X[:, 0].mean()))
+
+
+@case("rows that a function yields anew for each pass, with NaN from its fifth call on")
+def changing_rows(mixture: Mixture, big: int) -> Found:
+    X, passes = groups(), iter(range(10**6))
+
+    def blocks() -> Any:
+        wrong = next(passes) >= 4
+        yield np.where(np.arange(600)[:, None] == 3, np.nan, X) if wrong else X
+
+    model = mixture(2, tol=0.0, **start(X, 2)).fit(blocks)
+    return Found("mean", model.means_[0, 0])
+
+
+@case("`max_iter=3`, then the same call with a checkpoint and `max_iter=100`")
+def longer(mixture: Mixture, big: int) -> Found:
+    X = np.random.default_rng(0).normal(size=(600, 2))
+    short_fit(mixture(2, max_iter=3, tol=0.0, random_state=0), X)
+    options: dict[str, Any] = {"tol": 0.0, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        right = mixture(2, max_iter=100, **options).fit(X)
+        mixture(2, max_iter=3, **options).fit(X, checkpoint="state.npz")
+        model = mixture(2, max_iter=100, **options).fit(X, checkpoint="state.npz")
+    return Found("bits of the parameters:", "equal" if state(model) == state(right) else "different", "equal")
 
 
 # ---- processes, threads, signals, memory -------------------------------------------------------------
@@ -365,7 +569,7 @@ class Code:
 @case("a file with code in it, read as a model (`pickle.load`, `fastem.load`)")
 def hostile_file(mixture: Mixture, big: int) -> Found:
     Path("model.npz").write_bytes(pickle.dumps(Code()))
-    if mixture.__module__.startswith("fastem"):
+    if is_fastem(mixture):
         import fastem
 
         fastem.load("model.npz")
@@ -390,6 +594,40 @@ def cut_short(mixture: Mixture, big: int) -> Found:
     return Found("mean", mixture(2).fit(X).means_[0, 0])
 
 
+@case("a pickle of another version")
+def other_version(mixture: Mixture, big: int) -> Found:
+    model = mixture(2, random_state=0).fit(groups())
+    old = mixture.__new__(mixture)  # type: ignore[call-overload]
+    version = "_fastem_version" if is_fastem(mixture) else "_sklearn_version"
+    old.__setstate__(model.__getstate__() | {version: "0.0.1"})
+    return Found("mean log density", old.score(groups()), model.score(groups()))
+
+
+@case("a model file of 80 kB with an array that unpacks to 80 MB")
+def unpacks(mixture: Mixture, big: int) -> Found:
+    fastem = need_fastem(mixture)
+    fastem.save(mixture(2, random_state=0).fit(groups()), "model.npz")
+    with np.load("model.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez_compressed("model.npz", **arrays | {"lower_bounds": np.zeros(10**7)})
+    return Found("iterations", len(fastem.load("model.npz").lower_bounds_))
+
+
+@case("the command line, told to write its result over the table that it reads")
+def own_input(mixture: Mixture, big: int) -> Found:
+    fastem = need_fastem(mixture)
+    from typer.testing import CliRunner
+
+    from fastem.cli import app
+
+    np.save("rows.npy", groups())
+    before = Path("rows.npy").read_bytes()
+    fastem.save(mixture(2, random_state=0).fit(groups()), "model.npz")
+    result = CliRunner().invoke(app, ["predict", "model.npz", "rows.npy", "-o", "rows.npy"])
+    kept = Path("rows.npy").read_bytes() == before
+    return Found("the table", f"{'kept' if kept else 'lost'}, exit status {result.exit_code}", "kept, exit status 1")
+
+
 # ---- observing ---------------------------------------------------------------------------------------
 
 
@@ -406,6 +644,15 @@ def load(package: str) -> Mixture:
     return GaussianMixture
 
 
+def compile_ahead(package: str) -> None:
+    """Compile what cases need, so that no case is charged with it."""
+    load(package)
+    if package == "fastem":
+        import fastem
+
+        fastem.warmup()
+
+
 def observe(package: str, title: str, big: int, folder: str) -> str:
     """What comes of a case, in words."""
     mixture = load(package)
@@ -414,6 +661,8 @@ def observe(package: str, title: str, big: int, folder: str) -> str:
         warnings.simplefilter("always")
         try:
             words = describe(CASES[title](mixture, big))
+        except AbsentError:
+            words = "(has none)"
         except Exception as error:
             words = f"{type(error).__name__}: {shorten(str(error))}"
     warned = sorted({warning.category.__name__ for warning in caught})
@@ -451,6 +700,9 @@ def observe_all(titles: list[str], big: int) -> list[dict[str, str]]:
     rows = [{"case": title} for title in titles]
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
+            first = Worker(compile_ahead)
+            first.ask(package, limit=COMPILATION)
+            first.stop()
             worker = Worker(observe)
             for row in rows:
                 title = row["case"]

@@ -79,7 +79,7 @@ def test_commands_of_pages(page):
     pytest.importorskip("typer")
     from typer.testing import CliRunner
 
-    from fastem.__main__ import app
+    from fastem.cli import app
 
     for command in commands(page):
         result = CliRunner().invoke(app, shlex.split(command)[1:])
@@ -103,6 +103,22 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+@pages
+def test_modules_that_pages_name_are_there(page):
+    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", page.read_text()):
+        places = [ROOT / name, ROOT / "fastem" / name, ROOT / "tests" / name, ROOT / "tests" / "project" / name]
+        assert any(place.exists() for place in places) or name == "fit.py", f"{page.name}: {name}"
+
+
+def test_names_that_the_architecture_puts_into_modules_are_there():
+    text = (DOCS / "architecture.md").read_text()
+    found = re.findall(r"`(\w+)`,? (?:there |of |in |\()+`((?:\w+/)+\w+\.py)`", text)
+    assert len(found) > 10
+    for name, module in found:
+        place = ROOT / module if module.startswith("tests") else ROOT / "fastem" / module
+        assert re.search(rf"\b{name}\b", place.read_text()), f"{module} has no {name}"
+
+
 def test_readme_is_short_and_has_the_commands_that_ci_runs():
     text = README.read_text()
     assert text.count("\n") <= 180
@@ -123,7 +139,7 @@ def test_readme_shows_rows_of_the_table_of_peers():
 def test_the_reference_has_every_public_name():
     listed = re.findall(r"^   (\w+)$", (DOCS / "api.rst").read_text(), re.MULTILINE)
     plots = [name for name, thing in vars(fastem.plot).items() if inspect.isfunction(thing) and name.startswith("plot")]
-    public = [name for name in fastem.__all__ if name not in ("embed", "plot")]
+    public = [name for name in fastem.__all__ if name not in ("__version__", "embed", "plot")]
     assert sorted(listed) == sorted([*public, *fastem.embed.__all__, *plots])
 
 

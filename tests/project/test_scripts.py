@@ -17,14 +17,14 @@ SCRIPTS, GALLERY = ROOT / "scripts", ROOT / "docs" / "gallery"
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
 def test_faults(tmp_path):
-    """An error, a right and a wrong number, and a death: each in its cell, for both packages."""
-    cases = ["NaN in X", "masked", "`sample_weight`", "cut short"]
+    """An error, a right and a wrong number, a death, and what only fastem has: each in its cell, for both packages."""
+    cases = ["NaN in X", "masked", "one row twice", "cut short", "the command line"]
     command = [sys.executable, str(SCRIPTS / "faults.py"), "--quick", "--output", str(tmp_path)]
     command += [word for case in cases for word in ("--case", case)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=child_env())
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "faults.json").read_text())
-    nan, masked, weights, cut = found["cases"]
+    nan, masked, weights, cut, own_input = found["cases"]
     assert not found["whole"]
     for package in ("scikit-learn", "fastem"):
         assert nan[package].startswith("ValueError: Input X contains NaN")
@@ -34,6 +34,8 @@ def test_faults(tmp_path):
     assert masked["fastem"].startswith("ValueError: Input X has masked entries")
     assert weights["scikit-learn"].startswith("TypeError: ")
     assert weights["fastem"].endswith(" (right)")
+    assert own_input["scikit-learn"] == "(has none)"
+    assert own_input["fastem"] == "the table kept, exit status 1 (right)"
     for row in found["cases"]:
         assert f"| {row['case']} | {row['scikit-learn']} | {row['fastem']} |" in (tmp_path / "faults.md").read_text()
 
@@ -55,7 +57,7 @@ def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path
         (tmp_path / page).write_text((ROOT / page).read_text())
     monkeypatch.setattr(_common, "ROOT", tmp_path)
     monkeypatch.setattr(_common, "DOCS", tmp_path / "docs")
-    case = dict(N=1_000_000, D=10, K=10, covariance_type="full", dtype="float64")
+    case = dict(N=1_000_000, D=10, K=10, covariance="full", dtype="float64")
     case |= dict(
         seconds={"fastem": {"median": 0.0123}, "onedal": {"median": 1.0}}, ratio={"onedal": {"median": 81.0}}, failed={}
     )
