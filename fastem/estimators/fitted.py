@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.analysis.marginals import Conditional, marginalise
-from fastem.analysis.merging import Merging, row_entropy
+from fastem.analysis.merging import Merging, merge_by_entropy, row_entropy
 from fastem.analysis.montecarlo import Estimate, kl_divergence
 from fastem.estimators.parameters import check_features, check_values
 from fastem.estimators.rows import rows_for
