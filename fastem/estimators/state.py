@@ -98,15 +98,23 @@ class MixtureState(Estimator):
 
     def _n_parameters(self) -> int:
         """Return the number of free parameters."""
-        return count_parameters(self)
+        K, D = np.shape(self.means_)
+        sizes = {"weights": K - 1, "means": K * D, "covariances": family_of(self).n_parameters(K, D)}
+        free = sum(size for name, size in sizes.items() if name not in self.fixed)
+        return int(free) + hasattr(self, "noise_weight_")
 
     def _get_parameters(self) -> tuple[NDArray[Any], ...]:
         """Return weights, means, covariances and the Cholesky factors of the precisions."""
-        return arrays_of(self)
+        return self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
 
     def _set_parameters(self, params: tuple[NDArray[Any], ...], xp: Any = None) -> None:
         """Set weights, means, covariances and the Cholesky factors of the precisions."""
-        set_arrays(self, params)
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
+        set_stream(self, None)  # the state of a stream belongs to the parameters before
+        U = self.precisions_cholesky_
+        with np.errstate(all="ignore"):
+            matrices = family_of(self).matrices
+            self.precisions_ = U @ U.swapaxes(-1, -2) if matrices else np.square(U, out=np.empty_like(U))
 
     if not TYPE_CHECKING:  # which would take any name for an attribute
 
@@ -144,11 +152,11 @@ def remedy_of(model: MixtureState) -> Remedy:
 
 
 def count_parameters(model: MixtureState) -> int:
-    """Return the number of free parameters of a fitted mixture, without those that are `fixed`."""
-    K, D = np.shape(model.means_)
-    sizes = {"weights": K - 1, "means": K * D, "covariances": family_of(model).n_parameters(K, D)}
-    free = sum(size for name, size in sizes.items() if name not in model.fixed)
-    return int(free) + hasattr(model, "noise_weight_")
+    """Return the number of free parameters of a fitted mixture, without those that are `fixed`.
+
+    Subclasses may count otherwise: this is what `_n_parameters` returns.
+    """
+    return model._n_parameters()
 
 
 def count_seen(model: MixtureState) -> float:
@@ -175,7 +183,7 @@ def stream_of(model: MixtureState) -> Stepwise | None:
 
 def arrays_of(model: MixtureState) -> tuple[NDArray[Any], ...]:
     """Return weights, means, covariances and the Cholesky factors of the precisions, in the attributes' shapes."""
-    return model.weights_, model.means_, model.covariances_, model.precisions_cholesky_
+    return model._get_parameters()
 
 
 # --- setting them -------------------------------------------------------------------------------------------------
@@ -183,11 +191,7 @@ def arrays_of(model: MixtureState) -> tuple[NDArray[Any], ...]:
 
 def set_arrays(model: MixtureState, arrays: Sequence[NDArray[Any]]) -> None:
     """Set weights, means, covariances, the Cholesky factors of the precisions, and the precisions that these make."""
-    model.weights_, model.means_, model.covariances_, model.precisions_cholesky_ = arrays
-    set_stream(model, None)  # the state of a stream belongs to the parameters before
-    U = model.precisions_cholesky_
-    with np.errstate(all="ignore"):
-        model.precisions_ = U @ U.swapaxes(-1, -2) if family_of(model).matrices else np.square(U, out=np.empty_like(U))
+    model._set_parameters(tuple(arrays))
 
 
 def set_params_of(model: MixtureState, params: Params, dtype: np.dtype[Any]) -> None:

@@ -16,6 +16,7 @@ from sklearn.mixture import GaussianMixture as Peer
 
 import fastem
 from fastem import AnomalyDetector, GaussianMixture, KMeans, Status
+from fastem.estimators.protocol import Estimator
 
 # ---- parameters --------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ def test_an_overridden_hook_is_refused(two, own, peer, name):
 def test_every_hook_of_scikit_learn_is_known():
     """Its methods that are not ours, and those of ours that our own fit does not call."""
     called = {"_get_parameters", "_set_parameters", "_n_parameters"}
-    general = {name for name in dir(Peer) if hasattr(fastem.protocol.Estimator, name) or name in dir(PeerKMeans)}
+    general = {name for name in dir(Peer) if hasattr(Estimator, name) or name in dir(PeerKMeans)}
     private = {name for name in dir(Peer) if name.startswith("_") and callable(getattr(Peer, name))}
     assert private - general - called == set(GaussianMixture.hooks)
 
