@@ -41,9 +41,9 @@ class Block(NamedTuple):
     labels: NDArray[Any] | None = None
 
     def take(self, index: slice | NDArray[Any]) -> Block:
-        """Return the rows that `index` chooses, of all columns; `start` stays. Views for a slice, else copies.
+        """Return a block of the rows that `index` chooses: views for a slice, else copies. `start` stays as it is.
 
-        Whatever cuts rows does it here, so that a new column is cut wherever the others are.
+        All code that chooses rows calls this method, so that a new column is cut together with the others.
         """
         columns: Any = (None if column is None else column[index] for column in self[1:])
         return Block(self.start, *columns)

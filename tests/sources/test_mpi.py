@@ -225,7 +225,7 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
     kmeans.run_lloyd = lloyd
     step = fastem.em if comm.rank == last else fastem.accumulate
     params = fastem.make_params([1.0], [[0.0] * 3], [1.0], "spherical")
-    options = {"covariance": "spherical"} if comm.rank == last else {}
+    options = {"covariance_type": "spherical"} if comm.rank == last else {}
     found["step"] = error_of(step, source, params, **options)
     found["lbfgs"] = error_of(model.set_params(solver="lbfgs").fit, source, callback=callback)
     quiet_fit(model.set_params(solver="em"), source)  # after all that, ranks are in step
@@ -257,10 +257,9 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
         assert max(rank["seconds"]) < 20
     assert first["step"][:2] == ["RuntimeError", "ranks are out of step: one is at a decision, rank 0 at a pass"]
     assert first["odd"][0] == "Odd"
-    assert first["interrupt"][0] == "FitInterrupted"
+    assert {rank["interrupt"][0] for rank in found} == {"FitInterrupted"}  # rank 0 decides to end, and tells all
     for other in (middle, last):
         assert other["odd"][1] == "rank 0 of 3 could not go on (Odd: odd)"
-        assert other["interrupt"][1].startswith("rank 0 of 3 could not go on (FitInterrupted: ")
         assert other["interrupt"][3] == first["interrupt"][3] == 3
 
 
