@@ -472,7 +472,7 @@ INTERRUPTED_START = """
 import os, signal, sys, time
 from fastem.fitting import restarts
 from fastem.__main__ import main
-import fastem.restarts
+import fastem.fitting.restarts
 from fastem_command import main
 
 def start(*args):
