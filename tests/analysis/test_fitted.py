@@ -400,7 +400,7 @@ def test_variances_that_are_shared(data, covariance_type):
     """scikit-learn has no such type: each component gets them."""
     ours = GaussianMixture(K, covariance_type=covariance_type, random_state=0).fit(data.X)
     theirs = ours.to_sklearn()
-    assert theirs.covariance_type == find_family(covariance_type).form
+    assert theirs.covariance_type == find_family(covariance_type).storage.form
     np.testing.assert_allclose(theirs.score_samples(data.X), ours.score_samples(data.X), rtol=1e-12)
     np.testing.assert_array_equal(GaussianMixture.from_sklearn(theirs).predict(data.X), ours.predict(data.X))
 
