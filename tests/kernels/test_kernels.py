@@ -438,7 +438,7 @@ def test_order_of_summation_depends_on_the_shape_alone(K, D):
     n_values = kernel.N_SCALARS + K + K * D + K * D * D
     blocks = sizes.slice_blocks(K, D, n_values)
     assert blocks & (blocks - 1) == 0
-    assert 2 <= blocks <= mixture.MAX_BLOCKS
+    assert 2 <= blocks <= sizes.MAX_BLOCKS
     rows = sizes.block_rows(K, D)
     assert 128 <= rows <= 16384
     assert rows & (rows - 1) == 0
