@@ -255,7 +255,7 @@ def test_starts_are_found_on_a_sample_of_many_rows():
 
 def test_where_no_fit_to_the_sample_is_sound_all_rows_have_their_own_start(monkeypatch):
     X = make_mixture(12_000, 2, 2, spacing=2.0, seed=4).X
-    sample_fit = best.winner(GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
+    sample_fit = best.better_start(GaussianMixture(2, random_state=0), ArraySource(X[:10_000]), None)
     want = GaussianMixture(2, random_state=0).fit(X)
     for lost in (Fit(want, None, "DEGENERATE"), sample_fit._replace(status="SPIKE")):
         monkeypatch.setattr(best, "better_start", lambda *args, lost=lost: lost)
@@ -285,7 +285,7 @@ def test_not_only_the_widest_component_is_split():
     clusters = ([0, 60], 15), ([-4, 0], 1), ([4, 0], 1)
     X = np.vstack([rng.normal(mean, scale, (300, 2)) for mean, scale in clusters])
     start = best.of_labels(GaussianMixture(2), ArraySource(X), np.minimum(np.arange(900) // 300, 1))
-    fit = best.attempt(GaussianMixture(2, random_state=0), ArraySource(X), start)
+    fit = best.fit_from(GaussianMixture(2, random_state=0), ArraySource(X), start)
     found = best.best_split(fit, ArraySource(X))
     np.testing.assert_allclose(sorted(found.means[:, 0][found.means[:, 1] < 9]), [-4, 4], atol=0.3)
 
@@ -296,7 +296,7 @@ def test_halves(two, covariance):
     model = GaussianMixture(2, covariance_type=covariance, random_state=0).fit(two.X)
     params, axis = model.params_, np.array([1.0, 0.5, 0.0]) * 0.1
     shared = COVARIANCES[covariance].shared
-    halves = best.halved(params, 1, axis, shared)
+    halves = best.with_half(params, 1, axis, shared)
     np.testing.assert_allclose(halves.weights, params.weights[[0, 1, 1]] * [1, 0.5, 0.5], rtol=1e-12)
     np.testing.assert_allclose(halves.means[1:].mean(axis=0), params.means[1], rtol=1e-12)
     whole = np.cov(halves.means[1:].T, bias=True) + from_params(halves).covariances[1]
