@@ -57,7 +57,6 @@ class Rules:
     model : Model
     stop : Stop
     max_iter : int, how many passes there are at most
-    sum_w : float, the sum of the weights of all rows
     callback : function or None, called after each pass; the fit ends if it returns True
     previous : float, the objective per row from which the first change is taken
     done : int, how many passes came before the first of this loop
@@ -66,13 +65,12 @@ class Rules:
     model: Model
     stop: Stop
     max_iter: int
-    sum_w: float
     callback: Callback | None = None
     previous: float = -np.inf
     done: int = 0
 
-    def decide(self, before: Result | None, params: Params, stats: Stats) -> Decision:
-        """Decide what follows a pass under `params`, after the iterations of `before`."""
+    def decide(self, before: Result | None, params: Params, stats: Stats, sum_w: float) -> Decision:
+        """Decide what follows a pass under `params` over rows of weight `sum_w`, after the iterations of `before`."""
         bound = self.model.objective(params, stats)
         fell = before is not None and self.model.fell(
             before.history[-1], bound, params, max(stats.eps, before.stats.eps)
@@ -87,7 +85,7 @@ class Rules:
         except KeyboardInterrupt:
             return Decision(bound, fell, Status.INTERRUPTED, interrupted=True)
         recent = [self.previous, *past[-LOOKBACK:], bound][-LOOKBACK:]
-        if self.stop(Course(recent, self.sum_w, params, before and before.params)):
+        if self.stop(Course(recent, sum_w, params, before and before.params)):
             return Decision(bound, fell, Status.CONVERGED)
         if n_iter >= self.max_iter:
             return Decision(bound, fell, Status.MAX_ITER)
@@ -134,7 +132,7 @@ def iterate(
     FitInterrupted, SourceError
         with the result of the last complete iteration
     """
-    rules = Rules(model, stop, max_iter, source.sum_w, callback, previous, done)
+    rules = Rules(model, stop, max_iter, callback, previous, done)
     result = resume
     with handing_over(lambda _: result):
         if result is not None:
@@ -165,7 +163,8 @@ def iterate(
 
 def decide_together(source: Source, rules: Rules, before: Result | None, params: Params, stats: Stats) -> Decision:
     """Decide on one process for all; do the pass again in float64 where float32 does not show the next parameters."""
-    decision = agreed(source, partial(rules.decide, before, params, stats))
+    # The weight of all rows is known for nothing after the first pass; before it, a stream would need a pass for that.
+    decision = agreed(source, partial(rules.decide, before, params, stats, source.sum_w))
     if not decision.coarse:
         return decision
     exact = e_step(source, params, rules.model, exact=True)
