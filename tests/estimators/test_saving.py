@@ -505,3 +505,27 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(ValueError, match="cannot be written here"):
         write_table(tmp_path / "d.csv", np.ones(2), ["a"])
+
+
+@pytest.mark.parametrize(
+    "remedy", [fastem.Ridge(0.5), fastem.EigenvalueFloor(1e-10), fastem.EigenvalueRatio(7.0), "map"]
+)
+def test_a_remedy_is_kept_with_its_numbers(rng, tmp_path, remedy):
+    model = fastem.GaussianMixture(2, regularization=remedy, random_state=0).fit(rng.normal(size=(200, 2)))
+    fastem.save(model, tmp_path / "m.npz")
+    assert fastem.load(tmp_path / "m.npz").regularization == remedy
+
+
+@pytest.mark.parametrize(
+    "described",
+    [{"remedy": "none"}, {"remedy": "floor"}, {"remedy": "floor", "floor": "x"}, {"remedy": "ridge", "a": 1.0}],
+)
+def test_what_describes_no_remedy_is_refused(rng, tmp_path, described):
+    path = tmp_path / "m.npz"
+    fastem.save(fastem.GaussianMixture(1).fit(rng.normal(size=(50, 1))), path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["parameters"] = np.array(json.dumps({"regularization": described}))
+    np.savez(path, **arrays)
+    with pytest.raises(ModelFileError, match="remedy"):
+        fastem.load(path)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.files.archive import ArchiveFormat, ModelFileError
+from fastem.model.remedies.base import Remedy
+from fastem.model.remedies.table import describe_remedy, remedy_described
 
 # The arrays themselves say the first three; the fourth belongs to a machine, not to a model.
 NOT_STORED = ("n_components", "covariance_type", "noise", "n_threads")
@@ -55,7 +57,7 @@ def restore_names(path: Path, arrays: dict[str, NDArray[Any]], model: Any, n_fea
 
 
 def plain_parameters(model: Any, own: type) -> dict[str, Any]:
-    """Return the constructor's parameters that are numbers, strings, tuples of strings or None.
+    """Return the constructor's parameters that are numbers, strings, tuples of strings, remedies or None, for JSON.
 
     Parameters
     ----------
@@ -65,6 +67,7 @@ def plain_parameters(model: Any, own: type) -> dict[str, Any]:
     plain, known = {}, own().get_params()
     for name, value in model.get_params().items():
         value = value.item() if isinstance(value, np.generic) else value
+        value = describe_remedy(value) if isinstance(value, Remedy) else value
         if name in known and name not in NOT_STORED and is_plain(value):
             plain[name] = value
     return plain
@@ -81,11 +84,15 @@ def parse_parameters(text: str) -> dict[str, Any]:
     for name, value in parameters.items():
         if name in NOT_STORED or not is_plain(value):
             raise ValueError(f"'parameters' should not contain '{name}': {value!r:.40}")
+        if isinstance(value, dict):
+            parameters[name] = remedy_described(value)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether a value of a parameter can be stored as JSON."""
+    """Return whether a value of a parameter can be stored as JSON; a dict is the description of a remedy."""
+    if isinstance(value, dict):
+        return "remedy" in value
     if isinstance(value, tuple | list):
         return all(isinstance(one, str) for one in value)
     return isinstance(value, bool | int | float | str | None)

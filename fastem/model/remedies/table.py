@@ -49,6 +49,21 @@ def unit_free(reg_covar: float | None = None, regularization: str | Remedy | Non
     return {"regularization": UNIT_FREE if regularization is None else regularization}
 
 
+def describe_remedy(remedy: Remedy) -> dict[str, Any]:
+    """Return a remedy as its name in `REMEDIES` and its numbers, for files."""
+    name = next(name for name, example in REMEDIES.items() if type(example) is type(remedy))
+    return {"remedy": name, **vars(remedy)}
+
+
+def remedy_described(description: dict[str, Any]) -> Remedy:
+    """Return the remedy that `describe_remedy` has described; raise a ValueError for any other description."""
+    numbers = {name: value for name, value in description.items() if name != "remedy"}
+    example = REMEDIES.get(str(description.get("remedy")))
+    if example is None or numbers.keys() != vars(example).keys() or not all(type(n) is float for n in numbers.values()):
+        raise ValueError(f"expected the name and the numbers of a remedy, found {description!r:.60}")
+    return type(example)(**numbers)
+
+
 UNIT_FREE = EigenvalueFloor(1e-10)  # clusters that are 1e5 standard deviations apart keep theirs
 
 REMEDIES: dict[str, Remedy] = {
