@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from helpers import natural
 from numpy.testing import assert_allclose, assert_array_equal
+from tiles import Tile
 
 import fastem
 from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
 from fastem.kernels.jit import COMMON
-from fastem.kernels.lanes import STEP, aligned, micro_kernel
+from fastem.kernels.lanes import micro_kernel
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model import reference
 from fastem.model.families import COVARIANCES
@@ -316,24 +317,6 @@ def test_log_is_within_2_ulp():
         exact = mpmath.log(mpmath.mpf(float(value)))
         assert abs(mpmath.mpf(float(kernel.log(value))) - exact) <= 2 * math.ulp(float(exact)), value
     assert kernel.log(1.0) == 0.0
-
-
-class Tile:
-    """A tile's arrays, random, with the points beyond n finite and of responsibility 0."""
-
-    def __init__(self, D, K, n, dtype):
-        rng, B = np.random.default_rng([D, K, n]), 192
-        P, step = micro.padded(D), STEP // np.dtype(dtype).itemsize
-        self.xt, self.z, self.zr = (aligned(shape, dtype) for shape in [(P, B), (P, B), (4, B)])
-        self.small, self.lp, self.rows = aligned((P, step), dtype), aligned((K, B), dtype), aligned((3, B), dtype)
-        self.xt[:D] = rng.normal(size=(D, B))
-        for scratch in (self.z, self.zr, self.small, self.lp, self.rows):
-            scratch[:] = rng.normal(size=scratch.shape)
-        self.resp = aligned((K, B), dtype)
-        self.resp[:, :n] = rng.uniform(size=(K, n))
-        self.means = rng.normal(size=(K, D)).astype(dtype)
-        self.full = np.tril(rng.normal(size=(K, D, D))).astype(dtype)
-        self.lognorm = rng.normal(size=K).astype(dtype)
 
 
 @numba.njit

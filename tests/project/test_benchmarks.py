@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from numba import njit, set_num_threads
-from test_kernels import Tile
+from tiles import Tile
 
 import fastem
 from fastem import embed
