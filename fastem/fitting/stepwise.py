@@ -13,7 +13,7 @@ from fastem.fitting.options import check_mixture
 from fastem.model.maximisation import check_stats, m_step
 from fastem.model.params import Params
 from fastem.model.stats import Stats
-from fastem.passes.statistics import evaluate
+from fastem.passes.statistics import evaluate_finely
 from fastem.sources.opening import find_source
 
 
@@ -128,7 +128,7 @@ class Stepwise:
             (a ValueError) if a component collapses
         """
         params = self.params
-        block = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
+        block = evaluate_finely(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
         before = 0.0 if self.stats is None else self.stats.sum_w
         total = before + block.sum_w
         gamma = (block.sum_w / total) ** self.exponent

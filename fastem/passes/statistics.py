@@ -147,11 +147,14 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     ((2,), 1000)
     """
     check_params(params)
-    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
-    stats, plain = (
-        evaluate(source, params),
-        GaussianModel(family_of_shape(params.covariances.shape, *params.means.shape), RegCovar()),
-    )
+    return evaluate_finely(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
+
+
+def evaluate_finely(source: Source, params: Params) -> Stats:
+    """Return `evaluate`; in float64 where sums in float32 do not show the parameters that an M-step makes of them."""
+    stats = evaluate(source, params)
+    family = family_of_shape(params.covariances.shape, *params.means.shape)
+    plain = GaussianModel(family, RegCovar())
     if stats.eps == EPS or update_unless_coarse(plain, stats, params) is not None:
         return stats
     return evaluate(source, params, exact=True)

@@ -67,8 +67,10 @@ class DaskSource(PartedSource):
     >>> X = da.concatenate([da.random.RandomState(0).normal(mean, 1.0, (1000, 2), chunks=500) for mean in (0.0, 9.0)])
     >>> X = X.rechunk({1: -1})
     >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
-    >>> model.weights_.round(3), model.predict(X)
-    (array([0.5, 0.5]), dask.array<_scored, shape=(2000,), dtype=int64, chunksize=(500,), chunktype=numpy.ndarray>)
+    >>> model.weights_.round(3)
+    array([0.5, 0.5])
+    >>> model.predict(X)
+    dask.array<score_partition, shape=(2000,), dtype=int64, chunksize=(500,), chunktype=numpy.ndarray>
     """
 
     def __init__(

@@ -103,7 +103,7 @@ def check_again(block: Block) -> None:
         check_finite(block.X, block.start)
         if block.labels is not None:
             check_label_values(block.labels, block.start)
-        largest = float(np.abs(block.X).max())
+        largest = float(np.abs(block.present().X).max(initial=0.0))
         if not largest < LARGEST:
             raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")
     except ValueError as error:

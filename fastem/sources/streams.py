@@ -10,7 +10,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
 from fastem.sources.labels import check_label_values
@@ -126,7 +125,7 @@ class StreamSource(BlockSource):
                 if self._totals is None:
                     warn_of_rounding(np.asarray(given.X), copy.X)
                 if check:
-                    self._check_rows(copy.X, totals.n_rows + taken, number)
+                    self._check_rows(copy._replace(start=totals.n_rows + taken), number)
                 filled, taken = filled + n, taken + n
                 if filled == rows:
                     yield block._replace(start=totals.n_rows + taken - rows)
@@ -136,12 +135,12 @@ class StreamSource(BlockSource):
             yield block.take(slice(0, filled))._replace(start=totals.n_rows - filled)
         self._finish_pass(totals, number)
 
-    def _check_rows(self, X: NDArray[Any], first: int, number: int) -> None:
-        """Raise an error for rows, of which `first` is the index of the first, that hold NaN or infinity."""
+    def _check_rows(self, block: Block, number: int) -> None:
+        """Raise an error for rows that hold NaN or infinity, or, in a later pass, for others that the first refused."""
         if self._totals is None:
-            check_finite(X, first, self.reader.where)
+            check_finite(block.X, block.start, self.reader.where)
         else:
-            self._check_unchanged(number, check_again, Block(first, X, None))
+            self._check_unchanged(number, check_again, block)
 
     def _make_buffer(self, rows: int) -> Block:
         """Return a block of uninitialised rows with the columns that the reader has."""

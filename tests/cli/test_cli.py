@@ -18,8 +18,7 @@ import pytest
 from helpers import FAMILIES, child_env, quiet_fit
 
 import fastem
-from fastem.estimators import gaussian_mixture as estimator
-from fastem.estimators import outputs
+from fastem.estimators import outputs, scoring, training
 from fastem.files.tables import read_table
 from fastem.kernels.ahead import Warmup
 from fastem.model.remedies.table import UNIT_FREE
@@ -554,7 +553,7 @@ def test_threads(model_file, monkeypatch):
         seen.append(most)
         yield
 
-    for module in (estimator, outputs):
+    for module in (training, scoring, outputs):
         monkeypatch.setattr(module, "threads", recorded)
     run("fit", "faithful", "--threads", 1)
     run("predict", model_file, "faithful", "--threads", 2)

@@ -498,7 +498,7 @@ BAD_EM = {
     "max_iter": (0, -1, 1.5, None),
     "tol": (NAN, -1, INF, "x", None, 1j),
     "reg_covar": (-1, INF, NAN, "x", None),
-    "covariance": ("ball", "diag", None, ["full"]),
+    "covariance_type": ("ball", "diag", None, ["full"]),
     "n_threads": (0, 1.5),
 }
 BAD_MOMENTS = {

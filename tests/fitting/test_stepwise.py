@@ -149,7 +149,7 @@ def test_family_must_fit():
     ("options", "error", "message"),
     [
         ({"params": 3}, TypeError, "params must be a fastem.Params, as make_params returns; got int"),
-        ({"covariance": "fool"}, ValueError, "fool"),
+        ({"covariance_type": "fool"}, ValueError, "fool"),
         ({"reg_covar": -1.0}, ValueError, "reg_covar"),
         ({"exponent": "half"}, ValueError, r"exponent must be a number in \(0.5, 1\]; got 'half'"),
         ({"stats": 3}, TypeError, "stats must be a fastem.Stats"),

@@ -180,7 +180,9 @@ def installed(tmp_path):
     def install(bytecode_only):
         site, home = tmp_path / "site", tmp_path / "home"
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(fastem.__file__).parent, site / "fastem", ignore=ignored)
+        package = Path(fastem.__file__).parent
+        shutil.copytree(package, site / "fastem", ignore=ignored)
+        shutil.copy(package.parent / "fastem_command.py", site)
         home.mkdir()
         if bytecode_only:
             subprocess.run([sys.executable, "-m", "compileall", "-q", "-b", site], check=True)
