@@ -132,7 +132,7 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
         units = Units.of(family, pooled(stats), eps)
         relative = units.relative(covariances)
         values = np.linalg.eigvalsh(relative) if family.matrices else relative
-        return bool((values <= 2 * remedy.floor).any())
+        return bool((values <= 2 * max(remedy.floor, units.least)).any())
     if not isinstance(remedy, RegCovar):
         return False
     whole = family.estimate(pooled(stats), 0.0)[2][0]

@@ -32,6 +32,7 @@ class Units:
     constant : (D, D), the covariance that every component gets in the directions left out
     log_det : float, log determinant of the identity in the features' units
     eps : float, relative rounding of the rows
+    least : float, a variance in these coordinates that float64 can still tell from 0 in the features' own
     """
 
     matrices: bool
@@ -43,6 +44,7 @@ class Units:
     constant: Array
     log_det: float
     eps: float
+    least: float = 0.0
 
     @classmethod
     def of(cls, family: Covariance, total: Stats, eps: float) -> Units:
@@ -66,6 +68,8 @@ class Units:
             constant=axes[:, ~wide] @ axes[:, ~wide].T,
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
             eps=eps,
+            # A Cholesky factor of correlations loses D EPS; the narrowest direction has `min(values)` of a variance.
+            least=4 * len(values) * EPS / float(values.min()) if family.matrices else 0.0,
         )
 
     @property

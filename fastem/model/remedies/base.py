@@ -71,11 +71,15 @@ def identity_like(relative: Array, units: Units) -> Array:
 
 
 def constrain_eigenvalues(remedy: Remedy, relative: Array, mass: Array, units: Units) -> Array:
-    """Return covariances, which are given in `units`, with their eigenvalues constrained."""
+    """Return covariances, which are given in `units`, with eigenvalues constrained, and no less than `units.least`.
+
+    A floor of 1e-6 in a direction that has 1e-11 of a feature's variance would be singular in float64.
+    """
     if not units.matrices:
         return remedy.constrain(relative[..., 0, :], mass)[..., None, :]
     values, vectors = np.linalg.eigh(relative)
-    return np.asarray((vectors * remedy.constrain(values, mass)[..., None, :]) @ vectors.swapaxes(-1, -2))
+    values = np.maximum(remedy.constrain(values, mass), units.least)
+    return np.asarray((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2))
 
 
 def demand_value(holds: bool, message: str, value: Any) -> None:
