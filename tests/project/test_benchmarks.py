@@ -220,7 +220,7 @@ def test_many_fits(benchmark, n_components):
     case = make_case((G * n, 2, K))
     precisions = np.linalg.inv(case.params.covariances)
     start = dict(weights_init=case.params.weights, means_init=case.params.means, precisions_init=precisions)
-    options = dict(sizes=np.full(G, n), n_components=K, tol=0.0, max_iter=10, **start)
+    options = dict(sizes=np.full(G, n), n_components=K, reg_covar=1e-6, tol=0.0, max_iter=10, **start)
 
     def run():
         with warnings.catch_warnings():
