@@ -1,1 +1,1 @@
-"""Where rows come from: arrays, files, functions, Dask and MPI; and scans over all rows."""
+"""Reads rows from where they are: arrays, files, functions, Dask and MPI; and scans over all rows."""

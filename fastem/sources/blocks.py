@@ -1,4 +1,4 @@
-"""Where rows come from. A source hands out blocks of rows, and the caller passes the function to run on each block.
+"""Describes sources. A source hands out blocks of rows, and the caller passes the function to run on each block.
 
 Callers ask for blocks of a size that depends on the mixture's shape alone, and sum their statistics in order: so the
 bits do not depend on where rows come from, nor on the pieces in which they are stored. An `ArraySource` has its rows in

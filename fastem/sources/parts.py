@@ -226,7 +226,7 @@ def agreed(source: Source, function: Callable[[], T]) -> T:
 
 
 def check_alike(source: Source, what: str, value: Callable[[], dict[str, Any]]) -> None:
-    """In distributed fits, raise a ValueError unless `value` returns the same on all ranks; `what` names it."""
+    """Raise a ValueError in distributed fits unless `value` returns the same on all ranks; `what` names it."""
     if isinstance(source, PartedSource):
         source.check_alike(what, value())
 
