@@ -27,9 +27,13 @@ def test_every_fit_is_recorded(recorded):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FITS)
 def test_numbers(recorded, name):
-    """To 1e-12 of the largest number of an array (float32: 1e-5), as the last bits depend on the processor."""
+    """To 1e-12 of the largest number of an array, 1e-5 in fits to float32 rows: the last bits depend on the processor.
+
+    (With AVX-512 the bounds of such fits, which are float64, are 5e-8 from those that were recorded without.)
+    """
+    to = 1e-5 if "float32" in name else 1e-12
     for what, found in FITS[name]().items():
         want, found = recorded[f"{name}: {what}"], np.asarray(found)
         assert (found.shape, found.dtype) == (want.shape, want.dtype), what
         size = np.abs(want.astype(np.float64)).max(initial=1.0)
-        assert_allclose(found, want, rtol=0, atol=(1e-5 if want.dtype == np.float32 else 1e-12) * size, err_msg=what)
+        assert_allclose(found, want, rtol=0, atol=to * size, err_msg=what)
