@@ -1,6 +1,7 @@
-"""Before any test: throw away compiled kernels that are older than the sources they were made from.
+"""Before any test: throw away compiled code that is older than the kernels it was made from.
 
-Numba's cache notices a change in the file of a cached function, not in the files of what it calls.
+Numba's cache notices a change in the file of a cached function, not in the files of what it calls: other kernels, and
+kernels that functions of the tests call.
 """
 
 import importlib.util
@@ -19,12 +20,12 @@ def _wipe_stale_cache():
     if spec is None or not spec.origin:
         return
     package = Path(spec.origin).parent
-    sources = (package / "kernels").glob("*.py")
+    sources = [package / "embed.py", *(package / "kernels").glob("*.py")]
     newest = max((p.stat().st_mtime for p in sources if p.exists()), default=0.0)
-    roots = [package]
+    roots = [package, Path(__file__).parent]
     if os.environ.get("NUMBA_CACHE_DIR"):
         cache = Path(os.environ["NUMBA_CACHE_DIR"])
-        roots += cache.glob("kernels_*")
+        roots += [*cache.glob("kernels_*"), *cache.glob("embed_*")]
     for root in roots:
         for index in root.rglob("*.nbi"):
             files = [index, *index.parent.glob(f"{index.stem}.*.nbc")]

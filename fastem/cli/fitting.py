@@ -8,11 +8,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from fastem.cli.app import app
-from fastem.cli.figures import PLOT_ENDINGS, save_figure
-from fastem.cli.opening import check_outputs, open_rows, split_names, text_options
+from fastem.cli.figures import save_figure
+from fastem.cli.opening import check_outputs_of_fit, open_rows, split_names, text_options
 from fastem.cli.options import (
-    STOP_HELP,
     Columns,
+    Covariance,
     DataFile,
     Decimal,
     Delimiter,
@@ -33,7 +33,7 @@ from fastem.cli.options import (
     Tol,
     Weights,
 )
-from fastem.cli.parameters import PARAMS_ENDINGS, write_params
+from fastem.cli.parameters import write_params
 from fastem.cli.printing import ending, print_candidates, print_components, print_pairs, quality
 from fastem.cli.progress import bar, fit_progress
 from fastem.cli.reporting import reporting
@@ -47,7 +47,6 @@ from fastem.model.families import COVARIANCES
 from fastem.model.remedies.table import unit_free
 from fastem.model.result import Result, Status
 from fastem.plot.fits import plot_fit
-from fastem.plot.style import require_matplotlib
 from fastem.sources.blocks import Source, SourceError
 
 PLOTTED_ROWS = 20_000
@@ -57,10 +56,7 @@ PLOTTED_ROWS = 20_000
 def fit(
     file: DataFile,
     components: Annotated[int, typer.Option("--components", "-k", min=1, help="Number of components.")] = 1,
-    covariance: Annotated[
-        Literal["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"],
-        typer.Option(help="Covariance type."),
-    ] = "full",
+    covariance: Covariance = "full",
     assignment: Annotated[
         Literal["soft", "hard"],
         typer.Option(help="EM (soft), or classification EM, which gives each row to one component (hard)."),
@@ -82,7 +78,7 @@ def fit(
         Literal["reseed", "drop"],
         typer.Option(help="With --regularization: move components that lose their rows or rank, or drop them."),
     ] = "reseed",
-    stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
+    stop: StopAt = "change",
     verbose: Annotated[bool, typer.Option("--verbose", help="Print a report of the fit.")] = False,
     noise: Noise = False,
     output: ModelOutput = None,
@@ -106,17 +102,11 @@ def fit(
 ) -> None:
     """Fit a mixture to a table and describe it. After Ctrl-C, write the last complete iteration to --output."""
     with reporting():
-        # All that can be checked is checked before the fit: a long fit should not be lost to a mistyped folder.
-        outputs_by_option = {
-            "--output": (output, archive.ENDINGS),
-            "--params": (params, PARAMS_ENDINGS),
+        others = {
             "--write-labels": (write_labels, tables.OUTPUT_ENDINGS),
-            "--plot": (picture, PLOT_ENDINGS),
             "--checkpoint": (checkpoint, archive.ENDINGS),
         }
-        check_outputs(outputs_by_option, file)
-        if picture is not None:
-            require_matplotlib()
+        check_outputs_of_fit(file, output, params, picture, others)
         if drop_incomplete and write_labels is not None:
             raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
         text = text_options(delimiter, decimal, header, index)
@@ -184,7 +174,7 @@ def choose(
     tol: Tol = 1e-3,
     reg_covar: RegCovar = None,
     regularization: Regularization = None,
-    stop: Annotated[StopAt, typer.Option(help=STOP_HELP)] = "change",
+    stop: StopAt = "change",
     noise: Noise = False,
     output: ModelOutput = None,
     params: ParamsOutput = None,
@@ -200,14 +190,7 @@ def choose(
 ) -> None:
     """Fit mixtures of many sizes and covariance types, and choose the best. After Ctrl-C, choose among those fitted."""
     with reporting():
-        outputs_by_option = {
-            "--output": (output, archive.ENDINGS),
-            "--params": (params, PARAMS_ENDINGS),
-            "--plot": (picture, PLOT_ENDINGS),
-        }
-        check_outputs(outputs_by_option, file)
-        if picture is not None:
-            require_matplotlib()
+        check_outputs_of_fit(file, output, params, picture)
         text = text_options(delimiter, decimal, header, index)
         rows, names = open_rows(file, split_names(columns), weights, None, text, drop_incomplete)
         interrupted = False

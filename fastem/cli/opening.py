@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, DownloadColumn, TextColumn
 
+from fastem.cli.figures import PLOT_ENDINGS
+from fastem.cli.parameters import PARAMS_ENDINGS
 from fastem.cli.progress import bar
 from fastem.cli.reporting import say
 from fastem.cli.rows import Rows
 from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.files import datasets, tables
+from fastem.files import archive, datasets, tables
 from fastem.files.atomic import check_distinct
 from fastem.files.delimited import read_text
 from fastem.files.text_layout import NOTHING_SAID, TextLayout, TextOptions, describe
+from fastem.plot.style import require_matplotlib
 from fastem.sources.opening import as_source
 from fastem.sources.readers import ParquetReader
 
@@ -33,6 +36,23 @@ def check_outputs(outputs: dict[str, tuple[Path | None, tuple[str, ...]]], *inpu
         if path is not None:
             tables.check_output(path, endings)
     check_distinct({option: path for option, (path, _) in outputs.items()}, map(find_file, inputs))
+
+
+def check_outputs_of_fit(
+    file: Path,
+    output: Path | None,
+    params: Path | None,
+    picture: Path | None,
+    others: dict[str, tuple[Path | None, tuple[str, ...]]] | None = None,
+) -> None:
+    """Check, before rows of `file` are fitted, that what is to be written can be: a long fit should not be lost.
+
+    `others` are outputs beside the model, its parameters and a picture, as in `check_outputs`; None means no others.
+    """
+    written = {"--output": (output, archive.ENDINGS), "--params": (params, PARAMS_ENDINGS)}
+    check_outputs(written | {"--plot": (picture, PLOT_ENDINGS)} | (others or {}), file)
+    if picture is not None:
+        require_matplotlib()
 
 
 def find_file(file: Path) -> Path:
@@ -145,3 +165,17 @@ def open_for_model(
     if wanted is None and there is not None:
         say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
     return model, open_rows(file, None if there is None else wanted, options=options)[0]
+
+
+def open_for_scoring(
+    model_file: Path,
+    file: Path,
+    output: Path | None,
+    columns: str | None,
+    options: TextOptions,
+    threads: int | None,
+) -> tuple[GaussianMixture, Rows]:
+    """Return what `open_for_model` does, once it is sure that the table `output` can be written, if it is not None."""
+    check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
+    model, rows = open_for_model(model_file, file, columns, options)
+    return model.set_params(n_threads=threads), rows

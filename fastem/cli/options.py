@@ -1,9 +1,25 @@
 """Options that commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from fastem.fitting.starts.table import INIT_PARAMS
+from fastem.fitting.stopping import RULES
+from fastem.model.families import COVARIANCES
+from fastem.model.remedies.table import REMEDIES
+
+if TYPE_CHECKING:  # a type checker cannot read the names of a table
+    CovarianceName = str
+    StartName = str
+    RemedyName = str
+    RuleName = str
+else:
+    CovarianceName = Literal[tuple(COVARIANCES)]
+    StartName = Literal[INIT_PARAMS]
+    RemedyName = Literal[tuple(REMEDIES)]
+    RuleName = Literal[tuple(RULES)]
 
 DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table, or the name of a built-in data set.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'fastem fit -o' has written.")]
@@ -41,10 +57,8 @@ Output = Annotated[
 ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write the model to this file, .npz.")]
 Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that holds the weight of each row.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: another one each time).")]
-Init = Annotated[
-    Literal["auto", "kmeans", "k-means++", "random", "random_from_data"],
-    typer.Option(help="Method that makes the start."),
-]
+Covariance = Annotated[CovarianceName, typer.Option(help="Covariance type.")]
+Init = Annotated[StartName, typer.Option(help="Method that makes the start.")]
 Starts = Annotated[int, typer.Option(min=1, help="Number of starts; the best fit is kept.")]
 MaxIter = Annotated[int, typer.Option(min=0, help="Largest number of iterations.")]
 Tol = Annotated[float, typer.Option(min=0.0, help="Stop when the number that --stop names is below this.")]
@@ -53,13 +67,16 @@ RegCovar = Annotated[
     typer.Option(min=0.0, help="Number added to the variances (default: none, but a floor in the units of the data)."),
 ]
 Regularization = Annotated[
-    Literal["ridge", "map", "floor", "ratio"] | None,
+    RemedyName | None,
     typer.Option(help="Instead of --reg-covar: a method that keeps covariances from collapsing, in any units."),
 ]
 Noise = Annotated[
     bool, typer.Option("--noise", help="Add a component for outliers (label -1), uniform over the range of the data.")
 ]
-StopAt = Literal["change", "aitken", "parameters"]
-STOP_HELP = (
-    "The number that --tol bounds: the change, the estimated remaining gain, or the largest change of a parameter."
-)
+StopAt = Annotated[
+    RuleName,
+    typer.Option(
+        help="The number that --tol bounds: the change, the estimated remaining gain, or the largest change of a "
+        "parameter."
+    ),
+]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import typer
 
 from fastem.cli.app import app
-from fastem.cli.opening import check_outputs, load_model, open_for_model, text_options
+from fastem.cli.opening import load_model, open_for_scoring, text_options
 from fastem.cli.options import Columns, DataFile, Decimal, Delimiter, Header, Index, ModelFile, Output, Threads
 from fastem.cli.printing import print_pairs, quality, standard_csv
 from fastem.cli.reporting import reporting
@@ -36,10 +36,8 @@ def predict(
 ) -> None:
     """Print or write the component of each row."""
     with reporting():
-        check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
         text = text_options(delimiter, decimal, header, index)
-        model, source = open_for_model(model_file, file, columns, text)
-        model.set_params(n_threads=threads)
+        model, source = open_for_scoring(model_file, file, output, columns, text, threads)
         what = "proba" if proba else "label"
         if output is None:
             checked = rows_for(model, source)  # before the header is out
@@ -63,10 +61,8 @@ def score(
 ) -> None:
     """Print log-likelihood, BIC and AIC of a table; with -o also write the log-likelihood of each row."""
     with reporting():
-        check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
         text = text_options(delimiter, decimal, header, index)
-        model, source = open_for_model(model_file, file, columns, text)
-        model.set_params(n_threads=threads)
+        model, source = open_for_scoring(model_file, file, output, columns, text, threads)
         if output is not None:
             outputs.write_scores(model, source, output, "log_likelihood")
         print_pairs(quality(model, source))
@@ -95,11 +91,9 @@ def anomalies(
     with reporting():
         if share is not None and threshold is not None:
             raise ValueError("--share and --threshold each say what an anomaly is: give one of them")
-        check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
         text = text_options(delimiter, decimal, header, index)
-        model, rows = open_for_model(model_file, file, columns, text)
+        model, rows = open_for_scoring(model_file, file, output, columns, text, threads)
         names = load_model(model_file)[1] or [f"x{j}" for j in range(rows.n_features)]
-        model.set_params(n_threads=threads)
         detector = AnomalyDetector.from_mixture(model).set_params(threshold=threshold)
         if share is not None:
             detector.set_params(contamination=share)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.fitting.options import check_choices, check_fixed
+from fastem.fitting.starts.table import INIT_PARAMS
 from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers
 from fastem.model.exclusions import check_exclusions
 from fastem.model.families import COVARIANCES, Covariance
@@ -16,7 +17,6 @@ from fastem.model.given import check_means, check_noise, shape_of_means
 from fastem.model.matrices import Array, variances
 
 SOLVERS = ("em", "lbfgs")
-INIT_PARAMS = ("auto", "kmeans", "random", "random_from_data", "k-means++")
 
 
 def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:

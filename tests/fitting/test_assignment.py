@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, Status
-from fastem.estimators.parameters import INIT_PARAMS
+from fastem.fitting.starts.table import INIT_PARAMS
 from fastem.model import reference
 
 REMEDIES = (None, "ridge", "map", "floor", "ratio")

@@ -283,7 +283,7 @@ def _exp_rows(lanes, x, n, out):
         lanes.store(micro._exp(lanes, [lanes.load(x.row(), p)])[0], out.row(), p)
 
 
-@numba.njit(**COMMON)  # what kernels are compiled with: LLVM may reorder sums
+@numba.njit(cache=True, **COMMON)  # what kernels are compiled with: LLVM may reorder sums
 def exp_rows(x, out):
     _exp_rows(x, x.size, out)
 
@@ -319,33 +319,33 @@ def test_log_is_within_2_ulp():
     assert kernel.log(1.0) == 0.0
 
 
-@numba.njit
+@numba.njit(cache=True)
 def call_log_joint_full(t_xt, means, W, c, n, z, lp):
     for k in range(len(means)):
         micro.log_joint_full(t_xt, means[k], W[k], c[k], n, z, lp[k])
 
 
-@numba.njit
+@numba.njit(cache=True)
 def call_whiten(xt, mean, W, n, z, out):
     micro.whiten(xt, mean, W, n, z, out)
 
 
-@numba.njit
+@numba.njit(cache=True)
 def call_log_joint_diag(xt, c, means, factor, n, lp):
     micro.log_joint_diag(xt, c, means, factor, n, lp)
 
 
-@numba.njit
+@numba.njit(cache=True)
 def call_exponentials(lp, n, top, total, spread):
     micro.exponentials(lp, n, top, total, spread)
 
 
-@numba.njit
+@numba.njit(cache=True)
 def call_moments_diag(xt, r, mean, i, second, n, sums):
     micro.moments_diag(xt, r, mean, i, second, n, sums)
 
 
-@numba.njit
+@numba.njit(cache=True)
 def call_moments_full(xt, r, mean, n, z, zr, sums):
     micro.moments_full(xt, r, mean, n, z, zr, sums)
 

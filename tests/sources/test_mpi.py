@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ import fastem
 from fastem import GaussianMixture, MPISource
 
 comm = MPI.COMM_WORLD
-found = {}
+all_found = {}
 mixture = make_mixture(%d, 3, 4, spacing=3.0)
 X, known = mixture.X, np.where(np.arange(len(mixture.X)) %% 10, -1, mixture.labels)
 weight = np.random.default_rng(0).uniform(-0.25, 1.0, size=len(X)).clip(0)
@@ -49,19 +48,24 @@ def error_of(call, *args, **kwargs):
 """
 END = """
 with open(os.path.join(sys.argv[1], f"{comm.rank}.json"), "w") as file:
-    json.dump(found, file)
+    json.dump(all_found, file)
 """
 
 
-def mpirun(n, code, folder, *, timeout=240):
-    """What `code` leaves in `found` on each of n ranks."""
+def mpirun(n, folder, **codes):
+    """Run codes one after another on the same n ranks, whose start takes longer than most codes.
+
+    Return what each code leaves in `found` on each rank, a list by the code's name, and what is printed.
+    """
     script = folder / "script.py"
-    script.write_text(BEGIN % ROWS + textwrap.dedent(code) + END)
+    named = [f"found = all_found[{name!r}] = {{}}\n{code}" for name, code in codes.items()]
+    script.write_text("\n".join([BEGIN % ROWS, *named, END]))
     command = [MPIEXEC, "-n", str(n), sys.executable, "-m", "mpi4py", script, folder]
     env = child_env(NUMBA_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(n)], done.stdout
+    ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(n)]
+    return {name: [rank[name] for rank in ranks] for name in codes}, done.stdout
 
 
 FITS = {
@@ -90,10 +94,22 @@ for name, seed in ("unseeded", None), ("seed 0", 0), ("other seeds", comm.rank):
 """
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def ranks(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """Fits and a checkpoint on 2 ranks, and what is printed."""
+    return mpirun(2, tmp_path_factory.mktemp("two"), fits=FIT_ALL, checkpoint=CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def three_ranks(tmp_path_factory):
+    """Fits, other functions and errors on 3 ranks, and what is printed."""
+    return mpirun(3, tmp_path_factory.mktemp("three"), fits=FIT_ALL, functions=FUNCTIONS, errors=ERRORS)
+
+
+@pytest.fixture(scope="module", params=["two_ranks", "three_ranks"])
+def ranks(request):
     """Fits on 2 or 3 ranks."""
-    return mpirun(request.param, FIT_ALL, tmp_path_factory.mktemp("ranks"))[0]
+    return request.getfixturevalue(request.param)[0]["fits"]
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +136,7 @@ def test_ranks_end_with_the_same_bytes(ranks):
     assert {rank["other seeds"] for rank in ranks} == {ranks[0]["seed 0"]} != {ranks[0]["unseeded"]}
 
 
-def test_bytes_are_those_of_any_run_and_of_a_dask_array(ranks, data, tmp_path):
-    again, _ = mpirun(len(ranks), FIT_ALL.replace("in FITS.items()", "in [*FITS.items()][:2]"), tmp_path)
-    assert all(again[0][name] == ranks[0][name] for name in ("plain", "weighted"))
+def test_bytes_are_those_of_a_dask_array(ranks, data):
     dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
     chunks = tuple(np.diff(np.linspace(0, ROWS, len(ranks) + 1).astype(int)).tolist())
     with dask.config.set(scheduler="sync"):
@@ -130,109 +144,118 @@ def test_bytes_are_those_of_any_run_and_of_a_dask_array(ranks, data, tmp_path):
     assert state_bytes(model).hex() == ranks[0]["plain"][3]
 
 
-def test_ranks_cannot_diverge(ranks, tmp_path):
-    """Other bits in k-means, in M-steps and in the decision to stop, as other processors may have: rank 0's count."""
-    code = f"""
-    from fastem.fitting import stopping
-    from fastem.fitting.starts import kmeans
-    from fastem.model import maximisation
-    if comm.rank:
+OTHER_BITS = f"""
+for name in "plain", "weighted":
+    source = MPISource(comm, X[own], weight[own] if name == "weighted" else None)
+    found[name] = state_bytes(GaussianMixture(4, max_iter=300, **{FITS["plain"]}).fit(source)).hex()
+    if name == "plain" and comm.rank:
+        from fastem.fitting import stopping
+        from fastem.fitting.starts import kmeans
+        from fastem.model import maximisation
         lloyd = kmeans.run_lloyd
         kmeans.run_lloyd = lambda *args: lloyd(*args)._replace(centres=lloyd(*args).centres * (1 + 1e-12))
         maximisation.GaussianModel.update = stopping.Stop.__call__ = None
-    source, options = MPISource(comm, X[own]), {FITS["plain"]}
-    model = GaussianMixture(4, max_iter=300, **options).fit(source)
-    found["bytes"] = state_bytes(model).hex()
+"""
+
+
+def test_ranks_cannot_diverge(three_ranks, tmp_path):
+    """The bytes of another run, first the plain fit as it is, and then the weighted one with other bits on ranks 1, 2.
+
+    Those in k-means, in M-steps and in the decision to stop differ, as other processors may have them: rank 0's count.
     """
-    found, _ = mpirun(len(ranks), code, tmp_path)
-    assert {rank["bytes"] for rank in found} == {ranks[0]["plain"][3]}
+    again = mpirun(3, tmp_path, again=OTHER_BITS)[0]["again"]
+    for name in ("plain", "weighted"):
+        assert {rank[name] for rank in again} == {three_ranks[0]["fits"][0][name][3]}
 
 
-def test_functions_and_unequal_ranks(tmp_path):
+FUNCTIONS = """
+from fastem import accumulate, em, make_params
+mine = [X[:0], X[:4000], lambda: iter(np.array_split(X[4000:], 7))][comm.rank]
+source = MPISource(comm, mine)
+params = GaussianMixture(4, random_state=0).fit(X).params_
+here, there = accumulate(X, params), accumulate(source, params)
+assert source.n_rows == there.n_rows == len(X)
+np.testing.assert_allclose(there.s2, here.s2, rtol=1e-11)
+np.testing.assert_allclose(em(source, params).loglik, em(X, params).loglik, rtol=1e-12)
+whole = fastem.as_source(X)
+for n in (7, 3000, 10**6):
+    a, b = (s.sample(n, np.random.RandomState(0))[0] for s in (source, whole))
+    np.testing.assert_array_equal(a, b)
+found["scores"] = len(fastem.log_density(source, params))
+found["called"] = []
+model = GaussianMixture(4, max_iter=3, tol=0, verbose=1, verbose_interval=1)
+quiet_fit(model, source, callback=lambda iteration, *_: found["called"].append(iteration))
+"""
+
+
+def test_functions_and_unequal_ranks(three_ranks):
     """A rank without rows, one that reads them anew on each pass; and what is not `GaussianMixture`."""
-    code = """
-    from fastem import accumulate, em, make_params
-    mine = [X[:0], X[:4000], lambda: iter(np.array_split(X[4000:], 7))][comm.rank]
-    source = MPISource(comm, mine)
-    params = GaussianMixture(4, random_state=0).fit(X).params_
-    here, there = accumulate(X, params), accumulate(source, params)
-    assert source.n_rows == there.n_rows == len(X)
-    np.testing.assert_allclose(there.s2, here.s2, rtol=1e-11)
-    np.testing.assert_allclose(em(source, params).loglik, em(X, params).loglik, rtol=1e-12)
-    whole = fastem.as_source(X)
-    for n in (7, 3000, 10**6):
-        a, b = (s.sample(n, np.random.RandomState(0))[0] for s in (source, whole))
-        np.testing.assert_array_equal(a, b)
-    found["scores"] = len(fastem.log_density(source, params))
-    found["called"] = []
-    model = GaussianMixture(4, max_iter=3, tol=0, verbose=1, verbose_interval=1)
-    quiet_fit(model, source, callback=lambda iteration, *_: found["called"].append(iteration))
-    """
-    found, printed = mpirun(3, code, tmp_path)
+    found, printed = three_ranks[0]["functions"], three_ranks[1]
     assert [rank["scores"] for rank in found] == [0, 4000, ROWS - 4000]
     assert [rank["called"] for rank in found] == [[1, 2, 3], [], []]
     assert printed.count("Iteration 2") == 1
 
 
-def test_an_error_on_one_rank_ends_all(tmp_path):
+ERRORS = """
+last, passes = comm.size - 1, []
+bad = X[own].copy()
+bad[5, 1] = np.nan if comm.rank == last else 0.0
+found["rows"] = error_of(MPISource, comm, bad)
+found["shape"] = error_of(MPISource, comm, X[own, : 3 - (comm.rank == last)])
+
+def blocks():
+    passes.append(None)
+    if comm.rank == last and len(passes) == 9:
+        raise RuntimeError("disk gone")
+    yield X[own]
+
+model = GaussianMixture(4, random_state=0, tol=0.0, max_iter=30)
+found["read"] = error_of(model.fit, MPISource(comm, blocks))
+source = MPISource(comm, X[own])
+
+def callback(iteration, *_):
+    if iteration == 3:
+        raise KeyError("callback")
+
+found["callback"] = error_of(model.fit, source, callback=callback)
+unpicklable = type("Odd", (Exception,), {"__reduce__": lambda self: (None,)})
+
+def odd(iteration, *_):
+    raise unpicklable("odd")
+
+found["odd"] = error_of(model.fit, source, callback=odd)
+
+def interrupt(iteration, *_):
+    if iteration == 3:
+        raise KeyboardInterrupt
+
+found["interrupt"] = error_of(model.fit, source, callback=interrupt)
+found["singular"] = error_of(GaussianMixture(2, reg_covar=0.0).fit, MPISource(comm, np.ones((5, 2))))
+found["arguments"] = error_of(GaussianMixture(4 + (comm.rank == last), tol=0.0, random_state=0).fit, source)
+from fastem.fitting.starts import kmeans
+lloyd = kmeans.run_lloyd
+
+def fails(*args):
+    if comm.rank == last:
+        raise MemoryError("between two passes")
+    return lloyd(*args)
+
+kmeans.run_lloyd = fails
+found["start"] = error_of(model.fit, source)
+kmeans.run_lloyd = lloyd
+step = fastem.em if comm.rank == last else fastem.accumulate
+params = fastem.make_params([1.0], [[0.0] * 3], [1.0], "spherical")
+options = {"covariance_type": "spherical"} if comm.rank == last else {}
+found["step"] = error_of(step, source, params, **options)
+found["lbfgs"] = error_of(model.set_params(solver="lbfgs").fit, source, callback=callback)
+quiet_fit(model.set_params(solver="em"), source)  # after all that, ranks are in step
+found["after"] = state_bytes(model).hex()
+"""
+
+
+def test_an_error_on_one_rank_ends_all(three_ranks):
     """Wherever it is raised, nobody waits; those that did not fail say who did."""
-    code = """
-    last, passes = comm.size - 1, []
-    bad = X[own].copy()
-    bad[5, 1] = np.nan if comm.rank == last else 0.0
-    found["rows"] = error_of(MPISource, comm, bad)
-    found["shape"] = error_of(MPISource, comm, X[own, : 3 - (comm.rank == last)])
-
-    def blocks():
-        passes.append(None)
-        if comm.rank == last and len(passes) == 9:
-            raise RuntimeError("disk gone")
-        yield X[own]
-
-    model = GaussianMixture(4, random_state=0, tol=0.0, max_iter=30)
-    found["read"] = error_of(model.fit, MPISource(comm, blocks))
-    source = MPISource(comm, X[own])
-
-    def callback(iteration, *_):
-        if iteration == 3:
-            raise KeyError("callback")
-
-    found["callback"] = error_of(model.fit, source, callback=callback)
-    unpicklable = type("Odd", (Exception,), {"__reduce__": lambda self: (None,)})
-
-    def odd(iteration, *_):
-        raise unpicklable("odd")
-
-    found["odd"] = error_of(model.fit, source, callback=odd)
-
-    def interrupt(iteration, *_):
-        if iteration == 3:
-            raise KeyboardInterrupt
-
-    found["interrupt"] = error_of(model.fit, source, callback=interrupt)
-    found["singular"] = error_of(GaussianMixture(2, reg_covar=0.0).fit, MPISource(comm, np.ones((5, 2))))
-    found["arguments"] = error_of(GaussianMixture(4 + (comm.rank == last), tol=0.0, random_state=0).fit, source)
-    from fastem.fitting.starts import kmeans
-    lloyd = kmeans.run_lloyd
-
-    def fails(*args):
-        if comm.rank == last:
-            raise MemoryError("between two passes")
-        return lloyd(*args)
-
-    kmeans.run_lloyd = fails
-    found["start"] = error_of(model.fit, source)
-    kmeans.run_lloyd = lloyd
-    step = fastem.em if comm.rank == last else fastem.accumulate
-    params = fastem.make_params([1.0], [[0.0] * 3], [1.0], "spherical")
-    options = {"covariance_type": "spherical"} if comm.rank == last else {}
-    found["step"] = error_of(step, source, params, **options)
-    found["lbfgs"] = error_of(model.set_params(solver="lbfgs").fit, source, callback=callback)
-    quiet_fit(model.set_params(solver="em"), source)  # after all that, ranks are in step
-    found["after"] = state_bytes(model).hex()
-    """
-    found, _ = mpirun(3, code, tmp_path)
-    first, middle, last = found
+    found = first, middle, last = three_ranks[0]["errors"]
     who = "rank 2 of 3 could not go on"
     for name, kind, text in (
         ("rows", "ValueError", "Input X contains NaN"),
@@ -263,20 +286,22 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
         assert other["interrupt"][3] == first["interrupt"][3] == 3
 
 
-def test_checkpoint_is_rank_0s(tmp_path):
+CHECKPOINT = """
+source, file = MPISource(comm, X[own]), os.path.join(sys.argv[1], f"only-0-{comm.rank}.npz")
+def make():
+    return GaussianMixture(4, tol=1e-5, max_iter=300, random_state=0, n_init=2)
+make().fit(source, callback=lambda iteration, *_: iteration == 5, checkpoint=file)
+found["there"] = os.path.exists(file)
+iterations = []
+model = make().fit(source, checkpoint=file, callback=lambda iteration, *_: iterations.append(iteration))
+found["first"] = iterations[:1]
+found["same"] = state_bytes(model) == state_bytes(make().fit(source))
+"""
+
+
+def test_checkpoint_is_rank_0s(two_ranks):
     """Written once, by rank 0; from it all ranks go on, and end with the bits of a fit that was never interrupted."""
-    code = """
-    source, file = MPISource(comm, X[own]), os.path.join(sys.argv[1], f"only-0-{comm.rank}.npz")
-    def make():
-        return GaussianMixture(4, tol=1e-5, max_iter=300, random_state=0, n_init=2)
-    make().fit(source, callback=lambda iteration, *_: iteration == 5, checkpoint=file)
-    found["there"] = os.path.exists(file)
-    iterations = []
-    model = make().fit(source, checkpoint=file, callback=lambda iteration, *_: iterations.append(iteration))
-    found["first"] = iterations[:1]
-    found["same"] = state_bytes(model) == state_bytes(make().fit(source))
-    """
-    found, _ = mpirun(2, code, tmp_path)
+    found = two_ranks[0]["checkpoint"]
     assert [rank["there"] for rank in found] == [True, False]
     assert found[0]["first"] == [5]  # the pass that the callback ended is done again
     assert all(rank["same"] for rank in found)
@@ -300,6 +325,7 @@ def test_a_world_of_one_rank(data):
     assert state_bytes(here) == state_bytes(there)
 
 
+@pytest.mark.slow
 def test_example(tmp_path):
     script = ROOT / "scripts" / "mpi_fit.py"
     command = [MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py", script, "--quick", "--output", tmp_path]

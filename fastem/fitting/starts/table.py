@@ -154,4 +154,5 @@ STARTS: dict[str, StatisticsOfStart] = {
     "random_from_data": from_rows,
     "labels": from_labels,  # for rows that have labels, whatever init_params
 }
+INIT_PARAMS = tuple(name for name in STARTS if name != "labels")
 FIND_CLUSTERS = ("auto", "kmeans")  # the others' components are alike, or numbered by labels
