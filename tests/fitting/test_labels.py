@@ -3,15 +3,12 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from helpers import (
     TYPES,
     assert_close,
-    child_env,
     fitted,
     from_params,
     make_mixture,
@@ -388,7 +385,9 @@ def test_a_checkpoint_knows_labels_that_its_sample_misses(tmp_path):
 
 @pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
 def test_the_command_line(data, tmp_path, ending):
-    pytest.importorskip("typer")
+    testing = pytest.importorskip("typer.testing")
+    from fastem import cli
+
     labels = hidden(data.labels, 0.9)
     table = np.column_stack([labels, data.X, np.arange(600) % 3])
     names = ["known", "a", "b", "c", "w"]
@@ -402,9 +401,9 @@ def test_the_command_line(data, tmp_path, ending):
 
         pq.write_table(pa.table(dict(zip(names, table.T, strict=True))), tmp_path / "t.parquet")
     known, weight = ("0", "4") if ending == "npy" else ("known", "w")
-    command = [sys.executable, "-m", "fastem", "fit", f"t.{ending}", "-k", "3", "--labels", known, "--weights", weight]
-    p = subprocess.run([*command, "-o", "m.npz"], cwd=tmp_path, env=child_env(), capture_output=True, text=True)
-    assert p.returncode == 0, p.stderr
+    command = ["fit", str(tmp_path / f"t.{ending}"), "-k", "3", "--labels", known, "--weights", weight]
+    done = testing.CliRunner().invoke(cli.app, [*command, "-o", str(tmp_path / "m.npz")])
+    assert done.exit_code == 0, done.output
     want = GaussianMixture(3, regularization=UNIT_FREE).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)
     assert_close(fitted(fastem.load(tmp_path / "m.npz")), fitted(want), 1e-9)
     assert json.loads(json.dumps(os.listdir(tmp_path))).count("m.npz") == 1

@@ -202,7 +202,9 @@ def installed(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of folders")
-@pytest.mark.parametrize(("command", "bytecode_only"), [(["-c", SESSION], True), (FIT, False)])
+@pytest.mark.parametrize(
+    ("command", "bytecode_only"), [(["-c", SESSION], True), pytest.param(FIT, False, marks=pytest.mark.slow)]
+)
 def test_nowhere_to_write(installed, tmp_path, command, bytecode_only):
     """Import, fit and the command line work in memory, with one warning that says what to set."""
     env = installed(bytecode_only)

@@ -15,6 +15,7 @@ from helpers import ROOT, child_env
 SCRIPTS, GALLERY = ROOT / "scripts", ROOT / "docs" / "gallery"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
 def test_faults(tmp_path):
     """An error, a right and a wrong number, a death, and what only fastem has: each in its cell, for both packages."""
@@ -79,6 +80,7 @@ def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path
     assert readme.startswith("# fastem")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "found"),
     [

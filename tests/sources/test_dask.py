@@ -37,8 +37,10 @@ def data():
     return mixture, np.random.default_rng(0).uniform(-0.25, 1.0, size=ROWS).clip(0)
 
 
-def cluster_of(n_workers, threads=1):
-    return distributed.LocalCluster(n_workers=n_workers, threads_per_worker=threads, dashboard_address=":0")
+def cluster_of(n_workers, threads=1, processes=True):
+    return distributed.LocalCluster(
+        n_workers=n_workers, threads_per_worker=threads, processes=processes, dashboard_address=":0"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ def expected(data):
 def test_bytes_do_not_depend_on_the_workers(client, data, expected):
     X = da.from_array(data[0].X, chunks=(799, 3))
     assert state_bytes(model().fit(X)) == expected
-    with cluster_of(1, threads=2) as cluster, distributed.Client(cluster):
+    with cluster_of(1, threads=2, processes=False) as cluster, distributed.Client(cluster):
         assert state_bytes(model().fit(X)) == expected
 
 
@@ -392,6 +394,7 @@ def test_columns_and_weights_in_other_chunks(alone, data):
     assert_array_equal(chosen.sample(5, np.random.RandomState(0))[0], other.sample(5, np.random.RandomState(0))[0])
 
 
+@pytest.mark.slow
 def test_example(tmp_path):
     script = ROOT / "scripts" / "dask_fit.py"
     command = [sys.executable, script, "--quick", "--output", tmp_path]

@@ -33,10 +33,6 @@ def assert_same(found, rows):
     assert all(one["rows"] == sum(one["labels"]) == rows for one in found.values())
 
 
-def test_in_small(tmp_path):
-    assert_same(measure(tmp_path, "--rows", 30_000, "--features", 3, "--components", 2), 30_000)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads RssAnon of Linux")
 def test_200_megabytes(tmp_path):
