@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastem.fitting.options import check_mixture
+from fastem.model.families import find_family
 from fastem.model.maximisation import check_stats, m_step
 from fastem.model.params import Params
 from fastem.model.stats import Stats
@@ -128,7 +129,8 @@ class Stepwise:
             (a ValueError) if a component collapses
         """
         params = self.params
-        block = evaluate_finely(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
+        source = find_source(X, sample_weight, n_features=params.means.shape[1])
+        block = evaluate_finely(source, params, find_family(self.covariance_type))
         before = 0.0 if self.stats is None else self.stats.sum_w
         total = before + block.sum_w
         gamma = (block.sum_w / total) ** self.exponent

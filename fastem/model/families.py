@@ -158,12 +158,13 @@ def find_family(covariance_type: str) -> Covariance:
     return COVARIANCES[covariance_type]
 
 
-def family_of_shape(shape: tuple[int, ...], K: int, D: int) -> Covariance:
-    """Return the first family whose covariances have this canonical shape.
+def free_family(shape: tuple[int, ...], K: int, D: int) -> Covariance:
+    """Return the first family whose covariances have this canonical shape, and of which every number is free.
 
     Several have it where K or D is 1. Their covariances are then the same.
     """
-    return next(family for family in COVARIANCES.values() if family.shape(K, D) == shape)
+    free = (family for family in COVARIANCES.values() if isinstance(family.constraint, Free))
+    return next(family for family in free if family.shape(K, D) == shape)
 
 
 COVARIANCES = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
-from fastem.model.families import family_of_shape, find_family
+from fastem.model.families import Covariance, find_family, free_family
 from fastem.model.given import check_means, check_params
 from fastem.model.matrices import EPS
 from fastem.model.maximisation import GaussianModel
@@ -147,13 +147,13 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     ((2,), 1000)
     """
     check_params(params)
-    return evaluate_finely(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params)
+    family = free_family(params.covariances.shape, *params.means.shape)  # of another, these are the sums too
+    return evaluate_finely(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params, family)
 
 
-def evaluate_finely(source: Source, params: Params) -> Stats:
+def evaluate_finely(source: Source, params: Params, family: Covariance) -> Stats:
     """Return `evaluate`; in float64 where sums in float32 do not show the parameters that an M-step makes of them."""
     stats = evaluate(source, params)
-    family = family_of_shape(params.covariances.shape, *params.means.shape)
     plain = GaussianModel(family, RegCovar())
     if stats.eps == EPS or update_unless_coarse(plain, stats, params) is not None:
         return stats
