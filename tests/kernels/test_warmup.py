@@ -38,15 +38,14 @@ def test_the_second_process_compiles_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtypes", "n"), [(["float64"], 4), (["float32"], 10)])
-def test_into_an_empty_cache(tmp_path, dtypes, n):
+def test_into_an_empty_cache(tmp_path):
     """Everything is compiled in under 90 s (idle machines take 25 to 50), and loaded in under 1 s."""
     env = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    first, second = (run_child(CHILD, *dtypes, **env) for _ in range(2))
-    assert first[:2] == [0, n]
-    assert second[:2] == [n, 0]
+    first, second = (run_child(CHILD, "float32", **env) for _ in range(2))  # those for float64 are among its kernels
+    assert first[:2] == [0, 10]
+    assert second[:2] == [10, 0]
     assert first[2].startswith(str(tmp_path))
-    assert len(list(tmp_path.rglob("*.nbc"))) == n
+    assert len(list(tmp_path.rglob("*.nbc"))) == 10
     assert first[3] < 90
     assert second[3] < 1
 

@@ -36,7 +36,13 @@ COVER = [
     for i, (d, k) in enumerate(_PAIRS)
     if (i + t) % 2 or d in (1, 10, 33)
 ]
-GRID = [case for case in itertools.product(TYPES, DIMENSIONS, COMPONENTS, (1e-6, 0.0), SPACING) if case not in COVER]
+# and for every type each dimension with each number of components, once
+GRID = [
+    (covariance_type, d, k, (1e-6, 0.0)[i % 2], ("overlapping", "separated")[(i // 2 + t) % 2])
+    for t, covariance_type in enumerate(TYPES)
+    for i, (d, k) in enumerate(itertools.product(DIMENSIONS, COMPONENTS))
+    if (d, k) not in _PAIRS
+]
 CASES = [pytest.param(*c, id="-".join(map(str, c))) for c in COVER] + [
     pytest.param(*c, id="-".join(map(str, c)), marks=pytest.mark.slow) for c in GRID
 ]

@@ -62,28 +62,30 @@ class Watch(threading.Thread):
             time.sleep(0.001)
 
 
-@pytest.fixture(scope="module", params=["f8", "f4"])
-def path(request, tmp_path_factory):
-    mixture = make_mixture(100_000, D, K)
-    path = tmp_path_factory.mktemp("data") / "X.npy"
-    X = np.lib.format.open_memmap(path, "w+", request.param, (N, D))
-    for i in range(0, N, 100_000):
-        X[i : i + 100_000] = mixture.X
-    X.flush()
-    return path
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """Files of a million rows, by dtype."""
+    mixture, folder = make_mixture(100_000, D, K), tmp_path_factory.mktemp("data")
+    for dtype in ("f8", "f4"):
+        X = np.lib.format.open_memmap(folder / f"{dtype}.npy", "w+", dtype, (N, D))
+        for i in range(0, N, 100_000):
+            X[i : i + 100_000] = mixture.X
+        X.flush()
+    return {dtype: folder / f"{dtype}.npy" for dtype in ("f8", "f4")}
 
 
+# Every start with both dtypes, one of them mapped and one in memory; every family.
 CASES = [
-    (where, how, "full")
-    for where in ("memory-mapped", "in memory")
-    for how in ("given", "kmeans", "random", "k-means++")
-] + [("memory-mapped", "kmeans", t) for t in ("tied", "diag", "spherical")]
+    (dtype, ("memory-mapped", "in memory")[(i + j) % 2], how, "full")
+    for i, how in enumerate(("given", "kmeans", "random", "k-means++"))
+    for j, dtype in enumerate(("f8", "f4"))
+] + [("f8", "memory-mapped", "kmeans", t) for t in ("tied", "diag", "spherical")]
 
 
-@pytest.mark.parametrize(("where", "how", "covariance_type"), CASES)
-def test_peak_of_a_million_rows(path, where, how, covariance_type):
+@pytest.mark.parametrize(("dtype", "where", "how", "covariance_type"), CASES)
+def test_peak_of_a_million_rows(paths, dtype, where, how, covariance_type):
     """Above the memory held before the fit, in a process that has fitted 1,000 rows before; predict: its labels."""
-    command = [sys.executable, "-c", CHILD, str(path), where, how, covariance_type]
+    command = [sys.executable, "-c", CHILD, str(paths[dtype]), where, how, covariance_type]
     with subprocess.Popen(command, env=child_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         alarm = threading.Timer(120, child.kill)
         alarm.start()
