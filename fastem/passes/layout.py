@@ -61,7 +61,8 @@ class KernelMixture:
 
 def centre_of(params: Params) -> Array:
     """Return the mean of the mixture."""
-    return np.average(params.means, axis=0, weights=params.weights)
+    weights = params.weights
+    return np.asarray((params.means * weights[:, None]).sum(axis=0) / weights.sum())  # np.average takes 15 us
 
 
 def may_whiten(params: Params, limit: float) -> bool:
