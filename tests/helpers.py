@@ -326,6 +326,13 @@ def child_env(**env):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(here + inherited), **env}
 
 
+def take_all_threads():
+    """Let calls of kernels take all threads however little work they are, so that small data show what threads do."""
+    from fastem.kernels import jit
+
+    jit.THREAD_FLOPS = 1.0
+
+
 def run_child(code, *args, timeout=240, **env):
     """Run code in a new Python process; return the JSON object it prints last. A hang or a crash fails."""
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, args)]

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from fastem.sources.blocks import Block, Sample, Source
+from fastem.sources.blocks import Block, Sample, Source, Uniforms
 from fastem.sources.labels import is_labelled
 
 
@@ -56,6 +54,6 @@ class Rows:
 
         self.source.for_each(counted, rows, grain)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+    def sample(self, n: int, rng: Uniforms) -> Sample:
         """See Source."""
         return self.source.sample(n, rng)

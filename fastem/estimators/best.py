@@ -15,7 +15,6 @@ from fastem.estimators.state import family_of, remedy_of
 from fastem.fitting.loop import iterate
 from fastem.fitting.lost import principal_axes, split_component
 from fastem.fitting.stopping import Stop
-from fastem.kernels.jit import threads
 from fastem.model.matrices import Array, SingularCovarianceError, factorise
 from fastem.model.maximisation import make_model, pooled
 from fastem.model.params import Params
@@ -25,7 +24,6 @@ from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.model.units import Units
-from fastem.passes.sizes import row_flops
 from fastem.passes.statistics import evaluate, moments
 from fastem.sources.blocks import ArraySource, Source, rounding_of
 
@@ -36,7 +34,6 @@ NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_c
 CONTEST_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
 MAX_SPLITS = 10  # components that are tried
 SPLIT_STEPS = 3  # iterations, by which their halves are compared
-SERIAL_FLOPS = 3e7  # passes of a millisecond: two threads gain little, and lose much where others use the cores
 
 
 class Fit(NamedTuple):
@@ -87,13 +84,11 @@ def best_fit(
 
 def better_start(model: GaussianMixture, source: Source, before: Fit | None) -> Fit:
     """Return the better of two fits: from the model's own start, and from a split of the fit `before`, if there is."""
-    K = model.n_components
-    with threads(1 if source.n_rows * row_flops(K, source.n_features) < SERIAL_FLOPS else None):
-        own = fit_from(model, source)
-        if before is None or before.stats is None or len(before.stats.s0) != K - 1:
-            return own
-        start = best_split(before, source)
-        return own if start is None else max(own, fit_from(model, source, start), key=lambda fit: fit.rank)
+    own = fit_from(model, source)
+    if before is None or before.stats is None or len(before.stats.s0) != model.n_components - 1:
+        return own
+    start = best_split(before, source)
+    return own if start is None else max(own, fit_from(model, source, start), key=lambda fit: fit.rank)
 
 
 def fit_from(model: GaussianMixture, source: Source, start: Params | None = None) -> Fit:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.kernels.jit import n_threads as threads_now
+from fastem.kernels.jit import count_tasks
 from fastem.kernels.lanes import aligned
 from fastem.kernels.mixture import scratch_size
 from fastem.model.matrices import Array
@@ -134,6 +134,7 @@ def split_calls(bounds: NDArray[np.int64], flops: float) -> Iterator[slice]:
         first = last
 
 
-def make_scratch(n_groups: int, K: int, D: int) -> Array:
-    """Return the scratch memory of a kernel call: a row for each thread that it may use."""
-    return aligned((min(threads_now(), n_groups), scratch_size(D, K, tile_rows(K, D), 8)), np.float64)
+def make_scratch(bounds: NDArray[np.int64], K: int, D: int, flops: float) -> Array:
+    """Return the scratch memory of a kernel call on groups: a row for each task. The arguments are as above."""
+    n_tasks = count_tasks(len(bounds) - 1, (bounds[-1] - bounds[0]) * flops)
+    return aligned((n_tasks, scratch_size(D, K, tile_rows(K, D), 8)), np.float64)

@@ -175,15 +175,15 @@ class ManyMixtures:
         rows, weights = parts.by_group(rows), np.empty(0) if weight is None else parts.by_group(weight)
         mixtures = log_norms(self.params), self.means, self.params.factor
         for g in split_calls(parts.bounds, row_flops(K, D)):
+            bounds = parts.bounds[g.start : g.stop + 1]
             kernel.accumulate(
-                len(out[g]),
                 rows,
                 weights,
-                parts.bounds[g.start : g.stop + 1],
+                bounds,
                 *(array[g] for array in mixtures),
                 form,
                 out[g],
-                make_scratch(len(out[g]), K, D),
+                make_scratch(bounds, K, D, row_flops(K, D)),
             )
         scalars, s0 = out[:, :N_SCALARS].T, out[:, N_SCALARS : N_SCALARS + K]
         s1, s2 = unpacked(out[:, N_SCALARS + K :].reshape(len(out) * K, -1, ROWS), form, D)
@@ -229,12 +229,11 @@ class ManyMixtures:
         for g in split_calls(parts.bounds, row_flops(K, D)):
             bounds = parts.bounds[g.start : g.stop + 1]
             kernel.score(
-                len(bounds) - 1,
                 rows,
                 bounds,
                 *(array[g] for array in mixtures),
                 *outputs,
-                make_scratch(len(bounds) - 1, K, D),
+                make_scratch(bounds, K, D, row_flops(K, D)),
             )
         first, second, third = (parts.by_row(out) if len(out) else out for out in outputs)
         return first, second, third

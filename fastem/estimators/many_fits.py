@@ -187,14 +187,14 @@ def run_fits(
     reg_covar, floor = (remedy.reg_covar, 0.0) if isinstance(remedy, RegCovar) else (0.0, remedy.floor)
     X, weights = parts.by_group(X), np.empty(0) if weight is None else parts.by_group(weight)
     nearest = np.empty(len(X) if uniforms.size else 0)
-    for g in split_calls(parts.bounds, row_flops(K, D) * min(max_iter + 1, 30)):
-        n = g.stop - g.start
-        scratch = make_scratch(n, K, D)
+    flops = row_flops(K, D) * min(max_iter + 1, 30)
+    for g in split_calls(parts.bounds, flops):
+        bounds = parts.bounds[g.start : g.stop + 1]
+        scratch = make_scratch(bounds, K, D, flops)
         kernel.fit(
-            n,
             X,
             weights,
-            parts.bounds[g.start : g.stop + 1],
+            bounds,
             uniforms[g],
             given,
             *(array[g] for array in mixtures),

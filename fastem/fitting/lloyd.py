@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from fastem.kernels.mixture import HARD
 from fastem.model.matrices import EPS, Array
+from fastem.model.maximisation import pooled
 from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
 from fastem.passes.scores import Scorer, Scores, score
-from fastem.passes.statistics import evaluate, overall
+from fastem.passes.statistics import evaluate, some_row
 from fastem.sources.blocks import Block, Source, rows_at_once
 
 
@@ -155,10 +156,15 @@ def farthest(source: Source, centres: Array, n: int) -> Far:
 
 
 def tolerated_shift(source: Source, tol: float) -> float:
-    """Return the squared shift of centres that counts as none: `tol` times the mean variance of the columns."""
+    """Return the squared shift of centres that counts as none: `tol` times the mean variance of the columns.
+
+    One pass about a row will do: of N rows it is at most sqrt(N) standard deviations from the mean.
+    """
     if tol == 0:
         return 0.0
-    total = overall(source, (1, 1, source.n_features))
+    shape = 1, 1, source.n_features
+    near = evaluate(source, unit_spheres(some_row(source)), shape, HARD, ignore_labels=True, distances=True)
+    total = pooled(near)
     return tol * float(np.mean(total.s2)) / total.sum_w
 
 

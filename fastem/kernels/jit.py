@@ -8,7 +8,9 @@ not depend on how many workers there are, or on what runs them:
 - a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run: in a
   forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
   the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
-- a plain call, where there is only one block.
+- a plain call, where there is only one task.
+
+There is one task for each millisecond of work, up to the number of threads and of blocks; see `count_tasks`.
 
 Workers take 10 to 22 plain arguments. Named tuples of arrays would read better in the calls from Python; measured,
 they lose: a writable array does not convert to a read-only type inside a tuple, so that each combination of flags
@@ -42,6 +44,8 @@ PARALLEL: Final[dict[str, Any]] = COMMON | dict(parallel=True)
 HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
 # For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
 EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
+
+THREAD_FLOPS: Final = 5e7  # the work of 0.5 to 1 ms, as `fastem.passes.sizes.work` counts it
 
 Function = Callable[..., Any]
 
@@ -138,10 +142,10 @@ class Kernel:
             dispatcher.disable_compile()
         return dispatcher  # type: ignore[no-any-return]
 
-    def __call__(self, n_blocks: int, X: np.ndarray, *args: Any) -> None:
-        """Run over `n_blocks` blocks of the rows `X`, with as many threads as Numba is set to use."""
-        real = args[-1].dtype
-        worker, n_tasks = self.compiled(self.worker, X.dtype, real), min(n_threads(), n_blocks)
+    def __call__(self, X: np.ndarray, *args: Any) -> None:
+        """Run over the blocks of the rows `X`, in as many tasks as the scratch memory, the last argument, has rows."""
+        n_tasks, real = len(args[-1]), args[-1].dtype
+        worker = self.compiled(self.worker, X.dtype, real)
         if n_tasks <= 1:
             worker(0, 1, X, *args)
         elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
@@ -161,6 +165,16 @@ class Kernel:
 def cache_folder(function: Any) -> str | None:
     """Return the folder where Numba keeps a compiled function for other processes; None if it is not kept."""
     return function.stats.cache_path if hasattr(function, "stats") else None  # without JIT it is a plain function
+
+
+def count_tasks(n_blocks: int, flops: float) -> int:
+    """Return in how many tasks a call of a kernel does `n_blocks` blocks that are this much work together.
+
+    A thread that does less than about a millisecond saves little, and its core may be taken: where other threads spin,
+    as those of OpenBLAS do for 0.1 s after a matrix product, a call that enters all threads waits 10 ms for its last.
+    """
+    most = min(n_blocks, int(flops / THREAD_FLOPS))
+    return min(most, n_threads()) if most > 1 else 1
 
 
 def n_threads() -> int:

@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.model.frames import dates_in
 from fastem.model.matrices import Array
@@ -136,7 +137,7 @@ def check_random_state(seed: Any) -> np.random.RandomState:
     if seed is None or seed is np.random:
         return np.random.mtrand._rand
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and 0 <= seed < 2**32:
-        return np.random.RandomState(int(seed))
+        return seeded(int(seed))
     demand(
         isinstance(seed, np.random.RandomState),
         "random_state",
@@ -144,6 +145,21 @@ def check_random_state(seed: Any) -> np.random.RandomState:
         seed,
     )
     return seed  # type: ignore[no-any-return]
+
+
+class NoEntropy(ISeedSequence):
+    """Stand for the entropy of a generator that is seeded at once: NumPy takes 40 us to make it."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        """Return zeros."""
+        return np.zeros(n_words, dtype)
+
+
+def seeded(seed: int) -> np.random.RandomState:
+    """Return ``RandomState(seed)``, in a third of the time."""
+    rng = np.random.RandomState(np.random.MT19937(NoEntropy()))  # type: ignore[arg-type]
+    rng.seed(seed)
+    return rng
 
 
 def check_n_samples(n_samples: Any, least: int = 1) -> None:

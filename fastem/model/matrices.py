@@ -84,17 +84,17 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
     SingularCovarianceError
         with the components whose covariance is not positive definite
     """
-    failed = np.zeros(covariances.shape[:-2], dtype=bool)
     diagonal = covariances.shape[-2] == 1
     if diagonal:
-        failed |= ~((covariances >= TINY) & (covariances < np.inf)).all(axis=(-2, -1))
+        failed = ~((covariances >= TINY) & (covariances < np.inf)).all(axis=(-2, -1))
     else:
-        chol = np.empty_like(covariances)
-        for index in np.ndindex(failed.shape):
+        chol, stopped = np.empty_like(covariances), np.zeros(covariances.shape[:-2], dtype=bool)
+        for index in np.ndindex(stopped.shape):
             chol[index], info = lapack.dpotrf(covariances[index], lower=1, clean=1)
-            failed[index] = info != 0
-        pivots, diagonals = (matrices.diagonal(0, -2, -1) for matrices in (chol, covariances))
-        failed |= ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
+            if info:
+                stopped[index] = True
+        pivots, diagonals = chol.diagonal(0, -2, -1), covariances.diagonal(0, -2, -1)
+        failed = stopped | ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
     return 1.0 / np.sqrt(covariances) if diagonal else inverse_triangular(chol)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.kernels import mixture as kernel
+from fastem.kernels.micro import DIAG, FULL
 from fastem.model.given import check_params
 from fastem.model.matrices import Array
 from fastem.model.params import Params
@@ -88,7 +89,8 @@ class Scorer:
     def fill(self, X: NDArray[Any], scores: Scores) -> None:
         """Score rows (n, D) into arrays of n rows."""
         n_blocks = -(-len(X) // self.block_rows)
-        kernel.score(n_blocks, X, *self.layout.arguments, self.block_rows, *scores, self.layout.scratch(n_blocks))
+        scratch = self.layout.scratch(len(X), n_blocks, FULL if self.layout.factor.shape[1] > 1 else DIAG)
+        kernel.score(X, *self.layout.arguments, self.block_rows, *scores, scratch)
 
 
 def log_density(X: ArrayLike, params: Params) -> Array:

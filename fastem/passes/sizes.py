@@ -27,6 +27,18 @@ def row_flops(K: int, D: int, form: int = FULL) -> int:
     return K * (3 * D + 10) if form == FIRST else K * (D * (D + 3) + (D + 1) * (D + 2) + 40)
 
 
+def work(n_rows: int, K: int, D: int, form: int, white: bool = False) -> float:
+    """Return the work of a pass in flops, of which a thread does 25 to 110 in a nanosecond: what threads are worth.
+
+    Here each row has a cost of its own, components with variances alone cost less than those with matrices, and so
+    does one matrix for all components, with which rows are whitened. The sizes of blocks have nothing of this.
+    """
+    if form == FULL and not white:
+        return float(n_rows * (100 + row_flops(K, D)))
+    flops = row_flops(K, D, FIRST) if form == FIRST else K * (6 * D + 40)
+    return float(n_rows * (100 + flops + (3 * D * D if white else 0)))
+
+
 @cache
 def block_rows(K: int, D: int, form: int = FULL) -> int:
     """Return the rows of a block: 1024, more where rows are cheap, fewer where they are dear; a power of two."""

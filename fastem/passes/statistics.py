@@ -11,17 +11,19 @@ from numpy.typing import ArrayLike
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model.families import Covariance, find_family, free_family
 from fastem.model.given import check_means, check_params
-from fastem.model.matrices import EPS
+from fastem.model.matrices import EPS, Array
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.stats import Stats
 from fastem.passes.precision import update_unless_coarse
 from fastem.passes.sums import Accumulator, Sums
-from fastem.sources.blocks import Block, Source
+from fastem.sources.blocks import Block, SameDraw, Source
 from fastem.sources.labels import check_all_labels, check_resp, is_labelled
 from fastem.sources.opening import find_source
 from fastem.sources.parts import reduce_to
+
+ONE_DRAW = SameDraw(np.random.RandomState(0).uniform())
 
 
 def evaluate(
@@ -61,7 +63,8 @@ def evaluate(
     replaced = given is not None or (ignore_labels and is_labelled(source))
     function = relabelled if replaced else accumulator.sums
     stats = reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
-    return replace(stats, n_rows=source.n_present)
+    n_rows = source.n_present
+    return stats if stats.n_rows == n_rows else replace(stats, n_rows=n_rows)
 
 
 def moments_about_means(
@@ -72,10 +75,15 @@ def moments_about_means(
     The first finds the means, about one of the rows; the second keeps all digits, however far from 0 the rows are.
     A component without rows is at that row. `options` are those of `evaluate`, which has the others as well.
     """
-    first = source.sample(1, np.random.RandomState(0)).X[:1]
-    rough = evaluate(source, unit_spheres(np.repeat(first, K, axis=0)), mode=mode, second_moments=False, **options)
+    near = np.repeat(some_row(source), K, axis=0)
+    rough = evaluate(source, unit_spheres(near), mode=mode, second_moments=False, **options)
     means = rough.origin + rough.s1 / np.where(rough.s0 > 0, rough.s0, 1.0)[:, None]
     return evaluate(source, unit_spheres(means), shape, mode, second_moments=second_moments, **options)
+
+
+def some_row(source: Source) -> Array:
+    """Return one of the rows, (1, D), always the same: an origin for moments about which few digits are lost."""
+    return source.sample(1, ONE_DRAW).X[:1]
 
 
 def overall(source: Source, shape: tuple[int, ...] | None = None, *, second_moments: bool = True) -> Stats:

@@ -98,6 +98,11 @@ class Given(NamedTuple):
     resp: Array | None = None
 
 
+# The kernel's signature has arrays alone: one without rows says that there is none.
+NO_COLUMN, NO_MATRIX = np.empty(0), np.empty((0, 0))
+NOTHING_GIVEN = NO_COLUMN, NO_COLUMN.astype(np.int64), NO_MATRIX.astype(np.bool_), NO_MATRIX
+
+
 class Accumulator:
     """The fused pass: a function from a Block to its Stats.
 
@@ -138,9 +143,11 @@ class Accumulator:
         self.shape = params.covariances.shape if shape is None else shape
         self.form = (FULL if self.shape[-2] > 1 else DIAG) if second_moments else FIRST
         K, D = params.means.shape
-        work = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
-        self.block_rows = block_rows(K, D, work)
-        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False), work)
+        grid = FIRST if self.form == FIRST and mode in (HARD, LABELS) else FULL
+        self.block_rows = block_rows(K, D, grid)
+        self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False), grid)
+        matrices = self.shape[-2] > 1 or params.factor.shape[-2] > 1
+        self.work = grid if matrices or grid == FIRST else DIAG  # the form of the work per row
         self._layouts: dict[np.dtype[Any], KernelMixture] = {}
 
     def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
@@ -169,20 +176,15 @@ class Accumulator:
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
         given = self._given(block)
-        # The kernel's signature has arrays alone: one without rows says that there is none.
         kernel.accumulate(
-            n_blocks,
             block.X,
-            np.empty(0) if given.weight is None else given.weight,
-            np.empty(0, np.int64) if given.labels is None else given.labels,
-            np.empty((0, 0), np.bool_) if given.allowed is None else given.allowed,
-            np.empty((0, 0)) if given.resp is None else given.resp,
+            *[none if array is None else array for array, none in zip(given, NOTHING_GIVEN, strict=True)],
             *layout.arguments,
             self.mode,
             self.form,
             self.block_rows,
             out,
-            layout.scratch(n_blocks),
+            layout.scratch(len(block.X), n_blocks, self.work),
         )
         return Sums(self, layout, len(block.X), out)
 
@@ -220,7 +222,7 @@ class Accumulator:
             scalars[:] = np.nan
         if self.mode == HARD:
             scalars[0] = scalars[1]
-        loglik, class_loglik, entropy = (float(v) for v in scalars)
+        loglik, class_loglik, entropy = scalars.tolist()
         noise = self.params.noise and self.params.noise._replace(weight=float(s0[-1]))
         eps = EPS if layout.dtype == np.float64 else EPS32
         return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise, eps)

@@ -86,10 +86,29 @@ class Sample(NamedTuple):
     @classmethod
     def joined(cls, samples: Sequence[Sample]) -> Sample:
         """Return the rows of several samples, one after the other."""
+        if len(samples) == 1:
+            return samples[0]
         X, weight, *others = (
             None if column[0] is None else np.concatenate(column) for column in zip(*samples, strict=True)
         )
         return cls(X, weight, *others)  # type: ignore[arg-type]
+
+
+class Uniforms(Protocol):
+    """What a sample is drawn with: a RandomState, for one."""
+
+    def uniform(self, *, size: int) -> Any:
+        """Return numbers in [0, 1), (size,)."""
+
+
+class SameDraw(NamedTuple):
+    """Give one number as all draws. (A RandomState takes 80 us to make, even for one draw.)"""
+
+    value: float
+
+    def uniform(self, *, size: int) -> Array:
+        """See Uniforms."""
+        return np.full(size, self.value)
 
 
 class Source(Protocol):
@@ -129,7 +148,7 @@ class Source(Protocol):
     def for_each(self, function: Callable[[Block], None], rows: int, grain: int | None = None) -> None:
         """Call `function` on blocks of rows, in order; sizes as in `reduce`."""
 
-    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+    def sample(self, n: int, rng: Uniforms) -> Sample:
         """Draw about n rows; return all rows of positive weight if there are no more than n."""
 
 
@@ -215,7 +234,7 @@ class BlockSource(ABC):
             for block in blocks:
                 function(block)
 
-    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+    def sample(self, n: int, rng: Uniforms) -> Sample:
         """Draw a row from each of n strata of equal weight, in order: in one pass, without a permutation of N rows."""
         return self.present() if self.n_present <= n else self.draw(strata(n, self.sum_w, rng))
 
@@ -259,6 +278,8 @@ class ArraySource(BlockSource):
         columns: NDArray[Any] | None = None,
         labels: NDArray[Any] | None = None,
     ) -> None:
+        if weight is not None and (weight == 1).all():
+            weight = None  # passes are then quicker, and their bits the same
         self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
         self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
         self._n_present, self._sum_w = len(X), float(len(X))
@@ -287,6 +308,9 @@ class ArraySource(BlockSource):
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
         rows_of_all = Block(0, self.X, self.weight, self.labels)
+        if 0 < self.n_rows <= rows:
+            yield rows_of_all
+            return
         for start in range(0, self.n_rows, rows):
             yield rows_of_all.take(slice(start, start + rows))._replace(start=start)
 
@@ -304,7 +328,7 @@ def n_positive(weight: Array) -> int:
     return int(np.count_nonzero(weight > 0))
 
 
-def strata(n: int, total: float, rng: np.random.RandomState) -> Array:
+def strata(n: int, total: float, rng: Uniforms) -> Array:
     """Draw a number from each of n equal parts of [0, total), in ascending order, (n,)."""
     depth = (np.arange(n) + rng.uniform(size=n)) / n
     return np.asarray(np.minimum(depth * total, np.nextafter(total, 0.0)))

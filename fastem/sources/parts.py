@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.matrices import Array
-from fastem.sources.blocks import Block, BlockSource, Sample, Source, strata
+from fastem.sources.blocks import Block, BlockSource, Sample, Source, Uniforms, strata
 from fastem.sources.weights import check_weight_scale
 
 T = TypeVar("T")
@@ -140,7 +140,7 @@ class PartedSource(ABC):
             "rows in parts have no order of their own: only those of local_rows(source) can be gone through"
         )
 
-    def sample(self, n: int, rng: np.random.RandomState) -> Sample:
+    def sample(self, n: int, rng: Uniforms) -> Sample:
         """See Source; these are the rows that one source of all rows would give."""
         places = None if self.n_present <= n else strata(n, self.sum_w, rng)
         pieces = self.sum_over_parts(partial(_sample_part, places=places))

@@ -260,7 +260,8 @@ def test_rows_from_elsewhere(tmp_path):
 
 def test_bits_do_not_depend_on_threads():
     code = """
-        import hashlib, json, sys, numpy as np, fastem
+        import hashlib, json, sys, numpy as np, fastem, helpers
+        helpers.take_all_threads()
         X = np.random.default_rng(0).normal(size=(50_000, 5))
         model = fastem.KMeans(7, random_state=0, n_threads=int(sys.argv[1])).fit(X)
         print(json.dumps(hashlib.sha256(model.cluster_centers_.tobytes() + model.labels_.tobytes()).hexdigest()))

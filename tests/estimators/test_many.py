@@ -10,6 +10,7 @@ import fastem
 from fastem import GaussianMixture, Status, fit_many
 from fastem.estimators.groups import find_codes, stable_order
 from fastem.kernels import groups as kernel
+from fastem.kernels import jit
 from fastem.kernels.mixture import add_point
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import factorise, pivot_tolerance
@@ -387,7 +388,8 @@ def test_scores_and_statistics(covariance_type):
 # ---- the same bits -------------------------------------------------------------------------------------
 
 
-def test_threads_layouts_and_neighbours_do_not_matter():
+def test_threads_layouts_and_neighbours_do_not_matter(monkeypatch):
+    monkeypatch.setattr(jit, "THREAD_FLOPS", 1.0)
     X, groups = make_groups(3, 2, sizes=[60, 400, 35, 193, 80])
     want = quiet(X, groups, 2, random_state=0)
     wide = np.zeros((len(X), 6))

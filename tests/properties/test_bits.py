@@ -35,6 +35,7 @@ import numpy as np
 import helpers
 from fastem import GaussianMixture
 warnings.simplefilter("ignore")
+helpers.take_all_threads()
 out = {}
 for d, k, n, dtype in ((3, 4, 30011, "f8"), (11, 3, 9000, "f4")):
     X = helpers.make_mixture(n, d, k, spacing=2.0).X.astype(dtype)
@@ -62,6 +63,7 @@ import json, warnings
 import helpers
 from fastem import GaussianMixture
 warnings.simplefilter("ignore")
+helpers.take_all_threads()
 X = helpers.make_mixture(30011, 3, 4, spacing=2.0).X
 out = {}
 for t in ("full", "diag"):
@@ -80,8 +82,9 @@ def test_fresh_compilation(tmp_path):
     assert compiled == loaded
 
 
-def test_set_num_threads():
+def test_set_num_threads(monkeypatch):
     """The same through Numba's own switch, in one process."""
+    monkeypatch.setattr(jit, "THREAD_FLOPS", 1.0)
     X = make_mixture(20_000, 3, 4, spacing=2.0).X
     before, seen = numba.get_num_threads(), set()
     try:
@@ -99,11 +102,12 @@ def used(monkeypatch):
     """The number of threads that each launch of a kernel may use, as they happen."""
     seen = []
 
-    def recorded():
+    def recorded(*args):
         seen.append(jit.n_threads())
-        return seen[-1]
+        return jit.count_tasks(*args)
 
-    monkeypatch.setattr(layout, "n_threads", recorded)
+    monkeypatch.setattr(jit, "THREAD_FLOPS", 1.0)
+    monkeypatch.setattr(layout, "count_tasks", recorded)
     return seen
 
 

@@ -13,6 +13,7 @@ import json, threading, traceback, warnings
 import helpers
 from fastem import GaussianMixture
 warnings.simplefilter("ignore")
+helpers.take_all_threads()
 
 def job(i):
     X = helpers.make_mixture(20000, 3, 3, spacing=2.0, seed=i).X.astype("f4" if i == 3 else "f8")
@@ -43,6 +44,7 @@ import numpy as np
 import helpers
 from fastem import GaussianMixture
 warnings.simplefilter("ignore")
+helpers.take_all_threads()
 X = helpers.make_mixture(20000, 3, 3, spacing=2.0).X
 
 def job():
@@ -110,6 +112,7 @@ import json, multiprocessing, sys, warnings
 import helpers
 from fastem import GaussianMixture
 warnings.simplefilter("ignore")
+helpers.take_all_threads()
 
 def job(seed):
     X = helpers.make_mixture(5000, 2, 2, spacing=2.0, seed=seed).X
@@ -127,6 +130,7 @@ from fastem import GaussianMixture
 warnings.simplefilter("ignore")
 
 def job(seed):
+    helpers.take_all_threads()
     X = helpers.make_mixture(20000, 3, 3, spacing=2.0, seed=seed).X
     m = GaussianMixture(3, random_state=0, max_iter=10, n_threads=seed % 2 + 1).fit(X)
     return helpers.digest(helpers.state_bytes(m), m.score_samples(X), m.predict(X))

@@ -605,6 +605,7 @@ def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
 
     compiled = accumulate.compiled
     params = start_params(make_start(make_mixture(600, 3, 2, spacing=3.0, seed=1), "full"), "full")
+    monkeypatch.setattr(jit, "THREAD_FLOPS", 1.0)
     monkeypatch.setattr(jit, "n_threads", lambda: 2)
     monkeypatch.setattr(jit, "_layer", lambda: "omp")
     X = np.tile(two.X, (60, 1))

@@ -91,7 +91,7 @@ def start_without_noise(
         precisions = given.precisions or (covariances, model.factorise(covariances))
     except SingularCovarianceError as error:
         raise error.because(why_singular(source, stats)) from None
-    n_distinct = len(np.unique(means, axis=0))
+    n_distinct = len(set(map(tuple, means.tolist())))
     if n_distinct < K and given.means is None:
         warnings.warn(
             f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({K}). Possibly due to "

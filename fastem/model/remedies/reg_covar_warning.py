@@ -27,8 +27,9 @@ def warn_of_large_reg_covar(reg_covar: float, family: Covariance, stats: Stats, 
     if not reg_covar:
         return
     with np.errstate(all="ignore"):
-        _, means, covariance = family.estimate(pooled(stats), 0.0)
-        variance, size = variances(covariance)[0], means[0] ** 2
+        total = pooled(stats)  # about its mean
+        D = total.origin.shape[1]
+        variance, size = variances(total.s2 / family.storage.divisor(total.s0, D))[0], total.origin[0] ** 2
         rounding = (16 * EPS) ** 2 * (size if len(variance) > 1 else size.mean())
         narrow = np.flatnonzero((variance > rounding) & (reg_covar > COARSE * variance))
     if len(narrow):

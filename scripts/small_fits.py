@@ -1,0 +1,93 @@
+"""Small fits with default settings: `fastem.GaussianMixture` against scikit-learn's, by turns on the same rows.
+
+    python scripts/small_fits.py [--rounds 31] [--quick]
+
+Three tables. In the first each fit comes right after a matrix product, whose threads then spin for 0.1 s: that is how
+fits meet in a program that also calls BLAS, as scikit-learn does. In the second each comes after a rest. The third is
+processor time with all on one thread, which says least about a program, but hardly depends on what else runs.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import _common
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+SHAPES = [(1_000, 2, 3), (10_000, 5, 4)]
+QUICK = [(300, 2, 3)]
+SQUARE = np.ones((400, 400))
+
+
+def wake() -> None:
+    """Let BLAS start its threads, which then wait for more in a loop."""
+    SQUARE @ SQUARE
+
+
+TABLES: dict[str, tuple[Callable[[], Any], Callable[[], float], int | None]] = {
+    "Right after a matrix product": (wake, time.perf_counter, None),
+    "After a rest": (_common.rest, time.perf_counter, None),
+    "Processor time, one thread": (lambda: None, time.process_time, 1),
+}
+
+
+def measure(kinds: dict[str, Callable[[], Any]], X: np.ndarray, rounds: int, what: str) -> dict[str, Any]:
+    """Times of fits by turns, and the median of the ratios of scikit-learn's time to each in the same turn."""
+    before, clock, _ = TABLES[what]
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, kind in kinds.items():
+            before()
+            since = clock()
+            kind().fit(X)
+            times[name].append(clock() - since)
+    first = next(iter(times.values()))
+    return {
+        name: _common.spread(mine) | {"ratio": _common.spread(a / b for a, b in zip(first, mine, strict=True))}
+        for name, mine in times.items()
+    }
+
+
+def makers(K: int) -> dict[str, Callable[[], Any]]:
+    """What makes each kind of estimator; scikit-learn's comes first."""
+    import sklearn.mixture
+
+    import fastem
+
+    return {
+        "scikit-learn": lambda: sklearn.mixture.GaussianMixture(K, random_state=0),
+        "fastem": lambda: fastem.GaussianMixture(K, random_state=0),
+        'fastem, "auto"': lambda: fastem.GaussianMixture(K, random_state=0, init_params="auto"),
+    }
+
+
+def main() -> None:
+    args = _common.parser(__doc__).parse_args()
+    _common.restart_in_clean_environment()
+    _common.add_root_to_path()
+    warnings.simplefilter("ignore")
+    results: dict[str, Any] = {"machine": _common.machine()}
+    text = []
+    for what, (_, _, n_threads) in TABLES.items():
+        rows = []
+        for N, D, K in QUICK if args.quick else SHAPES:
+            X, kinds = _common.draw_mixture(N, D, K)[0], makers(K)
+            with nullcontext() if n_threads is None else threadpool_limits(n_threads):
+                for kind in kinds.values():
+                    kind().fit(X)  # compiles
+                found = measure(kinds, X, args.rounds or (1 if args.quick else 31), what)
+            shape = f"{_common.count(N)} x {D}, K = {K}"
+            results[f"{what}: {shape}"] = found
+            cells = [f"{_common.seconds(one['median'])} ({one['ratio']['median']:.2f})" for one in found.values()]
+            rows.append([shape, *cells])
+        text.append(f"{what}\n\n" + _common.table(["rows", *kinds], rows))
+    _common.write(args.output, "small_fits", results, "\n\n".join([*text, _common.describe(results["machine"])]))
+
+
+if __name__ == "__main__":
+    main()
