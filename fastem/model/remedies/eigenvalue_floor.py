@@ -31,7 +31,7 @@ class EigenvalueFloor(Remedy):
     See Also
     --------
     GaussianMixture, em, m_step : take a remedy as `regularization`.
-    Ridge, InverseWishart, EigenvalueRatio : other remedies.
+    Ridge, GeometricRidge, InverseWishart, EigenvalueRatio : other remedies.
 
     References
     ----------
