@@ -34,7 +34,7 @@ class GeometricRidge(Remedy):
 
     Parameters
     ----------
-    strength : float, default 1, above 0
+    strength : float, default 0.5, above 0
         how many rows are added
 
     Raises
@@ -58,10 +58,10 @@ class GeometricRidge(Remedy):
     >>> import fastem
     >>> stats = fastem.moments([[0.0], [2.0], [4.0]], labels=[0, 0, 1])
     >>> fastem.m_step(stats, regularization=fastem.GeometricRidge()).covariances.ravel().round(3)
-    array([1.135, 0.167])
+    array([1.069, 0.033])
     """
 
-    strength: float = 1.0
+    strength: float = 0.5
 
     def __post_init__(self) -> None:
         demand_value(0 < self.strength < np.inf, "GeometricRidge's strength must be in (0, inf)", self.strength)
