@@ -267,7 +267,7 @@ def test_what_is_recommended_is_silent_on_sound_components(kind):
 def test_what_is_recommended_bounds_a_component_on_a_few_rows():
     """Rows that are all the same gain a quarter less than a floor leaves them, which is less silent."""
     X = np.random.default_rng(0).normal(size=(500, 5))
-    for m in (3, 6, 8):
+    for m in (1, 3, 6):
         X[:m] = X[0]
         few, more = (gain(X, np.arange(m), {"regularization": r}) for r in (table.RECOMMENDED, EigenvalueFloor(1e-6)))
         assert few < 0.75 * more
