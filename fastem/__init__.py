@@ -39,6 +39,7 @@ from fastem.model.parametrization import Parametrization
 from fastem.model.params import Params
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
+from fastem.model.remedies.geometric_ridge import GeometricRidge
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.model.remedies.ridge import Ridge
 from fastem.model.result import Result, Status
@@ -63,6 +64,7 @@ __all__ = [
     "EigenvalueRatio",
     "FitInterrupted",
     "GaussianMixture",
+    "GeometricRidge",
     "InconsistentVersionWarning",
     "InverseWishart",
     "KMeans",

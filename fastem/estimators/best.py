@@ -19,10 +19,11 @@ from fastem.model.matrices import Array, SingularCovarianceError, factorise
 from fastem.model.maximisation import make_model, pooled
 from fastem.model.params import Params
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
+from fastem.model.remedies.geometric_ridge import GeometricRidge
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Status
-from fastem.model.stats import Stats
+from fastem.model.stats import Stats, component_mass
 from fastem.model.units import Units
 from fastem.passes.statistics import evaluate, moments
 from fastem.sources.blocks import ArraySource, Source, rounding_of
@@ -117,17 +118,18 @@ def fit_from(model: GaussianMixture, source: Source, start: Params | None = None
 
 
 def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
-    """Return whether a component is a spike: in some direction its variance is little but reg_covar or the floor.
+    """Return whether a component is a spike: in some direction its variance is little but what a remedy makes of none.
 
     Only directions count in which all rows together vary much more. Components on few rows, or on rows that share a
     value, are spikes. `eps` is the rounding of the rows.
     """
     family, covariances, remedy = family_of(model), model.params_.covariances, remedy_of(model)
-    if isinstance(remedy, EigenvalueFloor):
-        units = Units.of(family, pooled(stats), eps)
+    if isinstance(remedy, EigenvalueFloor | GeometricRidge):
+        units, mass = Units.of(family, pooled(stats), eps), component_mass(stats)
         relative = units.relative(covariances)
-        values = np.linalg.eigvalsh(relative) if family.matrices else relative
-        return bool((values <= 2 * max(remedy.floor, units.least)).any())
+        values = np.linalg.eigvalsh(relative) if family.matrices else relative[:, 0]
+        least = remedy.least(mass.sum(keepdims=True) if family.shared else mass)
+        return bool((values <= 2 * np.maximum(least, units.least)).any())
     if not isinstance(remedy, RegCovar):
         return False
     whole = family.estimate(pooled(stats), 0.0)[2][0]

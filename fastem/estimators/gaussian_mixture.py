@@ -75,11 +75,11 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
     n_threads : int, optional
         most threads that a method uses. Default: as many as Numba is set to (NUMBA_NUM_THREADS,
         `numba.set_num_threads`), which is never exceeded. `fastem.save` does not store it: it belongs to the machine
-    regularization : None, "ridge", "map", "floor", "ratio", or a remedy, default None
+    regularization : None, "ridge", "map", "floor", "ratio", "geometric", or a remedy, default None
         what keeps covariances from collapsing in place of reg_covar, which then counts for nothing. The names stand
-        for `fastem.Ridge`, `fastem.InverseWishart`, `fastem.EigenvalueFloor` and `fastem.EigenvalueRatio`. Under these
-        no iteration lowers the objective (`lower_bounds_` falls only where a component was reseeded or dropped), and a
-        change of a feature's unit changes nothing
+        for `fastem.Ridge`, `fastem.InverseWishart`, `fastem.EigenvalueFloor`, `fastem.EigenvalueRatio` and
+        `fastem.GeometricRidge`, which is recommended. Under these no iteration lowers the objective (`lower_bounds_`
+        falls only where a component was reseeded or dropped), and a change of a feature's unit changes nothing
     on_collapse : {"reseed", "drop"}, default "reseed"
         what happens, under a `regularization`, to a component that has lost its rows or its rank when the fit has
         converged. "reseed" gives it half of the widest component and continues the fit; if the fit then ends lower
@@ -392,8 +392,9 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
             scikit-learn's pipelines and searches pass it. Known components are `labels`
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
             Weight 2 is the row twice. Weight 0 is the row absent, to the last bit if such rows come last. Only ratios
-            of weights matter, except where rows are counted: under the priors of regularization "ridge" and "map", by
-            stop="aitken", in `bic`, `aic` and `partial_fit`, twice the weights are twice the rows. Default: 1
+            of weights matter, except where rows are counted: under the priors of regularization "ridge", "geometric"
+            and "map", by stop="aitken", in `bic`, `aic` and `partial_fit`, twice the weights are twice the rows.
+            Default: 1
         labels : (N,) array-like of int, or (N, K) of bool, or as `fastem.as_source` takes it, optional
             The component of each row, -1 where it is unknown; or the components that each row may belong to, at least
             one. A row's responsibilities are 0 outside of these, and component k is label k. If all labels are known,

@@ -63,12 +63,12 @@ def em(
     reg_covar : float, default 0
         what is added to every variance in each M-step. Above 0 no fixed objective is maximised: the log-likelihood may
         fall
-    regularization : "ridge", "map", "floor", "ratio", or an instance of a remedy as `fastem.Ridge`, optional
+    regularization : "ridge", "map", "floor", "ratio", "geometric", or an instance as of `fastem.Ridge`, optional
         a remedy instead of reg_covar, with an objective that no iteration lowers. `Result.history` holds that
         objective: it falls only where a component was reseeded or dropped. Default None: reg_covar alone
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
         weight 2 is the row twice, weight 0 the row absent. Only ratios of weights matter, but where rows are counted:
-        under the priors of "ridge" and "map", and by stop="aitken". Default None: each row has weight 1
+        under the priors of "ridge", "geometric" and "map", and by stop="aitken". Default None: each row has weight 1
     labels : optional
         components of rows that are known, as `GaussianMixture.fit` takes them; on_collapse must be "reseed" then.
         Default None: no component is known

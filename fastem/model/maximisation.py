@@ -191,7 +191,7 @@ def m_step(
     previous : Params, optional
         the mixture from which, with ``reg_covar=0``, a component without rows takes its covariance, for it has none of
         its own. Default None: such a component is an error
-    regularization : "ridge", "map", "floor", "ratio", or an instance of a remedy as `fastem.Ridge`, optional
+    regularization : "ridge", "map", "floor", "ratio", "geometric", or an instance as of `fastem.Ridge`, optional
         a remedy instead of reg_covar, under which EM is monotone. Default None: reg_covar alone
     total : Stats, optional
         moments of all rows as one component, to which a remedy is relative. Default None: they are those of `stats`

@@ -107,6 +107,12 @@ class Units:
             return np.asarray(((factor * self.scale)[..., self.varying] ** 2).sum(axis=(-2, -1)))
         return np.asarray(((factor @ self.unwhitening) ** 2).sum(axis=(-2, -1)))
 
+    def inverse_deviations(self, factor: Array) -> Array:
+        """Return one over the standard deviations, in these coordinates, along principal axes; (K|1, R)."""
+        if not self.matrices:
+            return np.asarray(np.abs(factor * self.scale)[:, 0, self.varying])
+        return np.asarray(np.linalg.svd(factor @ self.unwhitening, compute_uv=False))
+
     def log_dets(self, factor: Array) -> Array:
         """Return the log determinants, in these coordinates, of covariances with a precision factor; (K|1,)."""
         return np.asarray(-2 * np.log(variances(factor)).sum(axis=-1) - self.log_det)

@@ -12,7 +12,7 @@ from fastem import GaussianMixture, Status
 from fastem.fitting.starts.table import INIT_PARAMS
 from fastem.model import reference
 
-REMEDIES = (None, "ridge", "map", "floor", "ratio")
+REMEDIES = (None, "ridge", "map", "floor", "ratio", "geometric")
 
 
 def classify(X, params, covariance, n_iter, weight=None):

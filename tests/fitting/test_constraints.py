@@ -18,7 +18,7 @@ from fastem.sources.blocks import ArraySource
 
 NAMES = ("weights", "means", "covariances")
 SUBSETS = [names for size in (1, 2, 3) for names in itertools.combinations(NAMES, size)]
-REMEDIES = (None, "ridge", "map", "floor", "ratio")
+REMEDIES = (None, "ridge", "map", "floor", "ratio", "geometric")
 STARTS = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
 
 

@@ -216,7 +216,7 @@ def test_refusals(spoiled):
 
 
 def test_under_a_remedy(spoiled):
-    for remedy in ("ridge", "map", "floor", "ratio"):
+    for remedy in ("ridge", "map", "floor", "ratio", "geometric"):
         model = GaussianMixture(2, noise=True, regularization=remedy, reg_covar=0.0, random_state=0, tol=1e-6)
         model = quiet_fit(model, spoiled[0])
         assert (np.diff(model.lower_bounds_) > -1e-12).all()

@@ -11,7 +11,7 @@ from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import ArraySource
 
 EPS32 = float(np.finfo("f4").eps)
-REMEDIES = (None, "ridge", "map", "floor", "ratio")
+REMEDIES = (None, "ridge", "map", "floor", "ratio", "geometric")
 
 
 def two_lines(seed=0):

@@ -9,6 +9,7 @@ from helpers import GOLDEN, Fitted, assert_close, from_params, natural
 import fastem
 from fastem.fitting.steps import model_for
 from fastem.model.families import COVARIANCES
+from fastem.model.remedies.table import RECOMMENDED
 from fastem.sources.blocks import ArraySource
 
 FAMILY = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
@@ -137,3 +138,16 @@ def test_collapse_on_the_way(entry):
     assert (result.params.covariances > 0).all()
     assert result.loglik == pytest.approx(fastem.log_density(X, result.params).sum(), rel=1e-12)
     assert np.diff(result.history).min() > -1e-12
+
+
+@pytest.mark.parametrize("entry", [*SINGULAR, *COLLAPSING], ids=_ids)
+def test_what_mclust_refused_is_bounded_by_what_is_recommended(entry):
+    """The same starts under the recommended remedy converge, and no iteration falls."""
+    X, labels = _load(entry)
+    family, settings = FAMILY[entry["model"]], {"regularization": RECOMMENDED}
+    stats = fastem.moments(X, labels=labels, n_components=entry["G"], covariance_type=family)
+    start = fastem.m_step(stats, family, **settings)
+    result = fastem.em(X, start, covariance_type=family, tol=1e-6, max_iter=5000, **settings)
+    assert result.status is fastem.Status.CONVERGED
+    assert all(np.isfinite(values).all() for values in result.params[:4])
+    assert not any(event.what == "fell" for event in result.events)

@@ -13,7 +13,7 @@ from fastem.model.units import Units
 from fastem.passes.statistics import overall
 from fastem.sources.blocks import ArraySource
 
-REMEDIES = ("ridge", "map", "floor", "ratio")
+REMEDIES = ("ridge", "map", "floor", "ratio", "geometric")
 
 
 def time_stamps():

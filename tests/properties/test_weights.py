@@ -291,7 +291,7 @@ def test_rows_of_weight_0_change_no_bit(data, init, covariance_type, dtype):
 
 
 @pytest.mark.parametrize("on_collapse", ["reseed", "drop"])
-@pytest.mark.parametrize("regularization", ["map", "ridge", "floor", "ratio"])
+@pytest.mark.parametrize("regularization", ["map", "ridge", "floor", "ratio", "geometric"])
 @pytest.mark.parametrize("init", ["kmeans", "auto"])
 def test_rows_of_weight_0_change_no_bit_under_a_remedy(init, regularization, on_collapse):
     """Three rows are a component too few: it is put elsewhere, or dropped."""

@@ -15,6 +15,7 @@ To add a remedy, write a class in a module beside this one, and a row of `fastem
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,14 +72,19 @@ def identity_like(relative: Array, units: Units) -> Array:
 
 
 def constrain_eigenvalues(remedy: Remedy, relative: Array, mass: Array, units: Units) -> Array:
-    """Return covariances, which are given in `units`, with eigenvalues constrained, and no less than `units.least`.
+    """Return covariances, which are given in `units`, with eigenvalues within the constraint of a remedy."""
+    return map_eigenvalues(lambda values: remedy.constrain(values, mass), relative, units)
+
+
+def map_eigenvalues(change: Callable[[Array], Array], relative: Array, units: Units) -> Array:
+    """Return covariances, which are given in `units`, with changed eigenvalues, but no less than `units.least`.
 
     A floor of 1e-6 in a direction that has 1e-11 of a feature's variance would be singular in float64.
     """
     if not units.matrices:
-        return remedy.constrain(relative[..., 0, :], mass)[..., None, :]
+        return change(relative[..., 0, :])[..., None, :]
     values, vectors = np.linalg.eigh(relative)
-    values = np.maximum(remedy.constrain(values, mass), units.least)
+    values = np.maximum(change(values), units.least)
     return np.asarray((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2))
 
 

@@ -31,7 +31,7 @@ class EigenvalueFloor(Remedy):
     See Also
     --------
     GaussianMixture, em, m_step : take a remedy as `regularization`.
-    Ridge, InverseWishart, EigenvalueRatio : other remedies.
+    Ridge, GeometricRidge, InverseWishart, EigenvalueRatio : other remedies.
 
     References
     ----------
@@ -54,3 +54,7 @@ class EigenvalueFloor(Remedy):
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """See `fastem.model.remedies.base.Remedy`."""
         return np.maximum(eigenvalues, self.floor)
+
+    def least(self, mass: Array) -> Array:
+        """Return the variance, relative to S0, of rows of weight `mass` (K|1,) that do not vary, (K|1, 1)."""
+        return np.full((len(mass), 1), self.floor)

@@ -32,7 +32,7 @@ class EigenvalueRatio(Remedy):
     See Also
     --------
     GaussianMixture, em, m_step : take a remedy as `regularization`.
-    Ridge, InverseWishart, EigenvalueFloor : other remedies.
+    Ridge, GeometricRidge, InverseWishart, EigenvalueFloor : other remedies.
 
     References
     ----------

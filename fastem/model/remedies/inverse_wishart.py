@@ -35,7 +35,7 @@ class InverseWishart(Remedy):
     See Also
     --------
     GaussianMixture, em, m_step : take a remedy as `regularization`.
-    Ridge, EigenvalueFloor, EigenvalueRatio : other remedies.
+    Ridge, GeometricRidge, EigenvalueFloor, EigenvalueRatio : other remedies.
 
     References
     ----------

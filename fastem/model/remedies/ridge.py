@@ -35,7 +35,7 @@ class Ridge(Remedy):
     See Also
     --------
     GaussianMixture, em, m_step : take a remedy as `regularization`.
-    InverseWishart, EigenvalueFloor, EigenvalueRatio : other remedies.
+    GeometricRidge, InverseWishart, EigenvalueFloor, EigenvalueRatio : other remedies.
 
     References
     ----------

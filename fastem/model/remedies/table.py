@@ -9,6 +9,7 @@ from fastem.model.exclusions import check_exclusions
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
+from fastem.model.remedies.geometric_ridge import GeometricRidge
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.ridge import Ridge
@@ -65,10 +66,12 @@ def remedy_described(description: dict[str, Any]) -> Remedy:
 
 
 UNIT_FREE = EigenvalueFloor(1e-10)  # clusters that are 1e5 standard deviations apart keep theirs
+RECOMMENDED = GeometricRidge()  # it costs sound components under 1e-4 nats per row: see docs/covariances.md
 
 REMEDIES: dict[str, Remedy] = {
     "ridge": Ridge(),
     "map": InverseWishart(),
     "floor": EigenvalueFloor(),
     "ratio": EigenvalueRatio(),
+    "geometric": RECOMMENDED,
 }
