@@ -98,6 +98,7 @@ class Ascent:
         self.memory = memory
         self.at: Point | None = None
         self.bounds: list[float] = []  # at the points that were taken
+        self.way: Way | None = None  # ahead of the last of them
         self.certificate = Certificate(passes, np.inf, np.inf)
 
     def turn(self, point: Point, trial: bool) -> Turn:
@@ -113,6 +114,8 @@ class Ascent:
             return self.refuse(bound)
         if fell and self.model.monotone:
             return Turn(False, bound, self.certificate, fell, Status.DECREASED)
+        if self.way is not None:
+            self.memory.note_step(trial, self.way.concave)
         self.at = point
         self.bounds.append(bound)
         return self.take(point)._replace(fell=fell)
@@ -120,17 +123,19 @@ class Ascent:
     def refuse(self, bound: float) -> Turn:
         """Decide what follows a trial in vain: EM's iterate, if there may be another pass."""
         assert self.at is not None
+        assert self.way is not None
+        self.memory.note_failure(self.way.concave)
         if self.certificate.passes + 1 > self.max_iter:
             return Turn(False, bound, self.certificate, status=Status.MAX_ITER)
         return Turn(False, bound, self.certificate, params=self.at.updated)
 
     def take(self, point: Point) -> Turn:
         """Decide what follows a point that the fit has gone to."""
-        way = None if point.updated is None else self.memory.look_ahead()
+        way = self.way = None if point.updated is None else self.memory.look_ahead()
         if way is not None:
             self.memory.gains.append(way.gain)
-            gain = self.gain_left() * point.stats.sum_w
-            self.certificate = Certificate(self.certificate.passes, gain, way.gradient)
+            gain = self.gain_left(point.stats.eps, way)
+            self.certificate = Certificate(self.certificate.passes, gain * point.stats.sum_w, way.gradient)
         here = partial(Turn, True, self.bounds[-1], self.certificate)
         try:
             if self.callback is not None and self.callback(self.done + len(self.bounds), self.bounds[-1], point.params):
@@ -139,7 +144,7 @@ class Ascent:
             return here(status=Status.INTERRUPTED, interrupted=True)
         if way is None:
             return here(status=Status.DEGENERATE)
-        if self.gain_left() < self.tol and way.n_differences >= LEAST_DIFFERENCES:
+        if gain < self.tol and way.n_differences >= LEAST_DIFFERENCES:
             return here(status=Status.CONVERGED)
         if self.certificate.passes + 1 > self.max_iter:
             return here(status=Status.MAX_ITER)
@@ -154,29 +159,35 @@ class Ascent:
             return Turn(True, self.bounds[-1], self.certificate, status=Status.DEGENERATE)
         if not len(self.memory.points):
             self.memory.add(at.params, at.updated)
-        return self.go_on(at, self.memory.look_ahead())
+        self.way = self.memory.look_ahead()
+        return self.go_on(at, self.way)
 
     def go_on(self, point: Point, way: Way) -> Turn:
-        """Return the turn to the next point: where Anderson's step leads, if that is a mixture, else EM's iterate."""
+        """Return the turn to the next point: a trial if it is time for one and it is a mixture, else EM's iterate."""
         ahead = partial(Turn, True, self.bounds[-1], self.certificate)
-        if way.params is not None and way.gain > 0:
+        if not self.memory.pace.wait and way.params is not None:
             with suppress(SingularCovarianceError, np.linalg.LinAlgError):
                 return ahead(params=self.model.feasible(way.params), trial=True)
         return ahead(params=point.updated)
 
-    def gain_left(self) -> float:
+    def gain_left(self, eps: float, way: Way) -> float:
         """Return what the objective per row has yet to gain, as predictions at the last points say.
 
         It is the last prediction, or more if the one before fell short of what was gained; with those to come if they
-        go on shrinking as the last ones did. It is infinite if the step ahead goes downhill.
+        go on shrinking as the last ones did. Where it is no number, because the objective is not concave, but EM's step
+        gains less than rounding of relative size `eps` hides, it is what that gains.
         """
-        first, before, last = [0.0, 0.0, *self.memory.gains][-3:]
-        if last < 0:
-            return np.inf
-        if before <= 0:
+        if not way.concave:
+            own = way.gradient**2 / 2
+            return own if own <= 64 * eps * (1 + abs(self.bounds[-1])) else np.inf
+        *_, first, before, last = np.inf, np.inf, *self.memory.gains
+        if len(self.memory.gains) < 2:
             return last
-        ratio, gained = last / before, self.bounds[-1] - self.bounds[-2]
-        shrinks = np.sqrt(last / first) if first > 0 else ratio
+        gained = self.bounds[-1] - self.bounds[-2]
+        if not 0 < before < np.inf:
+            return max(last, gained)
+        ratio = last / before
+        shrinks = np.sqrt(last / first) if 0 < first < np.inf else ratio
         return float(max(last, ratio * gained) / (1 - min(shrinks, SLOWEST)))
 
 
@@ -246,7 +257,8 @@ def climb(
             if turn.params is None:
                 assert result is not None
                 assert turn.status is not None
-                return result._replace(status=turn.status, certificate=turn.certificate)
+                events = result.events if turn.taken else [*result.events, *fall(result, turn, done)]
+                return result._replace(status=turn.status, certificate=turn.certificate, events=events)
             params, trial = turn.params, turn.trial
 
 
@@ -262,10 +274,12 @@ def look(source: Source, model: Model, params: Params, stats: Stats) -> Point:
 def extend(before: Result | None, point: Point, turn: Turn, done: int) -> Result:
     """Return the result at a point that was taken, after the points before."""
     history = [*(before.history if before else ()), turn.bound]
-    events = list(before.events) if before else []
-    if before is not None and turn.fell:
-        events.append(Event(done + len(history), "fell", change=turn.bound - before.history[-1]))
-    params, stats = point.params, point.stats
-    return Result(
-        params, stats, stats.loglik, history, len(history), Status.INTERRUPTED, events, certificate=turn.certificate
-    )
+    events = [*before.events, *fall(before, turn, done)] if before else []
+    ending, loglik = Status.INTERRUPTED, point.stats.loglik
+    return Result(point.params, point.stats, loglik, history, len(history), ending, events, turn.certificate)
+
+
+def fall(before: Result, turn: Turn, done: int) -> list[Event]:
+    """Return the event of a fall of the objective after the points of `before`; none if it did not fall."""
+    change = turn.bound - before.history[-1]
+    return [Event(done + before.n_iter + 1, "fell", change=change)] if turn.fell else []

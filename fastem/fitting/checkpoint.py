@@ -26,7 +26,7 @@ array                   shape, dtype       content
 ``run0_certificate``    (0|3,) float64     its `Certificate`, if it has one
 ``memory_run``          (), int            of an accelerated fit: the number of the present run
 ``memory_points``, ...  as `Memory`        and what it remembers of its way, ``memory_steps``,
-                                           ``memory_follows``, ``memory_gains``, ``memory_age``, and its
+                                           ``memory_follows``, ``memory_gains``, ``memory_pace``, and its
                                            origin ``memory_weights``, ``memory_means``, ...
 ======================  =================  ====================================================================
 """
@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from fastem.files.archive import ENDINGS, ArchiveFormat, ModelFileError, floats, read, scalar, status, text, write
 from fastem.files.tables import check_output
-from fastem.fitting.acceleration import Memory
+from fastem.fitting.acceleration import Memory, Pace
 from fastem.model.families import find_family
 from fastem.model.given import check_noise, check_params
 from fastem.model.params import Params
@@ -64,7 +64,7 @@ ARCHIVE = ArchiveFormat(
     version=1,
     names=("fit", "runs", "generator", "generator_position", "generator_normal"),
     optional=rf"run\d+_({'|'.join(Params._fields)}|history|loglik|status|events|certificate)|"
-    rf"memory_({'|'.join(Params._fields)}|run|points|steps|follows|gains|age)",
+    rf"memory_({'|'.join(Params._fields)}|run|points|steps|follows|gains|pace)",
 )
 _NO_FIT = ("verbose", "verbose_interval", "warm_start", "n_threads")  # parameters that change no bit
 
@@ -255,7 +255,7 @@ def _arrays(state: State) -> dict[str, Any]:
     if state.memory is not None:
         run, memory = state.memory
         assert memory.origin is not None
-        names = "points", "steps", "follows", "gains", "age"
+        names = "points", "steps", "follows", "gains", "pace"
         arrays |= {"memory_run": run} | {f"memory_{name}": np.array(getattr(memory, name)) for name in names}
         arrays |= _arrays_of_params(memory.origin, "memory_")
     return arrays
@@ -311,10 +311,21 @@ def _memory(path: Path, arrays: dict[str, NDArray[Any]], results: Sequence[Resul
     """Return the number of the present run and what it remembers, or None; raise a ValueError for another run's."""
     if "memory_run" not in arrays:
         return None
-    arrays = _with_prefix(arrays, "memory_", (*Params._fields, "points", "steps", "follows", "gains", "age"))
-    points, steps, gains = (floats(path, arrays, name) for name in ("points", "steps", "gains"))
-    run, age = (scalar(path, arrays, name, "iu") for name in ("run", "age"))
-    memory = Memory(_params(path, arrays), points, steps, arrays["follows"] != 0, gains.ravel().tolist(), age, False)
+    arrays = _with_prefix(arrays, "memory_", (*Params._fields, "points", "steps", "follows", "gains", "pace"))
+    points, steps, gains, pace = (floats(path, arrays, name) for name in ("points", "steps", "gains", "pace"))
+    if pace.shape != (len(Pace._fields),):
+        raise ValueError("a memory without a pace")
+    stretch, *counts = pace.tolist()
+    memory = Memory(
+        _params(path, arrays),
+        points,
+        steps,
+        arrays["follows"] != 0,
+        gains.ravel().tolist(),
+        Pace(stretch, *map(int, counts)),
+        new_rows=False,
+    )
+    run = scalar(path, arrays, "run", "iu")
     if not 0 <= run < len(results) or not memory.is_of(results[run].params):
         raise ValueError("a memory of other points than those of the present run")
     return run, memory

@@ -99,10 +99,10 @@ class Certificate(NamedTuple):
     gradient: float
 
     def __str__(self) -> str:
-        return (
-            f"After {self.passes:.4g} passes over all rows, a gain of {self.gain:.2g} nats (of all rows) is predicted, "
-            f"and the scaled gradient per row is {self.gradient:.2g}."
+        gain = (
+            f"{self.gain:.2g} nats of all rows are left to gain" if self.gain < float("inf") else "no end is in sight"
         )
+        return f"{self.passes:.4g} passes over all rows: {gain}, the scaled gradient per row is {self.gradient:.2g}."
 
 
 class Result(NamedTuple):

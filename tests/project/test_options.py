@@ -7,7 +7,7 @@ from helpers import ROOT
 import fastem
 from fastem.model.exclusions import EXCLUSIONS, Choice, exclusions_page, find_exclusion
 
-VALUES = {  # some with which each choice is made, and one with which none is
+VALUES = {  # with which each choice is made, and with which it is not
     "on_collapse": ("drop", "reseed"),
     "regularization": ("map", None),
     "fixed": (("weights",), ()),
@@ -23,8 +23,8 @@ rows = pytest.mark.parametrize("row", EXCLUSIONS, ids=lambda row: f"{row.one.tex
 
 
 def value(choice: Choice, made: bool):
-    """Return a value with which a choice is made, or one with which none is."""
-    return next(one for one in VALUES[choice.option] if choice.is_made(one)) if made else VALUES[choice.option][-1]
+    """Return a value with which a choice is made, or is not."""
+    return next(one for one in reversed(VALUES[choice.option]) if choice.is_made(one) == made)
 
 
 def test_the_page_is_the_table():
