@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.fitting.acceleration import Memory, Way
+from fastem.fitting.acceleration import Memory, Way, scaled_length
 from fastem.fitting.degenerate import collapsed_result
 from fastem.fitting.interruption import handing_over
 from fastem.fitting.loop import Callback
@@ -131,24 +131,26 @@ class Ascent:
 
     def take(self, point: Point) -> Turn:
         """Decide what follows a point that the fit has gone to."""
-        way = self.way = None if point.updated is None else self.memory.look_ahead()
-        if way is not None:
-            self.memory.gains.append(way.gain)
-            gain = self.gain_left(point.stats.eps, way)
-            self.certificate = Certificate(self.certificate.passes, gain * point.stats.sum_w, way.gradient)
+        gain = np.inf
+        if point.updated is not None:
+            self.way = self.memory.look_ahead()
+            self.memory.gains.append(self.way.gain)
+            gradient = scaled_length(point.params, point.updated)
+            gain = self.gain_left(point.stats.eps, gradient)
+            self.certificate = Certificate(self.certificate.passes, gain * point.stats.sum_w, gradient)
         here = partial(Turn, True, self.bounds[-1], self.certificate)
         try:
             if self.callback is not None and self.callback(self.done + len(self.bounds), self.bounds[-1], point.params):
                 return here(status=Status.INTERRUPTED)
         except KeyboardInterrupt:
             return here(status=Status.INTERRUPTED, interrupted=True)
-        if way is None:
+        if point.updated is None or self.way is None:
             return here(status=Status.DEGENERATE)
-        if gain < self.tol and way.n_differences >= LEAST_DIFFERENCES:
+        if gain < self.tol and self.way.n_differences >= LEAST_DIFFERENCES:
             return here(status=Status.CONVERGED)
         if self.certificate.passes + 1 > self.max_iter:
             return here(status=Status.MAX_ITER)
-        return self.go_on(point, way)
+        return self.go_on(point, self.way)
 
     def resume(self, result: Result, at: Point) -> Turn:
         """Return the turn after the last point of an earlier call."""
@@ -170,17 +172,17 @@ class Ascent:
                 return ahead(params=self.model.feasible(way.params), trial=True)
         return ahead(params=point.updated)
 
-    def gain_left(self, eps: float, way: Way) -> float:
+    def gain_left(self, eps: float, gradient: float) -> float:
         """Return what the objective per row has yet to gain, as predictions at the last points say.
 
         It is the last prediction, or more if the one before fell short of what was gained; with those to come if they
         go on shrinking as the last ones did. Where it is no number, because the objective is not concave, but EM's step
         gains less than rounding of relative size `eps` hides, it is what that gains.
         """
-        if not way.concave:
-            own = way.gradient**2 / 2
-            return own if own <= 64 * eps * (1 + abs(self.bounds[-1])) else np.inf
         *_, first, before, last = np.inf, np.inf, *self.memory.gains
+        if last == np.inf:
+            own = gradient**2 / 2
+            return own if own <= 64 * eps * (1 + abs(self.bounds[-1])) else np.inf
         if len(self.memory.gains) < 2:
             return last
         gained = self.bounds[-1] - self.bounds[-2]

@@ -76,13 +76,11 @@ class Way(NamedTuple):
     params : Params or None, the mixture of the next trial; None if the step leads to none
     gain : float
         what the objective per row has yet to gain if it is quadratic; infinite if it is not concave here
-    gradient : float, the length of EM's own step
     n_differences : int, how many differences of points say so
     """
 
     params: Params | None
     gain: float
-    gradient: float
     n_differences: int
 
     @property
@@ -196,7 +194,7 @@ class Memory:
             step, gain = self.pace.stretch * residual, np.inf
         end = self.points[-1] + step
         params = self.space.unpack(end) if np.isfinite(end).all() else None
-        return Way(params, gain, float(np.sqrt(square)), int(np.count_nonzero(pairs)))
+        return Way(params, gain, int(np.count_nonzero(pairs)))
 
     def note_step(self, trial: bool, concave: bool) -> None:
         """Note that the fit went to a trial or to EM's iterate, from where the objective was concave or was not."""
@@ -213,6 +211,12 @@ class Memory:
         failed = max(2, 2 * self.pace.failed)
         self.pace = self.pace._replace(stretch=stretch, wait=failed, failed=failed)
         self.follows = self.follows & (np.arange(len(self.follows)) >= len(self.follows) - AFTER_FAILURE)
+
+
+def scaled_length(params: Params, updated: Params) -> float:
+    """Return the length of EM's step in the coordinates of `Parametrization.around` the mixture where it begins."""
+    step = Parametrization.around(_with_logits(params)).pack(_with_logits(updated))
+    return float(np.sqrt(dot(step, step)))
 
 
 def _with_logits(params: Params) -> Params:
