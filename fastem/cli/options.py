@@ -59,6 +59,10 @@ Regularization = Annotated[
 Noise = Annotated[
     bool, typer.Option("--noise", help="Add a component for outliers (label -1), uniform over the range of the data.")
 ]
+Solver = Annotated[
+    Literal["em", "lbfgs", "auto"],
+    typer.Option(help="Method: EM, L-BFGS, or accelerated EM that begins on samples (auto)."),
+]
 StopAt = Literal["change", "aitken", "parameters"]
 STOP_HELP = (
     "The number that --tol bounds: the change, the estimated remaining gain, or the largest change of a parameter."
