@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fastem.estimators.parameters import SOLVERS
 from fastem.fitting.starts.table import INIT_PARAMS
 from fastem.fitting.stopping import RULES
 from fastem.model.families import COVARIANCES
@@ -15,11 +16,13 @@ if TYPE_CHECKING:  # a type checker cannot read the names of a table
     StartName = str
     RemedyName = str
     RuleName = str
+    SolverName = str
 else:
     CovarianceName = Literal[tuple(COVARIANCES)]
     StartName = Literal[INIT_PARAMS]
     RemedyName = Literal[tuple(REMEDIES)]
     RuleName = Literal[tuple(RULES)]
+    SolverName = Literal[SOLVERS]
 
 DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table, or the name of a built-in data set.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'fastem fit -o' has written.")]
@@ -72,6 +75,10 @@ Regularization = Annotated[
 ]
 Noise = Annotated[
     bool, typer.Option("--noise", help="Add a component for outliers (label -1), uniform over the range of the data.")
+]
+Solver = Annotated[
+    SolverName,
+    typer.Option(help="Method: EM, L-BFGS, or accelerated EM that begins on samples (auto)."),
 ]
 StopAt = Annotated[
     RuleName,

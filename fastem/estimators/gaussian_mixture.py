@@ -44,12 +44,13 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         the shape of the components' covariances. scikit-learn does not have the last two: all components share one
         variance per feature, or one variance for all features
     tol : float, default 1e-3
-        the fit has converged when what `stop` measures is less
+        the fit has converged when what `stop` measures is less; with solver="auto", what each row has yet to gain in
+        log-likelihood (with `regularization`, in the objective)
     reg_covar : float, default 1e-6
         is added to every variance, in the square of the data's units; a warning tells if it is more than 1 % of a
         column's variance. 0 asks for strict maximum likelihood; a singular start is then an error
     max_iter : int, default 100
-        most iterations from one start
+        most iterations from one start; with solver="auto", most passes over all rows
     n_init : int, default 1
         number of starts; the fit with the largest lower bound is kept
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
@@ -89,7 +90,11 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         what must fall below `tol`. "change" is the change of the mean log-likelihood, as in scikit-learn, which may
         stop early where components overlap. "aitken" is an estimate (no bound) of what the log-likelihood of all rows
         has yet to gain. "parameters" is the largest change of a parameter, in standard deviations
-    solver : {"em", "lbfgs"}, default "em"
+    solver : {"em", "lbfgs", "auto"}, default "em"
+        "auto" is EM with longer steps, by Anderson's method, where the objective does not fall on them; it begins on a
+        sample of the rows if there are 40,000 or more. It serves all other options, takes fewer passes over the rows
+        than both others, and never lowers the objective. The start is made of the sample, too. `fit_report_` says how
+        many passes there were, what is left to gain, and how large the gradient is. It needs stop="change".
         "lbfgs" maximises the log-likelihood directly, by its gradient (see `fastem.lbfgs`). An iteration costs about
         as much as one of EM, and where components overlap much, fewer are needed. reg_covar is then the variances'
         lower bound, and `lower_bound_` is the bound of the fitted parameters, score(X)
@@ -118,7 +123,9 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
     status_ : Status or None, why the fit ended; None if the parameters were given
     fit_report_ : Report, what happened at which iteration, for every start
         print it: it lists components that were reseeded, dropped or short of rows, falls of the bound under reg_covar,
-        and collapse
+        and collapse. With solver="auto" each of its `starts` has a `certificate`, of `passes` over all rows (samples
+        count by their share), the `gain` that is left, in nats of all rows, and `gradient`, the length of EM's next
+        step in the coordinates of `fastem.Parametrization.around`
     n_iter_ : int, iterations of the fit that was kept; of a stream, its steps
     lower_bound_ : float
         the mean log-likelihood at the last E-step, with `regularization` plus the log prior's share. The last M-step

@@ -16,7 +16,7 @@ from fastem.model.families import COVARIANCES, Covariance
 from fastem.model.given import check_means, check_noise, shape_of_means
 from fastem.model.matrices import Array, variances
 
-SOLVERS = ("em", "lbfgs")
+SOLVERS = ("em", "lbfgs", "auto")
 
 
 def check_features(features: Any, most: int, D: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
@@ -79,6 +79,7 @@ def check_constructor(estimator: Any) -> None:
         assignment=estimator.assignment,
         fixed=fixed,
         on_collapse=estimator.on_collapse,
+        stop=estimator.stop,
     )
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:

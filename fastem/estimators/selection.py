@@ -233,8 +233,8 @@ def select(
         with the candidates that are done
     **options
         options of `GaussianMixture`: n_init, init_params, tol, max_iter, noise, n_threads, ..., and regularization or
-        reg_covar. By default (with solver="em") there is no reg_covar, since it has a unit: covariances have a floor
-        of 1e-10 of the covariance of all rows, `fastem.EigenvalueFloor(1e-10)`
+        reg_covar. By default (but with solver="lbfgs") there is no reg_covar, since it has a unit: covariances have a
+        floor of 1e-10 of the covariance of all rows, `fastem.EigenvalueFloor(1e-10)`
 
     Returns
     -------
@@ -275,7 +275,7 @@ def select(
     names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
     sizes = sorted(set(n_components)) if isinstance(n_components, Iterable) else [n_components]
     seed = _seed(random_state)
-    if options.get("solver", "em") == "em":  # others have reg_covar alone
+    if options.get("solver", "em") != "lbfgs":  # which has reg_covar alone
         options |= unit_free(options.pop("reg_covar", None), options.pop("regularization", None))
     models = [
         GaussianMixture(K, covariance_type=name, random_state=seed, stop=stop, **options)

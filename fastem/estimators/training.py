@@ -25,6 +25,7 @@ from fastem.estimators.state import (
     stream_of,
 )
 from fastem.fitting.degenerate import collapsed_result
+from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback
 from fastem.fitting.report import Report, Start
 from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
@@ -81,12 +82,13 @@ def fit_mixture(
     before = (model.params_, model.lower_bound_) if warm else None
     with failing_together(source), threads(model.n_threads):
         held = held_parameters(tuple(model.fixed), given.weights, given.means, given.precisions)
-        m_step = model_for(source, model.covariance_type, remedy_of(model), held, model.assignment)
-        results = fit_from_starts(source, m_step, options_of(model), given, before, callback, checkpoint)
+        sample = draw_sample(source, model.n_components) if model.solver == "auto" and not warm else None
+        m_step = model_for(source, model.covariance_type, remedy_of(model), held, model.assignment, sample)
+        results = fit_from_starts(source, m_step, options_of(model), given, before, callback, checkpoint, sample)
         kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
         best = results[kept]
         params = best.params
-        ends_on_m_step = model.solver == "em" and best.status not in (Status.DEGENERATE, Status.DECREASED)
+        ends_on_m_step = model.solver != "lbfgs" and best.status not in (Status.DEGENERATE, Status.DECREASED)
         if best.n_iter and ends_on_m_step:
             try:
                 params = last_update(source, best, m_step)
@@ -96,7 +98,7 @@ def fit_mixture(
     model.n_samples_seen_ = source.sum_w
     set_names(model, source.columns)
     if best.n_iter and model.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
-        message = f"{DID_NOT_CONVERGE} {best.status.advice}"
+        message = " ".join([DID_NOT_CONVERGE, best.status.advice, *map(str, filter(None, [best.certificate]))])
         warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
     if best.n_iter and model.regularization is None:
         warn_of_large_reg_covar(model.reg_covar, m_step.family, best.stats, stacklevel=3)

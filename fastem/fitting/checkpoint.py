@@ -23,6 +23,11 @@ array                   shape, dtype       content
 ``run0_status``         (), str            name of its `Status`; INTERRUPTED for one that is to go on: the
                                            present run, and after a larger max_iter those that it had stopped
 ``run0_events``         (), str            JSON: its `Event` list
+``run0_certificate``    (0|3,) float64     its `Certificate`, if it has one
+``memory_run``          (), int            of an accelerated fit: the number of the present run
+``memory_points``, ...  as `Memory`        and what it remembers of its way, ``memory_steps``,
+                                           ``memory_follows``, ``memory_gains``, ``memory_pace``, and its
+                                           origin ``memory_weights``, ``memory_means``, ...
 ======================  =================  ====================================================================
 """
 
@@ -42,10 +47,11 @@ from numpy.typing import NDArray
 
 from fastem.files.archive import ENDINGS, ArchiveFormat, ModelFileError, floats, read, scalar, status, text, write
 from fastem.files.tables import check_output
+from fastem.fitting.acceleration import Memory, Pace
 from fastem.model.families import find_family
 from fastem.model.given import check_noise, check_params
 from fastem.model.params import Params
-from fastem.model.result import Event, Result, Status
+from fastem.model.result import Certificate, Event, Result, Status
 from fastem.sources.blocks import Source
 from fastem.sources.scans import Known
 
@@ -57,7 +63,8 @@ ARCHIVE = ArchiveFormat(
     format="fastem.checkpoint",
     version=1,
     names=("fit", "runs", "generator", "generator_position", "generator_normal"),
-    optional=rf"run\d+_({'|'.join(Params._fields)}|history|loglik|status|events)",
+    optional=rf"run\d+_({'|'.join(Params._fields)}|history|loglik|status|events|certificate)|"
+    rf"memory_({'|'.join(Params._fields)}|run|points|steps|follows|gains|pace)",
 )
 _NO_FIT = ("verbose", "verbose_interval", "warm_start", "n_threads")  # parameters that change no bit
 
@@ -69,10 +76,12 @@ class State(NamedTuple):
     ----------
     results : sequence of Result, one for each run; runs that are to go on have the status INTERRUPTED
     generator : the state of the random numbers, as `numpy.random.RandomState.get_state` gives it
+    memory : the number of the present run and its Memory, if it is accelerated; else None
     """
 
     results: Sequence[Result]
     generator: Any
+    memory: tuple[int, Memory] | None = None
 
 
 class Checkpoint:
@@ -88,6 +97,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str] | None, fit: dict[str, Any], rng: np.random.RandomState) -> None:
         self.path = None if path is None else Path(path)
         self.fit, self.rng = fit, rng
+        self.memory: tuple[int, Memory] | None = None  # that `load` has found
         self.latest: State | None = None
         self.written: State | None = None
         self.due = -np.inf
@@ -118,6 +128,7 @@ class Checkpoint:
         try:
             generator = _generator(self.path, arrays)
             results = self._results(self.path, arrays)
+            self.memory = _memory(self.path, arrays, results)
         except ModelFileError:
             raise
         except ValueError as error:
@@ -126,12 +137,12 @@ class Checkpoint:
         stopped = Status.MAX_ITER if longer else Status.INTERRUPTED
         return [one._replace(status=Status.INTERRUPTED) if one.status is stopped else one for one in results]
 
-    def __call__(self, results: Sequence[Result]) -> None:
-        """Note the state of the fit, and write it if the last write is long enough ago."""
+    def __call__(self, results: Sequence[Result], memory: tuple[int, Memory] | None = None) -> None:
+        """Note the state of the fit, and write it if the last write is long enough ago; arguments as in `State`."""
         if self.path is not None:
             # The lists of a run that goes on grow: its history is cut at n_iter when it is written.
             results = tuple(result._replace(events=tuple(result.events)) for result in results)
-            self.latest = State(results, self.rng.get_state())
+            self.latest = State(results, self.rng.get_state(), memory and (memory[0], memory[1].copy()))
             if time.monotonic() >= self.due:
                 self.write()
 
@@ -235,14 +246,25 @@ def _arrays(state: State) -> dict[str, Any]:
         "generator_normal": np.array([normal] * has_normal, dtype=np.float64),
     }
     for number, result in enumerate(state.results):
-        arrays |= {f"run{number}_{name}": array for name, array in result.params._asdict().items()}
-        noise = result.params.noise
-        arrays[f"run{number}_noise"] = np.empty(0) if noise is None else np.append(noise.weight, noise.box)
+        arrays |= _arrays_of_params(result.params, f"run{number}_")
         arrays[f"run{number}_history"] = np.array(result.history[: result.n_iter], dtype=np.float64)
         arrays[f"run{number}_loglik"] = result.loglik
         arrays[f"run{number}_status"] = result.status.name
         arrays[f"run{number}_events"] = json.dumps(result.events, default=int)  # NumPy's integers
+        arrays[f"run{number}_certificate"] = np.array(result.certificate or (), dtype=np.float64)
+    if state.memory is not None:
+        run, memory = state.memory
+        assert memory.origin is not None
+        names = "points", "steps", "follows", "gains", "pace"
+        arrays |= {"memory_run": run} | {f"memory_{name}": np.array(getattr(memory, name)) for name in names}
+        arrays |= _arrays_of_params(memory.origin, "memory_")
     return arrays
+
+
+def _arrays_of_params(params: Params, prefix: str) -> dict[str, Any]:
+    """Return a mixture as the arrays of a file."""
+    noise = np.empty(0) if params.noise is None else np.append(params.noise.weight, params.noise.box)
+    return {f"{prefix}{name}": array for name, array in (params._asdict() | {"noise": noise}).items()}
 
 
 def _generator(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Any, ...]:
@@ -256,20 +278,57 @@ def _generator(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Any, ...]:
 
 def _result(path: Path, arrays: dict[str, NDArray[Any]], prefix: str) -> Result:
     """Return a result without statistics; raise a ValueError unless its parameters are those of a mixture."""
-    arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    if missing := [name for name in (*Params._fields, "history", "loglik", "events") if name not in arrays]:
-        raise ValueError(f"no '{prefix}{missing[0]}'")
-    weights, means, covariances, factor, uniform = (
-        floats(path, arrays, name).astype(np.float64) for name in Params._fields
-    )
-    noise = check_noise((uniform[0], uniform[1:].reshape(2, -1)), means.shape[-1]) if uniform.size else None
-    params = check_params(Params(weights, means, covariances, factor, noise))
+    arrays = _with_prefix(arrays, prefix, (*Params._fields, "history", "loglik", "events"))
+    params = _params(path, arrays)
     history = floats(path, arrays, "history").ravel().tolist()
     ending, loglik = status(path, arrays, "status"), scalar(path, arrays, "loglik", "f")
     if ending is None:
         raise ValueError("no status")
     events = [_event(row) for row in _parse(path, arrays, "events", list)]
-    return Result(params, None, loglik, history, len(history), ending, events)  # type: ignore[arg-type]
+    numbers = floats(path, arrays, "certificate").ravel().tolist() if "certificate" in arrays else []
+    certificate = Certificate(*numbers) if len(numbers) == len(Certificate._fields) else None
+    return Result(params, None, loglik, history, len(history), ending, events, certificate)  # type: ignore[arg-type]
+
+
+def _with_prefix(arrays: dict[str, NDArray[Any]], prefix: str, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names have a prefix, without it; raise a ValueError if one that is needed is missing."""
+    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if missing := [name for name in needed if name not in found]:
+        raise ValueError(f"no '{prefix}{missing[0]}'")
+    return found
+
+
+def _params(path: Path, arrays: dict[str, NDArray[Any]]) -> Params:
+    """Return the mixture in these arrays; raise a ValueError unless it is one."""
+    weights, means, covariances, factor, uniform = (
+        floats(path, arrays, name).astype(np.float64) for name in Params._fields
+    )
+    noise = check_noise((uniform[0], uniform[1:].reshape(2, -1)), means.shape[-1]) if uniform.size else None
+    return check_params(Params(weights, means, covariances, factor, noise))
+
+
+def _memory(path: Path, arrays: dict[str, NDArray[Any]], results: Sequence[Result]) -> tuple[int, Memory] | None:
+    """Return the number of the present run and what it remembers, or None; raise a ValueError for another run's."""
+    if "memory_run" not in arrays:
+        return None
+    arrays = _with_prefix(arrays, "memory_", (*Params._fields, "points", "steps", "follows", "gains", "pace"))
+    points, steps, gains, pace = (floats(path, arrays, name) for name in ("points", "steps", "gains", "pace"))
+    if pace.shape != (len(Pace._fields),):
+        raise ValueError("a memory without a pace")
+    stretch, *counts = pace.tolist()
+    memory = Memory(
+        _params(path, arrays),
+        points,
+        steps,
+        arrays["follows"] != 0,
+        gains.ravel().tolist(),
+        Pace(stretch, *map(int, counts)),
+        new_rows=False,
+    )
+    run = scalar(path, arrays, "run", "iu")
+    if not 0 <= run < len(results) or not memory.is_of(results[run].params):
+        raise ValueError("a memory of other points than those of the present run")
+    return run, memory
 
 
 def _event(row: Any) -> Event:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fastem.model.result import Event, Result, Status
+from fastem.model.result import Certificate, Event, Result, Status
 
 SHOWN = 40  # events that are printed
 
@@ -21,18 +21,21 @@ class Start(NamedTuple):
     n_iter : int
     bound : float, the objective per row at its end
     events : tuple of Event
+    certificate : Certificate or None
+        passes, gain left and gradient at its end; None unless it was accelerated
     """
 
     status: Status
     n_iter: int
     bound: float
     events: tuple[Event, ...]
+    certificate: Certificate | None = None
 
     @classmethod
     def of(cls, result: Result) -> Start:
         """Make it of the result of the fit from this start."""
         bound = result.history[-1] if result.n_iter else -math.inf
-        return cls(result.status, result.n_iter, bound, tuple(result.events))
+        return cls(result.status, result.n_iter, bound, tuple(result.events), result.certificate)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ class Report:
             for number, one in enumerate(self.starts)
         ]
         yield from text_table(("start", "iterations", "objective", "status", ""), rows)
-        yield self.starts[self.kept].status.advice
+        kept = self.starts[self.kept]
+        yield kept.status.advice
+        if kept.certificate is not None:
+            yield str(kept.certificate)
         yield ""
         events = [(str(number), *row) for number, one in enumerate(self.starts) for row in _rows(one.events)]
         if not events:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from fastem.fitting.degenerate import find_lost_exactly
 from fastem.fitting.interruption import handing_over
 from fastem.fitting.loop import Callback, iterate
@@ -29,12 +27,11 @@ def fit_with_reseeds(
     stop: Stop,
     max_iter: int,
     callback: Callback | None = None,
-    previous: float = -np.inf,
     on_collapse: str = "reseed",
-    resume: Result | None = None,
-    keep: Callable[[Result], None] | None = None,
+    first: Callable[..., Result] = iterate,
+    again: Callable[..., Result] = iterate,
 ) -> Result:
-    """Run `iterate`; under a monotone model run it again from a better place for components that are lost.
+    """Run a loop of EM; under a monotone model run it again from a better place for components that are lost.
 
     A reseed lowers the objective at first. Its result is kept only if the objective ends higher than without it.
     Attempts end after `PATIENCE` in a row that left as many components lost, and all passes count towards `max_iter`.
@@ -42,9 +39,10 @@ def fit_with_reseeds(
     Parameters
     ----------
     source, params, model : the rows, the start and what is fitted
-    stop, max_iter, callback, previous : as in `fastem.fitting.loop.Rules`
+    stop, max_iter, callback : as in `fastem.fitting.loop.Rules`
     on_collapse : str, a row of `fastem.fitting.lost.ON_COLLAPSE`
-    resume, keep : as in `iterate`, for the first run of it alone: what comes after that is done again
+    first, again : functions, the loop of the first run and that of the others, `iterate` or `climb`. What the first
+        one keeps and resumes is that run alone: what comes after it is done again
 
     Raises
     ------
@@ -52,35 +50,25 @@ def fit_with_reseeds(
         with the best result so far
     """
     params = agreed(source, partial(model.feasible, params))
-    best = iterate(
-        source,
-        params,
-        model,
-        stop=stop,
-        max_iter=max_iter,
-        callback=callback,
-        previous=previous,
-        resume=resume,
-        keep=keep,
-    )
+    best = first(source, params, model, stop=stop, max_iter=max_iter, callback=callback)
     propose = ON_COLLAPSE[on_collapse]
     lost = find_lost_exactly(source, best, model)
-    passes, failed = best.n_iter, 0
-    while model.monotone and best.status is Status.CONVERGED and passes < max_iter and failed < PATIENCE:
+    done, passes, failed = best.n_iter, best.n_passes, 0
+    while model.monotone and best.status is Status.CONVERGED and passes + 1 <= max_iter and failed < PATIENCE:
         proposal = agreed(source, partial(propose, model, best.params, lost, failed))
         if proposal is None:
             break
-        begun = best._replace(events=[*best.events, proposal.event(passes)])
+        begun = best._replace(events=[*best.events, proposal.event(done)])
         left = max_iter - passes
         with handing_over(partial(better_of, begun, final=proposal.final)):
-            trial = iterate(source, proposal.params, model, stop=stop, max_iter=left, callback=callback, done=passes)
-        passes += trial.n_iter
+            trial = again(source, proposal.params, model, stop=stop, max_iter=left, callback=callback, done=done)
+        done, passes = done + trial.n_iter, passes + trial.n_passes
         best = better_of(begun, trial, proposal.final)
         before, lost = lost, find_lost_exactly(source, best, model)
         failed = 0 if proposal.final or len(lost.components) < len(before.components) else failed + 1
     if not len(lost.components):
         return best
-    event = Event(passes, "lost", tuple(map(int, lost.components)), str(lost))
+    event = Event(done, "lost", tuple(map(int, lost.components)), str(lost))
     return best._replace(events=[*best.events, event])
 
 
@@ -99,8 +87,14 @@ def better_of(best: Result, trial: Result | None, final: bool) -> Result:
     if final or (gain > 0 and trial.status is not Status.DEGENERATE):
         history = [*best.history, *trial.history]
         events = [*best.events, *trial.events]
-        return trial._replace(history=history, n_iter=len(history), events=events)
+        return after_more(trial, best.n_passes)._replace(history=history, n_iter=len(history), events=events)
     detail = f"the objective ended {-gain:.3g} lower"
     event = Event(best.events[-1].iteration + trial.n_iter, "undone", best.events[-1].components, detail)
     status = Status.INTERRUPTED if trial.status is Status.INTERRUPTED else best.status
-    return best._replace(status=status, events=[*best.events, event])
+    return after_more(best, trial.n_passes)._replace(status=status, events=[*best.events, event])
+
+
+def after_more(result: Result, passes: float) -> Result:
+    """Return a result whose certificate, if there is one, counts so many passes more."""
+    certificate = result.certificate
+    return result._replace(certificate=certificate and certificate._replace(passes=certificate.passes + passes))

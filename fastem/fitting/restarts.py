@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.fitting.accelerated import climb
+from fastem.fitting.acceleration import Memory
 from fastem.fitting.checkpoint import Checkpoint, describe, plain
 from fastem.fitting.gradient import after_one_step, ascend
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback
+from fastem.fitting.levels import climb_by_levels
+from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
 from fastem.fitting.starts.table import Given, make_start
 from fastem.fitting.steps import e_step
@@ -23,7 +26,7 @@ from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.result import Result, Status
-from fastem.sources.blocks import Source
+from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed, check_alike, is_leader
 
 
@@ -35,7 +38,7 @@ class FitOptions(NamedTuple):
     n_components : int
     init_params : str, a row of `fastem.fitting.starts.table.STARTS`
     n_init : int, how many starts there are
-    solver : "em" or "lbfgs"
+    solver : "em", "lbfgs" or "auto"
     stop : Stop
     max_iter : int
     on_collapse : str, a row of `fastem.fitting.lost.ON_COLLAPSE`
@@ -75,6 +78,7 @@ class Runs:
     source, model : the rows, and what is fitted to them
     options : FitOptions
     given : Given, parts of the start that the user gives
+    sample : ArraySource of rows that solver "auto" begins on, or None
     before : Params of the fit that warm_start continues, or None if there is none
     bound : float, the objective per row from which the first change is taken
     rng : RandomState that starts draw from
@@ -86,6 +90,7 @@ class Runs:
     model: GaussianModel
     options: FitOptions
     given: Given
+    sample: ArraySource | None
     before: Params | None
     bound: float
     rng: np.random.RandomState
@@ -103,26 +108,36 @@ class Runs:
             params = current.params
         if options.max_iter == 0:
             return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
-        solve: Callable[..., Result] = ascend
-        if options.solver == "em":
-            solve = partial(
-                fit_with_reseeds,
-                previous=self.bound,
-                on_collapse=options.on_collapse,
-                resume=current,
-                keep=lambda result: self.keep(with_run(results, number, result)),
-            )
-        result = solve(
+        result = self.solver(number, results, current)(
             self.source, params, self.model, stop=options.stop, max_iter=options.max_iter, callback=self.printer
         )
         self.printer.end(result)
         return result
 
+    def solver(self, number: int, results: list[Result], current: Result | None) -> Callable[..., Result]:
+        """Return the function that makes the run of this number, or goes on with its result `current`."""
+        options = self.options
+        if options.solver == "lbfgs":
+            return ascend
+
+        def keep(result: Result, memory: Memory | None = None) -> None:
+            self.keep(with_run(results, number, result), None if memory is None else (number, memory))
+
+        first: Callable[..., Result] = partial(iterate, previous=self.bound, resume=current, keep=keep)
+        again: Callable[..., Result] = iterate
+        if options.solver == "auto":
+            begin: dict[str, Any] = {"sample": self.sample}
+            if current is not None:
+                run, memory = self.keep.memory or (number, None)
+                begin = {"resume": current, "memory": memory if run == number else None}
+            first, again = partial(climb_by_levels, keep=keep, **begin), climb
+        return partial(fit_with_reseeds, on_collapse=options.on_collapse, first=first, again=again)
+
     def first_params(self) -> Params:
         """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
-        options = self.options
-        params = make_start(self.source, options.n_components, self.model, options.init_params, self.rng, self.given)
-        if options.solver == "em" or self.given.precisions is not None:
+        options, rows = self.options, self.source if self.sample is None else self.sample
+        params = make_start(rows, options.n_components, self.model, options.init_params, self.rng, self.given)
+        if options.solver != "lbfgs" or self.given.precisions is not None:
             return params
         return after_one_step(self.source, params, self.model)
 
@@ -135,6 +150,7 @@ def fit_from_starts(
     before: tuple[Params, float] | None = None,
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    sample: ArraySource | None = None,
 ) -> list[Result]:
     """Return the result of each start that `options` asks for.
 
@@ -145,6 +161,7 @@ def fit_from_starts(
     given : Given, parts of the start that the user gives
     before : parameters and bound of the fit that warm_start continues, or None if there is none
     callback, checkpoint : as in `GaussianMixture.fit`
+    sample : rows that solver "auto" begins on, as `draw_sample` returns them; None: it begins on all rows
 
     Raises
     ------
@@ -163,7 +180,7 @@ def fit_from_starts(
     keep = Checkpoint(checkpoint if is_leader(source) else None, fit, rng)
     rng, loaded = agreed(source, lambda: (rng, keep.load()))
     results = with_statistics(source, model, loaded)
-    runs = Runs(source, model, options, given, before[0] if before else None, bound, rng, keep, printer)
+    runs = Runs(source, model, options, given, sample, before[0] if before else None, bound, rng, keep, printer)
     try:
         with handing_over(lambda last: best_of([*results, last])):
             for number in range(n_starts):

@@ -40,9 +40,19 @@ def last_update(source: Source, result: Result, model: Model) -> Params:
 
 
 def model_for(
-    source: Source, covariance_type: str, remedy: Remedy, held: Held = NOTHING_HELD, assignment: str = "soft"
+    source: Source,
+    covariance_type: str,
+    remedy: Remedy,
+    held: Held = NOTHING_HELD,
+    assignment: str = "soft",
+    sample: Source | None = None,
 ) -> GaussianModel:
-    """Return the model of a covariance family under a remedy, in the units of the rows of a source."""
+    """Return the model of a covariance family under a remedy, in the units of the rows of a source.
+
+    With a `sample` of the rows, whose mean is near that of all, their moments take one pass less. Default None: there
+    is no sample.
+    """
     family = find_family(covariance_type)
-    model = make_model(family, remedy, lambda: overall(source, family.shape(1, source.n_features)))
+    shape = family.shape(1, source.n_features)
+    model = make_model(family, remedy, lambda: overall(source, shape, near=sample))
     return replace(model, held=held, hard=assignment == "hard")

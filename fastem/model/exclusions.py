@@ -58,7 +58,7 @@ def absent(option: str) -> Choice:
     return Choice(option, f"{option}=None", lambda got: got is None)
 
 
-DROP, LBFGS = equals("on_collapse", "drop"), equals("solver", "lbfgs")
+DROP, LBFGS, AUTO = equals("on_collapse", "drop"), equals("solver", "lbfgs"), equals("solver", "auto")
 STREAM = Choice("method", "partial_fit", lambda got: got == "partial_fit", shows_value=False)
 REMEDY, HARD, FIXED = differs("regularization", None), equals("assignment", "hard"), differs("fixed", None)
 LABELS = differs("labels", None, shows_value=False)
@@ -72,6 +72,7 @@ EXCLUSIONS = (
     Exclusion(LBFGS, HARD, "the classification likelihood has no gradient"),
     Exclusion(LBFGS, FIXED, "L-BFGS moves all parameters"),
     Exclusion(LBFGS, differs("checkpoint", None), "a checkpoint is a state of EM"),
+    Exclusion(AUTO, differs("stop", "change"), "its tol bounds what each row has yet to gain"),
     Exclusion(STREAM, REMEDY, "stepwise EM works with reg_covar alone"),
     Exclusion(STREAM, HARD, "stepwise EM averages soft statistics"),
     Exclusion(STREAM, FIXED, "stepwise EM estimates all parameters"),

@@ -77,6 +77,34 @@ class Event(NamedTuple):
     change: float = 0.0
 
 
+class Certificate(NamedTuple):
+    """What tells how near a fit has come to a stationary point of its objective, which need not be the best maximum.
+
+    Attributes
+    ----------
+    passes : float
+        rows read in the course of the fit, in samples too, divided by the number of all rows. Those that the start
+        takes do not count
+    gain : float
+        what the objective has yet to gain, in nats of all rows, as the last steps predict. It is no bound: where the
+        likelihood is flat it is too small
+    gradient : float
+        the length of EM's next step in the coordinates of ``Parametrization.around(params)``. Where the likelihood has
+        a gradient, this is its length per row there, up to how far the information of the complete data is from the
+        identity
+    """
+
+    passes: float
+    gain: float
+    gradient: float
+
+    def __str__(self) -> str:
+        gain = (
+            f"{self.gain:.2g} nats of all rows are left to gain" if self.gain < float("inf") else "no end is in sight"
+        )
+        return f"{self.passes:.4g} passes over all rows: {gain}, the scaled gradient per row is {self.gradient:.2g}."
+
+
 class Result(NamedTuple):
     """What `em` and `lbfgs` return.
 
@@ -97,6 +125,8 @@ class Result(NamedTuple):
         why the fit ended
     events : sequence of Event
         what its user should know of, in order
+    certificate : Certificate or None
+        how near the fit has come to a stationary point; None unless it was accelerated
 
     See Also
     --------
@@ -119,3 +149,9 @@ class Result(NamedTuple):
     n_iter: int
     status: Status
     events: Sequence[Event] = ()
+    certificate: Certificate | None = None
+
+    @property
+    def n_passes(self) -> float:
+        """The number of passes over all rows, with those in vain; `n_iter` unless there is a certificate."""
+        return self.n_iter if self.certificate is None else self.certificate.passes

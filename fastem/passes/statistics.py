@@ -86,11 +86,31 @@ def some_row(source: Source) -> Array:
     return source.sample(1, ONE_DRAW).X[:1]
 
 
-def overall(source: Source, shape: tuple[int, ...] | None = None, *, second_moments: bool = True) -> Stats:
-    """Return the moments of all rows about their mean, whatever their labels; `shape` is that of second moments."""
-    return moments_about_means(
-        source, 1, shape, HARD, second_moments=second_moments, ignore_labels=True, distances=True
-    )
+def overall(
+    source: Source,
+    shape: tuple[int, ...] | None = None,
+    *,
+    second_moments: bool = True,
+    near: Source | None = None,
+) -> Stats:
+    """Return the moments of all rows about their mean, whatever their labels, in two passes.
+
+    Parameters
+    ----------
+    source : Source
+    shape : tuple of int or None
+        That of second moments. None: (1, D, D).
+    second_moments : bool, default True
+        False: there are none.
+    near : Source or None
+        Rows whose mean is near that of all, so that one pass will do: a sample. None: there are none.
+    """
+    options: dict[str, Any] = {"second_moments": second_moments, "ignore_labels": True, "distances": True}
+    if near is None:
+        return moments_about_means(source, 1, shape, HARD, **options)
+    rough = overall(near, second_moments=False)
+    about = evaluate(source, unit_spheres(rough.origin + rough.s1 / rough.sum_w), shape, HARD, **options)
+    return about.shifted(about.origin + about.s1 / about.sum_w)
 
 
 def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, labels: Any = None) -> Stats:

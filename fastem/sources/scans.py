@@ -122,13 +122,11 @@ def count_known(source: Source, K: int) -> Known:
 
 def check_extent(source: Source, n_components: int) -> None:
     """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
-    if source.n_rows > 1:
-        check_spread(source)
-        if source.n_present < n_components:
-            raise ValueError(
-                "Expected n_samples >= n_components but got "
-                f"n_components = {n_components}, n_samples = {source.n_present}"
-            )
+    check_spread(source)  # first: where nobody knows the number of rows, this pass counts them
+    if source.n_rows > 1 and source.n_present < n_components:
+        raise ValueError(
+            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {source.n_present}"
+        )
     if source.n_present < 2:
         raise ValueError(
             f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."

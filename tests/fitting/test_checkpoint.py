@@ -52,6 +52,10 @@ FITS = {
     "noise": dict(n_init=2, noise=True),
     "parameters": dict(stop="parameters", n_init=2),
     "aitken": dict(stop="aitken", n_init=2),
+    "accelerated": dict(solver="auto", n_init=2, tol=1e-9, init_params="random"),
+    "accelerated, reseed": dict(
+        solver="auto", n_components=6, regularization="map", n_init=2, init_params="random_from_data"
+    ),
 }
 
 
@@ -63,7 +67,7 @@ def test_every_state_leads_to_the_same_bits(two, file, every_pass, monkeypatch, 
     """The file is copied at each pass of a fit; from a dozen of the copies the fit goes on."""
     options = {"n_components": 3, "random_state": 5, "tol": 1e-2, **FITS[kind]}
     X, weight = two.X[:150].astype(options.pop("dtype", "f8")), np.linspace(0.0, 2.0, 150)
-    if kind in ("collapse", "reseed", "drop"):
+    if kind in ("collapse", "reseed", "drop", "accelerated, reseed"):
         X = np.concatenate([X[:20], X[:20] * 0 + 1])
         weight = np.ones(len(X))
     model = quiet_fit(GaussianMixture(**options), X, sample_weight=weight)

@@ -20,6 +20,7 @@ KINDS = [
     GaussianMixture(noise=True),
     GaussianMixture(assignment="hard"),
     GaussianMixture(solver="lbfgs"),
+    GaussianMixture(solver="auto"),
     *(GaussianMixture(covariance_type=family) for family in FAMILIES[1:]),
     *(GaussianMixture(regularization=remedy) for remedy in ("ridge", "map", "floor", "ratio")),
     *(GaussianMixture(2, **options) for options in ({}, {"noise": True}, {"assignment": "hard"}, {"solver": "lbfgs"})),

@@ -13,7 +13,8 @@ VALUES = {  # with which each choice is made, and with which it is not
     "fixed": (("weights",), ()),
     "labels": (np.zeros(8, dtype=int), None),
     "reg_covar": (1e-6, 0.0),
-    "solver": ("lbfgs", "em"),
+    "solver": ("lbfgs", "auto", "em"),
+    "stop": ("aitken", "change"),
     "assignment": ("hard", "soft"),
     "checkpoint": ("fit.npz", None),
     "method": ("partial_fit", "fit"),
@@ -23,7 +24,7 @@ rows = pytest.mark.parametrize("row", EXCLUSIONS, ids=lambda row: f"{row.one.tex
 
 def value(choice: Choice, made: bool):
     """Return a value with which a choice is made, or is not."""
-    return next(one for one in VALUES[choice.option] if choice.is_made(one) == made)
+    return next(one for one in reversed(VALUES[choice.option]) if choice.is_made(one) == made)
 
 
 def test_the_page_is_the_table():

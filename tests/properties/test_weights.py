@@ -317,7 +317,9 @@ def test_rows_of_weight_0_do_not_save_a_component():
     assert len(model.fit(more, sample_weight=zeros).weights_) == 1
 
 
-@pytest.mark.parametrize("options", [{"noise": True}, {"assignment": "hard"}, {"solver": "lbfgs"}, {"n_init": 3}])
+@pytest.mark.parametrize(
+    "options", [{"noise": True}, {"assignment": "hard"}, {"solver": "lbfgs"}, {"solver": "auto"}, {"n_init": 3}]
+)
 def test_rows_of_weight_0_change_no_bit_of_other_fits(data, options):
     mixture, weight, _ = data
     a, b = (

@@ -13,6 +13,7 @@ from helpers import ROOT, Fitted, assert_close, child_env, fitted, make_mixture,
 
 import fastem
 from fastem import GaussianMixture
+from fastem.fitting import levels
 
 pytest.importorskip("mpi4py")
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -75,8 +76,11 @@ FITS = {
     "noise": dict(random_state=0, tol=1e-4, noise=True),
     "k-means": dict(random_state=0, covariance_type="tied_spherical", assignment="hard", fixed=("weights",)),
     "reseeded": dict(random_state=3, tol=1e-4, regularization="ridge", init_params="random_from_data", n_init=2),
+    "accelerated": dict(random_state=0, tol=1e-13, solver="auto", regularization="ridge"),
 }
 FIT_ALL = f"""
+from fastem.fitting import levels
+levels.FIRST_ROWS = 500
 FITS = {FITS!r}
 for name, options in FITS.items():
     source = MPISource(
@@ -118,7 +122,8 @@ def data():
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_fit_is_that_in_memory(ranks, data, name):
+def test_fit_is_that_in_memory(ranks, data, name, monkeypatch):
+    monkeypatch.setattr(levels, "FIRST_ROWS", 500)
     weight = WEIGHT if name == "weighted" else None
     known = np.where(np.arange(ROWS) % 10, -1, data.labels) if name == "labelled" else None
     model = GaussianMixture(4, max_iter=300, **FITS[name]).fit(data.X, sample_weight=weight, labels=known)
