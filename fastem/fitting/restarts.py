@@ -22,7 +22,7 @@ from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
-from fastem.model.result import Result, Status
+from fastem.model.result import Event, Result, Status
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed, check_alike, is_leader
 
@@ -96,13 +96,15 @@ class Runs:
         """Fit from the start of this number, or go on with its run if `results` holds one that was interrupted."""
         options, current = self.options, results[number] if number < len(results) else None
         self.printer.begin(number)
-        if current is None:
-            self.keep(results)
-            params = self.before or self.first_params()
-        else:
+        events: tuple[Event, ...] = ()  # an interrupted run has those of its start
+        if current is not None:
             params = current.params
+        else:
+            self.keep(results)
+            params, events = (self.before, ()) if self.before else self.first_params()
         if options.max_iter == 0:
-            return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
+            return Result(params, None, -np.inf, [], 0, Status.MAX_ITER, events)  # type: ignore[arg-type]
+        begun = partial(after_start, events)
         solve: Callable[..., Result] = ascend
         if options.solver == "em":
             solve = partial(
@@ -110,21 +112,27 @@ class Runs:
                 previous=self.bound,
                 on_collapse=options.on_collapse,
                 resume=current,
-                keep=lambda result: self.keep(with_run(results, number, result)),
+                keep=lambda result: self.keep(with_run(results, number, begun(result))),
             )
-        result = solve(
-            self.source, params, self.model, stop=options.stop, max_iter=options.max_iter, callback=self.printer
-        )
+        with handing_over(lambda last: last and begun(last)):
+            result = solve(
+                self.source, params, self.model, stop=options.stop, max_iter=options.max_iter, callback=self.printer
+            )
         self.printer.end(result)
-        return result
+        return begun(result)
 
-    def first_params(self) -> Params:
-        """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
-        options = self.options
-        params = make_start(self.source, options.n_components, self.model, options.init_params, self.rng, self.given)
-        if options.solver == "em" or self.given.precisions is not None:
-            return params
-        return after_one_step(self.source, params, self.model)
+    def first_params(self) -> tuple[Params, tuple[Event, ...]]:
+        """Return the parameters that a fit begins with, and their start's events; L-BFGS begins after a step of EM."""
+        K, init = self.options.n_components, self.options.init_params
+        params, events = make_start(self.source, K, self.model, init, self.rng, self.given)
+        if self.options.solver != "em" and self.given.precisions is None:
+            params = after_one_step(self.source, params, self.model)
+        return params, events
+
+
+def after_start(events: tuple[Event, ...], result: Result) -> Result:
+    """Return the result of a fit with the events of its start before its own."""
+    return result._replace(events=[*events, *result.events])
 
 
 def fit_from_starts(
