@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +17,36 @@ from fastem.model.params import Params
 from fastem.model.result import Event, Result, Status
 from fastem.sources.blocks import ArraySource
 
-# Numbers chosen on mixtures of known optimum: 30 problems of 2 to 16 features and 5 to 16 components.
+# Numbers chosen on 30 mixtures of known optimum, of 2 to 16 features and 5 to 16 components.
 PATIENCE = 30  # moves in a row that may fail
-LEAST_ESTIMATE = -0.02  # nats per row that a move must promise; what one comes to is up to 0.03 more or less
+LEAST_PROMISE = -0.06  # nats per row: moves among neighbours came to 0.03 more than they promised, others to 0.001
 LEAST_GAIN = 1e-4  # nats per row for which a move is taken
+MOST_MOVES = 3  # that are taken, per component
 ROUNDS = (4, 8, 16, 48)  # iterations of EM after a move
+
+
+class Prospect(NamedTuple):
+    """A move that may be tried.
+
+    Attributes
+    ----------
+    promise : float, what it gains in nats per row, as far as known
+    move : Move
+    halves : Params, the component that is split, as a mixture of two
+    """
+
+    promise: float
+    move: Move
+    halves: Params
+
+    def after(self, failed: Prospect, gain: float) -> Prospect:
+        """Return this prospect once another has failed, with a `gain` of less than it promised.
+
+        If both merge the same pair, that half of it did so is this one's loss as well.
+        """
+        if self.move[:2] != failed.move[:2]:
+            return self
+        return self._replace(promise=self.promise - max(0.0, failed.promise - gain) / 2)
 
 
 class Search(NamedTuple):
@@ -69,64 +94,56 @@ def search(sample: ArraySource, result: Result, model: GaussianModel, covariance
     model : GaussianModel
     covariance : (D, D), of the sample
     """
-    found, K = Search(result), len(result.params.means)
-    for _ in range(3 * K):
-        before = found
-        for move, halves in promising(sample, before.result, model, covariance):
-            found = found._replace(tried=found.tried + 1)
-            trial = try_move(sample, before.result, move, halves, model, covariance)
-            if trial is not None:
-                gain = trial.history[-1] - before.result.history[-1]
-                found = Search(trial, found.tried, (*found.taken, (move, gain)))
-                break
-        else:
-            break
+    found = Search(result)
+    for _ in range(MOST_MOVES * len(result.params.means)):
+        following = take_one(sample, found, model, covariance)
+        if following.result is found.result:
+            return following
+        found = following
     return found
 
 
-def promising(
-    sample: ArraySource, best: Result, model: GaussianModel, covariance: Array
-) -> Iterator[tuple[Move, Params]]:
-    """Yield the moves that promise most, the best first, and the halves of the component that each splits.
+def take_one(sample: ArraySource, found: Search, model: GaussianModel, covariance: Array) -> Search:
+    """Return a search after one more move; with the same result if none helps."""
+    best, tried = found.result, found.tried
+    prospects = find_prospects(sample, best.params, model, covariance)
+    for _ in range(min(PATIENCE, len(prospects))):
+        prospect = max(prospects, key=lambda prospect: prospect.promise)
+        if prospect.promise < LEAST_PROMISE:
+            break
+        tried, gain = tried + 1, -np.inf
+        with contextlib.suppress(SingularCovarianceError):
+            start = moved(best.params, prospect.move, prospect.halves, model)
+            trial = climb(sample, start, model, best.history[-1], ROUNDS)
+            gain = trial.history[-1] - best.history[-1]
+            if gain > LEAST_GAIN and is_as_sound(trial, best, model, covariance):
+                return Search(trial, tried, (*found.taken, (prospect.move, gain)))
+        prospects = [other.after(prospect, gain) for other in prospects if other is not prospect]
+    return found._replace(tried=tried)
 
-    A move promises what its split gains, less what its merge costs. Splits are those that may be worth the cheapest
-    merge.
+
+def find_prospects(sample: ArraySource, params: Params, model: GaussianModel, covariance: Array) -> list[Prospect]:
+    """Return the moves that may be tried: of each component's halves and the cheapest merges of two others.
+
+    A move promises what its cut gains, less what its merge costs. Only cuts that may be worth the cheapest merge are
+    made to the end.
     """
-    params, K = best.params, len(best.params.means)
-    scale = np.sqrt(np.diagonal(covariance))
-    scale = np.where(scale > 0, scale, 1.0)
+    K, variance, prospects = len(params.means), np.diagonal(covariance), list[Prospect]()
+    scale = np.sqrt(np.where(variance > 0, variance, 1.0))
     members = Members.of(sample, params)
     cost = merge_costs(params, members, model.family)
-    pairs = np.argwhere(np.tri(K, k=-1, dtype=bool) & np.isfinite(cost))
+    pairs = np.argwhere(np.tri(K, k=-1, dtype=bool))
     pairs = pairs[np.argsort(cost[tuple(pairs.T)], kind="stable")]
-    moves: list[tuple[float, Move, Params]] = []
-    for k in range(K):
-        cheapest = pairs[(pairs != k).all(axis=1)][:PATIENCE]
-        if not len(cheapest):
-            continue
-        costs = cost[tuple(cheapest.T)]
-        halves = cut(sample, params, members, k, model, max(costs[0] + LEAST_ESTIMATE, 0.0), scale)
-        if halves.params is None:
-            continue
-        for (freed, into), c in zip(cheapest.tolist(), costs.tolist(), strict=True):
-            moves.append((halves.gain - c, Move(freed, into, k), halves.params))
-    moves.sort(key=lambda move: -move[0])
-    for promise, move, halves_ in moves[:PATIENCE]:
-        if promise >= LEAST_ESTIMATE:
-            yield move, halves_
-
-
-def try_move(
-    sample: ArraySource, best: Result, move: Move, halves: Params, model: GaussianModel, covariance: Array
-) -> Result | None:
-    """Return the fit that EM makes after a move; None if it is not better than the best, or not as sound."""
-    try:
-        start = moved(best.params, move, halves, model)
-    except SingularCovarianceError:
-        return None
-    trial = climb(sample, start, model, best.history[-1], ROUNDS)
-    higher = trial.history[-1] > best.history[-1] + LEAST_GAIN
-    return trial if higher and is_as_sound(trial, best, model, covariance) else None
+    for k in range(K if K > 2 else 0):
+        cheapest = pairs[(pairs != k).all(axis=1)][:PATIENCE].tolist()
+        least = cost[tuple(cheapest[0])] + LEAST_PROMISE
+        halves = cut(sample, params, members, k, model, max(least, 0.0), scale)
+        if halves.params is not None:
+            prospects += [
+                Prospect(float(halves.gain - cost[freed, into]), Move(freed, into, k), halves.params)
+                for freed, into in cheapest
+            ]
+    return prospects
 
 
 def is_as_sound(trial: Result, best: Result, model: GaussianModel, covariance: Array) -> bool:
