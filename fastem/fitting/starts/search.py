@@ -64,7 +64,9 @@ class Search(NamedTuple):
     taken: tuple[tuple[Move, float], ...] = ()
 
     def events(self, order: NDArray[np.intp]) -> tuple[Event, ...]:
-        """Return the events that report a search, with component k as number `order.index(k)`."""
+        """Return the events that report a search, none if no move was tried; component `order[k]` has the number k."""
+        if not self.tried:
+            return ()
         number = np.argsort(order).tolist()
         moves = [
             Event(
