@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.state import family_of, remedy_of
+from fastem.fitting.degenerate import are_spikes
 from fastem.fitting.loop import iterate
 from fastem.fitting.lost import principal_axes, split_component
 from fastem.fitting.stopping import Stop
@@ -30,7 +31,6 @@ from fastem.sources.blocks import ArraySource, Source, rounding_of
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
 SPIKE = "SPIKE"  # the status of a mixture whose likelihood only `reg_covar` or a floor bounds
-NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 
 CONTEST_ROWS = 10_000  # starts are compared on max(SAMPLE_ROWS, 50 K) rows at most
 MAX_SPLITS = 10  # components that are tried
@@ -132,12 +132,7 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
         return bool((values <= 2 * np.maximum(least, units.least)).any())
     if not isinstance(remedy, RegCovar):
         return False
-    whole = family.estimate(pooled(stats), 0.0)[2][0]
-    values, overall = covariances[:, 0], whole[0]
-    if family.matrices:
-        values, vectors = np.linalg.eigh(covariances)
-        overall = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
-    return bool(((values <= 2 * remedy.reg_covar) & (values <= NARROW * overall)).any())
+    return bool(are_spikes(model.params_, family, stats, remedy.reg_covar).any())
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:

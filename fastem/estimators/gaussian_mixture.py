@@ -55,9 +55,10 @@ class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
         number of starts; the fit with the largest lower bound is kept
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
         where a fit starts. k-means looks at a sample of max(50,000, 50 n_components) rows if there are more.
-        scikit-learn does not have "auto"; use it if columns differ in scale or clusters are elongated. Many k-means
-        starts, from raw, standardised and whitened columns, then compete by likelihood in short fits to a sample of
-        max(10,000, 50 n_components) rows, and the best is fitted to all. Each of n_init is such a competition
+        scikit-learn does not have "auto"; use it if columns differ in scale, clusters are elongated or there are many.
+        k-means starts, from raw, standardised and whitened columns, then compete by likelihood in short fits to a
+        sample of max(10,000, 50 n_components) rows. From the best, components that cut a cluster in two move to where
+        two clusters share one, for as long as that helps; then all rows are fitted. Each of n_init is such a search
     weights_init : (K,) array-like, optional
         weights of the start. Default: what `init_params` finds, as for the next two
     means_init : (K, D) array-like, optional

@@ -14,12 +14,14 @@ A component is degenerate if its parameters describe no part of the data. Each n
 - A component is *too narrow* if, under `reg_covar` alone, little but `reg_covar` bounds its likelihood. It is sound
   where a user asks for it, but must not win the race of starts, whose fits are compared by likelihood:
   `is_too_narrow`. Short fits are many, so that this looks at one mean distance, with a limit that errs towards sound.
+- A component is *thin* if it has fewer rows than it takes to tell it from noise, or is a spike. The search for a better
+  optimum makes none: `are_thin`.
 - A component is a *spike* if, in one direction, its variance is little but `reg_covar` or the floor, where all rows
-  vary much more. `fastem.select` compares numbers of components, where one spike decides, so that its
-  `fastem.estimators.best.has_spike` looks at each direction, with a limit that errs towards spikes.
+  vary much more. `fastem.select` compares numbers of components, where one spike decides, so that `are_spikes` looks
+  at each direction, with a limit that errs towards spikes.
 
-The first is a matter of arithmetic, the second foretells the first, the third counts rows, and the last two say
-which likelihoods may be compared.
+The first is a matter of arithmetic, the second foretells the first, the third counts rows, and the others say which
+likelihoods may be compared.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.fitting.steps import e_step
+from fastem.model.families import Covariance
 from fastem.model.matrices import EPS, Array, variances
-from fastem.model.maximisation import GaussianModel
+from fastem.model.maximisation import GaussianModel, pooled
 from fastem.model.params import Params
+from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Event, Result, Status
 from fastem.model.rounding import variances_of_rounding
 from fastem.model.stats import Stats, are_empty
@@ -42,6 +46,7 @@ from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed
 
 TAILS = 1e-10  # of a component's variance in other directions, relative to all rows; squared: of all rows' variance
+NARROW = 0.01  # share of the variance of all rows at which a variance of `reg_covar` is a spike
 MOST_DISTANCE = 1e6  # mean squared distance of the data under a component (in its standard deviations)
 
 
@@ -161,3 +166,29 @@ def is_too_narrow(result: Result, covariance: Array) -> bool:
     else:
         distance = (np.einsum("kij,jl->kil", factor, covariance) * factor).sum(axis=(-2, -1))
     return bool(distance.max() > MOST_DISTANCE)
+
+
+def are_thin(model: GaussianModel, result: Result) -> NDArray[np.bool_]:
+    """Return which components of a fit are thin, (K,).
+
+    Under a remedy one needs twice the rows of a covariance of full rank. Under reg_covar alone, where the likelihood
+    has no bound, it needs as many rows as it has parameters, and is thin as a spike too.
+    """
+    stats, D = result.stats, result.stats.s1.shape[1]
+    row = min(1.0, stats.sum_w / max(stats.n_rows, 1))  # as in `find_lost`
+    if model.monotone:
+        return np.asarray(stats.s0 < 2 * row * rows_needed(model, D)[1])
+    needed = 1 + D + (0 if model.family.shared else model.family.n_parameters(1, D))
+    assert isinstance(model.remedy, RegCovar)
+    return np.asarray(stats.s0 < needed * row) | are_spikes(result.params, model.family, stats, model.remedy.reg_covar)
+
+
+@np.errstate(all="ignore")
+def are_spikes(params: Params, family: Covariance, stats: Stats, reg_covar: float) -> NDArray[np.bool_]:
+    """Return which covariances (K|1,) have a variance of little but `reg_covar` where all rows vary much more."""
+    covariances, whole = params.covariances, family.estimate(pooled(stats), 0.0)[2][0]
+    values, overall = covariances[:, 0], whole[0]
+    if family.matrices:
+        values, vectors = np.linalg.eigh(covariances)
+        overall = np.einsum("kij,il,klj->kj", vectors, whole, vectors)
+    return np.asarray(((values <= 2 * reg_covar) & (values <= NARROW * overall)).any(axis=-1))

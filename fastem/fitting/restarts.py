@@ -25,7 +25,7 @@ from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
-from fastem.model.result import Result, Status
+from fastem.model.result import Event, Result, Status
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed, check_alike, is_leader
 
@@ -101,28 +101,34 @@ class Runs:
         """Fit from the start of this number, or go on with its run if `results` holds one that was interrupted."""
         options, current = self.options, results[number] if number < len(results) else None
         self.printer.begin(number)
-        if current is None:
-            self.keep(results)
-            params = self.before or self.first_params()
-        else:
+        events: tuple[Event, ...] = ()  # an interrupted run has those of its start
+        if current is not None:
             params = current.params
+        else:
+            self.keep(results)
+            params, events = (self.before, ()) if self.before else self.first_params()
         if options.max_iter == 0:
-            return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
-        result = self.solver(number, results, current)(
-            self.source, params, self.model, stop=options.stop, max_iter=options.max_iter, callback=self.printer
-        )
-        self.printer.end(result)
-        return result
+            return Result(params, None, -np.inf, [], 0, Status.MAX_ITER, events)  # type: ignore[arg-type]
+        begun = partial(after_start, events)
 
-    def solver(self, number: int, results: list[Result], current: Result | None) -> Callable[..., Result]:
-        """Return the function that makes the run of this number, or goes on with its result `current`."""
+        def keep(result: Result, memory: Memory | None = None) -> None:
+            self.keep(with_run(results, number, begun(result)), None if memory is None else (number, memory))
+
+        with handing_over(lambda last: last and begun(last)):
+            result = self.solver(number, current, keep)(
+                self.source, params, self.model, stop=options.stop, max_iter=options.max_iter, callback=self.printer
+            )
+        self.printer.end(result)
+        return begun(result)
+
+    def solver(self, number: int, current: Result | None, keep: Callable[..., None]) -> Callable[..., Result]:
+        """Return the function that makes the run of this number, or goes on with its result `current`.
+
+        Each of its iterations is given to `keep`.
+        """
         options = self.options
         if options.solver == "lbfgs":
             return ascend
-
-        def keep(result: Result, memory: Memory | None = None) -> None:
-            self.keep(with_run(results, number, result), None if memory is None else (number, memory))
-
         first: Callable[..., Result] = partial(iterate, previous=self.bound, resume=current, keep=keep)
         again: Callable[..., Result] = iterate
         if options.solver == "auto":
@@ -133,13 +139,18 @@ class Runs:
             first, again = partial(climb_by_levels, keep=keep, **begin), climb
         return partial(fit_with_reseeds, on_collapse=options.on_collapse, first=first, again=again)
 
-    def first_params(self) -> Params:
-        """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
-        options, rows = self.options, self.source if self.sample is None else self.sample
-        params = make_start(rows, options.n_components, self.model, options.init_params, self.rng, self.given)
-        if options.solver != "lbfgs" or self.given.precisions is not None:
-            return params
-        return after_one_step(self.source, params, self.model)
+    def first_params(self) -> tuple[Params, tuple[Event, ...]]:
+        """Return the parameters that a fit begins with, and their start's events; L-BFGS begins after a step of EM."""
+        K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
+        params, events = make_start(rows, K, self.model, init, self.rng, self.given)
+        if self.options.solver == "lbfgs" and self.given.precisions is None:
+            params = after_one_step(self.source, params, self.model)
+        return params, events
+
+
+def after_start(events: tuple[Event, ...], result: Result) -> Result:
+    """Return the result of a fit with the events of its start before its own."""
+    return result._replace(events=[*events, *result.events])
 
 
 def fit_from_starts(

@@ -60,14 +60,15 @@ class Event(NamedTuple):
     Attributes
     ----------
     iteration : int
-        the pass over the data at which it happened, from 1
+        the pass over the data at which it happened, from 1; 0 if it was in the start
     what : str
-        one word: "fell" (the objective), "collapsed", "lost", "reseeded", "dropped", "undone" or "passes"
+        one word: "fell" (the objective), "collapsed", "lost", "reseeded", "dropped", "undone" or "passes"; of a start
+        "moved" (a component, to another place) or "searched"
     components : tuple of int
         the components that it concerns
     detail : str
     change : float
-        the change of the objective per row, if `what` is "fell"; else 0
+        the change of the objective per row, if `what` is "fell", "moved" or "searched"; else 0
     """
 
     iteration: int

@@ -6,10 +6,10 @@ import numpy as np
 
 from fastem.fitting.lloyd import run_lloyd, tolerated_shift
 from fastem.fitting.seeds import distinct_sample, draw_seeds
+from fastem.fitting.starts.beginning import Beginning
 from fastem.kernels.mixture import HARD
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import unit_spheres
-from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed
@@ -17,7 +17,7 @@ from fastem.sources.parts import agreed
 MAX_LLOYD, TOL = 300, 1e-4  # most iterations and tolerance of k-means
 
 
-def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
+def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Beginning:
     """Return the statistics of the clusters of k-means.
 
     k-means runs on at most max(50,000, 50 K) rows; then all rows are assigned to its centres.
@@ -27,4 +27,5 @@ def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
     sample = distinct_sample(source, K, rng)
     centres = run_lloyd(sample, draw_seeds(sample, K, rng), tolerated_shift(sample, TOL), MAX_LLOYD).centres
     centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
-    return evaluate(source, unit_spheres(centres), model.moments_shape(K, source.n_features), HARD, distances=True)
+    shape = model.moments_shape(K, source.n_features)
+    return Beginning(evaluate(source, unit_spheres(centres), shape, HARD, distances=True))

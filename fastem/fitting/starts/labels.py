@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from fastem.fitting.degenerate import rows_needed
 from fastem.fitting.lloyd import squared_distances
 from fastem.fitting.seeds import SEED_ROWS, draw_indices
+from fastem.fitting.starts.beginning import Beginning
 from fastem.kernels.mixture import HARD, LABELS
 from fastem.model.matrices import Array
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import unit_spheres
-from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate, moments_about_means
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed
@@ -22,7 +22,7 @@ from fastem.sources.parts import agreed
 LABELLED_LLOYD = 10  # steps of k-means among rows whose labels it keeps to
 
 
-def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
+def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Beginning:
     """Return the statistics of the rows whose component is known; if one has too few, those of k-means as well.
 
     Then components with such rows have a centre at their mean, and the others get one by k-means++ and a few steps of
@@ -34,11 +34,11 @@ def from_labels(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
     seeded, centres = stats.s0 > 0, stats.origin
     row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
     if (stats.s0 >= 2 * row * rows_needed(model, source.n_features)[1]).all():
-        return stats
+        return Beginning(stats)
     if not seeded.all():
         found = unlabelled_centres(source, centres, seeded, rng)
         centres = agreed(source, lambda: found)
-    return evaluate(source, unit_spheres(centres), shape, HARD, distances=True)
+    return Beginning(evaluate(source, unit_spheres(centres), shape, HARD, distances=True))
 
 
 def unlabelled_centres(source: Source, centres: Array, seeded: NDArray[np.bool_], rng: np.random.RandomState) -> Array:

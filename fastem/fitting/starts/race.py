@@ -1,4 +1,4 @@
-"""The start from the race of many short fits to a sample: init_params="auto"."""
+"""The start from a race of short fits to a sample, whose winner is searched from: init_params="auto"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from fastem.fitting.interruption import handing_over
 from fastem.fitting.lloyd import run_lloyd, tolerated_shift
 from fastem.fitting.loop import iterate
 from fastem.fitting.seeds import distinct_sample, draw_seeds, weights_of
+from fastem.fitting.starts.beginning import Beginning
 from fastem.fitting.starts.kmeans import TOL, from_kmeans
+from fastem.fitting.starts.search import Search, search
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.kernels.mixture import HARD, SOFT
@@ -26,41 +28,51 @@ from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
 from fastem.model.result import Result, Status
 from fastem.model.rounding import variances_of_rounding
-from fastem.model.stats import Stats
 from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate, moments, overall
 from fastem.sources.blocks import ArraySource, Source, rounding_of
 
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
-RACE_STARTS = 4  # per system of coordinates
+RACE_STARTS = 4  # per system of coordinates; fewer on many rows, with which the search does the rest
 RACE_LLOYD = 5  # steps of k-means
-RACE_TIED = 20  # iterations with one covariance for all components, before each has its own
-RACE_ROUNDS = (5, 20, 50)  # iterations of EM; after each round the better half goes on
+RACE_TIED = 10  # iterations with one covariance for all components, before each has its own
+RACE_ROUNDS = (5, 10, 30)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
 
 
-def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
-    """Return the statistics of the best of many short fits to a sample, from several systems of coordinates.
+def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Beginning:
+    """Return the statistics of the best of several short fits to a sample, after a search for a better optimum.
 
     k-means depends on the units of the columns, and no one choice of units serves all data: k-means in raw,
     standardised and whitened coordinates gives labels, EM in the columns' own units fits mixtures from them, and the
     likelihood, which can be compared because all are densities of the same rows (or the objective of the remedy in
     use), decides. Successive halving (Karnin, Koren & Somekh 2013): after each of RACE_ROUNDS the better half goes on.
     Without a remedy a component that collapses, or whose labels have no covariance, puts its fit out of the race; if
-    none is left, the start is that of `from_kmeans`.
+    none is left, the start is that of `from_kmeans`. From the winner components move to better places
+    (`fastem.fitting.starts.search`), unless covariances are held, by which components are told apart.
     """
     with handing_over(lambda _: None):  # a result of the race is that of a short fit to a sample
-        best = run_race(source, K, model, rng)
-    return from_kmeans(source, K, model, rng) if best is None else best
+        sample = distinct_sample(source, K, rng, RACE_ROWS)
+        total = overall(sample, (1, sample.n_features, sample.n_features))
+        covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
+        best = run_race(sample, K, model, rng, covariance, rounding_of(source))
+        if best is None:
+            return from_kmeans(source, K, model, rng)
+        found = search(sample, best, model, covariance) if model.held.precisions is None else Search(best)
+        params = found.result.params
+        order = np.arange(K) if model.held.anything else np.lexsort(params.means.T[::-1])
+        return Beginning(e_step(sample, params.permuted(order), model), found.events(order))
 
 
-def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats | None:
-    """Return the statistics of the sample under the mixture that wins the race; None if all are out of it."""
-    sample = distinct_sample(source, K, rng, RACE_ROWS)
-    total = overall(sample, (1, sample.n_features, sample.n_features))
-    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-    systems = coordinate_systems(sample.X, weights_of(sample), rounding_of(source))
+def run_race(
+    sample: ArraySource, K: int, model: GaussianModel, rng: np.random.RandomState, covariance: Array, eps: float
+) -> Result | None:
+    """Return the fit to a sample that wins the race; None if all are out of it.
+
+    `covariance` (D, D) is that of the sample, `eps` the relative rounding of its rows.
+    """
+    systems = coordinate_systems(sample.X, weights_of(sample), eps)
     entrants = list(itertools.product(partitions(sample, systems, K, rng), first_steps(model)))
     runners: Iterable[Params] = contenders(sample, entrants, K, model)
     stop, n_kept = Stop("change", RACE_TOL), len(entrants)
@@ -73,26 +85,22 @@ def run_race(source: Source, K: int, model: GaussianModel, rng: np.random.Random
             if sound and result.status is not Status.DEGENERATE:  # sorted keeps the first of equals first
                 results = sorted([*results, result], key=lambda result: -result.history[-1])[:n_kept]
         runners = [result.params for result in results]
-    if not results:
-        return None
-    best = results[0].params
-    if not model.held.anything:  # components of which something is held are told apart by that
-        best = best.permuted(np.lexsort(best.means.T[::-1]))
-    return e_step(sample, best, model)
+    return results[0] if results else None
 
 
 def partitions(
     sample: ArraySource, systems: list[Array], K: int, rng: np.random.RandomState
 ) -> list[NDArray[np.int64]]:
-    """Return the partitions that k-means finds from RACE_STARTS seeds in each system of coordinates, each once.
+    """Return the partitions that k-means finds from some seeds in each system of coordinates, each once.
 
     Each is an array of the rows' labels, (N,).
     """
     found: dict[bytes, NDArray[np.int64]] = {}
+    n_starts = max(1, min(RACE_STARTS, RACE_ROWS // sample.n_rows))
     for X in systems:
         rows = ArraySource(X, sample.weight)
         tolerated = tolerated_shift(rows, TOL)
-        for _ in range(RACE_STARTS):
+        for _ in range(n_starts):
             centres = run_lloyd(rows, draw_seeds(rows, K, rng), tolerated, RACE_LLOYD).centres
             label = score(rows, unit_spheres(centres), label=True, distances=True).label
             _, first, label = np.unique(label, return_index=True, return_inverse=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastem.fitting.starts.beginning import Beginning
 from fastem.kernels.mixture import RESP
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import unit_spheres
-from fastem.model.stats import Stats
 from fastem.passes.statistics import overall
 from fastem.passes.sums import Accumulator, Sums
 from fastem.sources.blocks import Block, Source
 from fastem.sources.parts import PartedSource, reduce_to
 
 
-def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Stats:
+def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.RandomState) -> Beginning:
     """Return the statistics of responsibilities that are drawn uniformly and normalised.
 
     They are drawn in scikit-learn's order, and not for rows of weight 0.
@@ -33,4 +33,4 @@ def from_random(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
         return Accumulator(origin, shape, RESP).sums(block._replace(labels=resp))
 
     grain = Accumulator(origin, shape, RESP).block_rows
-    return reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain)  # 8 MiB of uniforms at a time
+    return Beginning(reduce_to(source, Sums.stats, add, max(1024, 2**20 // K), grain))  # 8 MiB of uniforms at a time

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastem.fitting.starts.beginning import Beginning
 from fastem.fitting.starts.clutter import without_clutter
 from fastem.fitting.starts.kmeans import from_kmeans
 from fastem.fitting.starts.labels import from_labels
@@ -22,6 +23,7 @@ from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array, SingularCovarianceError, pivot_tolerance, variances
 from fastem.model.maximisation import GaussianModel, pooled
 from fastem.model.params import Noise, Params, unit_spheres
+from fastem.model.result import Event
 from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate, overall
 from fastem.sources.blocks import Source
@@ -54,8 +56,8 @@ class Given(NamedTuple):
 
 def make_start(
     source: Source, K: int, model: GaussianModel, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
-    """Return starting parameters: those given, and the others from an M-step on the statistics of a start.
+) -> tuple[Params, tuple[Event, ...]]:
+    """Return starting parameters: those given, and the others from an M-step on the statistics of a start; its events.
 
     Raises
     ------
@@ -65,24 +67,24 @@ def make_start(
     if given.noise is None:
         return start_without_noise(source, K, model, init, rng, given)
     rows = source if given.known else without_clutter(source, rng)
-    params = start_without_noise(rows, K, model, init, rng, given)
-    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise)
+    params, events = start_without_noise(rows, K, model, init, rng, given)
+    return params._replace(weights=(1 - given.noise.weight) * params.weights, noise=given.noise), events
 
 
 def start_without_noise(
     source: Source, K: int, model: GaussianModel, init: str, rng: np.random.RandomState, given: Given
-) -> Params:
+) -> tuple[Params, tuple[Event, ...]]:
     """Return what `make_start` returns, without a noise component."""
     if given.all_known:
         given = Given()
     if given.weights is not None and given.means is not None and given.precisions is not None:
-        return Params(given.weights, given.means, *given.precisions)
-    order = np.arange(K)
+        return Params(given.weights, given.means, *given.precisions), ()
+    order, events = np.arange(K), tuple[Event, ...]()
     if model.held.means is not None:  # clusters of other means would say nothing about the components of these
         shape = model.moments_shape(K, source.n_features)
         stats = evaluate(source, unit_spheres(model.held.means), shape, HARD, distances=True)
     else:
-        stats = STARTS[init](source, K, model, rng)
+        stats, events = STARTS[init](source, K, model, rng)
         if given.means is not None and init in FIND_CLUSTERS:  # their numbers are not those of the means
             order = nearest_order(model.estimate(stats)[1], given.means, stats)
     weights, means, covariances = model.estimate(stats)
@@ -99,9 +101,10 @@ def start_without_noise(
             exception(ConvergenceWarning),
             stacklevel=8,  # the line of the caller of `GaussianMixture.fit`
         )
-    return Params(
+    params = Params(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
     )
+    return params, events
 
 
 def nearest_order(means: Array, given: Array, stats: Stats) -> NDArray[np.intp]:
@@ -145,8 +148,8 @@ def why_singular(source: Source, stats: Stats) -> str:
     return "The rows of a component lie in a subspace."
 
 
-StatisticsOfStart = Callable[[Source, int, GaussianModel, np.random.RandomState], Stats]
-STARTS: dict[str, StatisticsOfStart] = {
+Begin = Callable[[Source, int, GaussianModel, np.random.RandomState], Beginning]
+STARTS: dict[str, Begin] = {
     "auto": from_race,
     "kmeans": from_kmeans,
     "k-means++": from_seeds,
