@@ -1,5 +1,6 @@
 """Gaussian mixtures on CPUs: exact, fast, embeddable.
 
+- `fit` fits a mixture as we recommend it.
 - `GaussianMixture` and `KMeans` are scikit-learn's classes: ``help(fastem.GaussianMixture)``.
 - `select` finds how many components, `AnomalyDetector` rows to look at, `fit_many` a mixture for each group of rows.
 - `save` and `load` keep models in files that NumPy alone can read.
@@ -23,6 +24,7 @@ from fastem.estimators.many import ManyMixtures
 from fastem.estimators.many_fits import fit_many
 from fastem.estimators.outputs import write_scores
 from fastem.estimators.protocol import InconsistentVersionWarning
+from fastem.estimators.recommended import fit
 from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files.datasets import load_faithful
@@ -90,6 +92,7 @@ __all__ = [
     "elbo",
     "em",
     "embed",
+    "fit",
     "fit_many",
     "lbfgs",
     "load",

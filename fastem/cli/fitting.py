@@ -20,6 +20,7 @@ from fastem.cli.options import (
     Header,
     Index,
     Init,
+    LikeSklearn,
     MaxIter,
     ModelOutput,
     Noise,
@@ -33,6 +34,7 @@ from fastem.cli.options import (
     Threads,
     Tol,
     Weights,
+    given,
 )
 from fastem.cli.parameters import write_params
 from fastem.cli.printing import ending, print_candidates, print_components, print_pairs, quality
@@ -41,11 +43,12 @@ from fastem.cli.reporting import reporting
 from fastem.estimators import outputs
 from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.recommended import recommended_model as recommended
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files import archive, tables
 from fastem.fitting.interruption import FitInterrupted
+from fastem.model.exclusions import check_exclusions
 from fastem.model.families import COVARIANCES
-from fastem.model.remedies.table import unit_free
 from fastem.model.result import Result, Status
 from fastem.plot.fits import plot_fit
 from fastem.sources.blocks import Source, SourceError
@@ -68,19 +71,20 @@ def fit(
         str | None,
         typer.Option(metavar="COLUMN", help="Column that holds known components, from 0 on; -1 means unknown."),
     ] = None,
-    init: Init = "kmeans",
+    init: Init = None,
     seed: Seed = None,
     n_init: Starts = 1,
-    max_iter: MaxIter = 100,
-    tol: Tol = 1e-3,
+    solver: Solver = None,
+    max_iter: MaxIter = None,
+    tol: Tol = None,
     reg_covar: RegCovar = None,
     regularization: Regularization = None,
+    like_sklearn: LikeSklearn = False,
     on_collapse: Annotated[
         Literal["reseed", "drop"],
         typer.Option(help="With --regularization: move components that lose their rows or rank, or drop them."),
     ] = "reseed",
-    stop: StopAt = "change",
-    solver: Solver = "em",
+    stop: StopAt = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print a report of the fit.")] = False,
     noise: Noise = False,
     output: ModelOutput = None,
@@ -113,12 +117,13 @@ def fit(
             raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
         text = text_options(delimiter, decimal, header, index)
         source, names = open_rows(file, split_names(columns), weights, labels, text, drop_incomplete)
-        model = GaussianMixture(
-            components,
+        check_exclusions(regularization=regularization, reg_covar=reg_covar)
+        options = given(
             covariance_type=covariance,
             assignment=assignment,
             tol=tol,
-            **unit_free(reg_covar, regularization),
+            reg_covar=reg_covar,
+            regularization=regularization,
             max_iter=max_iter,
             n_init=n_init,
             init_params=init,
@@ -129,8 +134,9 @@ def fit(
             noise=noise,
             n_threads=threads,
         )
+        model = GaussianMixture(components, **options) if like_sklearn else recommended(source, components, **options)
         try:
-            with fit_progress(max_iter, source) as callback:
+            with fit_progress(model.max_iter, source) as callback:
                 model.fit(source, callback=callback, checkpoint=checkpoint)
         except (FitInterrupted, SourceError) as end:
             kept = rescue(model, end.result, source, output, names)
@@ -170,15 +176,15 @@ def choose(
     folds: Annotated[int, typer.Option("--cv", min=2, help="With --criterion cv: number of folds.")] = 5,
     columns: Columns = None,
     weights: Weights = None,
-    init: Init = "kmeans",
+    init: Init = None,
     seed: Seed = None,
     n_init: Starts = 1,
-    max_iter: MaxIter = 100,
-    tol: Tol = 1e-3,
+    max_iter: MaxIter = None,
+    tol: Tol = None,
     reg_covar: RegCovar = None,
     regularization: Regularization = None,
-    stop: StopAt = "change",
-    solver: Solver = "em",
+    stop: StopAt = None,
+    solver: Solver = None,
     noise: Noise = False,
     output: ModelOutput = None,
     params: ParamsOutput = None,
@@ -207,16 +213,12 @@ def choose(
                     criterion=criterion,
                     cv=folds,
                     random_state=seed,
-                    stop=stop,
-                    solver=solver,
                     callback=update and (lambda done, total, _: update(completed=done, total=total)),
-                    init_params=init,
                     n_init=n_init,
-                    max_iter=max_iter,
-                    tol=tol,
-                    **unit_free(reg_covar, regularization),
                     noise=noise,
                     n_threads=threads,
+                    **given(stop=stop, solver=solver, init_params=init, max_iter=max_iter, tol=tol),
+                    **given(reg_covar=reg_covar, regularization=regularization),
                 )
         except SelectionInterrupted as end:
             found, interrupted = end.selection, True

@@ -1,7 +1,7 @@
 """Options that commands share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -61,29 +61,48 @@ ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write 
 Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that holds the weight of each row.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: another one each time).")]
 Covariance = Annotated[CovarianceName, typer.Option(help="Covariance type.")]
-Init = Annotated[StartName, typer.Option(help="Method that makes the start.")]
-Starts = Annotated[int, typer.Option(min=1, help="Number of starts; the best fit is kept.")]
-MaxIter = Annotated[int, typer.Option(min=0, help="Largest number of iterations.")]
-Tol = Annotated[float, typer.Option(min=0.0, help="Stop when the number that --stop names is below this.")]
-RegCovar = Annotated[
-    float | None,
-    typer.Option(min=0.0, help="Number added to the variances (default: none, but a floor in the units of the data)."),
+Init = Annotated[
+    StartName | None, typer.Option(help="Method that makes the start (default: auto, a search; in select: kmeans).")
 ]
+Solver = Annotated[
+    SolverName | None,
+    typer.Option(help="Method: EM, L-BFGS, or accelerated EM that begins on samples (default: auto; in select: em)."),
+]
+LikeSklearn = Annotated[
+    bool, typer.Option("--like-sklearn", help="Take scikit-learn's defaults for all that is not given.")
+]
+Starts = Annotated[int, typer.Option(min=1, help="Number of starts; the best fit is kept.")]
+MaxIter = Annotated[
+    int | None, typer.Option(min=0, help="Largest number of passes over the rows (default: 1000; in select: 100).")
+]
+Tol = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Stop when the number that --stop names is below this; with the solver auto, when a row has less than "
+        "this to gain (default: 0.1 / number of rows; in select: 1e-3).",
+    ),
+]
+RegCovar = Annotated[float | None, typer.Option(min=0.0, help="Number added to the variances (default: none).")]
 Regularization = Annotated[
     RemedyName | None,
-    typer.Option(help="Instead of --reg-covar: a method that keeps covariances from collapsing, in any units."),
+    typer.Option(
+        help="Instead of --reg-covar: a method that keeps covariances from collapsing, in any units (default: "
+        "geometric; in select: a floor of 1e-10)."
+    ),
 ]
 Noise = Annotated[
     bool, typer.Option("--noise", help="Add a component for outliers (label -1), uniform over the range of the data.")
 ]
-Solver = Annotated[
-    SolverName,
-    typer.Option(help="Method: EM, L-BFGS, or accelerated EM that begins on samples (auto)."),
-]
 StopAt = Annotated[
-    RuleName,
+    RuleName | None,
     typer.Option(
-        help="The number that --tol bounds: the change, the estimated remaining gain, or the largest change of a "
-        "parameter."
+        help="The number that --tol bounds, with the solvers em and lbfgs: the change (default), the estimated "
+        "remaining gain, or the largest change of a parameter."
     ),
 ]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None: for the others the defaults of what they are given to count."""
+    return {name: value for name, value in options.items() if value is not None}
