@@ -14,15 +14,17 @@ import numpy as np
 from fastem.fitting.checkpoint import Checkpoint, describe, plain
 from fastem.fitting.gradient import after_one_step, ascend
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.loop import Callback
+from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
-from fastem.fitting.starts.table import Given, make_start
+from fastem.fitting.starts.table import Given, make_start, start_posterior
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
+from fastem.model.protocol import Model
 from fastem.model.result import Result, Status
+from fastem.model.variational_model import VariationalModel
 from fastem.sources.blocks import Source
 from fastem.sources.parts import agreed, check_alike, is_leader
 
@@ -83,7 +85,7 @@ class Runs:
     """
 
     source: Source
-    model: GaussianModel
+    model: GaussianModel | VariationalModel
     options: FitOptions
     given: Given
     before: Params | None
@@ -104,7 +106,9 @@ class Runs:
         if options.max_iter == 0:
             return Result(params, None, -np.inf, [], 0, Status.MAX_ITER)  # type: ignore[arg-type]
         solve: Callable[..., Result] = ascend
-        if options.solver == "em":
+        if isinstance(self.model, VariationalModel):  # a component that has no rows is no fault there
+            solve = partial(iterate, previous=self.bound)
+        elif options.solver == "em":
             solve = partial(
                 fit_with_reseeds,
                 previous=self.bound,
@@ -121,6 +125,8 @@ class Runs:
     def first_params(self) -> Params:
         """Return the parameters that a fit begins with; L-BFGS begins after an iteration of EM."""
         options = self.options
+        if isinstance(self.model, VariationalModel):
+            return start_posterior(self.source, options.n_components, self.model, options.init_params, self.rng)
         params = make_start(self.source, options.n_components, self.model, options.init_params, self.rng, self.given)
         if options.solver == "em" or self.given.precisions is not None:
             return params
@@ -129,7 +135,7 @@ class Runs:
 
 def fit_from_starts(
     source: Source,
-    model: GaussianModel,
+    model: GaussianModel | VariationalModel,
     options: FitOptions,
     given: Given,
     before: tuple[Params, float] | None = None,
@@ -200,7 +206,7 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def with_statistics(source: Source, model: GaussianModel, results: list[Result]) -> list[Result]:
+def with_statistics(source: Source, model: Model, results: list[Result]) -> list[Result]:
     """Return the results of a checkpoint, which keeps no statistics, with these where they are needed."""
     open_ended = any(result.status is Status.INTERRUPTED for result in results)  # then any may end as the best
     best = best_of(results)

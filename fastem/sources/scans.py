@@ -120,8 +120,11 @@ def count_known(source: Source, K: int) -> Known:
     return source.reduce(count_in_block, rows_at_once(source.n_features))
 
 
-def check_extent(source: Source, n_components: int) -> None:
-    """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
+def check_extent(source: Source, n_components: int, who: str = NAME) -> None:
+    """Refuse fewer rows than components, and values whose weighted sum of squares would overflow.
+
+    `who` names the caller in messages.
+    """
     if source.n_rows > 1:
         check_spread(source)
         if source.n_present < n_components:
@@ -131,7 +134,7 @@ def check_extent(source: Source, n_components: int) -> None:
             )
     if source.n_present < 2:
         raise ValueError(
-            f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
+            f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {who}."
             + (" Rows of weight 0 do not count." if source.n_rows > 1 else "")
         )
 

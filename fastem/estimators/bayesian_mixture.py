@@ -1,0 +1,434 @@
+"""`BayesianGaussianMixture`: scikit-learn's class, without importing scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.analysis.posteriors import draw_mixtures, predictive_density
+from fastem.estimators.bayesian_training import STICKS, PosteriorState, fit_posterior, prior_of_fit
+from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.lazy_scores import lazy_on_dask
+from fastem.estimators.rows import rows_for
+from fastem.estimators.scoring import Scoring, mean_density_of
+from fastem.estimators.state import count_seen, family_of, names_of, set_names
+from fastem.fitting.loop import Callback
+from fastem.kernels.jit import threads
+from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
+from fastem.model.matrices import Array
+
+IN_USE = 0.5  # of a row: what a component must hold beyond its prior to be in use
+
+
+class BayesianGaussianMixture(Scoring, PosteriorState):
+    """Gaussian mixture with a prior, fitted by variational Bayes; a drop-in for scikit-learn's.
+
+    It finds a distribution of all parameters, the posterior, in place of their best values. Components that the rows do
+    not need are left with what the prior gives them, so that `n_components` is an upper limit.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
+        scikit-learn does not have the last two
+    tol : float, default 1e-3
+        the fit has converged when the lower bound, which is that of all rows, changes by less
+    reg_covar : float, default 1e-6
+        is added to every variance of the rows of a component, in the square of the data's units. The prior keeps
+        covariances regular, so that 0 does as well, and then no iteration lowers the bound
+    max_iter : int, default 100
+    n_init : int, default 1
+        number of starts; the fit with the largest lower bound is kept
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
+        as in `GaussianMixture`
+    weight_concentration_prior_type : {"dirichlet_process", "dirichlet_distribution"}, default "dirichlet_process"
+        the prior of the weights. Components are alike under a Dirichlet distribution; under a Dirichlet process the
+        first are given more weight
+    weight_concentration_prior : float, optional
+        the less, the fewer components are used. Default: 1 / n_components
+    mean_precision_prior : float, optional
+        how many rows the prior mean counts for. Default: 1
+    mean_prior : (D,) array-like, optional
+        Default: the mean of the rows
+    degrees_of_freedom_prior : float, optional
+        more than D - 1: how many rows the prior covariance counts for. Default: D
+    covariance_prior : array-like or float, optional
+        (D, D) full and tied, (D,) diag and tied_diag, a number for spherical and tied_spherical: the inverse of the
+        scale matrix of the precisions' Wishart distribution. Default: the covariance of the rows
+    random_state : int, RandomState or None, default None
+        seed of all random numbers; None takes NumPy's global generator
+    warm_start : bool, default False
+        whether `fit` continues from the last fit
+    verbose : int, default 0
+        1 prints the iterations' numbers, 2 also time and change
+    verbose_interval : int, default 10
+    n_threads : int, optional
+        most threads that a method uses. Default: as many as Numba is set to
+
+    Attributes
+    ----------
+    weights_ : (K,), expected weights, made to sum to 1
+    means_ : (K, D), expected means
+    covariances_, precisions_, precisions_cholesky_
+        the expected precisions, their inverses and factors, in the shapes of `GaussianMixture`
+    weight_concentration_ : (K,), or tuple of two (K,)
+        of the Dirichlet distribution; under a Dirichlet process of the sticks' beta distributions
+    mean_precision_ : (K,)
+    degrees_of_freedom_ : (K,), or a float for tied, tied_diag and tied_spherical
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
+        the prior: the parameters, or what stands for those that are None
+    posterior_ : Posterior, all these in one object
+    converged_ : bool
+    status_ : Status, why the fit ended
+    fit_report_ : Report, what happened, for every start
+    n_iter_ : int
+    lower_bound_ : float
+        scikit-learn's bound after the last iteration; the exact one is `elbo`
+    lower_bounds_ : list of float, one per iteration
+    n_components_in_use_ : int, how many components hold at least half a row beyond their prior
+    n_samples_seen_ : float, the weight of the rows
+    n_features_in_ : int
+    feature_names_in_ : (D,) array of str, only if X was a data frame
+
+    See Also
+    --------
+    GaussianMixture : fits by maximum likelihood.
+    fastem.select : chooses the number of components by a criterion.
+    fastem.Posterior : describes the posterior.
+    fastem.elbo : bounds the entropy of a known mixture, which is another bound of this name.
+
+    Notes
+    -----
+    From the same start the iterations equal those of scikit-learn. `lower_bound_` is its bound: of all rows, not of
+    their mean; without terms that no update changes; K times that of one component in the precisions of a tied
+    family; and computed with `reg_covar` in the covariances, which therefore may lower it.
+
+    What scikit-learn's updates maximise is the bound of one model, whatever the family: each component has a full
+    precision matrix with a Wishart prior, and the family restricts the scale matrices of the posterior (to diagonal
+    ones, for one, or to the same for all components). `elbo`, `sample_posterior` and the predictive density are those
+    of that model: so the precisions that are drawn are full under "diag", too.
+
+    All attributes are float64, as scikit-learn's are. A weight of 2 is the row twice.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, section 10.2; Attias (2000), A variational Bayesian
+    framework for graphical models, NIPS 12, 209-215; Blei & Jordan (2006), Variational inference for Dirichlet process
+    mixtures, Bayesian Analysis 1, 121-144.
+
+    Examples
+    --------
+    Two of six components are enough for Old Faithful:
+
+    >>> import fastem
+    >>> X, names = fastem.load_faithful()
+    >>> model = fastem.BayesianGaussianMixture(
+    ...     n_components=6, weight_concentration_prior=1e-3, max_iter=1000, random_state=0
+    ... ).fit(X)
+    >>> model.n_components_in_use_, model.weights_[model.weights_ > 0.01].round(2)
+    (2, array([0.36, 0.64]))
+    """
+
+    kind, fitted, weighted = "density_estimator", "weights_", ("fit", "score")
+    hooks: ClassVar[dict[str, str]] = {
+        "_check_parameters": "a fit of your own that checks and then calls super().fit",
+        "_initialize_parameters": "init_params",
+        "_initialize": "init_params",
+        "_e_step": "fit(X, callback=...)",
+        "_m_step": "the parameters of the prior",
+        "_compute_lower_bound": "elbo",
+        "_estimate_weighted_log_prob": "the parameters of the prior",
+        "_estimate_log_prob_resp": "the parameters of the prior",
+    }
+
+    def __init__(
+        self,
+        *,
+        n_components: int = 1,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weight_concentration_prior_type: str = STICKS,
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: ArrayLike | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: ArrayLike | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
+
+    # --- fitting --------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
+    ) -> Self:
+        """Find the posterior of the parameters from rows.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
+            files, streams, Dask collections and the ranks of MPI as in `GaussianMixture.fit`
+        y : ignored
+        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+            weight 2 is the row twice, weight 0 the row absent. Twice the weights are twice the rows, of which the prior
+            is a smaller part. Default: 1
+        callback : function, optional
+            It is called as ``callback(iteration, lower_bound, posterior)`` after each pass, with the posterior that the
+            pass was made under. If it returns True, the fit ends with Status.INTERRUPTED
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for parameters or data that cannot be used, or a prior that is singular, such as that of a column that is
+            constant, with ``reg_covar=0``. The estimator is then unchanged
+        FitInterrupted
+            (a KeyboardInterrupt) on Ctrl-C. Its ``.result.params`` is the `Posterior` of the last complete iteration
+        SourceError
+            (an OSError) if rows cannot be read on a later pass, with the same ``.result``
+
+        Warns
+        -----
+        ConvergenceWarning
+            if the fit that was kept has not converged
+
+        See Also
+        --------
+        elbo : the exact bound on the log evidence
+        """
+        fit_posterior(self, X, sample_weight, callback)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit, and return the most probable component of each row, (N,) int64, as `predict` does.
+
+        Arguments and errors are those of `fit`.
+
+        See Also
+        --------
+        fit, predict : do each alone
+        """
+        return self.predict(fit_posterior(self, X, sample_weight))
+
+    # --- scores ---------------------------------------------------------------------------------------------------
+
+    @lazy_on_dask
+    def score_samples(self, X: Any, predictive: bool = False) -> NDArray[Any]:
+        """Return the log of the summed expected component densities of each row, or its predictive log density.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+        predictive : bool, default False
+            False is scikit-learn's number, log sum_k exp(E[log weight_k p_k(x)]), what the E-step works with. It lies
+            below the log of a density. True is the log density of a new row: the mean of the mixtures over the
+            posterior, which is a mixture of t distributions (with `weights_`, which sum to 1)
+
+        Returns
+        -------
+        (N,), float32 if X is, else float64
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            for rows that cannot be used
+
+        See Also
+        --------
+        score : the mean of scikit-learn's numbers
+
+        References
+        ----------
+        Bishop (2006), Pattern Recognition and Machine Learning, eqs. 10.81 and 10.82.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, names = fastem.load_faithful()
+        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+        >>> model.score_samples(X[:3]).round(2), model.score_samples(X[:3], predictive=True).round(2)
+        (array([-4.66, -3.87, -4.66]), array([-4.61, -3.78, -4.59]))
+        """
+        if not predictive:
+            return super().score_samples(X)
+        posterior, source = self.posterior_, rows_for(self, X)
+        with threads(check_n_threads(self.n_threads)), np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
+            return predictive_density(source, posterior).astype(source.dtype, copy=False)
+
+    def elbo(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the exact lower bound on the log evidence of rows under the prior: the evidence lower bound.
+
+        It is the expected log likelihood, by the responsibilities of the posterior, less the divergence of the
+        posterior from the prior. On the rows of the fit it differs from `lower_bound_` by a constant, but for
+        `reg_covar`, and ascends from iteration to iteration where that is 0. Bounds of fits to the same rows can be
+        compared if the priors are given, whatever the family and the number of components. (A prior that is made of
+        the rows is none, strictly; the default ones are the same for any number of components, but for the
+        concentration.)
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+        sample_weight : (N,) array-like, non-negative, optional
+
+        Returns
+        -------
+        float, in nats
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            for rows or weights that cannot be used
+
+        See Also
+        --------
+        fastem.elbo : a bound of the same name on the entropy of a known mixture
+
+        References
+        ----------
+        Bishop (2006), Pattern Recognition and Machine Learning, eqs. 10.70 to 10.77.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, names = fastem.load_faithful()
+        >>> for K in (1, 2, 3):
+        ...     model = fastem.BayesianGaussianMixture(
+        ...         n_components=K, weight_concentration_prior=1.0, tol=1e-6, max_iter=1000, random_state=0
+        ...     )
+        ...     print(K, round(model.fit(X).elbo(X), 1))
+        1 -1306.4
+        2 -1161.0
+        3 -1164.4
+        """
+        posterior = self.posterior_
+        mean, n = mean_density_of(self, X, sample_weight)
+        return mean * n - posterior.divergence(prior_of_fit(self))
+
+    # --- the posterior --------------------------------------------------------------------------------------------
+
+    @property
+    def n_components_in_use_(self) -> int:
+        """How many components hold at least half a row beyond their prior."""
+        rows = self.posterior_.mean_precision - self.mean_precision_prior_
+        return int(np.count_nonzero(rows >= IN_USE))
+
+    def sample_posterior(self, n_samples: int = 1) -> list[GaussianMixture]:
+        """Draw mixtures from the posterior: what the rows leave open.
+
+        Parameters
+        ----------
+        n_samples : int, at least 1, default 1
+
+        Returns
+        -------
+        list of n_samples GaussianMixture
+            of covariance type "full", whatever the family; see the Notes of the class. Component k is component k of
+            this mixture
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            if n_samples is not a positive integer
+
+        See Also
+        --------
+        sample : draws rows of the mixture of expected parameters
+        to_mixture : the mixture of expected parameters
+
+        Examples
+        --------
+        How well is the mean of the long eruptions' waiting times known?
+
+        >>> import numpy as np, fastem
+        >>> X, names = fastem.load_faithful()
+        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+        >>> means = [mixture.means_[1, 1] for mixture in model.sample_posterior(1000)]
+        >>> np.mean(means).round(0), np.std(means).round(1)
+        (np.float64(80.0), np.float64(0.5))
+        """
+        posterior = self.posterior_
+        check_n_samples(n_samples)
+        drawn = draw_mixtures(posterior, int(n_samples), check_random_state(self.random_state))
+        return [self._named(GaussianMixture.from_parameters(*params[:3])) for params in drawn]
+
+    def to_mixture(self) -> GaussianMixture:
+        """Return the mixture of expected parameters: weights_, means_ and covariances_.
+
+        It has the methods of `GaussianMixture`, and its scores are log densities.
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+
+        See Also
+        --------
+        sample_posterior : mixtures that are as likely
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, names = fastem.load_faithful()
+        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+        >>> model.to_mixture().conditional_mean([[2.0], [4.0]], 0).round(1)
+        array([[54.4],
+               [78.3]])
+        """
+        params, family = self.params_, family_of(self)
+        covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
+        mixture = GaussianMixture.from_parameters(
+            params.weights, params.means, covariances, family.name, n_samples_seen=count_seen(self)
+        )
+        return self._named(mixture)
+
+    def _named(self, mixture: GaussianMixture) -> GaussianMixture:
+        """Return a mixture with this one's names of features, generator and threads."""
+        mixture.set_params(random_state=self.random_state, n_threads=self.n_threads)
+        set_names(mixture, names_of(self))
+        return mixture
+
+    # --- names that users of scikit-learn's class call ------------------------------------------------------------
+
+    def _estimate_log_prob(self, X: Any, xp: Any = None) -> Array:
+        """Return the expected log density of each component, (N, K)."""
+        return self._estimate_weighted_log_prob(X) - self.posterior_.log_weights()
+
+    def _estimate_log_weights(self, xp: Any = None) -> Array:
+        """Return the expected log weights, (K,)."""
+        return self.posterior_.log_weights()
