@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastem.model.matrices import Array, factorise, inverse_triangular
-from fastem.model.params import Params, log_determinants
+from fastem.model.matrices import Array, inverse_triangular
+from fastem.model.params import log_determinants
 from fastem.model.variational import Posterior, weights_of_sticks
 from fastem.passes.scores import Scorer, Scores
 from fastem.sources.blocks import Block, Source, rows_at_once
@@ -41,8 +41,8 @@ def predictive_density(source: Source, posterior: Posterior) -> Array:
     return density
 
 
-def draw_mixtures(posterior: Posterior, n: int, rng: np.random.RandomState) -> list[Params]:
-    """Draw n mixtures from a posterior. Their covariances are full, whatever the family.
+def draw_mixtures(posterior: Posterior, n: int, rng: np.random.RandomState) -> tuple[Array, Array, Array]:
+    """Draw n mixtures from a posterior: weights (n, K), means (n, K, D) and full covariances, whatever the family.
 
     Precisions are drawn by Bartlett's decomposition: Smith & Hocking (1972), Applied Statistics 21, 341-345.
     """
@@ -62,5 +62,4 @@ def draw_mixtures(posterior: Posterior, n: int, rng: np.random.RandomState) -> l
     root = inverse_triangular(matrices) @ inverse_triangular(triangle).swapaxes(-1, -2)
     root = root * np.sqrt(dof)[:, None, None]
     means = posterior.means + (root @ rng.standard_normal((n, K, D, 1)))[..., 0] / np.sqrt(mean_precision)
-    covariances = root @ root.swapaxes(-1, -2)
-    return [Params(*parts, factorise(parts[-1])) for parts in zip(weights, means, covariances, strict=True)]
+    return weights, means, root @ root.swapaxes(-1, -2)

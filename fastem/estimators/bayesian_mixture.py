@@ -13,7 +13,7 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.lazy_scores import lazy_on_dask
 from fastem.estimators.rows import rows_for
 from fastem.estimators.scoring import Scoring, mean_density_of
-from fastem.estimators.state import count_seen, family_of, names_of, set_names
+from fastem.estimators.state import family_of, names_of, set_names
 from fastem.fitting.loop import Callback
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
@@ -385,7 +385,7 @@ class BayesianGaussianMixture(Scoring, PosteriorState):
         posterior = self.posterior_
         check_n_samples(n_samples)
         drawn = draw_mixtures(posterior, int(n_samples), check_random_state(self.random_state))
-        return [self._named(GaussianMixture.from_parameters(*params[:3])) for params in drawn]
+        return [self._named(GaussianMixture.from_parameters(*parts)) for parts in zip(*drawn, strict=True)]
 
     def to_mixture(self) -> GaussianMixture:
         """Return the mixture of expected parameters: weights_, means_ and covariances_.
@@ -413,7 +413,7 @@ class BayesianGaussianMixture(Scoring, PosteriorState):
         params, family = self.params_, family_of(self)
         covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
         mixture = GaussianMixture.from_parameters(
-            params.weights, params.means, covariances, family.name, n_samples_seen=count_seen(self)
+            params.weights, params.means, covariances, family.name, n_samples_seen=self.n_samples_seen_
         )
         return self._named(mixture)
 

@@ -18,9 +18,9 @@ from fastem.fitting.starts.table import Given
 from fastem.fitting.steps import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
-from fastem.model.checks import demand, finite_of_shape
+from fastem.model.checks import copy_of_shape, demand, finite_of_shape
 from fastem.model.families import Covariance, find_family
-from fastem.model.given import check_matrices, check_means
+from fastem.model.given import check_matrices
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.remedies.reg_covar import RegCovar
@@ -182,7 +182,7 @@ def prior_of(model: PosteriorState, source: Source) -> Prior:
     dof = D if model.degrees_of_freedom_prior is None else model.degrees_of_freedom_prior
     if not dof > D - 1:
         raise ValueError(f"The parameter 'degrees_of_freedom_prior' should be greater than {D - 1}, but got {dof:.3f}.")
-    mean = None if model.mean_prior is None else check_means(np.reshape(model.mean_prior, (1, -1)), 1, D)[0]
+    mean = None if model.mean_prior is None else copy_of_shape("means", model.mean_prior, (D,))
     scatter = None if model.covariance_prior is None else check_scatter(model.covariance_prior, family, D)
     if mean is None or scatter is None:
         found_mean, found_scatter = moments_of(source, family)
@@ -191,10 +191,10 @@ def prior_of(model: PosteriorState, source: Source) -> Prior:
     concentration, mean_precision = model.weight_concentration_prior, model.mean_precision_prior
     return Prior(
         model.weight_concentration_prior_type == STICKS,
-        1.0 / model.n_components if concentration is None else concentration,
-        1.0 if mean_precision is None else mean_precision,
+        1.0 / model.n_components if concentration is None else float(concentration),
+        1.0 if mean_precision is None else float(mean_precision),
         mean,
-        dof,
+        float(dof),
         scatter,
     )
 
@@ -203,7 +203,7 @@ def check_scatter(covariance: Any, family: Covariance, D: int) -> Array:
     """Return a given covariance_prior in canonical shape, (1, D|1, D|1); raise a ValueError for another one."""
     of_one = family.natural_shape(1, D)
     shape = of_one if family.shared else of_one[1:]
-    array = finite_of_shape(f"{family.name} covariance_prior", covariance, shape)
+    array = copy_of_shape(f"{family.name} covariance_prior", covariance, shape)
     return check_matrices("covariance_prior", array.reshape(of_one), family.name, 1, D)
 
 
