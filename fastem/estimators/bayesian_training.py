@@ -30,7 +30,7 @@ from fastem.passes.statistics import overall
 from fastem.sources.blocks import Source
 from fastem.sources.labels import is_labelled
 from fastem.sources.opening import find_source
-from fastem.sources.parts import failing_together
+from fastem.sources.parts import agreed, failing_together
 from fastem.sources.scans import check_extent
 
 NAME = "BayesianGaussianMixture"
@@ -216,7 +216,7 @@ def moments_of(source: Source, family: Covariance) -> tuple[Array, Array]:
             "more than 1: scale the weights, or pass mean_prior and covariance_prior"
         )
     with np.errstate(all="ignore"):
-        _, means, covariances = family.estimate(total, 0.0)
+        _, means, covariances = agreed(source, lambda: family.estimate(total, 0.0))
     return means[0], covariances * (total.sum_w / (total.sum_w - 1))
 
 
