@@ -7,22 +7,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.analysis.posteriors import draw_mixtures, predictive_density
-from fastem.estimators.bayesian_training import STICKS, PosteriorState, fit_posterior, prior_of_fit
-from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.lazy_scores import lazy_on_dask
-from fastem.estimators.rows import rows_for
-from fastem.estimators.scoring import Scoring, mean_density_of
-from fastem.estimators.state import family_of, names_of, set_names
+from fastem.estimators.bayesian_training import fit_posterior
+from fastem.estimators.posterior_state import STICKS
+from fastem.estimators.posterior_uses import PosteriorUses
 from fastem.fitting.loop import Callback
-from fastem.kernels.jit import threads
-from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
-from fastem.model.matrices import Array
-
-IN_USE = 0.5  # of a row: what a component must hold beyond its prior to be in use
 
 
-class BayesianGaussianMixture(Scoring, PosteriorState):
+class BayesianGaussianMixture(PosteriorUses):
     """Gaussian mixture with a prior, fitted by variational Bayes; a drop-in for scikit-learn's.
 
     It finds a distribution of all parameters, the posterior, in place of their best values. Components that the rows do
@@ -128,7 +119,7 @@ class BayesianGaussianMixture(Scoring, PosteriorState):
     ...     n_components=6, weight_concentration_prior=1e-3, max_iter=1000, random_state=0
     ... ).fit(X)
     >>> model.n_components_in_use_, model.weights_[model.weights_ > 0.01].round(2)
-    (2, array([0.36, 0.64]))
+    (2, array([0.36, 0.63]))
     """
 
     kind, fitted, weighted = "density_estimator", "weights_", ("fit", "score")
@@ -139,8 +130,13 @@ class BayesianGaussianMixture(Scoring, PosteriorState):
         "_e_step": "fit(X, callback=...)",
         "_m_step": "the parameters of the prior",
         "_compute_lower_bound": "elbo",
+        "_estimate_log_prob": "the parameters of the prior",
+        "_estimate_log_weights": "the parameters of the prior",
         "_estimate_weighted_log_prob": "the parameters of the prior",
         "_estimate_log_prob_resp": "the parameters of the prior",
+        "_print_verbose_msg_init_beg": "fit(X, callback=...)",
+        "_print_verbose_msg_iter_end": "fit(X, callback=...)",
+        "_print_verbose_msg_init_end": "fit_report_",
     }
 
     def __init__(
@@ -183,8 +179,6 @@ class BayesianGaussianMixture(Scoring, PosteriorState):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
-
-    # --- fitting --------------------------------------------------------------------------------------------------
 
     def fit(
         self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
@@ -239,196 +233,3 @@ class BayesianGaussianMixture(Scoring, PosteriorState):
         fit, predict : do each alone
         """
         return self.predict(fit_posterior(self, X, sample_weight))
-
-    # --- scores ---------------------------------------------------------------------------------------------------
-
-    @lazy_on_dask
-    def score_samples(self, X: Any, predictive: bool = False) -> NDArray[Any]:
-        """Return the log of the summed expected component densities of each row, or its predictive log density.
-
-        Parameters
-        ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes
-        predictive : bool, default False
-            False is scikit-learn's number, log sum_k exp(E[log weight_k p_k(x)]), what the E-step works with. It lies
-            below the log of a density. True is the log density of a new row: the mean of the mixtures over the
-            posterior, which is a mixture of t distributions (with `weights_`, which sum to 1)
-
-        Returns
-        -------
-        (N,), float32 if X is, else float64
-
-        Raises
-        ------
-        NotFittedError
-            if the mixture is not fitted
-        ValueError
-            for rows that cannot be used
-
-        See Also
-        --------
-        score : the mean of scikit-learn's numbers
-
-        References
-        ----------
-        Bishop (2006), Pattern Recognition and Machine Learning, eqs. 10.81 and 10.82.
-
-        Examples
-        --------
-        >>> import fastem
-        >>> X, names = fastem.load_faithful()
-        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
-        >>> model.score_samples(X[:3]).round(2), model.score_samples(X[:3], predictive=True).round(2)
-        (array([-4.66, -3.87, -4.66]), array([-4.61, -3.78, -4.59]))
-        """
-        if not predictive:
-            return super().score_samples(X)
-        posterior, source = self.posterior_, rows_for(self, X)
-        with threads(check_n_threads(self.n_threads)), np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
-            return predictive_density(source, posterior).astype(source.dtype, copy=False)
-
-    def elbo(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return the exact lower bound on the log evidence of rows under the prior: the evidence lower bound.
-
-        It is the expected log likelihood, by the responsibilities of the posterior, less the divergence of the
-        posterior from the prior. On the rows of the fit it differs from `lower_bound_` by a constant, but for
-        `reg_covar`, and ascends from iteration to iteration where that is 0. Bounds of fits to the same rows can be
-        compared if the priors are given, whatever the family and the number of components. (A prior that is made of
-        the rows is none, strictly; the default ones are the same for any number of components, but for the
-        concentration.)
-
-        Parameters
-        ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes
-        sample_weight : (N,) array-like, non-negative, optional
-
-        Returns
-        -------
-        float, in nats
-
-        Raises
-        ------
-        NotFittedError
-            if the mixture is not fitted
-        ValueError
-            for rows or weights that cannot be used
-
-        See Also
-        --------
-        fastem.elbo : a bound of the same name on the entropy of a known mixture
-
-        References
-        ----------
-        Bishop (2006), Pattern Recognition and Machine Learning, eqs. 10.70 to 10.77.
-
-        Examples
-        --------
-        >>> import fastem
-        >>> X, names = fastem.load_faithful()
-        >>> for K in (1, 2, 3):
-        ...     model = fastem.BayesianGaussianMixture(
-        ...         n_components=K, weight_concentration_prior=1.0, tol=1e-6, max_iter=1000, random_state=0
-        ...     )
-        ...     print(K, round(model.fit(X).elbo(X), 1))
-        1 -1306.4
-        2 -1161.0
-        3 -1164.4
-        """
-        posterior = self.posterior_
-        mean, n = mean_density_of(self, X, sample_weight)
-        return mean * n - posterior.divergence(prior_of_fit(self))
-
-    # --- the posterior --------------------------------------------------------------------------------------------
-
-    @property
-    def n_components_in_use_(self) -> int:
-        """How many components hold at least half a row beyond their prior."""
-        rows = self.posterior_.mean_precision - self.mean_precision_prior_
-        return int(np.count_nonzero(rows >= IN_USE))
-
-    def sample_posterior(self, n_samples: int = 1) -> list[GaussianMixture]:
-        """Draw mixtures from the posterior: what the rows leave open.
-
-        Parameters
-        ----------
-        n_samples : int, at least 1, default 1
-
-        Returns
-        -------
-        list of n_samples GaussianMixture
-            of covariance type "full", whatever the family; see the Notes of the class. Component k is component k of
-            this mixture
-
-        Raises
-        ------
-        NotFittedError
-            if the mixture is not fitted
-        ValueError
-            if n_samples is not a positive integer
-
-        See Also
-        --------
-        sample : draws rows of the mixture of expected parameters
-        to_mixture : the mixture of expected parameters
-
-        Examples
-        --------
-        How well is the mean of the long eruptions' waiting times known?
-
-        >>> import numpy as np, fastem
-        >>> X, names = fastem.load_faithful()
-        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
-        >>> means = [mixture.means_[1, 1] for mixture in model.sample_posterior(1000)]
-        >>> np.mean(means).round(0), np.std(means).round(1)
-        (np.float64(80.0), np.float64(0.5))
-        """
-        posterior = self.posterior_
-        check_n_samples(n_samples)
-        drawn = draw_mixtures(posterior, int(n_samples), check_random_state(self.random_state))
-        return [self._named(GaussianMixture.from_parameters(*parts)) for parts in zip(*drawn, strict=True)]
-
-    def to_mixture(self) -> GaussianMixture:
-        """Return the mixture of expected parameters: weights_, means_ and covariances_.
-
-        It has the methods of `GaussianMixture`, and its scores are log densities.
-
-        Raises
-        ------
-        NotFittedError
-            if the mixture is not fitted
-
-        See Also
-        --------
-        sample_posterior : mixtures that are as likely
-
-        Examples
-        --------
-        >>> import fastem
-        >>> X, names = fastem.load_faithful()
-        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
-        >>> model.to_mixture().conditional_mean([[2.0], [4.0]], 0).round(1)
-        array([[54.4],
-               [78.3]])
-        """
-        params, family = self.params_, family_of(self)
-        covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
-        mixture = GaussianMixture.from_parameters(
-            params.weights, params.means, covariances, family.name, n_samples_seen=self.n_samples_seen_
-        )
-        return self._named(mixture)
-
-    def _named(self, mixture: GaussianMixture) -> GaussianMixture:
-        """Return a mixture with this one's names of features, generator and threads."""
-        mixture.set_params(random_state=self.random_state, n_threads=self.n_threads)
-        set_names(mixture, names_of(self))
-        return mixture
-
-    # --- names that users of scikit-learn's class call ------------------------------------------------------------
-
-    def _estimate_log_prob(self, X: Any, xp: Any = None) -> Array:
-        """Return the expected log density of each component, (N, K)."""
-        return self._estimate_weighted_log_prob(X) - self.posterior_.log_weights()
-
-    def _estimate_log_weights(self, xp: Any = None) -> Array:
-        """Return the expected log weights, (K,)."""
-        return self.posterior_.log_weights()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numbers
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastem.estimators.parameters import check_shared, check_strings
+from fastem.estimators.posterior_state import STICKS, PosteriorState, set_posterior, set_prior
 from fastem.estimators.protocol import check_hooks
-from fastem.estimators.state import MixtureState, family_of, set_names
+from fastem.estimators.state import set_names
 from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
 from fastem.fitting.restarts import FitOptions, fit_from_starts
@@ -18,7 +18,7 @@ from fastem.fitting.starts.table import Given
 from fastem.fitting.steps import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
-from fastem.model.checks import copy_of_shape, demand, finite_of_shape
+from fastem.model.checks import copy_of_shape, demand
 from fastem.model.families import Covariance, find_family
 from fastem.model.given import check_matrices
 from fastem.model.matrices import Array
@@ -34,64 +34,7 @@ from fastem.sources.parts import agreed, failing_together
 from fastem.sources.scans import check_extent
 
 NAME = "BayesianGaussianMixture"
-STICKS = "dirichlet_process"
 PRIOR_TYPES = (STICKS, "dirichlet_distribution")
-
-
-class PosteriorState(MixtureState):
-    """The attributes that a `BayesianGaussianMixture` has beside those of a mixture."""
-
-    if TYPE_CHECKING:  # what the constructor and a fit set
-        weight_concentration_prior_type: str
-        weight_concentration_prior: float | None
-        mean_precision_prior: float | None
-        mean_prior: ArrayLike | None
-        degrees_of_freedom_prior: float | None
-        covariance_prior: ArrayLike | None
-        weight_concentration_prior_: float
-        mean_precision_prior_: float
-        mean_prior_: Array
-        degrees_of_freedom_prior_: float
-        covariance_prior_: Array | float
-        weight_concentration_: Array | tuple[Array, Array]
-        mean_precision_: Array
-        degrees_of_freedom_: Array | float
-
-    @property
-    def posterior_(self) -> Posterior:
-        """The posterior of all parameters as one object (see `fastem.Posterior`), read from the attributes.
-
-        Raises
-        ------
-        NotFittedError
-            if the mixture is not fitted
-        ValueError
-            if attributes that were set by hand are not those of a posterior
-        """
-        mixture = super().params_
-        K = len(mixture.means)
-        sticks = isinstance(self.weight_concentration_, tuple)
-        concentration = np.asarray(self.weight_concentration_, dtype=np.float64)
-        dof = np.broadcast_to(np.asarray(self.degrees_of_freedom_, dtype=np.float64), (K,))
-        return Posterior(
-            *mixture[1:4],
-            positive("weight_concentration", concentration.T if sticks else concentration, (K, 2) if sticks else (K,)),
-            positive("mean_precision", self.mean_precision_, (K,)),
-            positive("degrees_of_freedom", dof, (K,)),
-        )
-
-    @property
-    def params_(self) -> Params:
-        """The same as `posterior_`: the mixture of expected parameters, whose E-step is that of the posterior."""
-        return self.posterior_
-
-
-def positive(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """Return positive numbers of this shape as float64; raise a ValueError for others."""
-    array = finite_of_shape(name, value, shape)
-    if not (array > 0).all():
-        raise ValueError(f"The parameter '{name}' should be positive")
-    return array
 
 
 def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, callback: Callback | None = None) -> Source:
@@ -218,40 +161,3 @@ def moments_of(source: Source, family: Covariance) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         _, means, covariances = agreed(source, lambda: family.estimate(total, 0.0))
     return means[0], covariances * (total.sum_w / (total.sum_w - 1))
-
-
-# --- attributes ---------------------------------------------------------------------------------------------------
-
-
-def set_posterior(model: PosteriorState, posterior: Posterior) -> None:
-    """Set the attributes of the posterior that a mixture of expected parameters does not have."""
-    concentration, dof = posterior.concentration, posterior.degrees_of_freedom
-    model.weight_concentration_ = (
-        (concentration[:, 0].copy(), concentration[:, 1].copy()) if posterior.has_sticks else concentration
-    )
-    model.mean_precision_ = posterior.mean_precision
-    model.degrees_of_freedom_ = float(dof[0]) if family_of(model).shared else dof
-
-
-def set_prior(model: PosteriorState, prior: Prior) -> None:
-    """Set the attributes of the prior, in scikit-learn's shapes."""
-    family, D = family_of(model), len(prior.mean)
-    scatter = prior.scatter.reshape(family.natural_shape(1, D)[not family.shared :])
-    model.weight_concentration_prior_ = prior.concentration
-    model.mean_precision_prior_ = prior.mean_precision
-    model.mean_prior_ = prior.mean
-    model.degrees_of_freedom_prior_ = prior.degrees_of_freedom
-    model.covariance_prior_ = scatter if scatter.ndim else float(scatter)
-
-
-def prior_of_fit(model: PosteriorState) -> Prior:
-    """Return the prior of a fitted mixture, read from the attributes."""
-    family, D = family_of(model), np.shape(model.means_)[1]
-    return Prior(
-        isinstance(model.weight_concentration_, tuple),
-        model.weight_concentration_prior_,
-        model.mean_precision_prior_,
-        model.mean_prior_,
-        model.degrees_of_freedom_prior_,
-        np.asarray(model.covariance_prior_).reshape(family.shape(1, D)),
-    )
