@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.bayesian_training import fit_posterior
+from fastem.estimators.bayesian_training import fit_posterior, follow_posterior
 from fastem.estimators.posterior_state import STICKS
 from fastem.estimators.posterior_uses import PosteriorUses
+from fastem.estimators.protocol import request_weights
 from fastem.fitting.loop import Callback
 
 
@@ -72,7 +73,7 @@ class BayesianGaussianMixture(PosteriorUses):
         the prior: the parameters, or what stands for those that are None
     posterior_ : Posterior, all these in one object
     converged_ : bool
-    status_ : Status, why the fit ended
+    status_ : Status or None, why the fit ended; None after a step of `partial_fit`
     fit_report_ : Report, what happened, for every start
     n_iter_ : int
     lower_bound_ : float
@@ -122,7 +123,7 @@ class BayesianGaussianMixture(PosteriorUses):
     (2, array([0.36, 0.63]))
     """
 
-    kind, fitted, weighted = "density_estimator", "weights_", ("fit", "score")
+    kind, fitted, weighted = "density_estimator", "weights_", ("fit", "partial_fit", "score")
     hooks: ClassVar[dict[str, str]] = {
         "_check_parameters": "a fit of your own that checks and then calls super().fit",
         "_initialize_parameters": "init_params",
@@ -219,6 +220,7 @@ class BayesianGaussianMixture(PosteriorUses):
         See Also
         --------
         elbo : the exact bound on the log evidence
+        partial_fit : follow a stream of rows
         """
         fit_posterior(self, X, sample_weight, callback)
         return self
@@ -233,3 +235,61 @@ class BayesianGaussianMixture(PosteriorUses):
         fit, predict : do each alone
         """
         return self.predict(fit_posterior(self, X, sample_weight))
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Follow a stream of blocks of rows by stochastic variational inference.
+
+        If the mixture is not fitted, the first call fits it to the block, whose rows then also make the prior, as far
+        as it is not given. Each further call moves the posterior towards that of a block, as if all rows so far were
+        like the block's: by (w / (w + n_samples_seen_)) ** 0.6 of the way in the natural parameters, for a block of
+        weight w. `n_iter_` goes on by 1, `lower_bound_` is scikit-learn's bound with the entropy of the
+        responsibilities averaged in the same way, and `status_` is None. A stream continues after pickling and after
+        `fastem.save` and `fastem.load`.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what else `fit` takes
+            the first time at least n_components rows
+        y : ignored
+        sample_weight : (N,) array-like, non-negative, optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            for data that cannot be used. The estimator is then as it was before this block
+
+        See Also
+        --------
+        fit : all rows at once, in many passes
+        GaussianMixture.partial_fit : the same for maximum likelihood
+
+        References
+        ----------
+        Hoffman, Blei, Wang & Paisley (2013), Stochastic variational inference, J. Mach. Learn. Res. 14, 1303-1347,
+        section 2.4; for streams, whose number of rows grows: McInerney, Ranganath & Blei (2015), The population
+        posterior and Bayesian modeling on streams, NIPS 28.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> X, names = fastem.load_faithful()
+        >>> model = fastem.BayesianGaussianMixture(n_components=2, random_state=0)
+        >>> for block in (X[:100], X[100:200], X[200:]):
+        ...     model = model.partial_fit(block)
+        >>> model.n_samples_seen_, model.means_.round(0)
+        (272.0, array([[ 2., 54.],
+               [ 4., 80.]]))
+        """
+        if self.__sklearn_is_fitted__():
+            follow_posterior(self, X, sample_weight)
+        else:
+            fit_posterior(self, X, sample_weight)
+        return self
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Say whether `partial_fit` asks scikit-learn's metadata routing for sample_weight."""
+        return request_weights(self, "partial_fit", sample_weight)

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import numbers
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastem.estimators.parameters import check_shared, check_strings
-from fastem.estimators.posterior_state import STICKS, PosteriorState, set_posterior, set_prior
+from fastem.estimators.posterior_state import STICKS, PosteriorState, prior_of_fit, set_posterior, set_prior
 from fastem.estimators.protocol import check_hooks
-from fastem.estimators.state import set_names
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import family_of, set_names, set_params_of, set_record
 from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
 from fastem.fitting.restarts import FitOptions, fit_from_starts
 from fastem.fitting.starts.table import Given
-from fastem.fitting.steps import model_for
+from fastem.fitting.steps import e_step
+from fastem.fitting.stepwise import step_towards
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
-from fastem.model.checks import copy_of_shape, demand
+from fastem.model.checks import check_n_threads, copy_of_shape, demand
 from fastem.model.families import Covariance, find_family
 from fastem.model.given import check_matrices
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.variational import Posterior, Prior
 from fastem.model.variational_model import VariationalModel
+from fastem.passes.precision import update_unless_coarse
 from fastem.passes.statistics import overall
 from fastem.sources.blocks import Source
 from fastem.sources.labels import is_labelled
@@ -51,8 +54,7 @@ def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, call
     before = warm_start_of(model, source.n_features)
     with failing_together(source), threads(model.n_threads):
         prior = prior_of(model, source)
-        gaussian = model_for(source, model.covariance_type, RegCovar(model.reg_covar))
-        update = VariationalModel(prior, gaussian)
+        update = VariationalModel(prior, find_family(model.covariance_type), model.reg_covar)
         results = fit_from_starts(source, update, options_of(model), Given(), before, callback)
         kept, posterior = keep_best(source, results, update, ends_on_m_step=True)
     take_over(model, posterior, results, kept, np.dtype(np.float64))
@@ -90,6 +92,25 @@ def warm_start_of(model: PosteriorState, D: int) -> tuple[Params, float] | None:
     kind = model.weight_concentration_prior_type
     check_warm(model, D, weight_concentration_prior_type=(kind, PRIOR_TYPES[not posterior.has_sticks]))
     return posterior, model.lower_bound_
+
+
+def follow_posterior(model: PosteriorState, X: Any, sample_weight: Any) -> None:
+    """Take a step of stochastic variational inference by a block of rows, from a posterior that is fitted."""
+    source, posterior = rows_for(model, X, sample_weight), model.posterior_
+    update = VariationalModel(prior_of_fit(model), family_of(model), model.reg_covar)
+    running = update.expected(posterior, model.lower_bound_ - posterior.lower_bound(entropy=0.0))
+    with failing_together(source), threads(check_n_threads(model.n_threads)):
+        stats = step_towards(e_step(source, posterior, update), running)
+        moved = agreed(source, partial(update_unless_coarse, update, stats, posterior))
+        if moved is None:
+            stats = step_towards(e_step(source, posterior, update, exact=True), running)
+            moved = agreed(source, partial(update.update, stats))
+    assert isinstance(moved, Posterior)
+    bound = moved.lower_bound(stats.entropy)
+    set_params_of(model, moved, np.dtype(np.float64))
+    set_posterior(model, moved)
+    set_record(model, None, bound, [*model.lower_bounds_, bound], model.n_iter_ + 1)
+    model.n_samples_seen_ += source.sum_w
 
 
 # --- the prior ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.lazy_scores import lazy_on_dask
 from fastem.estimators.posterior_state import PosteriorState, prior_of_fit
 from fastem.estimators.rows import rows_for
-from fastem.estimators.scoring import Scoring, mean_density_of
+from fastem.estimators.scoring import Scoring, mean_density_of, scores_of
 from fastem.estimators.state import family_of, names_of, set_names
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
@@ -211,7 +211,7 @@ class PosteriorUses(Scoring, PosteriorState):
 
     def _estimate_log_prob(self, X: Any, xp: Any = None) -> Array:
         """Return the expected log density of each component, (N, K)."""
-        return self._estimate_weighted_log_prob(X) - self.posterior_.log_weights()
+        return scores_of(self, rows_for(self, X), joint=True).joint - self.posterior_.log_weights()
 
     def _estimate_log_weights(self, xp: Any = None) -> Array:
         """Return the expected log weights, (K,)."""

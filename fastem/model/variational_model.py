@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from fastem.model.matrices import SingularCovarianceError
+from fastem.model.families import Covariance
+from fastem.model.matrices import SingularCovarianceError, variances
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
+from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.stats import Stats, component_mass, outer
 from fastem.model.variational import Posterior, Prior
 
@@ -20,13 +23,19 @@ class VariationalModel:
     Attributes
     ----------
     prior : Prior
-    gaussian : GaussianModel
-        the mixtures of the same family under a reg_covar: it makes the rows' means and covariances of statistics, and
-        starts are found for it
+    family : Covariance
+    reg_covar : float
+        what is added to the variances of the rows of each component
     """
 
     prior: Prior
-    gaussian: GaussianModel
+    family: Covariance
+    reg_covar: float
+
+    @cached_property
+    def gaussian(self) -> GaussianModel:
+        """The mixtures that have no prior: it makes the rows' means and covariances, and starts are found for it."""
+        return GaussianModel(self.family, RegCovar(self.reg_covar))
 
     @property
     def hard(self) -> bool:
@@ -40,7 +49,7 @@ class VariationalModel:
 
     def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the shape of the second moments that `update` needs: that of the covariances."""
-        return self.gaussian.moments_shape(K, D)
+        return self.family.shape(K, D)
 
     def n_parameters(self, params: Params) -> int:
         """Return the number of free parameters of the mixture of expected parameters."""
@@ -62,7 +71,7 @@ class VariationalModel:
         SingularCovarianceError
             if a covariance is not positive definite: that of the prior must be singular, too
         """
-        prior, family, (K, D) = self.prior, self.gaussian.family, stats.s1.shape
+        prior, family, (K, D) = self.prior, self.family, stats.s1.shape
         mass = component_mass(stats)
         _, means, covariances = self.gaussian.estimate(stats)
         mean_precision = prior.mean_precision + mass
@@ -80,6 +89,22 @@ class VariationalModel:
             concentration = prior.concentration + mass
         factor = self.gaussian.factorise(covariances)
         return Posterior(means, covariances, factor, concentration, mean_precision, dof)
+
+    def expected(self, posterior: Posterior, entropy: float) -> Stats:
+        """Return the statistics, about the means, of which `update` makes this posterior: it less the prior.
+
+        `entropy` is that of the responsibilities, which the posterior does not tell.
+        """
+        prior, (K, D) = self.prior, posterior.means.shape
+        storage, covariances = self.family.storage, posterior.covariances
+        mass = np.maximum(posterior.mean_precision - prior.mean_precision, 0.0)
+        step = posterior.means - prior.mean
+        dof = posterior.degrees_of_freedom[: len(covariances), None, None]
+        s2 = (dof * covariances - prior.scatter) * storage.divisor(np.ones(K), D)
+        s2 -= outer(prior.mean_precision * step, step, covariances.shape)
+        variances(s2)[...] -= self.reg_covar * storage.divisor(mass, D)[..., 0]
+        s1, n_rows = prior.mean_precision * step, round(mass.sum())
+        return Stats(np.nan, np.nan, entropy, mass, s1, s2, posterior.means, n_rows)
 
     def objective(self, params: Params, stats: Stats) -> float:
         """Return the lower bound after the update that follows a pass, as scikit-learn counts it, for all rows."""

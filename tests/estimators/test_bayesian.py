@@ -9,6 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastem
 from fastem import BayesianGaussianMixture, NotFittedError
 from fastem.analysis.posteriors import draw_mixtures
+from fastem.estimators.posterior_state import prior_of_fit
+from fastem.model.families import find_family
+from fastem.model.variational_model import VariationalModel
 
 PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
 
@@ -202,7 +205,7 @@ def test_covariance_priors_that_are_none(family, prior, message):
 def test_what_is_not_there():
     with pytest.raises(ValueError, match="takes no labels"):
         BayesianGaussianMixture().fit(fastem.as_source(rows(), labels=np.zeros(400, int)))
-    for name in ("bic", "aic", "partial_fit", "merge", "from_parameters"):
+    for name in ("bic", "aic", "merge", "from_parameters"):
         assert not hasattr(BayesianGaussianMixture(), name)
     model = fit(warm_start=True)
     with pytest.raises(ValueError, match="weight_concentration_prior_type has changed"):
@@ -235,6 +238,71 @@ def test_an_interrupted_fit_has_a_posterior():
     model.fit(rows(), callback=lambda iteration, *_: iteration == 2)
     assert model.status_.name == "INTERRUPTED"
     assert model.n_iter_ == 2
+
+
+# ---- streams ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", PRIOR_TYPES)
+def test_a_step_moves_natural_parameters(kind):
+    """Hoffman et al. (2013): a part of the way to the posterior of the block, as if all rows were like it."""
+    X, block = rows(300, 2), rows(90, 2) + 0.3
+    model = fit(X, weight_concentration_prior_type=kind, reg_covar=0)
+    resp = model.predict_proba(block)
+    gamma = (90 / 390) ** 0.6
+
+    def natural(model):
+        dof, mean, kappa = model.degrees_of_freedom_, model.means_, model.mean_precision_
+        second = dof[:, None, None] * model.covariances_ + np.einsum("k,ki,kj->kij", kappa, mean, mean)
+        return np.array(model.weight_concentration_), kappa, kappa[:, None] * mean, dof, second
+
+    def move(before, prior, of_block):
+        return prior + (1 - gamma) * 390 / 300 * (before - prior) + gamma * 390 / 90 * of_block
+
+    before, mass, m0 = natural(model), resp.sum(axis=0), model.mean_prior_
+    concentration = mass
+    if kind == "dirichlet_process":
+        concentration = np.array([mass, [mass[1:].sum(), mass[2], 0.0]])
+    alpha0 = model.weight_concentration_prior_
+    prior = (
+        *(np.array([[1.0], [alpha0]]) if kind == "dirichlet_process" else alpha0, 1.0, m0, 2.0),
+        model.covariance_prior_ + np.outer(m0, m0),
+    )
+    of_block = concentration, mass, resp.T @ block, mass, np.einsum("nk,ni,nj->kij", resp, block, block)
+    want = [move(*parts) for parts in zip(before, prior, of_block, strict=True)]
+    for got, expected in zip(natural(model.partial_fit(block)), want, strict=True):
+        assert_allclose(got, expected, rtol=1e-9)
+    assert model.n_samples_seen_ == 390
+    assert model.status_ is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_posterior_is_its_prior_and_its_statistics(family):
+    model = fit(covariance_type=family, reg_covar=0.1, max_iter=5)
+    update = VariationalModel(prior_of_fit(model), find_family(family), 0.1)
+    posterior, stats = model.posterior_, update.expected(model.posterior_, entropy=1.0)
+    again = update.update(stats)
+    for name in ("weights", "means", "covariances", "concentration", "mean_precision", "degrees_of_freedom"):
+        assert_allclose(getattr(again, name), getattr(posterior, name), rtol=1e-9, atol=1e-12, err_msg=name)
+    assert_allclose(stats.sum_w, 400)
+
+
+def test_a_stream_comes_near_the_fit_of_all_rows(tmp_path):
+    X = make_mixture(4000, 2, 3, spacing=5.0).X
+    whole, stream = fit(X), BayesianGaussianMixture(n_components=3, random_state=0)
+    for block in np.array_split(X, 20):
+        stream.partial_fit(block)
+    assert_allclose(stream.means_, whole.means_, atol=0.15)
+    assert_allclose(stream.weights_, whole.weights_, atol=0.02)
+    assert abs(stream.elbo(X) - whole.elbo(X)) < 1e-3 * abs(whole.elbo(X))
+    fastem.save(stream, tmp_path / "stream.npz")
+    other = fastem.load(tmp_path / "stream.npz")
+    assert_same_bits(other.partial_fit(X[:50]), stream.partial_fit(X[:50]))
+    before = state(stream)
+    with pytest.raises(ValueError, match="NaN"):
+        stream.partial_fit([[np.nan, 0.0]])
+    for one, two in zip(before, state(stream), strict=True):
+        assert_array_equal(one, two)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
