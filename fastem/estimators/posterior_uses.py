@@ -16,7 +16,7 @@ from fastem.estimators.scoring import Scoring, mean_density_of, scores_of
 from fastem.estimators.state import family_of, names_of, set_names
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
-from fastem.model.matrices import Array
+from fastem.model.matrices import Array, SingularCovarianceError
 
 IN_USE = 0.5  # of a row: what a component must hold beyond its prior to be in use
 
@@ -95,7 +95,7 @@ class PosteriorUses(Scoring, PosteriorState):
         NotFittedError
             if the mixture is not fitted
         ValueError
-            for rows or weights that cannot be used
+            for rows or weights that cannot be used, and a prior made of rows whose covariance is singular
 
         See Also
         --------
@@ -120,7 +120,13 @@ class PosteriorUses(Scoring, PosteriorState):
         """
         posterior = self.posterior_
         mean, n = mean_density_of(self, X, sample_weight)
-        return mean * n - posterior.divergence(prior_of_fit(self))
+        try:
+            return mean * n - posterior.divergence(prior_of_fit(self))
+        except SingularCovarianceError:
+            raise ValueError(
+                "elbo needs a prior that is a distribution, but covariance_prior_ is singular (is a column of the rows "
+                "of the fit constant?): pass a covariance_prior"
+            ) from None
 
     # --- the posterior --------------------------------------------------------------------------------------------
 

@@ -184,7 +184,10 @@ def test_a_singular_prior_names_its_cause():
     X = np.column_stack([rows(), np.ones(400)])
     with pytest.raises(ValueError, match="Column 3 of X is constant"):
         BayesianGaussianMixture(reg_covar=0).fit(X)
-    quiet_fit(BayesianGaussianMixture(), X)  # reg_covar is enough
+    model = quiet_fit(BayesianGaussianMixture(), X)  # reg_covar is enough
+    assert np.isfinite(model.score_samples(X, predictive=True)).all()
+    with pytest.raises(ValueError, match="covariance_prior_ is singular"):
+        model.elbo(X)
 
 
 @pytest.mark.parametrize(
