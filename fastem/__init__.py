@@ -18,6 +18,7 @@ from fastem._version import __version__
 from fastem.analysis.bounds import Bound, elbo
 from fastem.analysis.merging import Merging
 from fastem.estimators.anomaly import AnomalyDetector
+from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
@@ -46,6 +47,7 @@ from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.model.remedies.ridge import Ridge
 from fastem.model.result import Result, Status
 from fastem.model.stats import Stats
+from fastem.model.variational import Posterior
 from fastem.passes.scores import log_density
 from fastem.passes.statistics import accumulate, moments
 from fastem.sources.blocks import SourceError
@@ -60,6 +62,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AnomalyDetector",
+    "BayesianGaussianMixture",
     "Bound",
     "ConvergenceWarning",
     "EigenvalueFloor",
@@ -76,6 +79,7 @@ __all__ = [
     "NotFittedError",
     "Parametrization",
     "Params",
+    "Posterior",
     "RankError",
     "Result",
     "Ridge",

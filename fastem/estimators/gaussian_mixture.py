@@ -16,7 +16,7 @@ from fastem.estimators.fitted import Fitted
 from fastem.estimators.interchange import Interchange
 from fastem.estimators.ordering import Ordering
 from fastem.estimators.protocol import available_if, request_weights
-from fastem.estimators.scoring import Scoring
+from fastem.estimators.scoring import Criteria, Scoring
 from fastem.estimators.state import count_seen, set_names, set_params_of, set_record
 from fastem.estimators.training import begin_stream, check_stream, continue_stream, fit_mixture, follow, take_over
 from fastem.fitting.loop import Callback
@@ -34,7 +34,7 @@ OWN_SCORES = (
 )
 
 
-class GaussianMixture(Scoring, Fitted, Ordering, Interchange):
+class GaussianMixture(Scoring, Criteria, Fitted, Ordering, Interchange):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters

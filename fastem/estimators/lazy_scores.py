@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,16 +24,16 @@ def lazy_on_dask(method: M) -> M:
     """Make a method that scores the rows of X return a lazy collection where X is a Dask collection."""
 
     @wraps(method)
-    def scores(self: Any, X: Any) -> Any:
+    def scores(self: Any, X: Any, **options: Any) -> Any:
         if is_dask(X) or isinstance(X, DaskSource):
-            return lazy_scores(self, method.__name__, X)
-        return method(self, X)
+            return lazy_scores(self, method.__name__, X, **options)
+        return method(self, X, **options)
 
     return scores  # type: ignore[return-value]
 
 
-def lazy_scores(model: MixtureState, method: str, X: Any) -> Any:
-    """Return the scores of a Dask collection as a lazy one of the same partitions.
+def lazy_scores(model: MixtureState, method: str, X: Any, **options: Any) -> Any:
+    """Return the scores of a Dask collection as a lazy one of the same partitions; `options` are the method's.
 
     Those of an Array are an Array of the same chunks; those of a DataFrame are a Series or DataFrame of the same index.
     """
@@ -42,7 +42,7 @@ def lazy_scores(model: MixtureState, method: str, X: Any) -> Any:
     source: Any = rows_for(model, X)
     bare = copy.copy(model)
     set_names(bare, None)  # they have been compared
-    arguments = score_partition, delayed(bare, traverse=False), method
+    arguments = partial(score_partition, **options), delayed(bare, traverse=False), method
     dtype = np.dtype(np.int64) if method == "predict" else source.dtype
     wide, X = method == "predict_proba", source.X
     names = probability_names(model)
@@ -56,11 +56,13 @@ def lazy_scores(model: MixtureState, method: str, X: Any) -> Any:
     return X.map_blocks(*arguments, drop_axis=1, meta=np.empty(0, dtype))
 
 
-def score_partition(chunk: Any, model: Any, method: str) -> Any:
+def score_partition(chunk: Any, model: Any, method: str, **options: Any) -> Any:
     """Return the scores of a partition, computed in one thread."""
     rows = cast_rows(chunk, min_rows=0)
     with threads(1):
-        scores: NDArray[Any] = getattr(model, method)(rows if len(rows) else np.zeros((1, rows.shape[1]), rows.dtype))
+        scores: NDArray[Any] = getattr(model, method)(
+            rows if len(rows) else np.zeros((1, rows.shape[1]), rows.dtype), **options
+        )
     scores = scores[: len(rows)]
     if not hasattr(chunk, "index"):
         return scores

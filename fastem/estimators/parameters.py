@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,21 +57,37 @@ def check_values(values: ArrayLike, n: int) -> Array:
 # --- constructor parameters ---------------------------------------------------------------------------------------
 
 
-def check_constructor(estimator: Any) -> None:
-    """Raise a ValueError, in scikit-learn's words, for constructor parameters of a mixture that cannot be used."""
+def check_shared(estimator: Any, caller: str) -> None:
+    """Raise a ValueError, in scikit-learn's words, for parameters that mixtures and their posteriors have in common.
+
+    `caller` is the class that messages name.
+    """
     for name, least in (("n_components", 1), ("n_init", 1), ("verbose_interval", 1), ("max_iter", 0), ("verbose", 0)):
         value = getattr(estimator, name)
         is_int = isinstance(value, numbers.Integral) and (name == "verbose" or not isinstance(value, (bool, np.bool_)))
-        demand(is_int and value >= least, name, f"an int in the range [{least}, inf)", value)
+        demand(is_int and value >= least, name, f"an int in the range [{least}, inf)", value, caller)
     for name in ("tol", "reg_covar"):
         value = getattr(estimator, name)
         is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-        demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value)
-    strings = ("covariance_type", tuple(COVARIANCES)), ("init_params", INIT_PARAMS), ("solver", SOLVERS)
-    for name, choices in strings:
+        demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value, caller)
+    check_strings(estimator, caller, covariance_type=COVARIANCES, init_params=INIT_PARAMS)
+    value = estimator.warm_start
+    demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value, caller)
+    check_n_threads(estimator.n_threads)
+
+
+def check_strings(estimator: Any, caller: str, **choices: Iterable[str]) -> None:
+    """Raise a ValueError unless each of these parameters is one of its `choices`."""
+    for name, known in choices.items():
         value = getattr(estimator, name)
-        if not isinstance(value, str) or value not in choices:
-            demand(False, name, f"a str among {{{', '.join(map(repr, sorted(choices)))}}}", value)
+        if not isinstance(value, str) or value not in known:
+            demand(False, name, f"a str among {{{', '.join(map(repr, sorted(known)))}}}", value, caller)
+
+
+def check_constructor(estimator: Any) -> None:
+    """Raise a ValueError, in scikit-learn's words, for constructor parameters of a mixture that cannot be used."""
+    check_shared(estimator, NAME)
+    check_strings(estimator, NAME, solver=SOLVERS)
     check_choices(NAME, **{name: getattr(estimator, name) for name in ("stop", "on_collapse", "assignment")})
     fixed = check_fixed(NAME, estimator.fixed)
     check_exclusions(
@@ -84,10 +101,7 @@ def check_constructor(estimator: Any) -> None:
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
-    value = estimator.warm_start
-    demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value)
     demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
-    check_n_threads(estimator.n_threads)
 
 
 def check_top(m: Any, K: int) -> int:

@@ -30,6 +30,7 @@ def rows_for(model: MixtureState, X: Any, sample_weight: Any = None) -> Source:
         for rows that cannot be used, or have other features
     """
     check_fitted(model)
-    source = find_named(X, names_of(model), sample_weight)
-    check_n_features(source.n_features, np.shape(model.means_)[1])
+    who = type(model).__name__
+    source = find_named(X, names_of(model), sample_weight, who)
+    check_n_features(source.n_features, np.shape(model.means_)[1], who)
     return source

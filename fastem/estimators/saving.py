@@ -29,6 +29,9 @@ array                shape, dtype        content
 Files of other models have another ``format``, and, beside ``version``, ``feature_names`` and ``parameters``:
 
 - ``fastem.AnomalyDetector``: the arrays of its mixture, ``threshold`` and ``contamination``;
+- ``fastem.BayesianGaussianMixture``: ``covariances`` as above and ``means``; ``concentration`` (K,) or (K, 2),
+  ``mean_precision`` and ``degrees_of_freedom`` (K,); the same names and ``mean`` (D,) and ``covariance`` of the prior,
+  behind ``prior_``; ``n_samples_seen``; and the last five arrays above that say how the fit went;
 - ``fastem.KMeans``: ``cluster_centers`` (K, D), ``inertia`` and ``n_iter``;
 - ``fastem.ManyMixtures``, of `fit_many`, without these two: ``labels`` (G,), ``weights`` (G, K), ``means`` (G, K, D),
   ``covariances`` and ``factor``, ``covariance_type``, and ``status``, ``n_iter`` and ``lower_bound``, (G,).
@@ -42,20 +45,22 @@ from pathlib import Path
 from typing import Any
 
 from fastem.estimators.anomaly import AnomalyDetector
+from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
 from fastem.estimators.stored.groups import GROUPS
 from fastem.estimators.stored.kmeans import KMEANS
 from fastem.estimators.stored.mixtures import DETECTOR, MIXTURE
+from fastem.estimators.stored.posteriors import POSTERIOR
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
 from fastem.files.tables import check_output
 
-CLASSES = (MIXTURE, DETECTOR, KMEANS, GROUPS)
+CLASSES = (MIXTURE, POSTERIOR, DETECTOR, KMEANS, GROUPS)
 
 
 def save(
-    model: GaussianMixture | KMeans | AnomalyDetector | ManyMixtures,
+    model: GaussianMixture | BayesianGaussianMixture | KMeans | AnomalyDetector | ManyMixtures,
     path: str | os.PathLike[str],
     *,
     feature_names: Sequence[str] | None = None,
@@ -68,7 +73,7 @@ def save(
 
     Parameters
     ----------
-    model : GaussianMixture, KMeans, AnomalyDetector or ManyMixtures
+    model : GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector or ManyMixtures
         A fitted model, float32 or float64.
     path : str or path-like
         Ends in ``.npz``. An existing file is replaced.
@@ -120,7 +125,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    GaussianMixture, KMeans, AnomalyDetector or ManyMixtures
+    GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector or ManyMixtures
         A fitted model of the class and dtype of the saved one that predicts and scores as that did: with the same bits
         in float64, to rounding in float32, since the Cholesky factors are computed anew.
 

@@ -223,44 +223,6 @@ class Scoring(MixtureState):
         """
         return mean_density_of(self, X, sample_weight)[0]
 
-    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion on rows, the lower the better.
-
-        Parameters
-        ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes
-        sample_weight : (N,) array-like, non-negative, optional
-            the number of rows in the criterion is the sum of weights
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        NotFittedError
-            if the mixture is not fitted
-        ValueError
-            for rows or weights that cannot be used
-
-        See Also
-        --------
-        aic : Akaike's criterion
-        fastem.select : choose the number of components and the covariance type by a criterion
-        """
-        mean, n = mean_density_of(self, X, sample_weight)
-        return criteria.bic(mean * n, count_parameters(self), n)
-
-    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion on rows, the lower the better; arguments and errors as in `bic`.
-
-        See Also
-        --------
-        bic : the Bayesian criterion
-        """
-        mean, n = mean_density_of(self, X, sample_weight)
-        return criteria.aic(mean * n, count_parameters(self))
-
     def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
         """Draw rows from the fitted mixture, in scikit-learn's order of draws.
 
@@ -321,3 +283,45 @@ class Scoring(MixtureState):
         """Return the log weights, (K,)."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.weights_))
+
+
+class Criteria(MixtureState):
+    """The methods of `GaussianMixture` that rate a fit by its number of parameters."""
+
+    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the Bayesian information criterion on rows, the lower the better.
+
+        Parameters
+        ----------
+        X : (N, D) array-like, or what `fastem.as_source` takes
+        sample_weight : (N,) array-like, non-negative, optional
+            the number of rows in the criterion is the sum of weights
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        NotFittedError
+            if the mixture is not fitted
+        ValueError
+            for rows or weights that cannot be used
+
+        See Also
+        --------
+        aic : Akaike's criterion
+        fastem.select : choose the number of components and the covariance type by a criterion
+        """
+        mean, n = mean_density_of(self, X, sample_weight)
+        return criteria.bic(mean * n, count_parameters(self), n)
+
+    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return Akaike's information criterion on rows, the lower the better; arguments and errors as in `bic`.
+
+        See Also
+        --------
+        bic : the Bayesian criterion
+        """
+        mean, n = mean_density_of(self, X, sample_weight)
+        return criteria.aic(mean * n, count_parameters(self))

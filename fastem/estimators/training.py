@@ -40,6 +40,7 @@ from fastem.model.given import check_means, check_precisions, check_representabl
 from fastem.model.matrices import SingularCovarianceError
 from fastem.model.maximisation import held_parameters
 from fastem.model.params import Noise, Params
+from fastem.model.protocol import Model
 from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
 from fastem.model.result import Result, Status
 from fastem.sources.blocks import Source
@@ -78,31 +79,52 @@ def fit_mixture(
     given = given_start(model, source.n_features, noise)._replace(known=check_known(source, model.n_components))
     warm = model.warm_start and hasattr(model, "converged_")
     if warm:
-        check_warm(model, source.n_features)
+        check_warm(model, source.n_features, noise=(bool(model.noise), has_noise(model)))
     before = (model.params_, model.lower_bound_) if warm else None
     with failing_together(source), threads(model.n_threads):
         held = held_parameters(tuple(model.fixed), given.weights, given.means, given.precisions)
         sample = draw_sample(source, model.n_components) if model.solver == "auto" and not warm else None
         m_step = model_for(source, model.covariance_type, remedy_of(model), held, model.assignment, sample)
         results = fit_from_starts(source, m_step, options_of(model), given, before, callback, checkpoint, sample)
-        kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
-        best = results[kept]
-        params = best.params
-        ends_on_m_step = model.solver != "lbfgs" and best.status not in (Status.DEGENERATE, Status.DECREASED)
-        if best.n_iter and ends_on_m_step:
-            try:
-                params = last_update(source, best, m_step)
-            except SingularCovarianceError as error:
-                results[kept] = best = collapsed_result(best, error.components)
+        kept, params = keep_best(source, results, m_step, ends_on_m_step=model.solver != "lbfgs")
     take_over(model, params, results, kept, source.dtype)
     model.n_samples_seen_ = source.sum_w
     set_names(model, source.columns)
-    if best.n_iter and model.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
-        message = " ".join([DID_NOT_CONVERGE, best.status.advice, *map(str, filter(None, [best.certificate]))])
-        warnings.warn(message, exception(ConvergenceWarning), stacklevel=3)
-    if best.n_iter and model.regularization is None:
-        warn_of_large_reg_covar(model.reg_covar, m_step.family, best.stats, stacklevel=3)
+    warn_of_fit(model, results[kept], model.reg_covar if model.regularization is None else 0.0)
     return source
+
+
+def keep_best(source: Source, results: list[Result], model: Model, ends_on_m_step: bool) -> tuple[int, Params]:
+    """Return the index of the best of the starts' results, and its parameters.
+
+    With `ends_on_m_step` these are made by one M-step more, unless the fit ended by a fault. If that M-step is
+    singular, the result is replaced by one of a fit that ends there.
+    """
+    kept = max(range(len(results)), key=lambda i: rank(results[i]))  # of equals the first
+    best = results[kept]
+    if best.n_iter and ends_on_m_step and best.status not in (Status.DEGENERATE, Status.DECREASED):
+        try:
+            return kept, last_update(source, best, model)
+        except SingularCovarianceError as error:
+            results[kept] = collapsed_result(best, error.components)
+    return kept, best.params
+
+
+def warn_of_fit(model: MixtureState, best: Result, reg_covar: float) -> None:
+    """Warn of a fit that has not converged, and of a `reg_covar` that is large; warnings are those of `fit`'s caller.
+
+    Parameters
+    ----------
+    model : MixtureState, which has taken over the fit
+    best : Result, the one that was kept
+    reg_covar : float, what was added to variances
+    """
+    if not best.n_iter:
+        return
+    if model.status_ not in (Status.CONVERGED, Status.INTERRUPTED):
+        message = " ".join([DID_NOT_CONVERGE, best.status.advice, *map(str, filter(None, [best.certificate]))])
+        warnings.warn(message, exception(ConvergenceWarning), stacklevel=4)
+    warn_of_large_reg_covar(reg_covar, family_of(model), best.stats, stacklevel=4)
 
 
 def options_of(model: MixtureState) -> FitOptions:
@@ -134,15 +156,17 @@ def given_start(model: MixtureState, D: int, noise: Noise | None) -> Given:
     )
 
 
-def check_warm(model: MixtureState, D: int) -> None:
-    """Raise a ValueError unless a warm start continues a fit of the same shape, to rows of D features."""
-    K = model.n_components
-    for name, now, before in (
-        ("n_components", K, len(model.weights_)),
-        ("n_features", D, np.shape(model.means_)[1]),
-        ("covariance_type", model.covariance_type, family_of(model).name),
-        ("noise", bool(model.noise), has_noise(model)),
-    ):
+def check_warm(model: MixtureState, D: int, **others: tuple[Any, Any]) -> None:
+    """Raise a ValueError unless a warm start continues a fit of the same shape, to rows of D features.
+
+    `others` are parameters that must not change either, each with its value now and in that fit.
+    """
+    for name, (now, before) in {
+        "n_components": (model.n_components, len(model.weights_)),
+        "n_features": (D, np.shape(model.means_)[1]),
+        "covariance_type": (model.covariance_type, family_of(model).name),
+        **others,
+    }.items():
         if now != before:
             raise ValueError(
                 f"warm_start=True continues the last fit, but {name} has changed: {before} in that fit, {now} "

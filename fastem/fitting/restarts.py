@@ -19,13 +19,15 @@ from fastem.fitting.interruption import handing_over
 from fastem.fitting.levels import climb_by_levels
 from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
-from fastem.fitting.starts.table import Given, make_start
+from fastem.fitting.starts.table import Given, make_start, start_posterior
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
+from fastem.model.protocol import Model
 from fastem.model.result import Event, Result, Status
+from fastem.model.variational_model import VariationalModel
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed, check_alike, is_leader
 
@@ -87,7 +89,7 @@ class Runs:
     """
 
     source: Source
-    model: GaussianModel
+    model: GaussianModel | VariationalModel
     options: FitOptions
     given: Given
     sample: ArraySource | None
@@ -129,6 +131,8 @@ class Runs:
         options = self.options
         if options.solver == "lbfgs":
             return ascend
+        if isinstance(self.model, VariationalModel):  # a component that has no rows is no fault there
+            return partial(iterate, previous=self.bound)
         first: Callable[..., Result] = partial(iterate, previous=self.bound, resume=current, keep=keep)
         again: Callable[..., Result] = iterate
         if options.solver == "auto":
@@ -142,6 +146,8 @@ class Runs:
     def first_params(self) -> tuple[Params, tuple[Event, ...]]:
         """Return the parameters that a fit begins with, and their start's events; L-BFGS begins after a step of EM."""
         K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
+        if isinstance(self.model, VariationalModel):
+            return start_posterior(rows, K, self.model, init, self.rng)
         params, events = make_start(rows, K, self.model, init, self.rng, self.given)
         if self.options.solver == "lbfgs" and self.given.precisions is None:
             params = after_one_step(self.source, params, self.model)
@@ -155,7 +161,7 @@ def after_start(events: tuple[Event, ...], result: Result) -> Result:
 
 def fit_from_starts(
     source: Source,
-    model: GaussianModel,
+    model: GaussianModel | VariationalModel,
     options: FitOptions,
     given: Given,
     before: tuple[Params, float] | None = None,
@@ -228,7 +234,7 @@ def rank(result: Result) -> tuple[bool, int, float]:
     )
 
 
-def with_statistics(source: Source, model: GaussianModel, results: list[Result]) -> list[Result]:
+def with_statistics(source: Source, model: Model, results: list[Result]) -> list[Result]:
     """Return the results of a checkpoint, which keeps no statistics, with these where they are needed."""
     open_ended = any(result.status is Status.INTERRUPTED for result in results)  # then any may end as the best
     best = best_of(results)

@@ -17,6 +17,8 @@ from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate_finely
 from fastem.sources.opening import find_source
 
+EXPONENT = 0.6  # how fast rows are forgotten; the value that Cappé & Moulines recommend
+
 
 @dataclass(frozen=True)
 class Stepwise:
@@ -89,7 +91,7 @@ class Stepwise:
     params: Params
     covariance_type: str = "full"
     reg_covar: float = 1e-6
-    exponent: float = 0.6
+    exponent: float = EXPONENT
     stats: Stats | None = None
     n_steps: int = 0
 
@@ -131,12 +133,7 @@ class Stepwise:
         params = self.params
         source = find_source(X, sample_weight, n_features=params.means.shape[1])
         block = evaluate_finely(source, params, find_family(self.covariance_type))
-        before = 0.0 if self.stats is None else self.stats.sum_w
-        total = before + block.sum_w
-        gamma = (block.sum_w / total) ** self.exponent
-        stats = block.scaled(gamma * total / block.sum_w)
-        if self.stats is not None:
-            stats = self._known(block).shifted(block.origin).scaled((1 - gamma) * total / before) + stats
+        stats = step_towards(block, None if self.stats is None else self._known(block), self.exponent)
         params = m_step(stats, self.covariance_type, reg_covar=self.reg_covar, previous=params)
         return replace(self, params=params, stats=stats, n_steps=self.n_steps + 1)
 
@@ -146,3 +143,17 @@ class Stepwise:
         if not math.isnan(self.stats.loglik):
             return self.stats
         return replace(self.stats, loglik=self.stats.sum_w * block.loglik / block.sum_w)
+
+
+def step_towards(block: Stats, running: Stats | None, exponent: float = EXPONENT) -> Stats:
+    """Return running statistics that have moved towards those of a block; None stands for none before the block.
+
+    They are scaled to the weight of all rows so far.
+    """
+    before = 0.0 if running is None else running.sum_w
+    total = before + block.sum_w
+    gamma = (block.sum_w / total) ** exponent
+    stats = block.scaled(gamma * total / block.sum_w)
+    if running is None:
+        return stats
+    return running.shifted(block.origin).scaled((1 - gamma) * total / before) + stats

@@ -140,9 +140,13 @@ class Params(NamedTuple):
 def log_norm(params: Params) -> Array:
     """Return log weight + log normalising constant of each component, (..., K); -inf for weight 0."""
     D = params.means.shape[-1]
-    diagonal = variances(params.factor)
-    log_det = np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1)
-    return np.asarray(np.log(params.weights) + log_det - 0.5 * D * np.log(2 * np.pi))
+    return np.asarray(np.log(params.weights) + log_determinants(params.factor, D) - 0.5 * D * np.log(2 * np.pi))
+
+
+def log_determinants(factor: Array, D: int) -> Array:
+    """Return the log determinants of factors in canonical shape, (..., K|1), in D dimensions."""
+    diagonal = variances(factor)
+    return np.asarray(np.log(diagonal).sum(axis=-1) * (D if diagonal.shape[-1] == 1 else 1))
 
 
 def unit_spheres(means: Array) -> Params:

@@ -1,6 +1,7 @@
 """What the EM loop asks of a model: the line between what a mixture is and how it is fitted.
 
-`fastem.model.maximisation.GaussianModel` is the model that fits Gaussian mixtures. A model of another kind is another
+`fastem.model.maximisation.GaussianModel` is the model that fits Gaussian mixtures by maximum likelihood, and
+`fastem.model.variational_model.VariationalModel` that of variational Bayes. A model of another kind is another
 class with these methods, whose parameters give the passes their `fastem.model.params.Terms`; the loop, its stopping
 rules, its checkpoints and its reports stay as they are.
 """

@@ -120,8 +120,11 @@ def count_known(source: Source, K: int) -> Known:
     return source.reduce(count_in_block, rows_at_once(source.n_features))
 
 
-def check_extent(source: Source, n_components: int) -> None:
-    """Refuse fewer rows than components, and values whose weighted sum of squares would overflow."""
+def check_extent(source: Source, n_components: int, who: str = NAME) -> None:
+    """Refuse fewer rows than components, and values whose weighted sum of squares would overflow.
+
+    `who` names the caller in messages.
+    """
     check_spread(source)  # first: where nobody knows the number of rows, this pass counts them
     if source.n_rows > 1 and source.n_present < n_components:
         raise ValueError(
@@ -129,7 +132,7 @@ def check_extent(source: Source, n_components: int) -> None:
         )
     if source.n_present < 2:
         raise ValueError(
-            f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {NAME}."
+            f"Found array with 1 sample(s) (shape={(1, source.n_features)}) while a minimum of 2 is required by {who}."
             + (" Rows of weight 0 do not count." if source.n_rows > 1 else "")
         )
 

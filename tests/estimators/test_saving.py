@@ -148,7 +148,8 @@ def test_a_damaged_k_means_is_refused(tmp_path, rng, centres):
 
 
 def test_what_cannot_be_saved(tmp_path, rng):
-    with pytest.raises(TypeError, match="one of GaussianMixture, AnomalyDetector, KMeans, ManyMixtures; got dict"):
+    known = "GaussianMixture, BayesianGaussianMixture, AnomalyDetector, KMeans, ManyMixtures"
+    with pytest.raises(TypeError, match=f"one of {known}; got dict"):
         fastem.save({}, tmp_path / "m.npz")
     for model in (fastem.KMeans(2), fastem.AnomalyDetector()):
         with pytest.raises(fastem.NotFittedError):

@@ -10,7 +10,7 @@ import pytest
 from helpers import FAMILIES
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import AnomalyDetector, GaussianMixture, KMeans
+from fastem import AnomalyDetector, BayesianGaussianMixture, GaussianMixture, KMeans
 
 # Checks that fail, with the reason: there are none. (One is skipped: check_array_api_input, for arrays that are not
 # NumPy's, which the tags of these classes do not promise.)
@@ -25,6 +25,10 @@ KINDS = [
     *(GaussianMixture(regularization=remedy) for remedy in ("ridge", "map", "floor", "ratio")),
     *(GaussianMixture(2, **options) for options in ({}, {"noise": True}, {"assignment": "hard"}, {"solver": "lbfgs"})),
     GaussianMixture(2, fixed=("weights",)),
+    BayesianGaussianMixture(),
+    BayesianGaussianMixture(
+        n_components=2, covariance_type="diag", weight_concentration_prior_type="dirichlet_distribution"
+    ),
     KMeans(),
     KMeans(3, init="random", algorithm="elkan"),
     AnomalyDetector(GaussianMixture(random_state=0)),

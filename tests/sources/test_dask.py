@@ -84,6 +84,16 @@ def test_fit_of_an_array_is_that_in_memory(alone, data, options):
     assert_allclose(there.bic(X), here.bic(data[0].X), rtol=1e-12)
 
 
+def test_posterior_of_an_array_is_that_in_memory(alone, data):
+    rows, X = data[0].X, da.from_array(data[0].X, chunks=(799, 3))
+    here, there = (fastem.BayesianGaussianMixture(n_components=4, random_state=0).fit(one) for one in (rows, X))
+    assert_close(fitted(there), fitted(here), 1e-10)
+    assert_allclose(there.elbo(X), here.elbo(rows), rtol=1e-12)
+    lazy = there.score_samples(X, predictive=True)
+    assert lazy.chunks == (X.chunks[0],)
+    assert_allclose(lazy.compute(), here.score_samples(rows, predictive=True), rtol=1e-9)
+
+
 def test_fit_of_a_frame_is_that_in_memory(client, data):
     """Weights from a column, partitions of unknown length, one of them empty."""
     table, parts = frame(data)

@@ -92,6 +92,9 @@ for name, options in FITS.items():
     labels = model.predict(source)
     assert labels.shape == (own.stop - own.start,)
     assert np.array_equal(labels, model.predict(X[own]))
+source = MPISource(comm, X[own])
+model = fastem.BayesianGaussianMixture(n_components=4, random_state=0).fit(source)
+found["posterior"] = [a.tolist() for a in fitted(model)] + [state_bytes(model).hex(), model.elbo(source)]
 for name, seed in ("unseeded", None), ("seed 0", 0), ("other seeds", comm.rank):
     model = GaussianMixture(4, max_iter=5, n_init=2, init_params="random", random_state=seed)
     found[name] = state_bytes(quiet_fit(model, MPISource(comm, X[own]))).hex()
@@ -133,9 +136,17 @@ def test_fit_is_that_in_memory(ranks, data, name, monkeypatch):
         assert abs(mean - model.score(data.X, sample_weight=weight)) < 1e-12
 
 
+def test_posterior_is_that_in_memory(ranks, data):
+    model = fastem.BayesianGaussianMixture(n_components=4, random_state=0).fit(data.X)
+    for rank in ranks:
+        *arrays, _, elbo = rank["posterior"]
+        assert_close(Fitted(*map(np.array, arrays)), fitted(model), 1e-10)
+        assert abs(elbo - model.elbo(data.X)) < 1e-12 * abs(elbo)
+
+
 def test_ranks_end_with_the_same_bytes(ranks):
     """Without a seed, or with another one on each: the random numbers are those of rank 0."""
-    for name in FITS:
+    for name in [*FITS, "posterior"]:
         assert len({rank[name][3] for rank in ranks}) == 1
     assert len({rank["unseeded"] for rank in ranks}) == 1
     assert {rank["other seeds"] for rank in ranks} == {ranks[0]["seed 0"]} != {ranks[0]["unseeded"]}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastem.estimators.anomaly import AnomalyDetector
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.state import (
+    MixtureState,
     arrays_of,
     count_seen,
     family_of,
@@ -66,11 +67,7 @@ def mixture_to_arrays(model: GaussianMixture, feature_names: Sequence[str] | Non
         "noise_box": noise[1] if noise else np.empty((0, 0)),
         "feature_names": names,
         "parameters": json.dumps(plain_parameters(model, GaussianMixture)),
-        "lower_bound": record.lower_bound_,
-        "lower_bounds": np.array(record.lower_bounds_, dtype=np.float64),
-        "n_iter": record.n_iter_,
-        "status": "" if record.status_ is None else record.status_.name,
-        "converged": record.converged_,
+        **record_to_arrays(record),
         "n_samples_seen": count_seen(model),
         "statistics": np.empty(0) if stream is None or stream.stats is None else stream.stats.to_buffer(),
     }
@@ -104,7 +101,18 @@ def detector_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> Anomaly
     return detector.set_params(contamination=scalar(path, arrays, "contamination", "f"))
 
 
-def restore_record(path: Path, arrays: dict[str, NDArray[Any]], model: GaussianMixture) -> None:
+def record_to_arrays(model: MixtureState) -> dict[str, Any]:
+    """Return the arrays that say how the fit went."""
+    return {
+        "lower_bound": model.lower_bound_,
+        "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
+        "n_iter": model.n_iter_,
+        "status": "" if model.status_ is None else model.status_.name,
+        "converged": model.converged_,
+    }
+
+
+def restore_record(path: Path, arrays: dict[str, NDArray[Any]], model: MixtureState) -> None:
     """Set how the fit went."""
     set_record(
         model,

@@ -1,0 +1,118 @@
+"""The variational Bayes of a mixture as a `Model`: what the EM loop fits for a `BayesianGaussianMixture`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fastem.model.families import Covariance
+from fastem.model.matrices import SingularCovarianceError, variances
+from fastem.model.maximisation import GaussianModel
+from fastem.model.params import Params
+from fastem.model.remedies.reg_covar import RegCovar
+from fastem.model.stats import Stats, component_mass, outer
+from fastem.model.variational import Posterior, Prior
+
+
+@dataclass(frozen=True)
+class VariationalModel:
+    """The posteriors of a mixture under a prior: the `Model` of variational Bayes.
+
+    Attributes
+    ----------
+    prior : Prior
+    family : Covariance
+    reg_covar : float
+        what is added to the variances of the rows of each component
+    """
+
+    prior: Prior
+    family: Covariance
+    reg_covar: float
+
+    @cached_property
+    def gaussian(self) -> GaussianModel:
+        """The mixtures that have no prior: it makes the rows' means and covariances, and starts are found for it."""
+        return GaussianModel(self.family, RegCovar(self.reg_covar))
+
+    @property
+    def hard(self) -> bool:
+        """False: rows belong to components by their responsibilities."""
+        return False
+
+    @property
+    def monotone(self) -> bool:
+        """False: reg_covar is added to covariances that the bound knows nothing of."""
+        return False
+
+    def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
+        """Return the shape of the second moments that `update` needs: that of the covariances."""
+        return self.family.shape(K, D)
+
+    def n_parameters(self, params: Params) -> int:
+        """Return the number of free parameters of the mixture of expected parameters."""
+        return self.gaussian.n_parameters(params)
+
+    def feasible(self, params: Params) -> Params:
+        """Return a start as it is: any posterior is one."""
+        return params
+
+    @np.errstate(all="ignore")
+    def update(self, stats: Stats, previous: Params | None = None) -> Posterior:
+        """Return the posterior that maximises the bound, given the responsibilities that statistics are made of.
+
+        scikit-learn's updates, Bishop (2006), eqs. 10.58 and 10.60-10.63: the rows' covariances are those of
+        `Covariance.estimate`, with reg_covar and 10 eps rows more in each component.
+
+        Raises
+        ------
+        SingularCovarianceError
+            if a covariance is not positive definite: that of the prior must be singular, too
+        """
+        prior, family, (K, D) = self.prior, self.family, stats.s1.shape
+        mass = component_mass(stats)
+        _, means, covariances = self.gaussian.estimate(stats)
+        mean_precision = prior.mean_precision + mass
+        step = means - prior.mean
+        pulled = (prior.mean_precision * mass / mean_precision)[:, None] * step
+        scatter = covariances * family.storage.divisor(mass, D) + outer(pulled, step, covariances.shape)
+        scatter /= family.storage.divisor(np.ones(K), D)  # the mean over what the family takes to be equal
+        dof = prior.degrees_of_freedom + (np.full(K, mass.mean()) if family.shared else mass)
+        covariances = (prior.scatter + scatter) / dof[: len(scatter), None, None]
+        means = (prior.mean_precision * prior.mean + mass[:, None] * means) / mean_precision[:, None]
+        if prior.sticks:
+            beyond = np.append(np.cumsum(mass[:0:-1])[::-1], 0.0)  # the rows of the components after each
+            concentration = np.column_stack([1.0 + mass, prior.concentration + beyond])
+        else:
+            concentration = prior.concentration + mass
+        factor = self.gaussian.factorise(covariances)
+        return Posterior(means, covariances, factor, concentration, mean_precision, dof)
+
+    def expected(self, posterior: Posterior, entropy: float) -> Stats:
+        """Return the statistics, about the means, of which `update` makes this posterior: it less the prior.
+
+        `entropy` is that of the responsibilities, which the posterior does not tell.
+        """
+        prior, (K, D) = self.prior, posterior.means.shape
+        storage, covariances = self.family.storage, posterior.covariances
+        mass = np.maximum(posterior.mean_precision - prior.mean_precision, 0.0)
+        step = posterior.means - prior.mean
+        dof = posterior.degrees_of_freedom[: len(covariances), None, None]
+        s2 = (dof * covariances - prior.scatter) * storage.divisor(np.ones(K), D)
+        s2 -= outer(prior.mean_precision * step, step, covariances.shape)
+        variances(s2)[...] -= self.reg_covar * storage.divisor(mass, D)[..., 0]
+        s1, n_rows = prior.mean_precision * step, round(mass.sum())
+        return Stats(np.nan, np.nan, entropy, mass, s1, s2, posterior.means, n_rows)
+
+    def objective(self, params: Params, stats: Stats) -> float:
+        """Return the lower bound after the update that follows a pass, as scikit-learn counts it, for all rows."""
+        try:
+            return self.update(stats).lower_bound(stats.entropy)
+        except SingularCovarianceError:  # which the loop meets when it updates
+            return -np.inf
+
+    def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
+        """Return whether the bound fell by more than rounding of relative size `eps` explains."""
+        return before - after > 64 * eps * (1 + abs(before))
