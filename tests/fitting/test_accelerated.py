@@ -80,7 +80,8 @@ def test_every_fit_ascends(covariance, regularization, assignment, noise, share,
     falls = np.diff(model.lower_bounds_) < -1e-12 * (1 + np.abs(model.lower_bounds_[1:]))
     reseeded = {event.iteration for event in model.fit_report_.events if event.what in ("reseeded", "dropped")}
     assert set(np.flatnonzero(falls) + 1) <= reseeded
-    assert model.status_ in (Status.CONVERGED, Status.MAX_ITER)
+    all_noise = model.status_ is Status.DEGENERATE and assignment == "hard" and noise  # as it happens in EM
+    assert all_noise or model.status_ in (Status.CONVERGED, Status.MAX_ITER)
     certificate = model.fit_report_.starts[0].certificate
     assert model.n_iter_ <= certificate.passes <= 40
     for name in fixed:
