@@ -21,7 +21,6 @@ import fastem
 from fastem.estimators import outputs, scoring, training
 from fastem.files.tables import read_table
 from fastem.kernels.ahead import Warmup
-from fastem.model.remedies.table import UNIT_FREE
 from fastem.plot.scene import full_covariances
 
 pytest.importorskip("typer")
@@ -78,7 +77,7 @@ def model_file(tmp_path):
 def test_fit_prints_what_the_estimator_finds():
     out, err = run("fit", "faithful", "-k", 2, "--seed", 0, "--tol", 1e-6, "--covariance", "diag")
     X, _ = fastem.load_faithful()
-    model = fastem.GaussianMixture(2, random_state=0, tol=1e-6, covariance_type="diag").fit(X)
+    model = fastem.fit(X, 2, "diag", random_state=0, tol=1e-6)
     assert err == ""
     assert "eruptions" in out
     assert f"{model.means_[0, 1]:.5g} ({np.sqrt(model.covariances_[0, 1]):.3g})" in out
@@ -93,28 +92,39 @@ def test_fit_prints_what_the_estimator_finds():
 def test_every_option_reaches_the_estimator(monkeypatch):
     seen = {}
 
-    class Spy(fastem.GaussianMixture):
-        def fit(self, *args, **options):
-            seen.update(self.get_params())
-            return super().fit(*args, **options)
+    fit = fastem.GaussianMixture.fit
 
-    # The constructor's signature is inspected, so that the name alone changes.
-    Spy.__init__ = fastem.GaussianMixture.__init__
-    monkeypatch.setattr(fitting, "GaussianMixture", Spy)
+    def spy(self, *args, **options):
+        seen.update(self.get_params())
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(fastem.GaussianMixture, "fit", spy)
     options = {"--covariance": "tied", "--seed": 5, "--n-init": 3, "--max-iter": 77, "--tol": 0.5}
     options |= {"--init": "random_from_data", "--components": 2}
     options |= {"--regularization": "ridge", "--on-collapse": "drop", "--stop": "aitken", "--assignment": "hard"}
+    options |= {"--solver": "em"}
     run("fit", "faithful", *(word for pair in options.items() for word in pair))
     expected = {"covariance_type": "tied", "random_state": 5, "n_init": 3, "max_iter": 77, "tol": 0.5}
     expected |= {"init_params": "random_from_data", "n_components": 2}
     expected |= {"regularization": "ridge", "on_collapse": "drop", "stop": "aitken", "assignment": "hard"}
+    expected |= {"solver": "em"}
     assert {name: seen[name] for name in expected} == expected
     run("fit", "faithful", "--reg-covar", 0.0025)
     assert (seen["reg_covar"], seen["regularization"]) == (0.0025, None)
-    run("fit", "faithful")
-    assert seen["regularization"] == UNIT_FREE
     _, err = run("fit", "faithful", "--reg-covar", 0.25, "--regularization", "map", code=1)
     assert "takes the place of reg_covar" in err
+
+
+def test_defaults_are_those_of_fastem_fit_or_scikit_learns():
+    X, _ = fastem.load_faithful()
+    run("fit", "faithful", "-k", 3, "--seed", 0, "-o", "m.npz")
+    ours, want = fastem.load("m.npz"), fastem.fit(X, 3, random_state=0)
+    np.testing.assert_array_equal(ours.covariances_, want.covariances_)
+    assert ours.get_params() == want.get_params()
+    run("fit", "faithful", "-k", 3, "--seed", 0, "--like-sklearn", "-o", "m.npz")
+    theirs, want = fastem.load("m.npz"), fastem.GaussianMixture(3, random_state=0).fit(X)
+    np.testing.assert_array_equal(theirs.covariances_, want.covariances_)
+    assert theirs.get_params() == want.get_params()
 
 
 @pytest.mark.parametrize("covariance", FAMILIES)
@@ -206,7 +216,7 @@ def test_a_fit_that_did_not_converge_warns_in_one_line():
 def test_verbose_reports_on_standard_error():
     out, err = run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map", "--verbose")
     X, _ = fastem.load_faithful()
-    model = fastem.GaussianMixture(2, random_state=0, regularization="map").fit(X)
+    model = fastem.fit(X, 2, random_state=0, regularization="map")
     assert err == f"{model.fit_report_}\n"
     assert out == run("fit", "faithful", "-k", 2, "--seed", 0, "--regularization", "map")[0]
 
@@ -386,12 +396,12 @@ def test_version():
     ],
 )
 def test_an_impossible_output_is_found_before_the_fit(monkeypatch, option, name, message):
-    monkeypatch.setattr(fitting, "GaussianMixture", None)  # a fit would fail otherwise
+    monkeypatch.setattr(fitting, "recommended", None)  # a fit would fail otherwise
     assert message in fails("fit", "faithful", option, name)
 
 
 def test_a_missing_matplotlib_is_found_before_the_fit(monkeypatch):
-    monkeypatch.setattr(fitting, "GaussianMixture", None)
+    monkeypatch.setattr(fitting, "recommended", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "fastem[plot]"' in fails("fit", "faithful", "--plot", "p.png")
 
@@ -445,6 +455,7 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130_with_the_last_com
     np.save("x.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
     leader, follower = pty.openpty()
     args = ["fit", "x.npy", "-k", "3", "--seed", "0", "--tol", "0", "--max-iter", "100000", "-o", "m.npz"]
+    args += ["--like-sklearn"]  # plain EM, which with a tol of 0 never ends
     command = [sys.executable, "-m", "fastem", *args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=child_env()) as process:
         os.close(follower)
@@ -462,7 +473,7 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_status_130_with_the_last_com
     assert f"fastem: interrupted after {model.n_iter_} iterations: their model is in m.npz" in rest.decode()
     assert model.status_ is fastem.Status.INTERRUPTED
     X = np.load("x.npy")
-    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_, regularization=UNIT_FREE)
+    full = fastem.GaussianMixture(3, random_state=0, tol=0.0, max_iter=model.n_iter_)
     assert model.lower_bounds_ == quiet_fit(full, X).lower_bounds_
     assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-12)  # the parameters that the bound is of
 
@@ -822,9 +833,7 @@ def test_incomplete_rows_are_left_out_of_a_fit_if_asked():
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     columns = {name: pa.array(column, from_pandas=True) for name, column in zip("ab", spoiled.T, strict=True)}
     pq.write_table(pa.table(columns), "t.parquet")
-    want = quiet_fit(
-        fastem.GaussianMixture(2, random_state=0, regularization=UNIT_FREE), spoiled[~np.isnan(spoiled[:, 1])]
-    )
+    want = fastem.fit(spoiled[~np.isnan(spoiled[:, 1])], 2, random_state=0)
     for name in ("t.csv", "t.npy", "t.parquet"):
         run("fit", name, "-k", 2, "--seed", 0, code=1)
         _, err = run("fit", name, "-k", 2, "--seed", 0, "--drop-incomplete", "-o", "m.npz")
@@ -844,7 +853,7 @@ def test_labels_are_an_input_as_in_python():
     labels = np.where(np.arange(272) % 5 == 0, X[:, 0] > 3, -1)
     np.save("t.npy", np.column_stack([X, labels]))
     run("fit", "t.npy", "-k", 2, "--seed", 0, "--labels", "2", "-o", "m.npz")
-    want = fastem.GaussianMixture(2, random_state=0, regularization=UNIT_FREE).fit(X, labels=labels)
+    want = fastem.fit(X, 2, labels=labels, random_state=0)
     np.testing.assert_array_equal(fastem.load("m.npz").means_, want.means_)
 
 
