@@ -25,7 +25,7 @@ import fastem
 from fastem import GaussianMixture, as_source
 from fastem.fitting.starts import labels as labels_start
 from fastem.model import reference
-from fastem.model.remedies.table import REMEDIES, UNIT_FREE
+from fastem.model.remedies.table import REMEDIES
 from fastem.sources import blocks
 
 FIELDS = ("loglik", "class_loglik", "entropy", "s0", "s1", "s2")
@@ -404,7 +404,7 @@ def test_the_command_line(data, tmp_path, ending):
     command = ["fit", str(tmp_path / f"t.{ending}"), "-k", "3", "--labels", known, "--weights", weight]
     done = testing.CliRunner().invoke(cli.app, [*command, "-o", str(tmp_path / "m.npz")])
     assert done.exit_code == 0, done.output
-    want = GaussianMixture(3, regularization=UNIT_FREE).fit(data.X, sample_weight=np.arange(600) % 3, labels=labels)
+    want = fastem.fit(data.X, 3, sample_weight=np.arange(600) % 3, labels=labels)
     assert_close(fitted(fastem.load(tmp_path / "m.npz")), fitted(want), 1e-9)
     assert json.loads(json.dumps(os.listdir(tmp_path))).count("m.npz") == 1
 

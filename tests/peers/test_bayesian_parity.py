@@ -9,6 +9,7 @@ from sklearn.mixture import BayesianGaussianMixture as Theirs
 
 from fastem import BayesianGaussianMixture
 from fastem.fitting.starts import table
+from fastem.fitting.starts.beginning import Beginning
 from fastem.kernels.mixture import LABELS
 from fastem.passes.statistics import moments_about_means
 from fastem.sources.blocks import ArraySource
@@ -79,7 +80,7 @@ def test_weights_are_repeated_rows(family, kind, monkeypatch):
 
     def from_known(source, K, model, rng):
         rows = ArraySource(mixture.X, weight.astype(float), labels=mixture.labels)
-        return moments_about_means(rows, K, model.moments_shape(K, 2), LABELS)
+        return Beginning(moments_about_means(rows, K, model.moments_shape(K, 2), LABELS))
 
     class FromKnown(Theirs):
         def _initialize_parameters(self, X, random_state, xp=None):
