@@ -22,10 +22,11 @@ def _wipe_stale_cache():
     package = Path(spec.origin).parent
     sources = [package / "embed.py", *(package / "kernels").glob("*.py")]
     newest = max((p.stat().st_mtime for p in sources if p.exists()), default=0.0)
-    roots = [package, Path(__file__).parent]
     if os.environ.get("NUMBA_CACHE_DIR"):
         cache = Path(os.environ["NUMBA_CACHE_DIR"])
-        roots += [*cache.glob("kernels_*"), *cache.glob("embed_*")]
+        roots = [*cache.glob("kernels_*"), *cache.glob("embed_*")]
+    else:
+        roots = [package, Path(__file__).parent]
     for root in roots:
         for index in root.rglob("*.nbi"):
             files = [index, *index.parent.glob(f"{index.stem}.*.nbc")]
