@@ -441,7 +441,7 @@ def test_the_best_of_starts_and_what_is_printed(data, capsys):
 def test_what_lbfgs_is_not_for(data, tmp_path):
     mixture, _ = data
     for options, match in (
-        (dict(solver="newton"), r"'solver' parameter .* must be a str among \{'em', 'lbfgs'\}. Got 'newton'"),
+        (dict(solver="newton"), r"'solver' parameter .* must be a str among \{'auto', 'em', 'lbfgs'\}. Got 'newton'"),
         (dict(solver="lbfgs", regularization="map"), "does not work with regularization='map'"),
         (dict(solver="lbfgs", assignment="hard"), "does not work with assignment='hard'"),
         (dict(solver="lbfgs", fixed=["weights"]), r"does not work with fixed=\('weights',\)"),
