@@ -419,8 +419,9 @@ class GaussianMixture(Scoring, Criteria, Fitted, Ordering, Interchange):
             fit that was never interrupted (on the same kind of machine, with the same version). A fit that was
             finished ends at once with its own result. Parameters (except verbose, warm_start and n_threads) and rows
             must be those of the first time. max_iter may be larger: runs that had stopped at the smaller one continue
-            from where they were (to the same bits, unless components had been reseeded or dropped before). A generator
-            as `random_state` is put in the state that it had
+            from where they were (to the same bits, unless components had been reseeded or dropped before, or with
+            solver="auto", which then has forgotten its last steps). A generator as `random_state` is put in the state
+            that it had
 
         Returns
         -------

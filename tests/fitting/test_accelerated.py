@@ -325,3 +325,13 @@ def test_a_warm_start_goes_on_with_all_rows(small_levels):
     again = model.fit(mixture.X)
     assert again.n_iter_ <= accelerated.LEAST_DIFFERENCES + 1
     assert again.fit_report_.starts[0].certificate.passes == again.n_iter_
+
+
+def test_a_checkpoint_goes_on_with_a_larger_max_iter(tmp_path):
+    mixture, file = rows(spacing=4.0), tmp_path / "c.npz"
+    with pytest.warns(fastem.ConvergenceWarning, match="3 passes"):
+        auto(mixture, max_iter=3).fit(mixture.X, checkpoint=file)
+    model = auto(mixture).fit(mixture.X, checkpoint=file)
+    assert model.status_ is Status.CONVERGED
+    assert model.lower_bound_ == pytest.approx(auto(mixture).fit(mixture.X).lower_bound_, rel=1e-8)
+    assert model.fit_report_.starts[0].certificate.passes >= model.n_iter_ > 3
