@@ -98,7 +98,7 @@ def merged_covariances(params: Params, pairs: NDArray[np.intp], family: Covarian
     both = np.maximum(w.sum(axis=0), TINY)
     apart = params.means[pairs[0]] - params.means[pairs[1]]
     spread = outer(apart, apart, (pairs.shape[1], *params.covariances.shape[1:]))
-    between = w[0] * w[1] / both * spread / family.storage.divisor(np.ones(1), D)
+    between = w[0] * w[1] / both * spread / (D // spread.shape[-1])
     if family.shared:
         return np.asarray(params.covariances + between)
     return np.asarray(((w * params.covariances[pairs]).sum(axis=0) + between) / both)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from fastem.sources.blocks import ArraySource
 PATIENCE = 30  # moves in a row that may fail
 LEAST_PROMISE = -0.06  # nats per row: moves among neighbours came to 0.03 more than they promised, others to 0.001
 LEAST_GAIN = 1e-4  # nats per row for which a move is taken
-MOST_MOVES = 3  # that are taken, per component
+MOST_SWEEPS = 50  # rounds of moves, after each of which all is looked at anew
 ROUNDS = (4, 8, 16, 48)  # iterations of EM after a move
 
 
@@ -97,31 +96,41 @@ def search(sample: ArraySource, result: Result, model: GaussianModel, covariance
     covariance : (D, D), of the sample
     """
     found = Search(result)
-    for _ in range(MOST_MOVES * len(result.params.means)):
-        following = take_one(sample, found, model, covariance)
-        if following.result is found.result:
-            return following
-        found = following
+    for _ in range(MOST_SWEEPS):
+        before, found = found, sweep(sample, found, model, covariance)
+        if found.result is before.result:
+            break
     return found
 
 
-def take_one(sample: ArraySource, found: Search, model: GaussianModel, covariance: Array) -> Search:
-    """Return a search after one more move; with the same result if none helps."""
-    best, tried = found.result, found.tried
+def sweep(sample: ArraySource, found: Search, model: GaussianModel, covariance: Array) -> Search:
+    """Return a search after all moves that are promising now; with the same result if none helps."""
+    best, tried, taken, failed = found.result, found.tried, [*found.taken], 0
     prospects = find_prospects(sample, best.params, model, covariance)
-    for _ in range(min(PATIENCE, len(prospects))):
+    while prospects and failed < PATIENCE:
         prospect = max(prospects, key=lambda prospect: prospect.promise)
         if prospect.promise < LEAST_PROMISE:
             break
-        tried, gain = tried + 1, -np.inf
-        with contextlib.suppress(SingularCovarianceError):
-            start = moved(best.params, prospect.move, prospect.halves, model)
-            trial = climb(sample, start, model, best.history[-1], ROUNDS)
-            gain = trial.history[-1] - best.history[-1]
-            if gain > LEAST_GAIN and is_as_sound(trial, best, model, covariance):
-                return Search(trial, tried, (*found.taken, (prospect.move, gain)))
-        prospects = [other.after(prospect, gain) for other in prospects if other is not prospect]
-    return found._replace(tried=tried)
+        trial = follow(sample, best, prospect, model)
+        tried, gain = tried + 1, trial.history[-1] - best.history[-1] if trial else -np.inf
+        if trial and gain > LEAST_GAIN and is_as_sound(trial, best, model, covariance):
+            best, failed = trial, 0
+            taken.append((prospect.move, gain))
+            # The others' promises stay about what they were, as components are told apart.
+            prospects = [other for other in prospects if not set(other.move) & set(prospect.move)]
+        else:
+            failed += 1
+            prospects = [other.after(prospect, gain) for other in prospects if other is not prospect]
+    return Search(best, tried, tuple(taken))
+
+
+def follow(sample: ArraySource, best: Result, prospect: Prospect, model: GaussianModel) -> Result | None:
+    """Return the fit that EM makes after a move from the best fit; None if its mixture is singular."""
+    try:
+        start = moved(best.params, prospect.move, prospect.halves, model)
+    except SingularCovarianceError:
+        return None
+    return climb(sample, start, model, best.history[-1], ROUNDS)
 
 
 def find_prospects(sample: ArraySource, params: Params, model: GaussianModel, covariance: Array) -> list[Prospect]:
