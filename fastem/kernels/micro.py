@@ -248,6 +248,61 @@ def nearest(lanes, xt, lognorm, means, n, top, label):
             lanes.store(index[v].value, label.row(), b, v * lanes.width)
 
 
+def largest_products_plain(a, u, h, n, largest, second, label):
+    """Set largest[b] and second[b] to the largest and the next of h_k + a_b' u_k, and label[b] to the k of the first.
+
+    Among equals it is the first k; `second` then equals `largest`.
+    """
+    for b in range(n):
+        largest[b] = second[b] = -np.inf
+        label[b] = 0
+        for k in range(u.shape[0]):
+            value = h[k]
+            for d in range(u.shape[1]):
+                value += u[k, d] * a[d, b]
+            if value > largest[b]:
+                second[b], largest[b], label[b] = largest[b], value, k
+            elif value > second[b]:
+                second[b] = value
+
+
+@micro_kernel
+def largest_products(lanes, a, u, h, n, largest, second, label):
+    (K, D), V = u.shape, range(VECTORS)
+    whole = K & -ROWS
+    with lanes.loop(0, n, lanes.step) as b:
+        first, next_ = ([lanes.accumulator(lanes.constant(-np.inf)) for _ in V] for _ in range(2))
+        index, number = [lanes.accumulator() for _ in V], lanes.accumulator()
+
+        def compare(value, v, first=first, next_=next_, index=index, number=number):
+            better, least, current = value > first[v].value, value > next_[v].value, number.value
+            next_[v].value = lanes.select(better, first[v].value, lanes.select(least, value, next_[v].value))
+            first[v].value = lanes.select(better, value, first[v].value)
+            index[v].value = lanes.select(better, current, index[v].value)
+
+        def some(k, count, b=b, number=number, compare=compare):
+            sums = [[lanes.accumulator(lanes.spread(h.row(), k + c)) for _ in V] for c in range(count)]
+            rows = [u.row(k + c) for c in range(count)]
+            with lanes.loop(0, D) as d:
+                points = [lanes.load(a.row(d), b, v * lanes.width) for v in V]
+                for c in range(count):
+                    factor = lanes.spread(rows[c], d)
+                    for v in V:
+                        sums[c][v].add_product(factor, points[v])
+            for c in range(count):
+                for v in V:
+                    compare(sums[c][v].value, v)
+                number.add(lanes.constant(1.0))
+
+        with lanes.loop(0, whole, ROWS) as k:
+            some(k, ROWS)
+        for count in lanes.cases(K - whole, range(1, ROWS)):
+            some(whole, count)
+        for values, place in ((first, largest), (next_, second), (index, label)):
+            for v in V:
+                lanes.store(values[v].value, place.row(), b, v * lanes.width)
+
+
 # --- responsibilities ----------------------------------------------------------------------------------------------
 
 
@@ -478,6 +533,15 @@ def add_rows_plain(sums, X, start, n, w, label, means):
             sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
 
 
+def add_rows_and_squares_plain(sums, X, start, n, w, label, means, squares):
+    """Do as `add_rows`, and add w_b |x_b - mean_k|^2 to squares[0]; rows of weight 0 may overflow there."""
+    add_rows_plain(sums, X, start, n, w, label, means)
+    for b in range(n):
+        if w[b] > 0.0:
+            z = X[start + b, : means.shape[1]] - means[int(label[b])]
+            squares[0] += w[b] * (z @ z)
+
+
 def _four(lanes, pointer, mask, real):
     """Load four numbers as a vector of the type `real`; where a mask is false, nothing is read and the number is 0."""
     builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, ROWS)
@@ -535,8 +599,8 @@ def transpose(lanes, xt, X, start, n):
         block(b, whole, mask)
 
 
-@micro_kernel
-def add_rows(lanes, sums, X, start, n, w, label, means):
+def _add_rows(lanes, sums, X, start, n, w, label, means, squares=None):
+    """Emit `add_rows`; with `squares`, `add_rows_and_squares`."""
     builder, real = lanes.builder, lanes.vector.element
     kind = ir.VectorType(real, ROWS)
 
@@ -544,6 +608,8 @@ def add_rows(lanes, sums, X, start, n, w, label, means):
         value = builder.load(lanes.at(array.row(), b))
         return value if value.type == real else builder.fpext(value, real)
 
+    none = ir.Constant(kind, [0.0] * ROWS)
+    square, all_squares = (cgutils.alloca_once_value(builder, none) for _ in range(2))
     whole, mask = _last_features(lanes, means.shape[1])
     with lanes.loop(0, n) as b:
         k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
@@ -556,10 +622,31 @@ def add_rows(lanes, sums, X, start, n, w, label, means):
             place = builder.bitcast(lanes.at(total, i), kind.as_pointer())
             after = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
             builder.store(after, place, align=8)
+            if squares is not None:
+                builder.store(builder.fadd(builder.load(square), builder.fmul(z, z)), square)
 
+        builder.store(none, square)
         with lanes.loop(0, whole, ROWS) as i:
             add(i, None)
         add(whole, mask)
+        if squares is not None:  # each row's own sum first: rows do not wait for each other
+            there = builder.select(builder.fcmp_ordered(">", weight, none), builder.load(square), none)
+            builder.store(builder.fadd(builder.load(all_squares), builder.fmul(weight, there)), all_squares)
+    if squares is not None:
+        total = builder.load(squares.row())
+        for r in range(ROWS):
+            total = builder.fadd(total, builder.extract_element(builder.load(all_squares), ir.IntType(32)(r)))
+        builder.store(total, squares.row())
+
+
+@micro_kernel
+def add_rows(lanes, sums, X, start, n, w, label, means):
+    _add_rows(lanes, sums, X, start, n, w, label, means)
+
+
+@micro_kernel
+def add_rows_and_squares(lanes, sums, X, start, n, w, label, means, squares):
+    _add_rows(lanes, sums, X, start, n, w, label, means, squares)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -581,3 +668,4 @@ if numba.config.DISABLE_JIT:  # the interpreter has no lanes
     log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
     exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
     prefetch, nearest, transpose, add_rows = prefetch_plain, nearest_plain, transpose_plain, add_rows_plain
+    largest_products, add_rows_and_squares = largest_products_plain, add_rows_and_squares_plain

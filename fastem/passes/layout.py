@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,16 @@ class KernelMixture:
         """Return the kernels' arguments that describe the mixture."""
         return self.log_norm, self.means, self.factor, self.centre, self.white
 
-    def scratch(self, n_rows: int, n_blocks: int, form: int) -> NDArray[Any]:
-        """Return the memory that the tasks of a call work in, a row for each; `form` is that of the work per row."""
+    def scratch(
+        self, n_rows: int, n_blocks: int, form: int, size: Callable[[int, int, int, int], int] = kernel.scratch_size
+    ) -> NDArray[Any]:
+        """Return the memory that the tasks of a call work in, a row for each.
+
+        `form` is that of the work per row; `size` returns the size of a row for D, K, the rows of a tile and itemsize.
+        """
         K, D, itemsize = self.K, self.D, self.dtype.itemsize
         n_tasks = count_tasks(n_blocks, work(n_rows, K, D, form, self.white.size > 0))
-        return aligned((n_tasks, kernel.scratch_size(D, K, tile_rows(K, D, itemsize), itemsize)), self.dtype)
+        return aligned((n_tasks, size(D, K, tile_rows(K, D, itemsize), itemsize)), self.dtype)
 
 
 def centre_of(params: Params) -> Array:

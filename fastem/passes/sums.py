@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.kernels import assignment
 from fastem.kernels import mixture as kernel
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
@@ -148,6 +149,8 @@ class Accumulator:
         self.slice_rows = self.block_rows * slice_blocks(K, D, self.n_values(False), grid)
         matrices = self.shape[-2] > 1 or params.factor.shape[-2] > 1
         self.work = grid if matrices or grid == FIRST else DIAG  # the form of the work per row
+        spheres = distances and params.factor.size == 1 and params.factor.item() == 1.0
+        self.by_products = spheres and mode == HARD and self.form == FIRST and assignment.pays(K, D)
         self._layouts: dict[np.dtype[Any], KernelMixture] = {}
 
     def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
@@ -176,6 +179,11 @@ class Accumulator:
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
         given = self._given(block)
+        if self.by_products and given.labels is None and given.allowed is None:
+            weight = NO_COLUMN if given.weight is None else given.weight
+            scratch = layout.scratch(len(block.X), n_blocks, self.work, assignment.scratch_size)
+            assignment.assign(block.X, weight, layout.means, self.block_rows, out, scratch)
+            return Sums(self, layout, len(block.X), out)
         kernel.accumulate(
             block.X,
             *[none if array is None else array for array, none in zip(given, NOTHING_GIVEN, strict=True)],

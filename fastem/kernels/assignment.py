@@ -1,0 +1,167 @@
+"""Assign rows to the nearest of many centres, by matrix products, and sum them up: a pass of k-means.
+
+With a = x - c and u_k = mean_k - c, for a point c in the middle of the centres,
+``-|x - mean_k|^2 / 2 = -|a|^2 / 2 + a' u_k - |u_k|^2 / 2``: one multiply-add for each feature and centre, where
+`micro.nearest` has a subtraction too. It loses digits that `nearest` keeps, so that a tile whose nearest centres are
+not certain is done again by that: the labels are always those of `nearest`, and ties go to the first.
+
+It has a kernel of its own, which compiles where it is first used: where `pays` says so.
+"""
+
+from functools import cache
+
+import numpy as np
+from numba import njit, types
+from numba.extending import register_jitable
+
+from fastem.kernels.jit import HELPER, Kernel
+from fastem.kernels.lanes import STEP
+from fastem.kernels.micro import ROWS, add_rows_and_squares, largest_products, nearest, padded, prefetch
+from fastem.kernels.mixture import N_SCALARS, fill, load, read_only, store, weigh
+
+LEAST_CENTRES, LEAST_PRODUCTS = 16, 2048  # a pass then takes at most 0.8 of the time with `nearest`
+MOST_REPEATED = 3  # tiles of a block that are done again, before products are given up in it
+N_ROWS = 5  # per-point values of a tile: weight, largest, second, label, square
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+
+
+def pays(K: int, D: int) -> bool:
+    """Tell whether products are faster than `micro.nearest`."""
+    return K >= LEAST_CENTRES and K * D >= LEAST_PRODUCTS
+
+
+@register_jitable(**HELPER)
+def centres_size(D: int, K: int, itemsize: int) -> int:
+    """Return how many numbers what belongs to the centres takes, to the end of a cache line."""
+    step = STEP // itemsize
+    return (K * D + 2 * K + D + step - 1) // step * step
+
+
+@cache
+def scratch_size(D: int, K: int, tile: int, itemsize: int) -> int:
+    """Return how many numbers the scratch memory of a worker has, which `carve` cuts up."""
+    return (2 * padded(D) + N_ROWS) * tile + centres_size(D, K, itemsize)
+
+
+@njit(**HELPER)
+def carve(scratch, D, K):
+    """Cut a worker's scratch memory into its arrays.
+
+    xt (P, B), buffer (B, P) and rows (N_ROWS, B) start at cache lines; then come u (K, D), h (K), zero (K) and c (D).
+    """
+    P = (D + ROWS - 1) // ROWS * ROWS
+    tile = (scratch.size - centres_size(D, K, scratch.itemsize)) // (2 * P + N_ROWS)
+    xt, rest = scratch[: P * tile].reshape((P, tile)), scratch[P * tile :]
+    buffer, rest = rest[: P * tile].reshape((tile, P)), rest[P * tile :]
+    rows, rest = rest[: N_ROWS * tile].reshape((N_ROWS, tile)), rest[N_ROWS * tile :]
+    u, rest = rest[: K * D].reshape((K, D)), rest[K * D :]
+    return xt, buffer, rows, u, rest[:K], rest[K : 2 * K], rest[2 * K : 2 * K + D]
+
+
+@njit(**HELPER)
+def centre_on(means, u, h, c):
+    """Set c to the mean of the centres, u_k = mean_k - c and h_k = -|u_k|^2 / 2; return the largest |u_k|^2."""
+    K, D = means.shape
+    for d in range(D):
+        total = 0.0
+        for k in range(K):
+            total += means[k, d]
+        c[d] = total / K
+    most = 0.0
+    for k in range(K):
+        square = 0.0
+        for d in range(D):
+            u[k, d] = means[k, d] - c[d]
+            square += u[k, d] * u[k, d]
+        h[k] = -0.5 * square
+        most = max(most, square)
+    return most
+
+
+@njit(**HELPER)
+def take(X, weight, first, n, place, w, xt):
+    """Load a tile and the weights w of its rows, if they have any; rows of weight 0 are put at `place` (D)."""
+    load(X, first, n, xt)
+    if weight.size > 0:
+        weigh(weight, first, n, 1.0, place, w, xt)
+
+
+@njit(**HELPER)
+def shift(xt, c, square):
+    """Subtract c from all points of a tile, and set square[b] = |x_b - c|^2."""
+    fill(square, 0.0)
+    for d in range(c.size):
+        for b in range(xt.shape[1]):
+            xt[d, b] -= c[d]
+            square[b] += xt[d, b] * xt[d, b]
+
+
+@njit(**HELPER)
+def are_certain(largest, second, square, most, slack, n):
+    """Tell whether the largest of each point exceeds the others by more than what rounding does to any of them.
+
+    Products, and sums of squares in `nearest`, err by less than (D + 8) eps (|a|^2 + |u|^2) each.
+    """
+    certain = True
+    for b in range(n):
+        certain &= largest[b] - second[b] > slack * (square[b] + most)
+    return certain
+
+
+@njit(**HELPER)
+def assign_rows(X, weight, start, stop, means, scratch, most, out):
+    """Assign rows start to stop, and add them to the statistics out (`n_values`).
+
+    scratch (`scratch_size`) is as `centre_on` leaves it, which returned `most`.
+    """
+    K, D = means.shape
+    xt, buffer, rows, u, h, zero, c = carve(scratch, D, K)
+    w, largest, second, label, square = rows[0], rows[1], rows[2], rows[3], rows[4]
+    s0, sums = out[N_SCALARS : N_SCALARS + K], out[N_SCALARS + K :].reshape((K, xt.shape[0]))
+    fill(w, 1.0)
+    slack, repeated, contiguous = ROUNDING * (D + 8), 0, X.strides[1] == X.itemsize
+    for first in range(start, stop, xt.shape[1]):
+        n = min(xt.shape[1], stop - first)
+        certain = False
+        take(X, weight, first, n, means[0], w, xt)
+        prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
+        if repeated < MOST_REPEATED:
+            shift(xt, c, square)
+            largest_products(xt, u, h, n, largest, second, label)
+            certain = are_certain(largest, second, square, most, slack, n)
+            repeated += not certain
+            if not (certain and contiguous):
+                take(X, weight, first, n, means[0], w, xt)
+        if not certain:
+            nearest(xt, zero, means, n, largest, label)
+        for b in range(n):
+            s0[np.intp(label[b])] += w[b]
+        if contiguous:
+            add_rows_and_squares(sums, X, first, n, w, label, means, out[1:2])
+        else:
+            store(xt[:D], 0, n, buffer)
+            add_rows_and_squares(sums, buffer, 0, n, w, label, means, out[1:2])
+    out[1] *= -0.5
+
+
+def assign_worker(task, n_tasks, X, weight, means, block, out, scratch):
+    """Do blocks task, task + n_tasks, ... of the pass.
+
+    X (N, D), weight (N) or (0) for 1, means (K, D) IN; block: rows per block; out (n_blocks, `n_values`) OUT: a
+    block's statistics, as `mixture.accumulate_worker` has them for HARD, FIRST and unit spheres of log norm 0;
+    scratch (n_tasks, `scratch_size`): zeros.
+    """
+    K, D = means.shape
+    _, _, _, u, h, _, c = carve(scratch[task], D, K)
+    most = centre_on(means, u, h, c)
+    for i in range(task, out.shape[0], n_tasks):
+        start, stop = i * block, min((i + 1) * block, X.shape[0])
+        fill(out[i], 0.0)
+        assign_rows(X, weight, start, stop, means, scratch[task], most, out[i])
+
+
+def _types(real):
+    return read_only(types.float64, 1, "A"), read_only(real, 2), types.intp, types.float64[:, ::1], real[:, ::1]
+
+
+assign = Kernel(assign_worker, _types)
