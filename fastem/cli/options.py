@@ -61,9 +61,7 @@ ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write 
 Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that holds the weight of each row.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: another one each time).")]
 Covariance = Annotated[CovarianceName, typer.Option(help="Covariance type.")]
-Init = Annotated[
-    StartName | None, typer.Option(help="Method that makes the start (default: auto, a search; in select: kmeans).")
-]
+Init = Annotated[StartName | None, typer.Option(help="Method that makes the start (default: auto, a search).")]
 Solver = Annotated[
     SolverName | None,
     typer.Option(help="Method: EM, L-BFGS, or accelerated EM that begins on samples (default: auto; in select: em)."),
