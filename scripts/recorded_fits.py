@@ -24,7 +24,7 @@ import fastem
 from fastem import GaussianMixture, KMeans
 
 FAMILIES = ("full", "tied", "diag", "spherical", "tied_diag", "tied_spherical")
-REMEDIES = ("ridge", "map", "floor", "ratio")
+REMEDIES = ("ridge", "map", "floor", "ratio", "geometric")
 K, D = 3, 4
 
 Numbers = dict[str, np.ndarray]

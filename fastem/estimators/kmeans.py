@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastem.estimators.containers import choose_container, put_in_container
 from fastem.estimators.kmeans_parameters import check_centres, check_kmeans
 from fastem.estimators.protocol import Estimator, check_hooks
 from fastem.fitting.lloyd import Clustering, assign, inertia, run_lloyd, squared_distances, tolerated_shift
+from fastem.fitting.moves import move_centres
 from fastem.fitting.seeds import distinct_sample, draw_distinct_rows, draw_seeds
 from fastem.kernels.jit import threads
 from fastem.model.checks import (
@@ -32,8 +34,6 @@ from fastem.sources.parts import PartedSource
 from fastem.sources.rows import check_n_features
 from fastem.sources.scans import check_clusters
 
-SEEDS = {"k-means++": draw_seeds, "random": draw_distinct_rows}
-
 
 class Run(NamedTuple):
     """The outcome of one start.
@@ -50,6 +50,11 @@ class Run(NamedTuple):
     centres: Array
     n_iter: int
     n_filled: int
+
+
+def by_inertia(run: Run) -> float:
+    """Return the key by which runs are compared."""
+    return run.inertia
 
 
 class KMeans(Estimator):
@@ -108,8 +113,9 @@ class KMeans(Estimator):
 
     References
     ----------
-    Lloyd (1982), IEEE Trans. Inf. Theory 28, 129-137; Arthur & Vassilvitskii (2007), SODA, 1027-1035; Celeux & Govaert
-    (1992), Comput. Stat. Data Anal. 14, 315-332, section 4 (k-means as classification EM).
+    Lloyd (1982), IEEE Trans. Inf. Theory 28, 129-137; Arthur & Vassilvitskii (2007), SODA, 1027-1035; Fritzke (1997),
+    Neural Process. Lett. 5, 35-45 (moves of centres); Celeux & Govaert (1992), Comput. Stat. Data Anal. 14, 315-332,
+    section 4 (k-means as classification EM).
 
     Examples
     --------
@@ -207,8 +213,8 @@ class KMeans(Estimator):
     def _best(self, source: Source) -> Run:
         """Return the best of `n_init` runs, of equals the first."""
         rng, enough = check_random_state(self.random_state), tolerated_shift(source, self.tol)
-        runs = [self._run(source, self._start(source, rng), enough) for _ in range(self._n_runs())]
-        return min(runs, key=lambda run: run.inertia)
+        runs = [self._run(source, rng, enough) for _ in range(self._n_runs())]
+        return min(runs, key=by_inertia)
 
     def _n_runs(self) -> int:
         """Return how many runs `n_init` asks for."""
@@ -224,11 +230,22 @@ class KMeans(Estimator):
             )
         return int(self.n_init) if drawn else 1
 
+    def _run(self, source: Source, rng: np.random.RandomState, enough: float) -> Run:
+        """Return the outcome of one start; of k-means++ with the moves that a sample says would help."""
+        if not isinstance(self.init, str) or self.init == "random":
+            return self._lloyd(source, self._start(source, rng), enough)
+        K, sample = self.n_clusters, distinct_sample(source, self.n_clusters, rng)
+        run = self._lloyd(source, draw_seeds(sample, K, rng), enough)
+        if run.n_iter == self.max_iter:
+            return run
+        moved = move_centres(sample, run.centres, tolerated_shift(sample, self.tol), self.max_iter)
+        return run if moved is run.centres else min(run, self._lloyd(source, moved, enough, run.n_iter), key=by_inertia)
+
     def _start(self, source: Source, rng: np.random.RandomState) -> Array:
-        """Return the centres that a run starts from, (K, D)."""
+        """Return the centres that `init` gives, unless it is "k-means++", (K, D)."""
         K, init = self.n_clusters, self.init
         if isinstance(init, str):
-            return SEEDS[init](distinct_sample(source, K, rng), K, rng)
+            return draw_distinct_rows(distinct_sample(source, K, rng), K, rng)
         if callable(init):
             if not isinstance(source, ArraySource):
                 raise ValueError("a function as init needs the rows in memory: compute centres and pass those")
@@ -236,11 +253,13 @@ class KMeans(Estimator):
             init = init(rows, K, random_state=rng)
         return check_centres(init, K, source.n_features)
 
-    def _run(self, source: Source, centres: Array, enough: float) -> Run:
-        """Run Lloyd's algorithm from these centres, and print what `verbose` asks for."""
-        if self.verbose:
+    def _lloyd(self, source: Source, centres: Array, enough: float, done: int = 0) -> Run:
+        """Run Lloyd's algorithm after `done` iterations, and print what `verbose` asks for."""
+        if self.verbose and not done:
             print("Initialization complete")
-        found = run_lloyd(source, centres, enough, self.max_iter, self._print if self.verbose else None)
+        report = partial(self._print, done) if self.verbose else None
+        found = run_lloyd(source, centres, enough, self.max_iter - done, report)
+        found = found._replace(n_iter=done + found.n_iter)
         if self.verbose:
             self._print_end(found, enough)
         centres = found.centres.astype(source.dtype).astype(np.float64)
@@ -248,8 +267,8 @@ class KMeans(Estimator):
         return Run(inertia(stats), centres, found.n_iter, int(np.count_nonzero(stats.s0)))
 
     @staticmethod
-    def _print(iteration: int, inertia: float) -> None:
-        print(f"Iteration {iteration}, inertia {inertia}.")
+    def _print(done: int, iteration: int, inertia: float) -> None:
+        print(f"Iteration {done + iteration}, inertia {inertia}.")
 
     @staticmethod
     def _print_end(found: Clustering, enough: float) -> None:
