@@ -238,7 +238,7 @@ class KMeans(Estimator):
         run = self._lloyd(source, draw_seeds(sample, K, rng), enough)
         if run.n_iter == self.max_iter:
             return run
-        moved = move_centres(sample, run.centres, tolerated_shift(sample, self.tol), self.max_iter)
+        moved = move_centres(sample, run.centres, enough, self.max_iter)
         return run if moved is run.centres else min(run, self._lloyd(source, moved, enough, run.n_iter), key=by_inertia)
 
     def _start(self, source: Source, rng: np.random.RandomState) -> Array:
