@@ -9,6 +9,7 @@ from pathlib import Path
 
 import _common
 import compare_peers
+import kmeans_starts
 import pytest
 from helpers import ROOT, child_env
 
@@ -116,3 +117,16 @@ def test_one_figure(tmp_path):
     done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [path.name for path in tmp_path.iterdir()] == ["lower_bound.png"]
+
+
+def test_kmeans_starts(tmp_path, monkeypatch, capsys):
+    """Two problems: each package has a share of fits that reach the best, and a mean gap."""
+    command = ["kmeans_starts.py", "--problems", "2", "--seeds", "1", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    kmeans_starts.main()
+    found = json.loads((tmp_path / "kmeans_starts.json").read_text())
+    for packages in found.values():
+        assert packages.keys() == {"fastem", "scikit-learn"}
+        assert max(one["reached"] for one in packages.values()) > 0
+        assert all(one["gap"] >= 0 for one in packages.values())
+    assert "| KMeans, n_init=1 | fastem |" in capsys.readouterr().out
