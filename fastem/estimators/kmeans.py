@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastem.estimators.containers import choose_container, put_in_container
 from fastem.estimators.kmeans_parameters import check_centres, check_kmeans
 from fastem.estimators.protocol import Estimator, check_hooks
+from fastem.fitting.centres import move_centres
 from fastem.fitting.lloyd import Clustering, assign, inertia, run_lloyd, squared_distances, tolerated_shift
-from fastem.fitting.moves import move_centres
 from fastem.fitting.seeds import distinct_sample, draw_distinct_rows, draw_seeds
 from fastem.kernels.jit import threads
 from fastem.model.checks import (

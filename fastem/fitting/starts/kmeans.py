@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastem.fitting.centres import move_centres
 from fastem.fitting.lloyd import run_lloyd, tolerated_shift
-from fastem.fitting.moves import move_centres
 from fastem.fitting.seeds import distinct_sample, draw_seeds
 from fastem.fitting.starts.beginning import Beginning
 from fastem.kernels.mixture import HARD

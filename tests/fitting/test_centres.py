@@ -6,7 +6,7 @@ from helpers import make_mixture
 from sklearn.datasets import load_iris
 
 from fastem import KMeans
-from fastem.fitting import moves
+from fastem.fitting import centres
 from fastem.fitting.lloyd import assign, inertia, run_lloyd
 from fastem.sources.blocks import ArraySource
 
@@ -23,26 +23,26 @@ def _two_in_one(n=900):
 
 def test_a_centre_moves_to_the_cluster_that_shares_one():
     mixture, rows, ended = _two_in_one()
-    found = moves.move_centres(rows, ended, 0.0, 300)
+    found = centres.move_centres(rows, ended, 0.0, 300)
     order = [np.linalg.norm(found - mean, axis=1).argmin() for mean in mixture.means]
     np.testing.assert_allclose(found[order], [mixture.X[mixture.labels == k].mean(axis=0) for k in range(3)])
     assert inertia(assign(rows, found)) < 0.1 * inertia(assign(rows, ended))
-    assert moves.move_centres(rows, found, 0.0, 300) is found
+    assert centres.move_centres(rows, found, 0.0, 300) is found
 
 
 def test_weights_are_rows_repeated():
     mixture, _, ended = _two_in_one()
     weight = np.random.default_rng(0).integers(1, 4, len(mixture.X))
-    found = moves.move_centres(ArraySource(mixture.X, weight.astype(float)), ended, 0.0, 300)
-    repeated = moves.move_centres(ArraySource(np.repeat(mixture.X, weight, axis=0)), ended, 0.0, 300)
+    found = centres.move_centres(ArraySource(mixture.X, weight.astype(float)), ended, 0.0, 300)
+    repeated = centres.move_centres(ArraySource(np.repeat(mixture.X, weight, axis=0)), ended, 0.0, 300)
     np.testing.assert_allclose(found, repeated, rtol=1e-10)
 
 
-def test_moves_of_a_large_sample_are_tried_on_some_rows(monkeypatch):
+def test_centres_of_a_large_sample_are_tried_on_some_rows(monkeypatch):
     mixture, rows, ended = _two_in_one()
-    monkeypatch.setattr(moves, "MOVE_ROWS", 200)
-    assert moves.thinned(rows, 3).n_rows == 225
-    found = moves.move_centres(rows, ended, 0.0, 300)
+    monkeypatch.setattr(centres, "MOVE_ROWS", 200)
+    assert centres.thinned(rows, 3).n_rows == 225
+    found = centres.move_centres(rows, ended, 0.0, 300)
     order = [np.linalg.norm(found - mean, axis=1).argmin() for mean in mixture.means]
     np.testing.assert_allclose(found[order], [mixture.X[mixture.labels == k].mean(axis=0) for k in range(3)])
 
@@ -50,7 +50,7 @@ def test_moves_of_a_large_sample_are_tried_on_some_rows(monkeypatch):
 @pytest.mark.parametrize(("X", "K"), [(np.ones((20, 2)), 3), (np.arange(3.0)[:, None], 3), (np.ones((5, 1)), 1)])
 def test_where_there_is_nothing_to_gain(X, K):
     centres = X[:K] + 0.0
-    assert moves.move_centres(ArraySource(X), centres, 0.0, 300) is centres
+    assert centres.move_centres(ArraySource(X), centres, 0.0, 300) is centres
 
 
 def test_kmeans_counts_iterations_before_and_after_a_move(capsys):
