@@ -49,8 +49,8 @@ def test_centres_of_a_large_sample_are_tried_on_some_rows(monkeypatch):
 
 @pytest.mark.parametrize(("X", "K"), [(np.ones((20, 2)), 3), (np.arange(3.0)[:, None], 3), (np.ones((5, 1)), 1)])
 def test_where_there_is_nothing_to_gain(X, K):
-    centres = X[:K] + 0.0
-    assert centres.move_centres(ArraySource(X), centres, 0.0, 300) is centres
+    first = X[:K] + 0.0
+    assert centres.move_centres(ArraySource(X), first, 0.0, 300) is first
 
 
 def test_kmeans_counts_iterations_before_and_after_a_move(capsys):
