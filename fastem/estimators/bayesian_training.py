@@ -98,7 +98,8 @@ def follow_posterior(model: PosteriorState, X: Any, sample_weight: Any) -> None:
     """Take a step of stochastic variational inference by a block of rows, from a posterior that is fitted."""
     source, posterior = rows_for(model, X, sample_weight), model.posterior_
     update = VariationalModel(prior_of_fit(model), family_of(model), model.reg_covar)
-    running = update.expected(posterior, model.lower_bound_ - posterior.lower_bound(entropy=0.0))
+    known = np.isfinite(model.lower_bound_)  # not so where max_iter was 0
+    running = update.expected(posterior, model.lower_bound_ - posterior.lower_bound(entropy=0.0) if known else 0.0)
     with failing_together(source), threads(check_n_threads(model.n_threads)):
         stats = step_towards(e_step(source, posterior, update), running)
         moved = agreed(source, partial(update_unless_coarse, update, stats, posterior))

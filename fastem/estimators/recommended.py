@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.fitting.loop import Callback
+from fastem.model.remedies.geometric_ridge import GeometricRidge
 from fastem.model.remedies.table import RECOMMENDED
 from fastem.sources.blocks import Source
 from fastem.sources.opening import find_source
@@ -52,7 +53,7 @@ def fit(
         as in `GaussianMixture.fit`
     **options
         parameters of `GaussianMixture` in place of what is recommended, for instance ``noise=True``, ``n_init=3`` or
-        ``regularization="map"``
+        ``regularization="map"``. With another `stop` than "change" the solver is "em"
 
     Returns
     -------
@@ -101,9 +102,12 @@ def fit(
 
 def recommended_model(source: Source, n_components: int, **options: Any) -> GaussianMixture:
     """Return an estimator, not fitted yet, with these options and, for the others, what is recommended for the rows."""
-    recommended: dict[str, Any] = {"init_params": "auto", "solver": "auto", "max_iter": MAX_ITER}
-    if "reg_covar" not in options:
-        recommended["regularization"] = RECOMMENDED
-    if "tol" not in options:
-        recommended["tol"] = NATS / source.sum_w
+    stop = options.get("stop", "change")
+    solver = options.get("solver", "auto" if stop == "change" else "em")  # the others have rules of their own
+    recommended: dict[str, Any] = {"init_params": "auto", "solver": solver, "max_iter": MAX_ITER}
+    row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
+    if "reg_covar" not in options and solver != "lbfgs":
+        recommended["regularization"] = RECOMMENDED if row == 1.0 else GeometricRidge(row * RECOMMENDED.strength)
+    if "tol" not in options and stop != "parameters":
+        recommended["tol"] = row * NATS / (1.0 if stop == "aitken" else source.sum_w)
     return GaussianMixture(n_components, **recommended | options)

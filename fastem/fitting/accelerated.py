@@ -110,7 +110,7 @@ class Ascent:
         fell = self.at is not None and self.model.fell(
             self.bounds[-1], bound, point.params, max(point.stats.eps, self.at.stats.eps)
         )
-        if trial and (fell or point.updated is None):
+        if trial and (fell or point.updated is None or not np.isfinite(bound)):
             return self.refuse(bound)
         if fell and self.model.monotone:
             return Turn(False, bound, self.certificate, fell, Status.DECREASED)

@@ -29,7 +29,9 @@ ROUND = 20  # points in one system of coordinates
 LEAST_ALONG = 0.5  # of EM's step: a step that goes less far in its direction says that the objective is not concave
 STRETCH = 2.0  # times EM's step: the first trial there; the factor by which each further one is longer
 AFTER_FAILURE = 2  # differences that are kept: with all, trials failed twice as often on ten hard problems
-LEAST_WEIGHT = 1e-300  # stands for a weight of 0, which has no logit
+# Stands for weights below it. The logit of a weight that dies falls by as much in each step, so that Anderson's goes
+# beyond all others: with 1e-300 in its place 8 of 12 fits with noise took 100 to 1000 passes, with 1e-8 a median of 52.
+LEAST_WEIGHT = 1e-8
 
 
 def anderson_step(residual: Array, d_points: Array, d_residuals: Array) -> tuple[Array, Array]:

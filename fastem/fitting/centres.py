@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastem.fitting.lloyd import assign, cluster_means, inertia, run_lloyd, squared_distances
 from fastem.fitting.seeds import weights_of
 from fastem.model.matrices import Array
-from fastem.sources.blocks import ArraySource
+from fastem.sources.blocks import ArraySource, rows_at_once
 
 MOVE_ROWS = 5000  # moves are tried on fewer than two times this, whatever the sample
 # A cut gains more once all centres have followed. Over the 200 problems of scripts/kmeans_starts.py k-means ends within
@@ -68,8 +68,15 @@ def thinned(sample: ArraySource, K: int) -> ArraySource:
 
 def find_nearest(rows: ArraySource, centres: Array) -> Nearest:
     """Return the nearest of two or more centres for each row, and the second."""
-    distances = squared_distances(rows, centres)
-    label, each = distances.argmin(axis=1), np.arange(rows.n_rows)
+    size = rows_at_once(len(centres))  # all rows times 1,500 centres would take 2 GB
+    parts = [nearest_in(rows.X[start : start + size], centres) for start in range(0, rows.n_rows, size)]
+    return Nearest(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def nearest_in(X: Array, centres: Array) -> Nearest:
+    """Return the nearest of the centres for each row of an array, and the second."""
+    distances = squared_distances(ArraySource(X), centres)
+    label, each = distances.argmin(axis=1), np.arange(len(X))
     first = distances[each, label]
     distances[each, label] = np.inf
     return Nearest(label, first, distances.min(axis=1))

@@ -290,6 +290,12 @@ def test_a_posterior_is_its_prior_and_its_statistics(family):
     assert_allclose(stats.sum_w, 400)
 
 
+def test_a_stream_may_begin_at_a_fit_without_iterations():
+    X = make_mixture(200, 2, 3, spacing=5.0).X
+    model = quiet_fit(BayesianGaussianMixture(n_components=3, random_state=0, max_iter=0), X)
+    assert np.isfinite(model.partial_fit(X).lower_bound_)
+
+
 def test_a_stream_comes_near_the_fit_of_all_rows(tmp_path):
     X = make_mixture(4000, 2, 3, spacing=5.0).X
     whole, stream = fit(X), BayesianGaussianMixture(n_components=3, random_state=0)

@@ -66,3 +66,11 @@ def test_kmeans_counts_iterations_before_and_after_a_move(capsys):
 def test_kmeans_that_max_iter_ends_does_not_move():
     model = KMeans(3, n_init=1, random_state=42, max_iter=3).fit(load_iris().data)
     assert (model.n_iter_, model.inertia_ > 140) == (3, True)
+
+
+def test_nearest_in_parts(monkeypatch):
+    rows = ArraySource(np.random.default_rng(0).normal(size=(100, 3)))
+    whole = centres.find_nearest(rows, rows.X[:5])
+    monkeypatch.setattr(centres, "rows_at_once", lambda n: 7)
+    for part, want in zip(centres.find_nearest(rows, rows.X[:5]), whole, strict=True):
+        np.testing.assert_array_equal(part, want)

@@ -205,6 +205,13 @@ def test_overlap_is_the_entropy_between_two():
     assert np.isinf(np.diagonal(cost)).all()
 
 
+def test_components_that_no_row_is_shared_by_do_not_overlap():
+    """However heavy the rows are: a share of 0 is no division."""
+    params = fastem.make_params([0.5, 0.5], [[-50.0], [50.0]], [[[1.0]], [[1.0]]])
+    rows = ArraySource(np.array([[-50.0], [50.0]]), np.array([1e3, 1e3]))
+    assert moves.overlaps(moves.Members.of(rows, params), 2)[0, 1] == pytest.approx(0.0, abs=1e-100)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_merge_keeps_the_moments_of_all_rows(family):
     """As an M-step does: the mean, and of the covariance what the family holds; halves of a third are its own."""

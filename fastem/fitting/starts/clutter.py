@@ -23,7 +23,7 @@ def without_clutter(source: Source, rng: np.random.RandomState) -> ArraySource:
     sample = distinct_sample(source, 1, rng, CLUTTER_ROWS)
     X, weight = sample.X, weights_of(sample)
     low, high = X.min(axis=0), X.max(axis=0)
-    scaled = (X - low) / (high - low)
+    scaled = (X - low) / np.where(high > low, high - low, 1.0)  # a column may be constant in the sample
     k = min(NEIGHBOURS, len(X) - 1)
     distance = cKDTree(scaled).query(scaled, k=[k + 1])[0][:, 0]
     log_distance = np.log(np.maximum(distance, np.finfo(np.float64).tiny))

@@ -116,7 +116,7 @@ def overlaps(members: Members, K: int) -> Array:
     entropy = np.zeros(K * K)
     for a, b in itertools.combinations(range(members.component.shape[1]), 2):
         mass = np.maximum(members.mass[:, [a, b]], TINY)
-        terms = (mass * np.log(mass.sum(axis=1, keepdims=True) / mass)).sum(axis=1)
+        terms = (mass * (np.log(mass.sum(axis=1, keepdims=True)) - np.log(mass))).sum(axis=1)
         entropy += np.bincount(members.component[:, a] * K + members.component[:, b], terms, K * K)
     one_way = entropy.reshape(K, K)
     return np.asarray((one_way + one_way.T) / members.total)

@@ -31,6 +31,7 @@ from fastem.model.rounding import variances_of_rounding
 from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate, moments, overall
 from fastem.sources.blocks import ArraySource, Source, rounding_of
+from fastem.sources.parts import agreed
 
 # The race of init_params="auto"; numbers chosen on the sets of tests/sets.py.
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
@@ -54,15 +55,27 @@ def from_race(source: Source, K: int, model: GaussianModel, rng: np.random.Rando
     """
     with handing_over(lambda _: None):  # a result of the race is that of a short fit to a sample
         sample = distinct_sample(source, K, rng, RACE_ROWS)
-        total = overall(sample, (1, sample.n_features, sample.n_features))
-        covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
-        best = run_race(sample, K, model, rng, covariance, rounding_of(source))
-        if best is None:
-            return from_kmeans(source, K, model, rng)
-        found = search(sample, best, model, covariance) if model.held.precisions is None else Search(best)
-        params = found.result.params
-        order = np.arange(K) if model.held.anything else np.lexsort(params.means.T[::-1])
-        return Beginning(e_step(sample, params.permuted(order), model), found.events(order))
+        mine = begin_on_sample(sample, K, model, rng, rounding_of(source))
+    found = agreed(source, lambda: mine)  # each process has found one, so that all have drawn the same numbers
+    return from_kmeans(source, K, model, rng) if found is None else found
+
+
+def begin_on_sample(
+    sample: ArraySource, K: int, model: GaussianModel, rng: np.random.RandomState, eps: float
+) -> Beginning | None:
+    """Return the start that a race and a search on a sample find; None if all are out of the race.
+
+    `eps` is the relative rounding of the rows.
+    """
+    total = overall(sample, (1, sample.n_features, sample.n_features))
+    covariance = COVARIANCES["full"].estimate(total, 0.0)[2][0]
+    best = run_race(sample, K, model, rng, covariance, eps)
+    if best is None:
+        return None
+    found = search(sample, best, model, covariance) if model.held.precisions is None else Search(best)
+    params = found.result.params
+    order = np.arange(K) if model.held.anything else np.lexsort(params.means.T[::-1])
+    return Beginning(e_step(sample, params.permuted(order), model), found.events(order))
 
 
 def run_race(

@@ -79,8 +79,11 @@ def constrain_eigenvalues(remedy: Remedy, relative: Array, mass: Array, units: U
 def map_eigenvalues(change: Callable[[Array], Array], relative: Array, units: Units) -> Array:
     """Return covariances, which are given in `units`, with changed eigenvalues, but no less than `units.least`.
 
-    A floor of 1e-6 in a direction that has 1e-11 of a feature's variance would be singular in float64.
+    A floor of 1e-6 in a direction that has 1e-11 of a feature's variance would be singular in float64. Covariances of
+    no rows at all, which are NaN, stay so: the factorisation refuses them.
     """
+    if not np.isfinite(relative).all():
+        return relative
     if not units.matrices:
         return change(relative[..., 0, :])[..., None, :]
     values, vectors = np.linalg.eigh(relative)
