@@ -127,6 +127,6 @@ def _warn_of_no_cache(reason: str) -> None:
         _warned = True
         warnings.warn(
             f"compiled kernels cannot be kept on disk ({reason}): each process compiles them anew, which takes it "
-            "10 to 30 s. Set the environment variable NUMBA_CACHE_DIR to a folder that this user may write to.",
+            "4 to 10 s. Set the environment variable NUMBA_CACHE_DIR to a folder that this user may write to.",
             stacklevel=2,
         )
