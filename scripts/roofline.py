@@ -136,7 +136,7 @@ def repeat_quadratic_forms() -> Callable[..., None]:
     """`joint`, the E-step before exp, over and over on one tile: f(times, *its arguments)."""
     from numba import njit
 
-    from fastem.kernels.jit import COMMON
+    from fastem.kernels.compiler import COMMON
     from fastem.kernels.mixture import joint
 
     @njit(**COMMON)

@@ -1,9 +1,16 @@
-"""Tiles of random numbers for tests and benchmarks of micro-kernels."""
+"""Tiles of random numbers, and helpers of the kernels as functions, for tests and benchmarks."""
 
+import numba
 import numpy as np
 
 from fastem.kernels import micro
+from fastem.kernels.compiler import COMMON
 from fastem.kernels.lanes import STEP, aligned
+
+
+def jitted(helper):
+    """A helper of the kernels as a function that Python can call: they are inlined into kernels, and not callable."""
+    return numba.njit(**COMMON)(helper.py_func) if hasattr(helper, "py_func") else helper
 
 
 class Tile:

@@ -15,7 +15,7 @@ from fastem.cli.reporting import reporting
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.stored.shared import plain_parameters
 from fastem.files import tables
-from fastem.kernels.ahead import warmup
+from fastem.kernels.ahead import CALLS, warmup
 
 
 @app.command()
@@ -58,12 +58,15 @@ def compile_ahead(
         Literal["float64", "float32"] | None,
         typer.Option(help="Compile for rows of this dtype only (default: both)."),
     ] = None,
+    calls: Annotated[
+        str, typer.Option("--for", metavar="CALLS", help=f"What will be called: {', '.join(CALLS)} (default: all).")
+    ] = ",".join(CALLS),
 ) -> None:
-    """Compile everything now, so that later commands and fits start at once."""
+    """Compile kernels now, so that later commands and fits start at once."""
     with reporting():
         with bar(TextColumn("compiling"), MofNCompleteColumn(), BarColumn()) as update:
             progress = update and (lambda done, total: update(completed=done, total=total))
-            ready = warmup(("float64", "float32") if dtype is None else (dtype,), progress)
+            ready = warmup(("float64", "float32") if dtype is None else (dtype,), progress, calls.split(","))
         if ready.folder is None:
             raise OSError(
                 f"compiled in {ready.seconds:.1f} s, but for this process only: Numba can write to no folder, the disk "

@@ -32,7 +32,7 @@ def fit_progress(max_iter: int, source: Rows) -> Iterator[Callable[[int, float, 
                 first, since = n, time.perf_counter()
                 return
             rate = (seen - first) / (time.perf_counter() - since)
-            done = 100 * (seen % source.n_rows) // source.n_rows
+            done = 100 * ((seen - 1) % source.n_rows + 1) // source.n_rows
             update(rate=f"{rate / 1e6:.1f}e6 rows/s, pass {done:.0f} %")
 
         source.count = count

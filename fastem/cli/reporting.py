@@ -14,7 +14,7 @@ FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class CompileNotice(Listener):
-    """Prints once, on a terminal, that Numba compiles: the first command on a machine waits for that."""
+    """Prints once, on a terminal, that kernels are compiled: the first command on a machine waits for that."""
 
     def __init__(self) -> None:
         self.said = not sys.stderr.isatty()
@@ -23,7 +23,7 @@ class CompileNotice(Listener):
         """See Listener."""
         if not self.said:
             self.said = True
-            say("", "compiling kernels (once per machine) ...")
+            say("", "compiling kernels for this processor, about 5 s, once ...")
 
     def on_end(self, event: Event) -> None:
         """See Listener."""

@@ -9,14 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.kernels.jit import cache_folder, check_dtypes, launch
-from fastem.kernels.mixture import accumulate, score
+from fastem.kernels import assignment, groups, mixture
+from fastem.kernels.jit import Kernel, cache_folder, check_dtypes, launcher
 
-# Each has a kernel, the dtype of rows and the dtype of arithmetic. Fits of float32 rows need float64 too: for a sample,
-# for k-means, and for passes where float32 arithmetic would not do.
-FLOAT64 = (accumulate, "float64", "float64"), (score, "float64", "float64")
-FLOAT32 = (accumulate, "float32", "float32"), (accumulate, "float32", "float64"), (score, "float32", "float64")
-NEEDED = {"float64": FLOAT64, "float32": FLOAT64 + FLOAT32}
+# Each has a kernel and its arithmetic for float32 rows; for float64 rows it is float64.
+Needed = tuple[tuple[Kernel, str], ...]
+EM: Needed = (mixture.accumulate_soft, "float32"), (mixture.accumulate_soft, "float64")
+START: Needed = (mixture.accumulate_labelled, "float64"), (mixture.score_spheres, "float64")
+CALLS: dict[str, Needed] = {
+    "fit": EM + START,
+    "predict": tuple((k, "float64") for k in (mixture.score_all, mixture.score_spheres, mixture.score_white_spheres)),
+    "labels": (
+        *((mixture.accumulate_within, real) for real in ("float32", "float64")),
+        *((kernel, "float64") for kernel in (mixture.accumulate_hard, mixture.accumulate_given)),
+    ),
+    "kmeans": (*START, (assignment.assign, "float64")),
+    "fit_many": tuple((kernel, "float64") for kernel in (groups.fit, groups.accumulate, groups.score)),
+}
+DOUBLE = groups.fit, groups.accumulate, groups.score  # rows of many fits are float64, whatever they were
 
 
 class Warmup(NamedTuple):
@@ -39,7 +49,11 @@ class Warmup(NamedTuple):
     folder: Path | None
 
 
-def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[int, int], Any] | None = None) -> Warmup:
+def warmup(
+    dtypes: Iterable[Any] = ("float64", "float32"),
+    progress: Callable[[int, int], Any] | None = None,
+    calls: Iterable[str] = tuple(CALLS),
+) -> Warmup:
     """Compile all kernels now, or load them from Numba's cache, so that no later call has to.
 
     Call it when you install fastem, build a container image, or start a service. The cache is for one kind of
@@ -51,7 +65,10 @@ def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[i
     dtypes : str or iterable of dtypes, default ("float64", "float32")
         Dtypes of the rows that will come: float64, float32 or both.
     progress : callable, optional
-        Called as ``progress(done, total)``, at first with 0 done, then after each function that is compiled.
+        Called as ``progress(done, total)``, at first with 0 done, then after each kernel that is compiled.
+    calls : str or iterable of str, default all
+        What will be called: "fit", "predict" (and other scores), "kmeans" (`KMeans`), "labels" (fits with labels or
+        ``assignment="hard"``, statistics of given responsibilities), "fit_many" (and the scores of its mixtures).
 
     Returns
     -------
@@ -60,7 +77,7 @@ def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[i
     Raises
     ------
     ValueError
-        For other dtypes.
+        For other dtypes or calls.
 
     See Also
     --------
@@ -74,15 +91,34 @@ def warmup(dtypes: Iterable[Any] = ("float64", "float32"), progress: Callable[[i
     True
     """
     since = time.perf_counter()
-    needed = dict.fromkeys(one for name in check_dtypes(dtypes) for one in NEEDED[name])
-    total = 2 * len(needed)
+    needed = list(_needed(check_dtypes(dtypes), check_calls(calls)))
     folders: list[str | None] = []
-    for kernel, rows, real in needed:
-        for function in (kernel.worker, launch):
-            if progress is not None:
-                progress(len(folders), total)
-            folders.append(cache_folder(kernel.compiled(function, np.dtype(rows), np.dtype(real))))
+    for done, (kernel, rows, real) in enumerate(needed):
+        if progress is not None:
+            progress(done, len(needed))
+        folders.append(cache_folder(kernel.compiled(np.dtype(rows), np.dtype(real)).entry))
+    launcher()
     if progress is not None:
-        progress(total, total)
+        progress(len(needed), len(needed))
     folder = None if None in folders else Path(str(folders[0]))
     return Warmup(time.perf_counter() - since, folder)
+
+
+def check_calls(calls: Iterable[str]) -> list[str]:
+    """Return the names of calls; raise a ValueError for one that is not known."""
+    names = [calls] if isinstance(calls, str) else list(calls)
+    if not names or not set(names) <= set(CALLS):
+        raise ValueError(f"calls must be of {', '.join(map(repr, CALLS))}; got {calls!r}")
+    return names
+
+
+def _needed(dtypes: list[str], calls: list[str]) -> dict[tuple[Kernel, str, str], None]:
+    """Return kernels, the dtype of rows and that of arithmetic, each once, in the order in which calls need them.
+
+    Fits of float32 rows need float64 too: for a sample, for k-means, and for passes where float32 would not do.
+    """
+    needed = [pair for call in calls for pair in CALLS[call]]
+    found = [(kernel, "float64", "float64") for kernel, _ in needed]
+    if "float32" in dtypes:
+        found += [(kernel, "float32", real) for kernel, real in needed if kernel not in DOUBLE]
+    return dict.fromkeys(found)

@@ -14,8 +14,10 @@ import numpy as np
 from numba import njit, types
 from numba.extending import register_jitable
 
-from fastem.kernels.jit import HELPER, Kernel
+from fastem.kernels.compiler import HELPER
+from fastem.kernels.jit import Kernel
 from fastem.kernels.lanes import STEP
+from fastem.kernels.memory import part
 from fastem.kernels.micro import ROWS, add_rows_and_squares, largest_products, nearest, padded, prefetch
 from fastem.kernels.mixture import N_SCALARS, fill, load, read_only, store, weigh
 
@@ -51,11 +53,10 @@ def carve(scratch, D, K):
     """
     P = (D + ROWS - 1) // ROWS * ROWS
     tile = (scratch.size - centres_size(D, K, scratch.itemsize)) // (2 * P + N_ROWS)
-    xt, rest = scratch[: P * tile].reshape((P, tile)), scratch[P * tile :]
-    buffer, rest = rest[: P * tile].reshape((tile, P)), rest[P * tile :]
-    rows, rest = rest[: N_ROWS * tile].reshape((N_ROWS, tile)), rest[N_ROWS * tile :]
-    u, rest = rest[: K * D].reshape((K, D)), rest[K * D :]
-    return xt, buffer, rows, u, rest[:K], rest[K : 2 * K], rest[2 * K : 2 * K + D]
+    xt, buffer, at = part(scratch, 0, (P, tile)), part(scratch, P * tile, (tile, P)), (2 * P + N_ROWS) * tile
+    rows, u, h = part(scratch, 2 * P * tile, (N_ROWS, tile)), part(scratch, at, (K, D)), part(scratch, at + K * D, (K,))
+    zero, c = part(scratch, at + K * D + K, (K,)), part(scratch, at + K * D + 2 * K, (D,))
+    return xt, buffer, rows, u, h, zero, c
 
 
 @njit(**HELPER)
@@ -117,7 +118,7 @@ def assign_rows(X, weight, start, stop, means, scratch, most, out):
     K, D = means.shape
     xt, buffer, rows, u, h, zero, c = carve(scratch, D, K)
     w, largest, second, label, square = rows[0], rows[1], rows[2], rows[3], rows[4]
-    s0, sums = out[N_SCALARS : N_SCALARS + K], out[N_SCALARS + K :].reshape((K, xt.shape[0]))
+    s0, sums = out[N_SCALARS : N_SCALARS + K], part(out, N_SCALARS + K, (K, xt.shape[0]))
     fill(w, 1.0)
     slack, repeated, contiguous = ROUNDING * (D + 8), 0, X.strides[1] == X.itemsize
     for first in range(start, stop, xt.shape[1]):
@@ -148,7 +149,7 @@ def assign_worker(task, n_tasks, X, weight, means, block, out, scratch):
     """Do blocks task, task + n_tasks, ... of the pass.
 
     X (N, D), weight (N) or (0) for 1, means (K, D) IN; block: rows per block; out (n_blocks, `n_values`) OUT: a
-    block's statistics, as `mixture.accumulate_worker` has them for HARD, FIRST and unit spheres of log norm 0;
+    block's statistics, as `mixture.accumulator` has them for HARD, FIRST and unit spheres of log norm 0;
     scratch (n_tasks, `scratch_size`): zeros.
     """
     K, D = means.shape
@@ -164,4 +165,4 @@ def _types(real):
     return read_only(types.float64, 1, "A"), read_only(real, 2), types.intp, types.float64[:, ::1], real[:, ::1]
 
 
-assign = Kernel(assign_worker, _types)
+assign = Kernel(assign_worker, _types, "assign")

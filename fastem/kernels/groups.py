@@ -17,19 +17,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, types
 
-from fastem.kernels.jit import HELPER, Kernel
+from fastem.kernels.compiler import HELPER
+from fastem.kernels.jit import Kernel
 from fastem.kernels.lanes import STEP
+from fastem.kernels.memory import part
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import (
-    HARD,
     N_ROWS,
     N_SCALARS,
-    SOFT,
     Mixture,
     Outputs,
     Rows,
     accumulate_rows,
+    add_labelled,
+    add_softly,
+    fetch,
     fill,
+    fill_scores,
     n_values,
     read_only,
     score_rows,
@@ -54,14 +58,14 @@ class Settings(NamedTuple):
 
 
 @njit(**HELPER)
-def tile_of(scratch, n_rows, D, K):
-    """Return the part of a task's scratch memory that a group of n_rows uses: tiles that its rows fill evenly."""
+def tile_size(size, n_rows, D, K):
+    """Return how many of a task's `size` numbers of scratch a group of n_rows uses: tiles that its rows fill evenly."""
     P = moments_rows(FIRST, D) * ROWS
     head, lines = P * POINTS + (K + POINTS - 1) // POINTS * POINTS, 2 * P + ROWS + K + N_ROWS
-    most = (scratch.size - head) // lines
+    most = (size - head) // lines
     n_tiles = max(1, (n_rows + most - 1) // most)
     width = (max(1, (n_rows + n_tiles - 1) // n_tiles) + POINTS - 1) // POINTS * POINTS
-    return scratch[: head + lines * min(width, most)]
+    return head + lines * min(width, most)
 
 
 def state_size(K: int, D: int, shape: tuple[int, ...]) -> int:
@@ -95,9 +99,9 @@ def carve_state(state, K, D, F, R, C):
     means, rest = cut(rest, K * D)
     covariances, rest = cut(rest, F * R * C)
     factor = rest[: F * R * C]
-    proposal = weights, means.reshape((K, D)), covariances.reshape((F, R, C)), factor.reshape((F, R, C))
-    centres = centres.reshape((K, D))
-    return out, lognorm, mass, variances.reshape((2, F, C)), one.reshape((1, 1, 1)), centres, least, proposal
+    proposal = weights, part(means, 0, (K, D)), part(covariances, 0, (F, R, C)), part(factor, 0, (F, R, C))
+    centres = part(centres, 0, (K, D))
+    return out, lognorm, mass, part(variances, 0, (2, F, C)), part(one, 0, (1, 1, 1)), centres, least, proposal
 
 
 @njit(**HELPER)
@@ -105,13 +109,13 @@ def moments_of(out, K, form, D):
     """Return s0 (K) and sums (K, rows, 4) of what a pass has filled."""
     n_rows = moments_rows(form, D)
     s0, sums = cut(out[N_SCALARS:], K)
-    return s0, sums[: K * n_rows * ROWS].reshape((K, n_rows, ROWS))
+    return s0, part(sums, 0, (K, n_rows, ROWS))
 
 
 @njit(**HELPER)
 def take(source, target):
     """Copy an array into another one of its shape."""
-    a, b = source.reshape(source.size), target.reshape(target.size)
+    a, b = part(source, 0, (source.size,)), part(target, 0, (target.size,))
     for i in range(a.size):
         b[i] = a[i]
 
@@ -330,8 +334,8 @@ def m_step(s0, sums, n_rows, least, zero, before, origin, mass, variances, propo
     is_full, second, square, sum_w = R > 1, variances[0], variances[1], s0.sum()
     nothing = 10 * EPS * sum_w / n_rows
     fill(mass, 0.0)
-    fill(variances.reshape(variances.size), 0.0)
-    fill(covariances.reshape(covariances.size), 0.0)
+    fill(part(variances, 0, (variances.size,)), 0.0)
+    fill(part(covariances, 0, (covariances.size,)), 0.0)
     for k in range(K):
         f, nk = k if F > 1 else 0, s0[k] + nothing
         weights[k] = nk / (sum_w + K * nothing)
@@ -462,10 +466,13 @@ def fit_group(rows, start, stop, uniforms, given, mixture, settings, nearest, st
         if phase == EM:
             log_norm(weights, factor, D, lognorm)
         fill(out, 0.0)
-        terms = Mixture(lognorm, origin, precision, empty, empty.reshape((0, 0)))
-        mode = SOFT if phase == EM else HARD
-        accumulate_rows(rows, start, stop, terms, mode, FIRST if phase == LLOYD else form, out, scratch)
-        s0, sums = moments_of(out, K, FIRST if phase == LLOYD else form, D)
+        terms = Mixture(lognorm, origin, precision, empty, part(empty, 0, (0, 0)))
+        moments = FIRST if phase == LLOYD else form
+        if phase == EM:
+            accumulate_rows(fetch, add_softly, rows, start, stop, terms, moments, out, scratch)
+        else:
+            accumulate_rows(fetch, add_labelled, rows, start, stop, terms, moments, out, scratch)
+        s0, sums = moments_of(out, K, moments, D)
         if phase == LLOYD:
             turn += 1
             if move_centres(X, weight, start, stop, s0, sums, nearest, centres) <= enough or turn == MAX_LLOYD:
@@ -478,7 +485,7 @@ def fit_group(rows, start, stop, uniforms, given, mixture, settings, nearest, st
             n_iter, previous, bound = n_iter + 1, bound, out[0] / s0.sum()
             if abs(bound - previous) < tol:
                 status = CONVERGED
-        before = covariances if keep and phase == EM else empty.reshape((0, 0, 0))
+        before = covariances if keep and phase == EM else part(empty, 0, (0, 0, 0))
         sound = m_step(s0, sums, stop - start, least, zero, before, origin, mass, variances, proposal)
         parts = given if phase == ASSIGN else 0
         if not sound and not parts & PRECISIONS:
@@ -529,7 +536,7 @@ def fit_worker(
     status, n_iter, bound (G) OUT; nearest (N), state (n_tasks, `state_size`), scratch (n_tasks, `scratch_size`):
     memory to work in.
     """
-    (_, K, D), size, no_matrix = means.shape, -1, nearest[:0].reshape((0, 0))
+    (_, K, D), size, no_matrix = means.shape, -1, part(nearest, 0, (0, 0))
     rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
     settings = Settings(reg_covar, floor, zero, tol, max_iter)
     for g in range(task, status.size, n_tasks):
@@ -537,7 +544,7 @@ def fit_worker(
         if stop - start < 2 or n_present(weight, start, stop) < K:
             status[g], n_iter[g], bound[g] = TOO_FEW_ROWS, 0, -np.inf
             continue
-        tile = tile_of(scratch[task], stop - start, D, K)
+        tile = scratch[task, : tile_size(scratch.shape[1], stop - start, D, K)]
         if tile.size != size:  # another tile: the rows of features beyond D lie elsewhere
             size = tile.size
             fill(tile, 0.0)
@@ -551,44 +558,44 @@ def fit_worker(
 
 
 def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
-    """Do the pass over groups task, task + n_tasks, ...; out (G, `n_values`) OUT, as in `mixture.accumulate_worker`.
+    """Do the pass over groups task, task + n_tasks, ...; out (G, `n_values`) OUT, as in `mixture.accumulator`.
 
     The statistics of a group without a mixture (lognorm is NaN) are NaN.
     """
     (_, K, D), size, none = means.shape, -1, out[0, :0]
-    no_matrix = none.reshape((0, 0))
+    no_matrix = part(none, 0, (0, 0))
     rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
     for g in range(task, out.shape[0], n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if np.isnan(lognorm[g, 0]):
             fill(out[g], np.nan)
             continue
-        tile = tile_of(scratch[task], stop - start, D, K)
+        tile = scratch[task, : tile_size(scratch.shape[1], stop - start, D, K)]
         if tile.size != size:
             size = tile.size
             fill(tile, 0.0)
         fill(out[g], 0.0)
         terms = Mixture(lognorm[g], means[g], factor[g], none, no_matrix)
-        accumulate_rows(rows, start, stop, terms, SOFT, form, out[g], tile)
+        accumulate_rows(fetch, add_softly, rows, start, stop, terms, form, out[g], tile)
 
 
 def score_worker(task, n_tasks, X, bounds, lognorm, means, factor, density, labels, resp, scratch):
-    """Score groups task, task + n_tasks, ...; outputs as in `mixture.score_worker`.
+    """Score groups task, task + n_tasks, ...; outputs as in `mixture.scorer`.
 
     Scores of a group without a mixture (lognorm is NaN) are left as they are.
     """
     (G, K, D), size, none = means.shape, -1, lognorm[0, :0]
-    outputs = Outputs(density, labels, resp, resp[:0], labels[:0].reshape((0, 0)), resp[:0])
+    outputs = Outputs(density, labels, resp, resp[:0], part(labels, 0, (0, 0)), resp[:0])
     for g in range(task, G, n_tasks):
         start, stop = bounds[g], bounds[g + 1]
         if np.isnan(lognorm[g, 0]):
             continue
-        tile = tile_of(scratch[task], stop - start, D, K)
+        tile = scratch[task, : tile_size(scratch.shape[1], stop - start, D, K)]
         if tile.size != size:
             size = tile.size
             fill(tile, 0.0)
-        mixture = Mixture(lognorm[g], means[g], factor[g], none, none.reshape((0, 0)))
-        score_rows(X, start, stop, mixture, outputs, tile)
+        mixture = Mixture(lognorm[g], means[g], factor[g], none, part(none, 0, (0, 0)))
+        score_rows(fetch, fill_scores, X, start, stop, mixture, outputs, tile)
 
 
 def _fit_types(real):
@@ -613,6 +620,6 @@ def _score_types(real):
     return read_only(types.int64, 1), *_mixture(real), *outputs, real[:, ::1]
 
 
-fit = Kernel(fit_worker, _fit_types)
-accumulate = Kernel(accumulate_worker, _accumulate_types)
-score = Kernel(score_worker, _score_types)
+fit = Kernel(fit_worker, _fit_types, "fit_groups")
+accumulate = Kernel(accumulate_worker, _accumulate_types, "accumulate_groups")
+score = Kernel(score_worker, _score_types, "score_groups")

@@ -1,4 +1,4 @@
-"""Hold every option of the compiler, and run kernels on threads: the only module that knows Numba's hazards.
+"""Run kernels on threads: the only module that knows the hazards of Numba's.
 
 A kernel is written once, as a serial *worker* ``worker(task, n_tasks, *args)`` that handles blocks
 ``task, task + n_tasks, ...`` of a slice and writes each block's result to a place of its own. So the bits do
@@ -12,38 +12,30 @@ not depend on how many workers there are, or on what runs them:
 
 There is one task for each millisecond of work, up to the number of threads and of blocks; see `count_tasks`.
 
-Workers take 10 to 22 plain arguments. Named tuples of arrays would read better in the calls from Python; measured,
-they lose: a writable array does not convert to a read-only type inside a tuple, so that each combination of flags
-would be another compilation, and a call costs 17 us instead of 6.
+Workers take 10 to 22 plain arguments, which a call packs into a *frame*: so one launcher serves all kernels. (One for
+each signature took half a second of the compiler's time.) Named tuples of arrays would read better in the calls from
+Python; measured, they lose: a writable array does not convert to a read-only type inside a tuple, so that each
+combination of flags would be another compilation, and a call costs 17 us instead of 6.
 """
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import llvmlite.binding
 import numba
 import numpy as np
-from numba import prange, types
+from numba import njit, prange, types
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastem.kernels.cache import cached
-
-# Contraction and reassociation let LLVM use FMA and vector sums; NaN and infinity keep their meaning
-# ('nnan' and 'ninf' are never set), because overflow and collapse are detected by them.
-FAST: Final = {"contract", "reassoc", "nsz", "arcp"}
-COMMON: Final[dict[str, Any]] = dict(nogil=True, error_model="numpy", fastmath=FAST)
-# Workers and launchers are cached on disk; helpers are not, and are always inlined. Else the bits would depend on
-# the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
-# caller's module, optimised differently under one symbol name, and the linker takes the first. What users call in
-# code of their own for single points (kernels/points.py) are helpers too: their cache then holds all of it.
-PARALLEL: Final[dict[str, Any]] = COMMON | dict(parallel=True)
-HELPER: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
-# For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
-EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
+from fastem.kernels.compiler import HELPER, KERNEL, LAUNCHER, PACKER
+from fastem.kernels.memory import FRAME, frame_size, getter, put
 
 THREAD_FLOPS: Final = 5e7  # the work of 0.5 to 1 ms, as `fastem.passes.sizes.work` counts it
 
@@ -93,18 +85,77 @@ def row_type(dtype: Any) -> types.Array:
     return types.Array(numba.from_dtype(np.dtype(dtype)), 2, "A", readonly=True, aligned=False)
 
 
-def launch(worker: Function, n_tasks: int, *args: Any) -> None:
-    """Run each task of a worker, in parallel: the one function with a `prange`, compiled for each worker's signature.
-
-    The worker is a first-class function here: its machine code is that which a plain call runs. (A launcher that names
-    the worker is compiled together with it, anew: 3 s instead of 0.5, and in other bits.)
-    """
+def launch(entry: Function, n_tasks: int, frame: np.ndarray) -> None:
+    """Run each task of a kernel, in parallel: the one function with a `prange`, compiled once for all kernels."""
     for task in prange(n_tasks):
-        worker(np.intp(task), n_tasks, *args)
+        entry(np.intp(task), n_tasks, frame)
+
+
+class Compiled(NamedTuple):
+    """A kernel for one dtype of the rows and one of the arithmetic.
+
+    Attributes
+    ----------
+    pack : function ``pack(*args)``
+        Returns a frame that holds the arguments of a call.
+    entry : function ``entry(task, n_tasks, frame)``
+        Runs one task.
+    """
+
+    pack: Function
+    entry: Function
+
+
+def _compile(function: Function, options: dict[str, Any], signature: types.Type, key: Any = None) -> Any:
+    """Return a dispatcher with one signature, to which arguments are converted (the layout of X, for one).
+
+    It never compiles another, whatever it is called with and from however many threads.
+    """
+    dispatcher, collecting = cached(key, **options)(function), gc.isenabled()
+    gc.disable()  # a compiler makes millions of objects, and all are in use: a tenth of its time
+    try:
+        dispatcher.compile(signature)
+    finally:
+        if collecting:
+            gc.enable()
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+def launcher() -> Function:
+    """Return `launch`, compiled on first use."""
+    with _compiling:
+        return _launcher()
+
+
+@cache
+def _launcher() -> Function:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return launch
+    entry = types.FunctionType(types.void(types.intp, types.intp, FRAME))
+    return _compile(launch, LAUNCHER, types.void(entry, types.intp, FRAME))  # type: ignore[no-any-return]
+
+
+@cache
+def _packer(kinds: tuple[types.Type, ...]) -> Function:
+    """Return the function that makes frames of arguments of these types; kernels whose types are the same share it."""
+
+    def pack(frame, *arguments):  # type: ignore[no-untyped-def]
+        put(frame, arguments)
+
+    packer = _compile(pack, PACKER, types.void(FRAME, types.StarArgTuple(kinds)), "pack")
+    size = frame_size(kinds)
+
+    def pack_frame(*arguments: Any) -> np.ndarray:
+        frame = np.empty(size, np.int64)
+        packer(frame, *arguments)
+        return frame
+
+    return pack_frame
 
 
 class Kernel:
-    """A worker and its launcher, compiled on first use, for float64 or float32 rows and arithmetic.
+    """A worker, compiled on first use, for float64 or float32 rows and arithmetic.
 
     Parameters
     ----------
@@ -114,52 +165,50 @@ class Kernel:
         Returns the types of ``*args``, given the Numba type of the arithmetic.
     """
 
-    def __init__(self, worker: Function, args: Callable[[Any], Sequence[types.Type]]) -> None:
-        self.worker, self.args = worker, args
-        self._compiled: dict[tuple[Function, Any, Any], Function] = {}
+    def __init__(self, worker: Function, args: Callable[[Any], Sequence[types.Type]], name: str) -> None:
+        self.worker, self.args, self.name = worker, args, name
+        self._compiled: dict[tuple[Any, Any], Compiled] = {}
 
-    def compiled(self, function: Function, rows: Any, real: Any) -> Function:
-        """Return the worker, or `launch` for it, for a dtype of the rows and one of the arithmetic.
-
-        Each has a dispatcher of its own with one signature, to which the arguments are converted (the layout of X,
-        for one). It never compiles another, whatever it is called with and from however many threads.
-        """
-        key = function, rows, real
+    def compiled(self, rows: Any, real: Any) -> Compiled:
+        """Return the kernel for a dtype of the rows and one of the arithmetic."""
+        key = rows, real
         if key not in self._compiled:
             with _compiling:
                 if key not in self._compiled:
                     self._compiled[key] = self._compile(*key)
         return self._compiled[key]
 
-    def _compile(self, function: Function, rows: Any, real: Any) -> Function:
-        dispatcher = cached(**(PARALLEL if function is launch else COMMON))(function)
-        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            given = row_type(rows), *self.args(numba.from_dtype(real))
-            signature = types.void(types.intp, types.intp, *given)
-            if function is launch:  # *args is one argument, a tuple, for the compiler
-                signature = types.void(types.FunctionType(signature), types.intp, types.StarArgTuple(given))
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-        return dispatcher  # type: ignore[no-any-return]
+    def _compile(self, rows: Any, real: Any) -> Compiled:
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return Compiled(lambda *args: args, lambda task, n_tasks, args: self.worker(task, n_tasks, *args))
+        kinds = row_type(rows), *self.args(numba.from_dtype(real))
+        worker, get = njit(**HELPER)(self.worker), getter(types.Tuple(kinds))
+
+        def entry(task, n_tasks, frame):  # type: ignore[no-untyped-def]
+            worker(task, n_tasks, *get(frame))
+
+        entry.__name__ = entry.__qualname__ = self.name
+        signature = types.void(types.intp, types.intp, FRAME)
+        return Compiled(_packer(kinds), _compile(entry, KERNEL, signature, (self.name, kinds)))
 
     def __call__(self, X: np.ndarray, *args: Any) -> None:
         """Run over the blocks of the rows `X`, in as many tasks as the scratch memory, the last argument, has rows."""
-        n_tasks, real = len(args[-1]), args[-1].dtype
-        worker = self.compiled(self.worker, X.dtype, real)
+        pack, entry = self.compiled(X.dtype, args[-1].dtype)
+        n_tasks, frame = len(args[-1]), pack(X, *args)
         if n_tasks <= 1:
-            worker(0, 1, X, *args)
+            entry(0, 1, frame)
         elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
-                self.compiled(launch, X.dtype, real)(worker, n_tasks, X, *args)
+                launcher()(entry, n_tasks, frame)
             except TypeError as error:
-                # Ctrl-C while Numba unpickles the worker's signature: it calls on without that argument.
+                # Ctrl-C while Numba unpickles the entry's signature: it calls on without that argument.
                 if "missing 1 required positional argument: 'sig'" not in str(error):
                     raise
                 raise KeyboardInterrupt from None
             finally:
                 _entry.release()
         else:
-            _run_in_pool(lambda task: worker(task, n_tasks, X, *args), n_tasks)
+            _run_in_pool(lambda task: entry(task, n_tasks, frame), n_tasks)
 
 
 def cache_folder(function: Any) -> str | None:

@@ -44,6 +44,7 @@ _NEON = llvmlite.binding.get_default_triple().startswith(("aarch64", "arm64"))
 BYTES, VECTORS, COLUMNS = (64, 4, 4) if _wide() else (16, 4, 4) if _NEON else (32, 2, 2)  # bytes per vector
 STEP = BYTES * VECTORS  # bytes of a row of points that a micro-kernel works on at a time; divides every tile
 CACHE_LINE = 64  # bytes
+_AS_WRITTEN = ("contract", "nsz", "arcp")
 _INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
 
@@ -142,13 +143,13 @@ class Vector:
         self.lanes, self.value = lanes, value
 
     def __add__(self, other):
-        return Vector(self.lanes, self.lanes.builder.fadd(self.value, other.value))
+        return Vector(self.lanes, self.lanes.builder.fadd(self.value, other.value, flags=_AS_WRITTEN))
 
     def __sub__(self, other):
-        return Vector(self.lanes, self.lanes.builder.fsub(self.value, other.value))
+        return Vector(self.lanes, self.lanes.builder.fsub(self.value, other.value, flags=_AS_WRITTEN))
 
     def __mul__(self, other):
-        return Vector(self.lanes, self.lanes.builder.fmul(self.value, other.value))
+        return Vector(self.lanes, self.lanes.builder.fmul(self.value, other.value, flags=_AS_WRITTEN))
 
     def __gt__(self, other):
         return self.lanes.builder.fcmp_ordered(">", self.value, other.value)
@@ -289,32 +290,39 @@ class Lanes:
 
     # --- sums over lanes ---
 
-    def add_sums(self, vectors, pointer):
-        """Add the sum of the lanes of vectors[i] to pointer[i]; the memory is float64."""
+    def add_sums(self, vectors, pointer, halves=None):
+        """Add the sum of the lanes of vectors[i] to pointer[i]; the memory is float64.
+
+        `halves` (0, 1) or (1, 0): add the sums of half of the lanes one after the other, in this order. None: add
+        their sum.
+        """
         for first in range(0, len(vectors), self.width):
             group = vectors[first : first + self.width]
             count = len(group)
-            sums = self._sums(group + [self.constant(0.0)] * (self.width - count))
+            parts = self._half_sums(group + [self.constant(0.0)] * (self.width - count))
+            parts = [parts[i] for i in halves] if halves and self.double else [parts[0] + parts[1]]
             kind = ir.VectorType(ir.DoubleType(), count)
-            term = self.shuffle(sums, sums, list(range(count)))
-            term = term if self.double else self.builder.fpext(term, kind)
             place = self.builder.bitcast(self.at(pointer, first), kind.as_pointer())
-            self.builder.store(self.builder.fadd(self.builder.load(place, align=8), term), place, align=8)
+            total = self.builder.load(place, align=8)
+            for part in parts:
+                term = self.shuffle(part.value, part.value, list(range(count)))
+                term = term if self.double else self.builder.fpext(term, kind)
+                total = self.builder.fadd(total, term, flags=_AS_WRITTEN)
+            self.builder.store(total, place, align=8)
 
-    def _sums(self, vectors):
-        """Return a vector whose lane i is the sum of vectors[i], by log2(width) rounds of pairwise sums."""
+    def _half_sums(self, vectors):
+        """Return two vectors; lane i of their sum is the sum of vectors[i], by log2(width) rounds of pairwise sums."""
         half = 1
-        while len(vectors) > 1:
+        while len(vectors) > 2:
             pairs = zip(vectors[::2], vectors[1::2], strict=True)
-            vectors = [self._merge(a.value, b.value, half) for a, b in pairs]
+            vectors = [low + high for low, high in (self._halves(a.value, b.value, half) for a, b in pairs)]
             half *= 2
-        return vectors[0].value
+        return self._halves(vectors[0].value, vectors[1].value, half)
 
-    def _merge(self, a, b, half):
-        """Return, in each run of 2 half lanes, sums of the halves of a's run, then sums of the halves of b's run."""
+    def _halves(self, a, b, half):
+        """Return the first and the second halves of each run of 2 half lanes: of a's runs, then of b's."""
         first = [i if i % (2 * half) < half else self.width + i - half for i in range(self.width)]
-        low, high = (self.shuffle(a, b, [i + shift for i in first]) for shift in (0, half))
-        return Vector(self, self.builder.fadd(low, high))
+        return [Vector(self, self.shuffle(a, b, [i + shift for i in first])) for shift in (0, half)]
 
     def shuffle(self, a, b, mask):
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, len(mask)), mask))

@@ -48,7 +48,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import register_jitable
 
-from fastem.kernels.jit import HELPER
+from fastem.kernels.compiler import HELPER
 from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector, micro_kernel
 
 ROWS = 4  # features that are worked on together
@@ -248,6 +248,38 @@ def nearest(lanes, xt, lognorm, means, n, top, label):
             lanes.store(index[v].value, label.row(), b, v * lanes.width)
 
 
+def best_plain(lp, n, top, label):
+    """Set top[b] to the largest lp[:, b], and label[b] to its index, the first of equals."""
+    for b in range(n):
+        top[b] = lp[0, b]
+        label[b] = 0
+        for k in range(1, lp.shape[0]):
+            if lp[k, b] > top[b]:
+                top[b] = lp[k, b]
+                label[b] = k
+
+
+@micro_kernel
+def best(lanes, lp, n, top, label):
+    V = range(VECTORS)
+    with lanes.loop(0, n, lanes.step) as b:
+
+        def load(k):
+            return [lanes.load(lp.row(k), b, v * lanes.width) for v in V]
+
+        largest, index = [lanes.accumulator(x) for x in load(0)], [lanes.accumulator() for _ in V]
+        number = lanes.accumulator()
+        with lanes.loop(1, lp.shape[0]) as k:
+            number.add(lanes.constant(1.0))
+            for x, value, place in zip(load(k), largest, index, strict=True):
+                better = x > value.value
+                value.value = lanes.select(better, x, value.value)
+                place.value = lanes.select(better, number.value, place.value)
+        for v in V:
+            lanes.store(largest[v].value, top.row(), b, v * lanes.width)
+            lanes.store(index[v].value, label.row(), b, v * lanes.width)
+
+
 def largest_products_plain(a, u, h, n, largest, second, label):
     """Set largest[b] and second[b] to the largest and the next of h_k + a_b' u_k, and label[b] to the k of the first.
 
@@ -435,7 +467,8 @@ def moments_diag(lanes, xt, r, mean, i, second, n, sums):
                     else:
                         first[u][j].add_product(w, z)
         parts = (first, square) if with_second else (first,)
-        lanes.add_sums([total for part in parts for total in _totals(lanes, part)], sums.row())
+        totals = [total for part in parts for total in _totals(lanes, part)]
+        lanes.add_sums(totals, sums.row(), halves=(1, 0) if with_second else (0, 1))  # the order decides the last bits
 
     for with_second in lanes.branches(second):
         for n_rows in lanes.cases((mean.shape[0] - i).at_most(ROWS), range(1, ROWS + 1)):
@@ -667,5 +700,6 @@ def prefetch(lanes, X, start, stop):
 if numba.config.DISABLE_JIT:  # the interpreter has no lanes
     log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
     exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
-    prefetch, nearest, transpose, add_rows = prefetch_plain, nearest_plain, transpose_plain, add_rows_plain
-    largest_products, add_rows_and_squares = largest_products_plain, add_rows_and_squares_plain
+    prefetch, nearest, best, transpose = prefetch_plain, nearest_plain, best_plain, transpose_plain
+    add_rows, add_rows_and_squares = add_rows_plain, add_rows_and_squares_plain
+    largest_products = largest_products_plain

@@ -29,14 +29,17 @@ import numpy as np
 from numba import njit, types
 from numba.extending import register_jitable
 
-from fastem.kernels.jit import EXACT, HELPER, Kernel
+from fastem.kernels.compiler import EXACT, HELPER
+from fastem.kernels.jit import Kernel
 from fastem.kernels.lanes import BYTES, STEP
+from fastem.kernels.memory import part, to_float, to_integer
 from fastem.kernels.micro import (
     DIAG,
     FIRST,
     FULL,
     ROWS,
     add_rows,
+    best,
     exponentials,
     log_joint_diag,
     log_joint_full,
@@ -76,11 +79,38 @@ class Mixture(NamedTuple):
     white: Any
 
 
+class Tile(NamedTuple):
+    """The memory that a tile of B rows is worked on in; all rows of all arrays start at cache lines.
+
+    Attributes
+    ----------
+    z : (P, STEP bytes), scratch
+    mass : (K,), scratch
+    xt : (P, B), the rows, features beyond D are 0
+    buffer : (P, B), scratch
+    zr : (ROWS, B), scratch
+    lp : (K, B), log weight + log density of each component, or responsibilities
+    w, top, label, total, spread : (B,), weights of the rows; what the pass has found for each row, or scratch
+    """
+
+    z: Any
+    mass: Any
+    xt: Any
+    buffer: Any
+    zr: Any
+    lp: Any
+    w: Any
+    top: Any
+    label: Any
+    total: Any
+    spread: Any
+
+
 class Outputs(NamedTuple):
-    """What scoring fills: arguments of `score_worker`, which describes them."""
+    """What scoring fills; the worker of `scorer` describes them."""
 
     density: Any
-    labels: Any
+    label: Any
     resp: Any
     joint: Any
     top_index: Any
@@ -94,9 +124,9 @@ def log(x):
     The method of fdlibm's e_log.c: x = 2**e * m, m in [sqrt(1/2), sqrt(2)), and an odd series in
     (m - 1) / (m + 1). Vectorises, as np.log does not.
     """
-    bits = np.float64(x).view(np.int64)
+    bits = to_integer(x)
     e = (bits - 0x3FE6A09E667F3BCD) >> 52
-    f = np.int64(bits - (e << 52)).view(np.float64) - 1.0
+    f = to_float(bits - (e << 52)) - 1.0
     s = f / (2.0 + f)
     z = s * s
     p = 1.479819860511658591e-01
@@ -145,25 +175,32 @@ def unit_of(weight, start, stop, tile):
     """
     if tile.itemsize == 8 or weight.size == 0:
         return 1.0
-    bits = weight.view(np.int64)  # in the order of the numbers, as these are not negative
     a = b = c = d = np.int64(0)  # four at a time: a quarter of the time
-    for i in range(start, stop - 3, 4):
-        a, b, c, d = max(a, bits[i]), max(b, bits[i + 1]), max(c, bits[i + 2]), max(d, bits[i + 3])
+    for i in range(start, stop - 3, 4):  # bits are in the order of the numbers, as these are not negative
+        a, b = max(a, to_integer(weight[i])), max(b, to_integer(weight[i + 1]))
+        c, d = max(c, to_integer(weight[i + 2])), max(d, to_integer(weight[i + 3]))
     for i in range(stop - (stop - start) % 4, stop):
-        a = max(a, bits[i])
+        a = max(a, to_integer(weight[i]))
     largest = max(max(a, b), max(c, d))
-    unit = np.int64(largest >> 52 << 52).view(np.float64)
+    unit = to_float(largest >> 52 << 52)
     return 1.0 if unit == 0.0 or LEAST_WEIGHT <= unit <= MOST_WEIGHT else unit
 
 
 @njit(**HELPER)
-def fetch(X, start, n, centre, white, z, buffer, xt):
-    """Load a tile, and whiten it if there is a `white` factor; ask for the next tile's rows."""
-    together = white.size > 0
-    load(X, start, n, buffer if together else xt)
+def fetch(X, first, n, mixture, tile):
+    """Load a tile; ask for the next tile's rows."""
+    load(X, first, n, tile.xt)
+    prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
+
+
+@njit(**HELPER)
+def fetch_white(X, first, n, mixture, tile):
+    """Do what `fetch` does, and whiten the tile if there is a `white` factor."""
+    together = mixture.white.size > 0
+    load(X, first, n, tile.buffer if together else tile.xt)
     if together:
-        whiten(buffer, centre, white, n, z, xt)
-    prefetch(X, start + n, min(start + 2 * n, X.shape[0]))
+        whiten(tile.buffer, mixture.centre, mixture.white, n, tile.z, tile.xt)
+    prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
 
 
 @njit(**HELPER)
@@ -183,20 +220,7 @@ def joint(xt, lognorm, means, factor, n, z, lp):
         for k in range(means.shape[0]):
             log_joint_full(xt, means[k], factor[k if factor.shape[0] > 1 else 0], lognorm[k], n, z, lp[k])
     else:
-        log_joint_diag(xt, lognorm, means, factor.reshape((factor.shape[0], factor.shape[2])), n, lp)
-
-
-@njit(**HELPER)
-def best(lp, n, top, label):
-    """Find the largest lp[:, b] and its index, the first of equals; top and label (n) OUT."""
-    for b in range(n):
-        top[b] = lp[0, b]
-        label[b] = 0
-    for k in range(1, lp.shape[0]):
-        for b in range(n):
-            better = lp[k, b] > top[b]
-            top[b] = lp[k, b] if better else top[b]
-            label[b] = k if better else label[b]
+        log_joint_diag(xt, lognorm, means, part(factor, 0, (factor.shape[0], factor.shape[2])), n, lp)
 
 
 @njit(**HELPER)
@@ -239,12 +263,6 @@ def first_of(labels, allowed, row, lognorm):
             if found < 0:
                 found = k
     return max(found, 0)
-
-
-@njit(**HELPER)
-def is_unit_sphere(factor):
-    """Tell whether all components are spheres of variance 1, so that `nearest` finds the most probable."""
-    return factor.size == 1 and factor[0, 0, 0] == 1.0
 
 
 @njit(**HELPER)
@@ -302,13 +320,17 @@ def largest(tile, start, n, least, indices, values):
 
 
 @njit(**HELPER)
-def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments):
+def add_soft(n, mixture, form, tile, out):
     """Add a tile's rows, weighted by lp (K, B), to the statistics about the means.
 
-    If all components are `together`, add their first moments alone, and the second moments of all rows, weighted by
-    w (B), about `zero`.
+    If all components share a whitened covariance, add their first moments alone, and the second moments of all rows,
+    weighted by w (B), about 0.
     """
+    z, mass, xt, buffer, zr, lp, w = tile[:7]
+    means, together = mixture.means, mixture.white.size > 0
     K, D = means.shape
+    zero, s0, head = part(z, 0, (D,)), part(out, N_SCALARS, (K,)), N_SCALARS + K
+    fill(zero, 0.0)
     for k in range(K):
         total = mass.dtype.type(0)
         for b in range(n):
@@ -316,12 +338,13 @@ def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments
         mass[k] = total
         s0[k] += total
     n_rows = moments_rows(FIRST if together else form, D)
-    sums = moments[: K * n_rows].reshape((K, n_rows, ROWS))
+    sums, rows = part(out, head, (K, n_rows, ROWS)), moments_rows(FULL, D)
     if form == FULL:
         for k in range(1 if together else K):  # one call: each place compiles the micro-kernel anew
-            r, mean, target = (w, zero, moments[K * n_rows :]) if together else (lp[k], means[k], sums[k])
+            shared = part(out, head + sums.size, (rows, ROWS) if together else (0, ROWS))
+            r, mean, target = (w, zero, shared) if together else (lp[k], means[k], sums[k])
             if together or mass[k] > 0.0:
-                moments_full(xt, r, mean, n, z, zr, target)
+                moments_full(xt, r, mean, n, buffer, zr, target)
     if form != FULL or together:
         step = 2 if form == DIAG else 1
         for i in range(0, D, ROWS):  # outside: four features stay in the first-level cache, for all components
@@ -331,20 +354,23 @@ def add_soft(xt, lp, w, means, zero, form, together, n, z, zr, mass, s0, moments
 
 
 @njit(**HELPER)
-def add_hard(X, start, xt, label, w, means, form, n, z, buffer, s0, sums):
+def add_hard(X, start, n, mixture, form, tile, out):
     """Add each row of a tile, whole, to the statistics of its label: the work of one component, not of K."""
-    K, D = means.shape
+    means, xt, w, label, buffer = mixture.means, tile.xt, tile.w, tile.label, tile.buffer
+    (K, D), head = means.shape, N_SCALARS + means.shape[0]
+    s0, n_rows = part(out, N_SCALARS, (K,)), moments_rows(form, D)
     if form == FIRST:  # without z, whose way through memory costs more than the sums
-        first = sums.reshape((K, sums.shape[1] * ROWS))
+        first = part(out, head, (K, n_rows * ROWS))
         for b in range(n):
             s0[np.intp(label[b])] += w[b]
         if X.strides[1] == X.itemsize:
             add_rows(first, X, start, n, w, label, means)
         else:
-            rows = buffer.reshape((buffer.shape[1], buffer.shape[0]))
+            rows = part(buffer, 0, (buffer.shape[1], buffer.shape[0]))
             store(xt[:D], 0, n, rows)
             add_rows(first, rows, 0, n, w, label, means)
         return
+    z, sums = part(tile.z, 0, (tile.z.size,)), part(out, head, (K, n_rows, ROWS))
     fill(z, 0.0)  # features beyond D
     for b in range(n):
         k = np.intp(label[b])
@@ -400,130 +426,15 @@ def scratch_size(D: int, K: int, tile: int, itemsize: int) -> int:
 
 @njit(**HELPER)
 def carve(scratch, D, K):
-    """Cut a worker's scratch memory into its arrays, whose rows start at multiples of 64 bytes.
-
-    z (P, STEP bytes), mass (K), xt and buffer (P, B), zr (ROWS, B), lp (K, B) and rows (N_ROWS, B).
-    """
+    """Cut a worker's scratch memory into a Tile."""
     P, step = moments_rows(FIRST, D) * ROWS, STEP // scratch.itemsize
-    head = P * step + (K + step - 1) // step * step
-    z, mass, rest = scratch[: P * step].reshape((P, step)), scratch[P * step : head], scratch[head:]
-    rest = rest.reshape((2 * P + ROWS + K + N_ROWS, rest.size // (2 * P + ROWS + K + N_ROWS)))
-    xt, buffer, zr = rest[:P], rest[P : 2 * P], rest[2 * P : 2 * P + ROWS]
-    return z, mass, xt, buffer, zr, rest[2 * P + ROWS : 2 * P + ROWS + K], rest[2 * P + ROWS + K :]
-
-
-@njit(**HELPER)
-def accumulate_rows(given, start, stop, mixture, mode, form, out, scratch):
-    """Pass over rows start to stop of `given` (Rows), under `mixture` (Mixture), and add their statistics to out.
-
-    out (`n_values`) IN OUT; scratch (`scratch_size`); mode and form as in the worker. Rows of weight 0 at the end are
-    left out: the order of sums over a tile depends on how many rows it has.
-    """
-    X, weight, labels, allowed, resp = given
-    lognorm, means, factor, centre, white = mixture
-    K, D = means.shape
-    while weight.size > 0 and stop > start and weight[stop - 1] == 0.0:
-        stop -= 1
-    z, mass, xt, buffer, zr, lp, rows = carve(scratch, D, K)
-    w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
-    together = white.size > 0
-    restricted = labels.size > 0 or allowed.size > 0
-    others = restricted or lognorm[0] == -np.inf  # not every row whose density underflows belongs to component 0
-    near = mode == HARD and not restricted and is_unit_sphere(factor)
-    fill(w, 1.0)
-    unit = unit_of(weight, start, stop, xt)
-    inverse = 1.0 / unit
-    if unit != 1.0:
-        multiply(out, inverse)
-    s0 = out[N_SCALARS : N_SCALARS + K]
-    moments = out[N_SCALARS + K :].reshape((-1, ROWS))
-    for first in range(start, stop, xt.shape[1]):
-        n = min(xt.shape[1], stop - first)
-        fetch(X, first, n, centre, white, z, buffer, xt)
-        if weight.size > 0:
-            weigh(weight, first, n, inverse, means[0], w, xt)
-        fill(w[n:], 0.0)
-        if mode in (SOFT, HARD) and not near:  # once: each place compiles the micro-kernels anew
-            joint(xt, lognorm, means, factor, n, z, lp)
-            if restricted:
-                restrict(labels, allowed, first, n, label, lp)
-        if mode == SOFT:
-            log_sum_exp(lp, n, top, total, spread, label)
-            for b in range(n if others else 0):
-                if top[b] == -np.inf:
-                    lp[0, b] = 0.0
-                    lp[first_of(labels, allowed, first + b, lognorm), b] = 1.0
-            for b in range(n):
-                label[b] *= w[b]
-            fill(label[n:], 0.0)
-            scale(lp, xt.shape[1], label)
-            out[0] += weighted_sum(w, total, n)
-            out[1] += weighted_sum(w, top, n)
-            out[2] += weighted_sum(w, spread, n)
-        elif mode == HARD:
-            if near:
-                nearest(xt, lognorm, means, n, top, label)
-            else:
-                best(lp, n, top, label)
-            for b in range(n if others else 0):
-                if top[b] == -np.inf:
-                    label[b] = first_of(labels, allowed, first + b, lognorm)
-            out[1] += weighted_sum(w, top, n)
-        elif mode == LABELS:
-            for b in range(n):
-                label[b] = labels[first + b]
-        else:
-            for b in range(xt.shape[1]):
-                for k in range(K):
-                    lp[k, b] = w[b] * resp[first + b, k] if b < n else 0.0
-        if mode in (SOFT, RESP):
-            zero = z.reshape(z.size)[:D]
-            fill(zero, 0.0)
-            add_soft(xt, lp, w, means, zero, form, together, n, buffer, zr, mass, s0, moments)
-        else:
-            sums = moments.reshape((K, moments.shape[0] // K, ROWS))
-            add_hard(X, first, xt, label, w, means, form, n, z.reshape(z.size), buffer, s0, sums)
-    if unit != 1.0:
-        multiply(out, unit)
-
-
-def accumulate_worker(
-    task,
-    n_tasks,
-    X,
-    weight,
-    labels,
-    allowed,
-    resp,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    mode,
-    form,
-    block,
-    out,
-    scratch,
-):
-    """Do blocks task, task + n_tasks, ... of the fused pass.
-
-    X (N, D) IN; weight (N) IN, or (0): all are 1;
-    labels (N) IN: the rows' components, -1 where unknown (for SOFT and HARD), or (0): all are unknown;
-    allowed (N, K) bool IN: the components that rows may belong to (for SOFT and HARD without labels), or (0, 0): all;
-    resp (N, K) IN: responsibilities, for RESP, else (0, 0);
-    lognorm (K), means (K, D), factor IN: the mixture (for LABELS and RESP the means alone count, as origin);
-    centre (D), white (D, D) IN: whiten rows first (for SOFT and FULL alone), or (0, 0): do not;
-    block: rows per block; out (n_blocks, `n_values`) OUT: a block's statistics. The moments
-    are K times those of `form`, of which with `white` there are K of FIRST and one of FULL, of all rows;
-    scratch (n_tasks, `scratch_size`): finite, and zero in the rows of features beyond D.
-    """
-    given = Rows(X, weight, labels, allowed, resp)
-    mixture = Mixture(lognorm, means, factor, centre, white)
-    for i in range(task, out.shape[0], n_tasks):
-        start, stop = i * block, min((i + 1) * block, X.shape[0])
-        fill(out[i], 0.0)
-        accumulate_rows(given, start, stop, mixture, mode, form, out[i], scratch[task])
+    head, n_rows = P * step + (K + step - 1) // step * step, 2 * P + ROWS + K + N_ROWS
+    B = (scratch.size - head) // n_rows
+    z, mass = part(scratch, 0, (P, step)), part(scratch, P * step, (K,))
+    xt, buffer = part(scratch, head, (P, B)), part(scratch, head + P * B, (P, B))
+    zr, lp = part(scratch, head + 2 * P * B, (ROWS, B)), part(scratch, head + (2 * P + ROWS) * B, (K, B))
+    rows = part(scratch, head + (n_rows - N_ROWS) * B, (N_ROWS, B))
+    return Tile(z, mass, xt, buffer, zr, lp, rows[0], rows[1], rows[2], rows[3], rows[4])
 
 
 @njit(**HELPER)
@@ -536,79 +447,263 @@ def weighted_sum(w, values, n):
 
 
 @njit(**HELPER)
-def score_rows(X, start, stop, mixture, outputs, scratch):
-    """Score rows start to stop of X under `mixture` (Mixture) into `outputs` (Outputs); scratch (`scratch_size`)."""
-    lognorm, means, factor, centre, white = mixture
-    density, label_out, resp, joint_out, top_index, top_resp = outputs
-    K, D = means.shape
-    z, _, xt, buffer, _, lp, rows = carve(scratch, D, K)
-    inverse, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
-    densities = density.size > 0 or resp.size > 0 or joint_out.size > 0 or top_resp.size > 0
-    near = not densities and is_unit_sphere(factor)
-    home = 0  # of rows whose density underflows under all components: the first that has a weight
-    while home < K - 1 and lognorm[home] == -np.inf:
+def first_with_weight(lognorm):
+    """Return the first component that has a weight: rows go there if their density underflows under all of them."""
+    home = 0
+    while home < lognorm.size - 1 and lognorm[home] == -np.inf:
         home += 1
+    return home
+
+
+@njit(**HELPER)
+def find_joint(given, first, n, mixture, tile):
+    """Set lp to the log joint of a tile's rows, -inf where a row may not belong to a component."""
+    joint(tile.xt, mixture.lognorm, mixture.means, mixture.factor, n, tile.z, tile.lp)
+    if given.labels.size > 0 or given.allowed.size > 0:
+        restrict(given.labels, given.allowed, first, n, tile.label, tile.lp)
+
+
+@njit(**HELPER)
+def add_softly(given, first, n, mixture, form, tile, out):
+    """Add a tile's rows, weighted by their responsibilities."""
+    lp, top = tile.lp, tile.top
+    joint(tile.xt, mixture.lognorm, mixture.means, mixture.factor, n, tile.z, lp)
+    log_sum_exp(lp, n, top, tile.total, tile.spread, tile.label)
+    home = first_with_weight(mixture.lognorm)
+    for b in range(n if home > 0 else 0):
+        if top[b] == -np.inf:
+            lp[0, b], lp[home, b] = 0.0, 1.0
+    add_responsibilities(n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def add_softly_within(given, first, n, mixture, form, tile, out):
+    """Do what `add_softly` does, where labels restrict the components of rows."""
+    lp, top = tile.lp, tile.top
+    find_joint(given, first, n, mixture, tile)
+    log_sum_exp(lp, n, top, tile.total, tile.spread, tile.label)
+    for b in range(n):
+        if top[b] == -np.inf:
+            lp[0, b] = 0.0
+            lp[first_of(given.labels, given.allowed, first + b, mixture.lognorm), b] = 1.0
+    add_responsibilities(n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def add_responsibilities(n, mixture, form, tile, out):
+    """Add a tile's rows, weighted by what `log_sum_exp` has left, and the row's sums of log densities and entropies."""
+    w, inverse = tile.w, tile.label
+    for b in range(n):
+        inverse[b] *= w[b]
+    fill(inverse[n:], 0.0)
+    scale(tile.lp, tile.lp.shape[1], inverse)
+    out[0] += weighted_sum(w, tile.total, n)
+    out[1] += weighted_sum(w, tile.top, n)
+    out[2] += weighted_sum(w, tile.spread, n)
+    add_soft(n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def add_given(given, first, n, mixture, form, tile, out):
+    """Add a tile's rows, weighted by the responsibilities that are given."""
+    lp, w = tile.lp, tile.w
+    for b in range(lp.shape[1]):
+        for k in range(lp.shape[0]):
+            lp[k, b] = w[b] * given.resp[first + b, k] if b < n else 0.0
+    add_soft(n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def add_best(given, first, n, mixture, form, tile, out):
+    """Add each of a tile's rows to its most probable component."""
+    top, label = tile.top, tile.label
+    find_joint(given, first, n, mixture, tile)
+    best(tile.lp, n, top, label)
+    for b in range(n):
+        if top[b] == -np.inf:
+            label[b] = first_of(given.labels, given.allowed, first + b, mixture.lognorm)
+    out[1] += weighted_sum(tile.w, top, n)
+    add_hard(given.X, first, n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def add_labelled(given, first, n, mixture, form, tile, out):
+    """Add each of a tile's rows to the component of its label; without labels, to the nearest of unit spheres."""
+    top, label = tile.top, tile.label
+    if given.labels.size > 0:
+        for b in range(n):
+            label[b] = given.labels[first + b]
+    else:
+        nearest(tile.xt, mixture.lognorm, mixture.means, n, top, label)
+        out[1] += weighted_sum(tile.w, top, n)
+    add_hard(given.X, first, n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def accumulate_rows(fetch, add, given, start, stop, mixture, form, out, scratch):
+    """Pass over rows start to stop of `given` (Rows), under `mixture` (Mixture), and add their statistics to out.
+
+    fetch: what loads a tile, `fetch` or `fetch_white`; add: what adds it, `add_softly` or another of those above;
+    form as in `accumulator`; out (`n_values`) IN OUT; scratch (`scratch_size`). Rows of weight 0 at the end are left
+    out: the order of sums over a tile depends on how many rows it has.
+    """
+    X, weight, K, D = given.X, given.weight, mixture.means.shape[0], mixture.means.shape[1]
+    while weight.size > 0 and stop > start and weight[stop - 1] == 0.0:
+        stop -= 1
+    tile = carve(scratch, D, K)
+    xt, w = tile.xt, tile.w
+    fill(w, 1.0)
+    unit = unit_of(weight, start, stop, xt)
+    inverse = 1.0 / unit
+    if unit != 1.0:
+        multiply(out, inverse)
     for first in range(start, stop, xt.shape[1]):
         n = min(xt.shape[1], stop - first)
-        fetch(X, first, n, centre, white, z, buffer, xt)
-        if near:
-            nearest(xt, lognorm, means, n, top, label)
-        else:
-            joint(xt, lognorm, means, factor, n, z, lp)
-        if joint_out.size > 0:
-            store(lp, first, n, joint_out)
-        if label_out.size > 0:
-            if not near:
-                best(lp, n, top, label)
-            for b in range(n):
-                label_out[first + b] = np.intp(label[b])
-            for b in range(n if home > 0 else 0):
-                if top[b] == -np.inf:
-                    label_out[first + b] = home
-        if density.size > 0 or resp.size > 0 or top_resp.size > 0:
-            log_sum_exp(lp, n, top, total, spread, inverse)
-        for b in range(n if density.size > 0 else 0):
-            density[first + b] = total[b]
-        if resp.size > 0 or top_resp.size > 0:
-            scale(lp, n, inverse)
-            for b in range(n if home > 0 else 0):
-                if top[b] == -np.inf:
-                    lp[0, b], lp[home, b] = 0.0, 1.0
-        if resp.size > 0:
-            store(lp, first, n, resp)
-        if top_resp.size > 0:
-            largest(lp, first, n, top, top_index, top_resp)
+        fetch(X, first, n, mixture, tile)
+        if weight.size > 0:
+            weigh(weight, first, n, inverse, mixture.means[0], w, xt)
+        fill(w[n:], 0.0)
+        add(given, first, n, mixture, form, tile, out)
+    if unit != 1.0:
+        multiply(out, unit)
 
 
-def score_worker(
-    task,
-    n_tasks,
-    X,
-    lognorm,
-    means,
-    factor,
-    centre,
-    white,
-    block,
-    density,
-    label_out,
-    resp,
-    joint_out,
-    top_index,
-    top_resp,
-    scratch,
-):
-    """Do blocks task, task + n_tasks, ... of scoring, and fill each output that has a size.
+def accumulator(fetch, add):
+    """Return the worker that adds tiles with `add`."""
 
-    density (N) OUT: log density; label_out (N) OUT: most probable component; resp (N, K) OUT;
-    joint_out (N, K) OUT: log weight + log density of each component; top_index, top_resp (N, M) OUT: the largest
-    responsibilities. Other arguments as in `accumulate_worker`.
+    def worker(
+        task,
+        n_tasks,
+        X,
+        weight,
+        labels,
+        allowed,
+        resp,
+        lognorm,
+        means,
+        factor,
+        centre,
+        white,
+        form,
+        block,
+        out,
+        scratch,
+    ):
+        """Do blocks task, task + n_tasks, ... of the fused pass.
+
+        X (N, D) IN; weight (N) IN, or (0): all are 1;
+        labels (N) IN: the rows' components, -1 where unknown (but for `add_labelled`), or (0): all are unknown;
+        allowed (N, K) bool IN: the components that rows without labels may belong to, or (0, 0): all;
+        resp (N, K) IN: responsibilities, for `add_given`, else (0, 0);
+        lognorm (K), means (K, D), factor IN: the mixture (if what is added depends on labels or responsibilities that
+        are given, the means alone count, as origin);
+        centre (D), white (D, D) IN: whiten rows first (for `add_softly` and FULL alone), or (0, 0): do not;
+        block: rows per block; out (n_blocks, `n_values`) OUT: a block's statistics. The moments
+        are K times those of `form`, of which with `white` there are K of FIRST and one of FULL, of all rows;
+        scratch (n_tasks, `scratch_size`): finite, and zero in the rows of features beyond D.
+        """
+        given = Rows(X, weight, labels, allowed, resp)
+        mixture = Mixture(lognorm, means, factor, centre, white)
+        for i in range(task, out.shape[0], n_tasks):
+            start, stop = i * block, min((i + 1) * block, X.shape[0])
+            fill(out[i], 0.0)
+            accumulate_rows(fetch, add, given, start, stop, mixture, form, out[i], scratch[task])
+
+    return worker
+
+
+@njit(**HELPER)
+def fill_scores(first, n, mixture, tile, outputs):
+    """Fill the outputs that have a size for a tile's rows."""
+    z, _, xt, _, _, lp, inverse, top, label, total, spread = tile
+    density, label_out, resp, joint_out, top_index, top_resp = outputs
+    lognorm, home = mixture.lognorm, first_with_weight(mixture.lognorm)
+    joint(xt, lognorm, mixture.means, mixture.factor, n, z, lp)
+    if joint_out.size > 0:
+        store(lp, first, n, joint_out)
+    if label_out.size > 0:
+        best(lp, n, top, label)
+        for b in range(n):
+            label_out[first + b] = np.intp(label[b])
+        for b in range(n if home > 0 else 0):
+            if top[b] == -np.inf:
+                label_out[first + b] = home
+    if density.size > 0 or resp.size > 0 or top_resp.size > 0:
+        log_sum_exp(lp, n, top, total, spread, inverse)
+    for b in range(n if density.size > 0 else 0):
+        density[first + b] = total[b]
+    if resp.size > 0 or top_resp.size > 0:
+        scale(lp, n, inverse)
+        for b in range(n if home > 0 else 0):
+            if top[b] == -np.inf:
+                lp[0, b], lp[home, b] = 0.0, 1.0
+    if resp.size > 0:
+        store(lp, first, n, resp)
+    if top_resp.size > 0:
+        largest(lp, first, n, top, top_index, top_resp)
+
+
+@njit(**HELPER)
+def fill_distances(first, n, mixture, tile, outputs):
+    """Do what `fill_scores` does, for `label` and `joint` under unit spheres alone."""
+    lognorm, means = mixture.lognorm, mixture.means
+    if outputs.joint.size > 0:
+        log_joint_diag(tile.xt, lognorm, means, part(mixture.factor, 0, (1, 1)), n, tile.lp)
+        store(tile.lp, first, n, outputs.joint)
+    if outputs.label.size > 0:
+        nearest(tile.xt, lognorm, means, n, tile.top, tile.label)
+        for b in range(n):
+            outputs.label[first + b] = np.intp(tile.label[b])
+
+
+@njit(**HELPER)
+def score_rows(fetch, fill, X, start, stop, mixture, outputs, scratch):
+    """Score rows start to stop of X under `mixture` (Mixture) into `outputs` (Outputs); scratch (`scratch_size`).
+
+    fetch: what loads a tile, `fetch` or `fetch_white`; fill: what scores it, `fill_scores` or `fill_distances`.
     """
-    mixture = Mixture(lognorm, means, factor, centre, white)
-    outputs = Outputs(density, label_out, resp, joint_out, top_index, top_resp)
-    for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
-        start, stop = i * block, min((i + 1) * block, X.shape[0])
-        score_rows(X, start, stop, mixture, outputs, scratch[task])
+    K, D = mixture.means.shape
+    tile = carve(scratch, D, K)
+    for first in range(start, stop, tile.xt.shape[1]):
+        n = min(tile.xt.shape[1], stop - first)
+        fetch(X, first, n, mixture, tile)
+        fill(first, n, mixture, tile, outputs)
+
+
+def scorer(fetch, fill):
+    """Return the worker that scores tiles with `fill`."""
+
+    def worker(
+        task,
+        n_tasks,
+        X,
+        lognorm,
+        means,
+        factor,
+        centre,
+        white,
+        block,
+        density,
+        label,
+        resp,
+        joint,
+        top_index,
+        top_resp,
+        scratch,
+    ):
+        """Do blocks task, task + n_tasks, ... of scoring, and fill each output that has a size.
+
+        density (N) OUT: log density; label (N) OUT: most probable component; resp (N, K) OUT;
+        joint (N, K) OUT: log weight + log density of each component; top_index, top_resp (N, M) OUT: the largest
+        responsibilities. Other arguments as in `accumulator`.
+        """
+        mixture = Mixture(lognorm, means, factor, centre, white)
+        outputs = Outputs(density, label, resp, joint, top_index, top_resp)
+        for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
+            start, stop = i * block, min((i + 1) * block, X.shape[0])
+            score_rows(fetch, fill, X, start, stop, mixture, outputs, scratch[task])
+
+    return worker
 
 
 def read_only(dtype, ndim, layout="C"):
@@ -624,7 +719,7 @@ def _mixture(real):
 def _accumulate_types(real):
     rows = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A")
     given = *rows, read_only(types.boolean, 2, "A"), read_only(types.float64, 2, "A")
-    return *given, *_mixture(real), types.intp, types.intp, types.intp, types.float64[:, ::1], real[:, ::1]
+    return *given, *_mixture(real), types.intp, types.intp, types.float64[:, ::1], real[:, ::1]
 
 
 def _score_types(real):
@@ -633,5 +728,71 @@ def _score_types(real):
     return *_mixture(real), types.intp, *outputs, real[:, ::1]
 
 
-accumulate = Kernel(accumulate_worker, _accumulate_types)
-score = Kernel(score_worker, _score_types)
+def _accumulate(fetch, add, name):
+    return Kernel(accumulator(fetch, add), _accumulate_types, f"accumulate_{name}")
+
+
+def _score(fetch, fill, name):
+    return Kernel(scorer(fetch, fill), _score_types, f"score_{name}")
+
+
+# Each is compiled when it is first needed: none has what another one needs.
+accumulate_soft = _accumulate(fetch_white, add_softly, "soft")
+accumulate_within = _accumulate(fetch_white, add_softly_within, "within")
+accumulate_given = _accumulate(fetch, add_given, "given")
+accumulate_hard = _accumulate(fetch, add_best, "hard")
+accumulate_labelled = _accumulate(fetch, add_labelled, "labelled")
+score_all = _score(fetch_white, fill_scores, "all")
+score_spheres = _score(fetch, fill_distances, "spheres")
+score_white_spheres = _score(fetch_white, fill_distances, "white_spheres")
+
+
+def accumulate(
+    mode: int,
+    X: Any,
+    weight: Any,
+    labels: Any,
+    allowed: Any,
+    resp: Any,
+    lognorm: Any,
+    means: Any,
+    factor: Any,
+    *others: Any,
+) -> None:
+    """Run the fused pass in one of the modes; the arguments are those of the worker of `accumulator`."""
+    free = not labels.size and not allowed.size
+    if mode == SOFT:
+        kernel = accumulate_soft if free else accumulate_within
+    elif mode == HARD:
+        kernel = accumulate_labelled if free and are_unit_spheres(lognorm, factor) else accumulate_hard
+    else:
+        kernel = accumulate_labelled if mode == LABELS else accumulate_given
+    kernel(X, weight, labels, allowed, resp, lognorm, means, factor, *others)
+
+
+def score(
+    X: Any,
+    lognorm: Any,
+    means: Any,
+    factor: Any,
+    centre: Any,
+    white: Any,
+    block: Any,
+    density: Any,
+    label: Any,
+    resp: Any,
+    *others: Any,
+) -> None:
+    """Run the scoring pass; the arguments are those of the worker of `scorer`."""
+    kernel, top_resp = score_all, others[2]
+    if are_unit_spheres(lognorm, factor) and not (density.size or resp.size or top_resp.size):
+        kernel = score_white_spheres if white.size else score_spheres
+    kernel(X, lognorm, means, factor, centre, white, block, density, label, resp, *others)
+
+
+def are_unit_spheres(lognorm: Any, factor: Any) -> bool:
+    """Tell whether all components are spheres of variance 1, so that the nearest is the most probable.
+
+    If the first has no weight, rows that are too far from all of them do not belong to it: then the answer is no.
+    """
+    return bool(factor.size == 1 and factor[0, 0, 0] == 1.0 and lognorm[0] > -np.inf)

@@ -10,13 +10,14 @@ import numpy as np
 from numba import njit
 
 from fastem.kernels.cache import cached
-from fastem.kernels.jit import COMMON, HELPER
+from fastem.kernels.compiler import COMMON, POINT
 from fastem.kernels.lanes import CACHE_LINE
+from fastem.kernels.memory import part
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
-from fastem.kernels.mixture import N_SCALARS, SOFT, Mixture, Rows, accumulate_rows, add_point, n_values
+from fastem.kernels.mixture import N_SCALARS, Mixture, Rows, accumulate_rows, add_point, add_softly, fetch, n_values
 
 
-@njit(**HELPER)
+@njit(**POINT)
 def log_joint(mixture, k, x):
     """Return log weight_k + log N(x; mean_k, cov_k): -inf, never NaN, where the quadratic form overflows."""
     (_, R, C), f = mixture.factor.shape, k if mixture.factor.shape[0] > 1 else 0
@@ -34,7 +35,7 @@ def log_joint(mixture, k, x):
     return q if q == q else real(-np.inf)
 
 
-@njit(**HELPER)
+@njit(**POINT)
 def log_density(mixture, x):
     """Return the log density of a mixture at a point.
 
@@ -76,7 +77,7 @@ def log_density(mixture, x):
     return top + np.log(total)
 
 
-@njit(**HELPER)
+@njit(**POINT)
 def e_step(mixture, x, resp):
     """Fill resp (K) with responsibilities.
 
@@ -106,7 +107,7 @@ def e_step(mixture, x, resp):
     return top, more, more - spread / total
 
 
-@njit(**HELPER)
+@njit(**POINT)
 def responsibilities(mixture, x, resp):
     """Fill an array with the posterior probabilities of the components at a point.
 
@@ -143,14 +144,14 @@ def responsibilities(mixture, x, resp):
     return top + more
 
 
-@njit(**HELPER)
+@njit(**POINT)
 def point_size(scratch, P, K):
     """Return how many numbers at the end of a scratch row are for points: resp (K) and z (P), in whole cache lines."""
     line = CACHE_LINE // scratch.itemsize
     return (K + P + line - 1) // line * line
 
 
-@njit(**HELPER)
+@njit(**POINT)
 def accumulate_point(mixture, x, weight, sums, scratch):
     """Add one weighted point to statistics.
 
@@ -193,7 +194,7 @@ def accumulate_point(mixture, x, weight, sums, scratch):
     resp, z = own[:K], own[K : K + P]
     top, more, entropy = e_step(mixture, x, resp)
     if weight > 0.0:
-        moments = sums[N_SCALARS + K : n_values(K, D, form)].reshape((K, n_rows, ROWS))
+        moments = part(sums, N_SCALARS + K, (K, n_rows, ROWS))
         sums[0] += weight * (top + more)
         sums[1] += weight * top
         sums[2] += weight * entropy
@@ -245,6 +246,7 @@ def accumulate_block(mixture, X, weight, sums, scratch):
     K, D = mixture.means.shape
     form, none = FULL if mixture.factor.shape[1] > 1 else DIAG, scratch[:0]
     n_numbers = scratch.size - point_size(scratch, moments_rows(FIRST, D) * ROWS, K)
-    rows = Rows(X, weight, none, none.reshape((0, 0)), none.reshape((0, 0)))
-    terms = Mixture(mixture.log_norm, mixture.means, mixture.factor, none, none.reshape((0, 0)))
-    accumulate_rows(rows, 0, X.shape[0], terms, SOFT, form, sums[: n_values(K, D, form)], scratch[:n_numbers])
+    rows = Rows(X, weight, none, part(none, 0, (0, 0)), part(none, 0, (0, 0)))
+    terms = Mixture(mixture.log_norm, mixture.means, mixture.factor, none, part(none, 0, (0, 0)))
+    out = sums[: n_values(K, D, form)]
+    accumulate_rows(fetch, add_softly, rows, 0, X.shape[0], terms, form, out, scratch[:n_numbers])

@@ -185,10 +185,10 @@ class Accumulator:
             assignment.assign(block.X, weight, layout.means, self.block_rows, out, scratch)
             return Sums(self, layout, len(block.X), out)
         kernel.accumulate(
+            self.mode,
             block.X,
             *[none if array is None else array for array, none in zip(given, NOTHING_GIVEN, strict=True)],
             *layout.arguments,
-            self.mode,
             self.form,
             self.block_rows,
             out,

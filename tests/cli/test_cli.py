@@ -550,6 +550,12 @@ def test_warmup():
     assert Path(field(out, "compiled code")).is_dir()
 
 
+def test_warmup_of_some_calls():
+    out, _ = run("warmup", "--dtype", "float64", "--for", "predict")
+    assert out.startswith("ready after")
+    assert "calls must be of 'fit', 'predict', 'labels', 'kmeans', 'fit_many'" in fails("warmup", "--for", "fit,score")
+
+
 def test_warmup_that_nobody_will_find_is_an_error(monkeypatch):
     monkeypatch.setattr(models, "warmup", lambda *_: Warmup(1.5, None))
     assert "compiled in 1.5 s, but for this process only" in fails("warmup")
@@ -949,9 +955,10 @@ def test_while_kernels_are_compiled_a_terminal_says_so(tmp_path):
         on_a_terminal("fit", "faithful", "-k", "2", "--seed", "0", NUMBA_CACHE_DIR=str(tmp_path / "cache"))
         for _ in range(2)
     )
-    assert first.count("fastem: compiling kernels (once per machine) ...") == 1
+    assert first.count("fastem: compiling kernels for this processor, about 5 s, once ...") == 1
     assert "compiling" not in second
     assert "nan" not in first + second
+    assert "pass 0 %" not in first + second
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")

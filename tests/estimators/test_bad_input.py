@@ -667,7 +667,7 @@ def fit_in_a_handler():
     """A signal's handler that scores while the thread that it interrupts compiles: as if nothing were compiled yet."""
     want = model().score(X)
     with jit._compiling:
-        mixture.score._compiled.clear()
+        mixture.score_all._compiled.clear()
         return model().score(X) - want
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers import FAMILIES, assert_close, fitted, make_mixture, make_start, outcome, quiet_fit
 from numpy.testing import assert_allclose, assert_array_equal
+from tiles import jitted
 
 import fastem
 from fastem import GaussianMixture, Status, fit_many
@@ -161,7 +162,8 @@ def test_m_step_is_that_of_the_families(covariance_type, D, offset):
     want = family.estimate(stats, 1e-6)
     got = np.empty(K), np.empty((K, D)), np.empty(shape), np.empty(shape)
     scratch = np.empty(K), np.empty((2, shape[0], shape[2]))
-    assert kernel.m_step(s0, sums, len(X), np.full(shape[2], 1e-6), 0.0, np.empty((0, 0, 0)), start, *scratch, got)
+    least, before = np.full(shape[2], 1e-6), np.empty((0, 0, 0))
+    assert jitted(kernel.m_step)(s0, sums, len(X), least, 0.0, before, start, *scratch, got)
     assert_allclose(got[0], want[0], rtol=1e-13)
     assert_allclose(got[1], want[1], rtol=1e-13, atol=1e-6)  # component 2 came from 1e9
     error = got[2] - want[2]
@@ -179,8 +181,9 @@ def packed(Z, labels, form, K):
     sums = np.zeros((K, kernel.moments_rows(form, Z.shape[1]), 4))
     padded = np.zeros((len(Z), -(-Z.shape[1] // 4) * 4))
     padded[:, : Z.shape[1]] = Z
+    add = jitted(add_point)
     for z, k in zip(padded, labels, strict=True):
-        add_point(z, 1.0, form, Z.shape[1], sums[k])
+        add(z, 1.0, form, Z.shape[1], sums[k])
     return sums
 
 
@@ -192,10 +195,23 @@ def test_m_step_of_a_constant_column():
         sums = packed(X - origin, np.zeros(50, dtype=int), form, 1)
         got = np.empty(1), np.empty((1, 2)), np.empty(shape), np.empty(shape)
         scratch = np.empty(1), np.empty((2, 1, 2))
-        assert not kernel.m_step(
+        assert not jitted(kernel.m_step)(
             np.array([50.0]), sums, 50, np.zeros(2), 0.0, np.empty((0, 0, 0)), origin, *scratch, got
         )
         assert got[2].ravel()[0] == 0.0
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_the_start_is_where_lloyds_iterations_end(covariance_type):
+    """A further one moves the centres, all of them, by less than the tolerance of k-means."""
+    X = np.random.default_rng(0).uniform(size=(600, 3))
+    groups, K = np.arange(600) // 200, 4
+    found = fit_many(X, groups, K, covariance_type=covariance_type, random_state=0, max_iter=0)
+    for g, means in enumerate(found.means):
+        rows = X[groups == g]
+        nearest = ((rows[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+        moved = np.array([rows[nearest == k].mean(axis=0) for k in range(K)])
+        assert ((moved - means) ** 2).sum() <= kernel.LLOYD_TOL * rows.var(axis=0).mean()
 
 
 @pytest.mark.parametrize("weight", [np.empty(0), np.array([1.0, 1.0, 1.0, 0.0])])
@@ -205,17 +221,17 @@ def test_empty_cluster(weight):
     n = 3 if weight.size else 4
     sums = np.zeros((2, 1, 4))
     sums[0, 0, 0] = (X[:n] - 1.0).sum()
-    shift = kernel.move_centres(X, weight, 0, 4, np.array([float(n), 0.0]), sums, np.empty(4), centres)
+    shift = jitted(kernel.move_centres)(X, weight, 0, 4, np.array([float(n), 0.0]), sums, np.empty(4), centres)
     assert_allclose(centres.ravel(), [X[:n].mean(), X[n - 1, 0]])
     assert_allclose(shift, (X[:n].mean() - 1) ** 2 + (X[n - 1, 0] - 100) ** 2)
 
 
 def test_pivots_that_are_rounding():
     covariance, factor = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-15]]), np.empty((2, 2))
-    assert kernel.factorise(covariance, 0.0, factor)
-    assert not kernel.factorise(covariance, pivot_tolerance(2, 0.0), factor)
-    assert not kernel.factorise(np.array([[1.0, np.nan], [np.nan, 1.0]]), 0.0, factor)
-    assert not kernel.factorise(np.array([[np.inf, 1.0]]), 0.0, np.empty((1, 2)))
+    assert jitted(kernel.factorise)(covariance, 0.0, factor)
+    assert not jitted(kernel.factorise)(covariance, pivot_tolerance(2, 0.0), factor)
+    assert not jitted(kernel.factorise)(np.array([[1.0, np.nan], [np.nan, 1.0]]), 0.0, factor)
+    assert not jitted(kernel.factorise)(np.array([[np.inf, 1.0]]), 0.0, np.empty((1, 2)))
 
 
 # ---- groups that cannot be fitted ---------------------------------------------------------------------

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastem import KMeans
 from fastem.kernels import assignment, jit, micro
-from fastem.kernels.jit import COMMON
+from fastem.kernels.compiler import COMMON
 from fastem.kernels.mixture import HARD
 from fastem.model.params import unit_spheres
 from fastem.passes import sums

@@ -17,8 +17,8 @@ from helpers import child_env
 from numba.core.caching import IndexDataCacheFile
 
 import fastem
+from fastem.kernels import ahead, jit, mixture
 from fastem.kernels import cache as _cache
-from fastem.kernels import mixture
 
 
 def twice(x):
@@ -138,11 +138,11 @@ def test_a_file_that_cannot_be_written(folder, monkeypatch):
 
 def test_warmup_says_that_nothing_is_kept(folder, monkeypatch):
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
-    monkeypatch.setattr(mixture.Kernel, "_compile", lambda *args: compiled())
-    for kernel in (mixture.accumulate, mixture.score):
+    monkeypatch.setattr(mixture.Kernel, "_compile", lambda *args: jit.Compiled(None, compiled()))
+    for kernel, _ in ahead.CALLS["predict"]:
         monkeypatch.setattr(kernel, "_compiled", {})
     with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR"):
-        assert fastem.warmup(["float64"]).folder is None
+        assert fastem.warmup(["float64"], calls="predict").folder is None
 
 
 # ---- no place for them -------------------------------------------------------------------------------

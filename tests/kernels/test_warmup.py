@@ -9,17 +9,18 @@ import pytest
 from helpers import TYPES, make_mixture, make_start, quiet_fit, run_child
 
 import fastem
-from fastem.kernels import mixture
+from fastem.kernels.ahead import CALLS
 
-KERNELS = (mixture.accumulate, mixture.score)
+KERNELS = {kernel for needed in CALLS.values() for kernel, _ in needed}
 
 # Numba counts, for each function, how often its cache had the compiled code and how often it did not.
 CHILD = """
 import json, sys
 import fastem
-from fastem.kernels import mixture
-ready = fastem.warmup(sys.argv[1:])
-stats = [f.stats for kernel in (mixture.accumulate, mixture.score) for f in kernel._compiled.values()]
+from fastem.kernels.ahead import CALLS
+ready = fastem.warmup(sys.argv[1].split(), calls=sys.argv[2].split())
+kernels = {kernel for needed in CALLS.values() for kernel, _ in needed}
+stats = [kernel.entry.stats for one in kernels for kernel in one._compiled.values()]
 hits, misses = (sum(sum(getattr(s, name).values()) for s in stats) for name in ("cache_hits", "cache_misses"))
 print(json.dumps([hits, misses, str(ready.folder), ready.seconds]))
 """
@@ -31,29 +32,29 @@ def _keys():
 
 def test_the_second_process_compiles_nothing():
     """As fits do (tests/test_bits.py), it loads from disk what an earlier process, this one or another, compiled."""
-    first, second = (run_child(CHILD, "float64", "float32") for _ in range(2))
-    assert second[:2] == [10, 0]
-    assert first[0] + first[1] == 10
+    first, second = (run_child(CHILD, "float64 float32", "fit predict") for _ in range(2))
+    assert second[:2] == [11, 0]
+    assert first[0] + first[1] == 11
     assert first[2] == second[2]
 
 
 @pytest.mark.slow
 def test_into_an_empty_cache(tmp_path):
-    """Everything is compiled in under 90 s (idle machines take 25 to 50), and loaded in under 1 s."""
+    """What a fit needs is compiled in under 20 s (idle machines take 4), and loaded in under 1 s."""
     env = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    first, second = (run_child(CHILD, "float32", **env) for _ in range(2))  # those for float64 are among its kernels
-    assert first[:2] == [0, 10]
-    assert second[:2] == [10, 0]
+    first, second = (run_child(CHILD, "float64", "fit", **env) for _ in range(2))
+    assert first[:2] == [0, 3]
+    assert second[:2] == [3, 0]
     assert first[2].startswith(str(tmp_path))
-    assert len(list(tmp_path.rglob("*.nbc"))) == 10
-    assert first[3] < 90
+    assert len(list(tmp_path.rglob("*.nbc"))) == 6  # also what packs arguments, and the launcher
+    assert first[3] < 20
     assert second[3] < 1
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_nothing_is_left_to_compile(dtype):
     """After the warm-up, no kind of call asks for a kernel that it did not make."""
-    fastem.warmup([dtype])
+    fastem.warmup([dtype], calls=["fit", "predict"])
     before = _keys()
     data = make_mixture(3000, 3, 2, spacing=4.0)
     X = data.X.astype(dtype)
@@ -70,7 +71,7 @@ def test_nothing_is_left_to_compile(dtype):
 def test_progress_and_answer():
     seen = []
     ready = fastem.warmup(("float64",), lambda done, total: seen.append((done, total)))
-    assert seen == [(i, 4) for i in range(5)]
+    assert seen == [(i, 12) for i in range(13)]
     assert ready.seconds > 0
     assert ready.folder.is_dir()
     assert fastem.warmup("float64").folder == ready.folder
@@ -81,6 +82,20 @@ def test_progress_and_answer():
 def test_other_dtypes_are_refused(dtypes):
     with pytest.raises(ValueError, match="dtypes must be 'float64', 'float32' or both; got"):
         fastem.warmup(dtypes)
+
+
+def test_only_what_is_named_is_compiled():
+    seen = []
+    fastem.warmup("float64", lambda done, total: seen.append(total), "predict")
+    assert seen == [3] * 4
+    fastem.warmup("float32", lambda done, total: seen.append(total), ["predict", "fit_many"])
+    assert seen[4:] == [9] * 10
+
+
+@pytest.mark.parametrize("calls", ["fits", [], ["fit", "score"]])
+def test_other_calls_are_refused(calls):
+    with pytest.raises(ValueError, match="calls must be of 'fit', 'predict', 'labels', 'kmeans', 'fit_many'; got"):
+        fastem.warmup("float64", calls=calls)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="read-only folders")

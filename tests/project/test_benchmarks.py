@@ -14,7 +14,7 @@ from tiles import Tile
 
 import fastem
 from fastem import embed
-from fastem.kernels import jit, micro
+from fastem.kernels import compiler, jit, micro
 from fastem.kernels import mixture as kernel
 from fastem.kernels.mixture import HARD
 from fastem.model import reference
@@ -235,44 +235,44 @@ def test_many_fits(benchmark, n_components):
 # The micro-kernels, many times on one tile in the first-level cache.
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def log_joint_full(times, t_xt, means, full, c, n, small, lp):
     for _ in range(times):
         micro.log_joint_full(t_xt, means[0], full[0], c[0], n, small, lp[0])
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def log_joint_diag(times, xt, c, means, factor, n, lp):
     for _ in range(times):
         micro.log_joint_diag(xt, c, means, factor, n, lp)
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def whiten(times, xt, means, full, n, small, z):
     for _ in range(times):
         micro.whiten(xt, means[0], full[0], n, small, z)
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def exponentials(times, lp, n, rows):
     for _ in range(times):
         micro.exponentials(lp, n, rows[0], rows[1], rows[2])
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def moments_full(times, xt, resp, means, n, z, zr, sums):
     for _ in range(times):
         micro.moments_full(xt, resp[0], means[0], n, z, zr, sums)
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def moments_diag(times, xt, resp, means, n, sums):
     for _ in range(times):
         for i in range(0, means.shape[1], 4):
             micro.moments_diag(xt, resp[0], means[0], i, True, n, sums[i // 2 :])
 
 
-@njit(**jit.COMMON)
+@njit(**compiler.COMMON)
 def log(times, x, out):
     for _ in range(times):
         for i in range(x.size):

@@ -84,7 +84,7 @@ def compile_one():
     return numba.njit(lambda x: x + 1)(1)
 
 def load_one():
-    mixture.score._compiled.clear()
+    mixture.score_all._compiled.clear()
     return fastem.log_density(X, params)
 
 done = threading.Event()

@@ -595,7 +595,6 @@ def test_seterr_raise_with_an_empty_component():
 def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
     """Seen once in 45 interrupted fits: the launcher's TypeError is a KeyboardInterrupt, and other ones are not."""
     from fastem.kernels import jit
-    from fastem.kernels.mixture import accumulate
 
     def launcher(message):
         def raising(*args):
@@ -603,7 +602,6 @@ def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
 
         return raising
 
-    compiled = accumulate.compiled
     params = start_params(make_start(make_mixture(600, 3, 2, spacing=3.0, seed=1), "full"), "full")
     monkeypatch.setattr(jit, "THREAD_FLOPS", 1.0)
     monkeypatch.setattr(jit, "n_threads", lambda: 2)
@@ -614,11 +612,7 @@ def test_ctrl_c_that_numba_takes_for_a_missing_argument(monkeypatch, two):
         ("another", TypeError),
     ):
         raising = launcher(message)
-        monkeypatch.setattr(
-            accumulate,
-            "compiled",
-            lambda function, *rest, raising=raising: raising if function is jit.launch else compiled(function, *rest),
-        )
+        monkeypatch.setattr(jit, "launcher", lambda raising=raising: raising)
         with pytest.raises(error):
             fastem.accumulate(X, params)
 

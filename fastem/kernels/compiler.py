@@ -1,0 +1,80 @@
+"""Hold every option of the compiler, and what of its work is left out.
+
+Numba makes machine code of each function, for Python and for compiled callers, before it inlines it anywhere. Helpers
+of kernels are only ever inlined: for them all of that, three quarters of the time, is left out. Where Numba's modules
+are used that may change between versions, tests say so (tests/kernels/test_compiler.py).
+"""
+
+from typing import Any, Final
+
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+
+
+class _Inlined(JITCodeLibrary):
+    """The code of a helper, for the code of its callers alone: it is neither optimised nor made machine code.
+
+    It links nothing either: a kernel gets it together with what it calls.
+    """
+
+    def _optimize_functions(self, ll_module):  # type: ignore[no-untyped-def]
+        ll_module.data_layout = self._codegen._data_layout
+
+    def finalize(self):  # type: ignore[no-untyped-def]
+        self._raise_if_finalized()
+        self._finalized = True
+
+
+class _Inliner(Compiler):
+    """Compiles a helper. Called from Python, a helper raises a ValueError."""
+
+    def define_pipelines(self):  # type: ignore[no-untyped-def]
+        self.state.flags.no_compile = True
+        self.state.library = _Inlined(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
+
+    def _compile_core(self):  # type: ignore[no-untyped-def]
+        # Numba knows compiled functions by their entry, which must be a built-in function, and another for each.
+        cres = super()._compile_core()._replace(entry_point=[].remove)
+        libraries = [cres.library, *cres.library._linking_libraries]
+        cres.target_context.insert_user_function(cres.entry_point, cres.fndesc, libraries)
+        return cres
+
+
+class _InOneGo(JITCodeLibrary):
+    """The code of a kernel, optimised once. Numba does it twice, to drop counts of references; kernels have none."""
+
+    def _optimize_final_module(self):  # type: ignore[no-untyped-def]
+        passes, builder = self._codegen._module_pass_manager()
+        with self._recorded_timings.record("Module passes", builder):
+            passes.run(self._final_module, builder)
+
+
+class _Builder(Compiler):
+    """Compiles a kernel."""
+
+    def define_pipelines(self):  # type: ignore[no-untyped-def]
+        self.state.library = _InOneGo(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library.enable_object_caching()
+        return super().define_pipelines()
+
+
+# Contraction and reassociation let LLVM use FMA and vector sums; NaN and infinity keep their meaning
+# ('nnan' and 'ninf' are never set), because overflow and collapse are detected by them. Nothing allocates memory, so
+# that no references are counted ('_nrt'): to do so was a quarter of the code before optimisation.
+FAST: Final = {"contract", "reassoc", "nsz", "arcp"}
+COMMON: Final[dict[str, Any]] = dict(_nrt=False, nogil=True, error_model="numpy", fastmath=FAST)
+KERNEL: Final[dict[str, Any]] = COMMON | dict(pipeline_class=_Builder)
+# Kernels and the launcher are cached on disk; helpers are not, and are always inlined. Else the bits would depend on
+# the state of the cache: a helper that is called exists twice in the process that compiles, alone and in its
+# caller's module, optimised differently under one symbol name, and the linker takes the first.
+HELPER: Final[dict[str, Any]] = COMMON | dict(
+    forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_Inliner
+)
+# For helpers whose rounding tricks 'reassoc' would fold away ((x + M) - M); flags survive inlining.
+EXACT: Final[dict[str, Any]] = HELPER | dict(fastmath={"contract"})
+# What users call, from code of their own and from Python, for single points (kernels/points.py): the cache of their
+# code then holds all of it.
+POINT: Final[dict[str, Any]] = COMMON | dict(forceinline=True)
+LAUNCHER: Final[dict[str, Any]] = COMMON | dict(parallel=True, no_cfunc_wrapper=True)
+PACKER: Final[dict[str, Any]] = COMMON | dict(no_cfunc_wrapper=True)

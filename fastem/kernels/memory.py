@@ -1,0 +1,112 @@
+"""Views of memory and of bits, in a few instructions; frames, which hold the arguments of a kernel.
+
+NumPy's `reshape` and `view` are functions that Numba compiles, each for itself: a tenth of the time of a kernel.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+
+@intrinsic
+def part(typingctx, memory, start, shape):
+    """Return an array of this shape, a tuple, whose numbers begin at number `start` of a contiguous array."""
+    kind = types.Array(memory.dtype, len(shape), "C")
+
+    def generate(context, builder, signature, values):
+        source, first, size = values
+        data = context.make_array(signature.args[0])(context, builder, source).data
+        sizes = cgutils.unpack_tuple(builder, size)
+        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        strides = [itemsize]
+        for n in sizes[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], n))
+        array = context.make_array(kind)(context, builder)
+        populate_array(
+            array, data=builder.gep(data, [first]), shape=sizes, strides=strides, itemsize=itemsize, meminfo=None
+        )
+        return array._getvalue()
+
+    return kind(memory, types.intp, types.UniTuple(types.intp, len(shape))), generate
+
+
+def part_plain(memory, start, shape):
+    """Do what `part` does."""
+    return memory.reshape(memory.size)[start : start + int(np.prod(shape))].reshape(shape)
+
+
+def _same_bits(source, target, number):
+    """Return an intrinsic that gives the bits of a `source` another type."""
+
+    def typed(typingctx, value):
+        def generate(context, builder, signature, values):
+            return builder.bitcast(values[0], number)
+
+        return target(source), generate
+
+    return typed
+
+
+to_integer = intrinsic(_same_bits(types.float64, types.int64, ir.IntType(64)))  # of the bits of a float64
+to_float = intrinsic(_same_bits(types.int64, types.float64, ir.DoubleType()))  # of the bits of an int64
+
+
+def to_integer_plain(value):
+    """Do what `to_integer` does."""
+    return np.float64(value).view(np.int64)
+
+
+def to_float_plain(value):
+    """Do what `to_float` does."""
+    return np.int64(value).view(np.float64)
+
+
+# --- frames ---------------------------------------------------------------------------------------------------------
+
+FRAME = types.Array(types.int64, 1, "C")
+
+
+@intrinsic
+def put(typingctx, frame, arguments):
+    """Write arguments, as the machine code has them, to the memory of a frame; arrays without their owners."""
+
+    def generate(context, builder, signature, values):
+        place, struct = values
+        for i, kind in enumerate(signature.args[1]):
+            if isinstance(kind, types.Array):
+                array = context.make_array(kind)(context, builder, builder.extract_value(struct, i))
+                array.meminfo, array.parent = (cgutils.get_null_value(p.type) for p in (array.meminfo, array.parent))
+                struct = builder.insert_value(struct, array._getvalue(), i)
+        data = context.make_array(signature.args[0])(context, builder, place).data
+        builder.store(struct, builder.bitcast(data, struct.type.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(frame, arguments), generate
+
+
+def getter(kinds):
+    """Return a function for compiled code, which reads from a frame the arguments, of these types, that `put` wrote."""
+
+    @intrinsic
+    def get(typingctx, frame):
+        def generate(context, builder, signature, values):
+            data = context.make_array(signature.args[0])(context, builder, values[0]).data
+            struct = context.get_value_type(signature.return_type)
+            return builder.load(builder.bitcast(data, struct.as_pointer()), align=8)
+
+        return kinds(frame), generate
+
+    return get
+
+
+def frame_size(kinds):
+    """Return how many numbers of 8 bytes arguments of these types take in a frame, at most."""
+    return sum(5 + 2 * kind.ndim if isinstance(kind, types.Array) else 1 for kind in kinds)
+
+
+if numba.config.DISABLE_JIT:  # the interpreter has no instructions
+    part, to_integer, to_float = part_plain, to_integer_plain, to_float_plain
