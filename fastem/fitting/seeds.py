@@ -19,9 +19,10 @@ def distinct_sample(source: Source, K: int, rng: np.random.RandomState, rows: in
     or have weights.
     """
     X, weight, _ = source.sample(max(rows, 50 * K), rng)
-    order = np.argsort(X[:, 0], kind="stable")
-    if not np.diff(X[order, 0]).all():  # ties, for which lexsort takes five times as long
-        order = np.lexsort(X.T[::-1])
+    order = np.argsort(X[:, 0])
+    if np.diff(X[order, 0]).all():  # no ties: all rows are distinct, and in order
+        return ArraySource(X[order], weight[order])
+    order = np.lexsort(X.T[::-1])  # which takes five times as long
     X, weight = X[order], weight[order]
     first = np.flatnonzero(np.concatenate([[True], (X[1:] != X[:-1]).any(axis=1)]))
     return ArraySource(X[first], np.add.reduceat(weight, first))
