@@ -59,7 +59,8 @@ def fit(
     -------
     GaussianMixture
         fitted; ``print(model.fit_report_)`` shows what the search did, how many passes over the rows there were, and
-        what is left to gain
+        what is left to gain. Under a remedy it has no `partial_fit`: to follow a stream from here, first call
+        ``model.set_params(regularization=None)``
 
     Raises
     ------
