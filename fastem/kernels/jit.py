@@ -208,7 +208,8 @@ class Kernel:
             finally:
                 _entry.release()
         else:
-            _run_in_pool(lambda task: entry(task, n_tasks, frame), n_tasks)
+            # A frame has addresses alone. After Ctrl-C tasks go on to their end, so that they must own the arrays.
+            _run_in_pool(lambda task, owned=(X, args): entry(task, n_tasks, frame), n_tasks)  # type: ignore[misc]
 
 
 def cache_folder(function: Any) -> str | None:
