@@ -2,9 +2,9 @@
 
     python scripts/kmeans_starts.py [--problems 200] [--seeds 3] [--quick]
 
-The problems are those of scripts/remedies.py, of 500 to 3000 rows, 2 to 8 features and 2 to 8 components, with the same
-data, seeds and defaults for both. A fit is compared with the best known: EM from the generating parameters, and all
-fits here. Reached means within 1e-3 nats per row, and for k-means within 0.1 % of the least inertia.
+The problems are of the make of scripts/optimum.py, of 500 to 3000 rows, 2 to 8 features and 2 to 8 components, with
+the same data, seeds and defaults for both. A fit is compared with the best known: EM from the generating parameters,
+and all fits here. Reached means within 1e-3 nats per row, and for k-means within 0.1 % of the least inertia.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 import _common
 import numpy as np
-from remedies import KINDS, problem
+from _problems import KINDS, Problem, draw_problem
 
 NEAR = 1e-3
 
 
-def problems(n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows of random mixtures, and their weights, means and covariances."""
+def problems(n: int) -> Iterator[Problem]:
+    """Random mixtures, and rows of them."""
     for number in range(n):
         rng = np.random.default_rng(number)
-        kind = list(KINDS)[number % len(KINDS)]
-        yield problem(kind, int(rng.integers(500, 3000)), int(rng.integers(2, 9)), int(rng.integers(2, 9)))
+        N, D, K = int(rng.integers(500, 3000)), int(rng.integers(2, 9)), int(rng.integers(2, 9))
+        yield draw_problem(KINDS[number % len(KINDS)], N, D, K, number)
 
 
 def timed(model: Any, X: np.ndarray) -> tuple[Any, float]:
@@ -45,7 +45,7 @@ def compare(
     """Fit every problem with every method, and say how far the losses are above the least known."""
     gaps: dict[str, list[float]] = {name: [] for name in makers}
     seconds: dict[str, list[float]] = {name: [] for name in makers}
-    for number, (X, *parameters) in enumerate(problems(n)):
+    for number, (_, X, *parameters) in enumerate(problems(n)):
         _common.progress(f"problem {number} of {n}")
         losses: dict[str, list[float]] = {name: [] for name in makers}
         for seed in range(seeds):

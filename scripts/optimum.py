@@ -18,14 +18,13 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import _common
 import numpy as np
+from _problems import FIRST_SEED, KINDS, SHAPES, Problem, draw_problem
 
 GAP = 1e-3  # nats per row within which a fit has reached the best
-SEPARATION = {"apart": 4.0, "touching": 1.5, "overlap": 0.8, "uneven": 2.5, "scales": 2.5, "needles": 2.0}
-SHAPES = (20_000, 2, 6), (20_000, 3, 10), (20_000, 6, 7), (40_000, 4, 16), (40_000, 8, 12), (40_000, 16, 5)
 LARGE = (
     ("touching", 1_000_000, 10, 10),
     ("uneven", 1_000_000, 5, 8),
@@ -38,50 +37,11 @@ LARGE = (
 )
 
 
-class Problem(NamedTuple):
-    """Rows, and the mixture that they are drawn from."""
-
-    kind: str
-    X: np.ndarray
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-
-    @property
-    def name(self) -> str:
-        """The kind and the size."""
-        N, D = self.X.shape
-        return f"{self.kind} {_common.count(N)} x {D}, K = {len(self.weights)}"
-
-
-def draw_problem(kind: str, N: int, D: int, K: int, seed: int) -> Problem:
-    """Draw a mixture of a kind, and rows of it."""
-    rng = np.random.default_rng([int.from_bytes(kind.encode(), "little") % 2**31, N, D, K, seed])
-    means = rng.normal(size=(K, D)) * SEPARATION[kind]
-    roots = np.eye(D) + 0.35 * rng.normal(size=(K, D, D))
-    weights = rng.dirichlet(np.full(K, 8.0))
-    if kind == "uneven":
-        weights = np.maximum(rng.dirichlet(np.full(K, 0.7)), 0.004)
-        weights /= weights.sum()
-    if kind == "scales":
-        roots *= np.exp(rng.uniform(-2, 2, size=(1, D, 1)))
-        means *= np.exp(rng.uniform(-2, 2, size=D))
-    if kind == "needles":
-        for k in range(K):
-            axes, _ = np.linalg.qr(rng.normal(size=(D, D)))
-            roots[k] = axes * np.exp(rng.uniform(-2.5, 1.0, size=D))
-    component, X = rng.choice(K, p=weights, size=N), np.empty((N, D))
-    for k in range(K):
-        mine = np.flatnonzero(component == k)
-        X[mine] = means[k] + rng.normal(size=(len(mine), D)) @ roots[k].T
-    return Problem(kind, X, weights, means, roots @ roots.swapaxes(1, 2))
-
-
 def small_problems(quick: bool) -> Iterator[Problem]:
     """Yield the problems without --large."""
-    for kind in ("apart", "touching", "uneven", "scales", "needles"):
+    for kind in KINDS:
         for number, shape in enumerate(SHAPES[:1] if quick else SHAPES):
-            yield draw_problem(kind, *shape, 501 + number)
+            yield draw_problem(kind, *shape, FIRST_SEED + number)
 
 
 def best_of_truth(problem: Problem, max_iter: int) -> float:

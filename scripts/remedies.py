@@ -19,29 +19,9 @@ from typing import Any
 
 import _common
 import numpy as np
+from _problems import FIRST_SEED, KINDS, SHAPES, Problem, draw_problem
 
-KINDS = {"apart": 4.0, "touching": 1.5, "uneven": 2.5, "scales": 2.5, "needles": 2.0}  # and how far means are apart
-SHAPES = [(20_000, 2, 6), (20_000, 3, 10), (20_000, 6, 7), (40_000, 4, 16), (40_000, 8, 12), (40_000, 16, 5)]
 FEW, ROWS, D = 1500, 500, 5
-
-
-def problem(kind: str, N: int, D: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (N, D) of a mixture, and its weights (K,), means (K, D) and covariances (K, D, D)."""
-    rng = np.random.default_rng([list(KINDS).index(kind), N, D, K])
-    means = KINDS[kind] * rng.normal(size=(K, D))
-    roots = np.eye(D) + 0.35 * rng.normal(size=(K, D, D))
-    weights = rng.dirichlet(np.full(K, 8.0))
-    if kind == "uneven":
-        weights = np.maximum(rng.dirichlet(np.full(K, 0.7)), 0.004)
-        weights /= weights.sum()
-    if kind == "scales":
-        roots *= np.exp(rng.uniform(-2, 2, size=(1, D, 1)))
-        means *= np.exp(rng.uniform(-2, 2, size=D))
-    if kind == "needles":
-        roots = np.linalg.qr(rng.normal(size=(K, D, D)))[0] * np.exp(rng.uniform(-2.5, 1.0, size=(K, 1, D)))
-    labels = rng.choice(K, p=weights, size=N)
-    X = means[labels] + np.einsum("nij,nj->ni", roots[labels], rng.normal(size=(N, D)))
-    return X, weights, means, roots @ roots.swapaxes(1, 2)
 
 
 def compared() -> dict[str, dict[str, Any]]:
@@ -52,11 +32,12 @@ def compared() -> dict[str, dict[str, Any]]:
     return {repr(remedy): {"regularization": remedy} for remedy in remedies}
 
 
-def costs(N: int, D: int, K: int, kind: str, remedies: dict[str, Any], max_iter: int) -> dict[str, float]:
+def costs(problem: Problem, remedies: dict[str, Any], max_iter: int) -> dict[str, float]:
     """What each remedy costs on a problem, in nats per row. Nothing where a component has fewer than 5 D rows."""
     import fastem
 
-    X, *parameters = problem(kind, N, D, K)
+    _, X, *parameters = problem
+    N, D = X.shape
     settings = {"tol": 1e-8, "max_iter": max_iter}
     free = fastem.em(X, fastem.make_params(*parameters), **settings)
     if free.status is fastem.Status.DEGENERATE or free.params.weights.min() * N < 5 * D:
@@ -102,10 +83,11 @@ def main() -> None:
     made = compared()
     shapes, max_iter = (SHAPES[:1], 20) if args.quick else (SHAPES, 200)
     found: dict[str, list[dict[str, float]]] = {"many": [], "few": []}
-    for kind, (N, features, K) in itertools.product(KINDS, shapes):
+    for kind, (number, (N, features, K)) in itertools.product(KINDS, enumerate(shapes)):
         _common.progress(f"{kind}, {N} x {features}, K = {K}")
         for size, rows in (("many", N), ("few", FEW)):
-            found[size].append(costs(rows, features, K, kind, made, max_iter))
+            problem = draw_problem(kind, rows, features, K, FIRST_SEED + number)
+            found[size].append(costs(problem, made, max_iter))
     results: dict[str, dict[str, float]] = {}
     lines = []
     for name, remedy in made.items():

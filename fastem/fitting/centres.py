@@ -17,7 +17,7 @@ from fastem.model.matrices import Array
 from fastem.sources.blocks import ArraySource, rows_at_once
 
 MOVE_ROWS = 5000  # moves are tried on fewer than two times this, whatever the sample
-# A cut gains more once all centres have followed. Over the 200 problems of scripts/kmeans_starts.py k-means ends within
+# A cut gains more once all centres have followed. Over 200 problems as of scripts/kmeans_starts.py k-means ended within
 # 0.1 % of the least inertia in 84 % of runs; with 1.5 in 78 %; with 2.5, where more moves are in vain, in 88 %.
 HOPE = 2.0
 

@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+from _problems import KINDS, draw_problem
 from hard import CLASSES, problem
 from helpers import FAMILIES, make_mixture, outcome
-from remedies import KINDS, gain
-from remedies import problem as sound_problem
+from remedies import gain
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import invgamma, invwishart, multivariate_normal
 
@@ -253,7 +253,7 @@ def test_widened_is_the_root():
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_recommended_is_silent_on_sound_components(kind):
     """EM from the generating parameters ends less than 1e-4 nats per row below that without; Ridge() does not."""
-    X, *parameters = sound_problem(kind, 10_000, 12, 3)
+    _, X, *parameters = draw_problem(kind, 10_000, 12, 3, 1)
     start, settings = fastem.make_params(*parameters), {"tol": 1e-8, "max_iter": 50}
     free = fastem.em(X, start, **settings).loglik
     for remedy in (table.RECOMMENDED, Ridge()):
