@@ -19,8 +19,6 @@ from fastem.fitting.stopping import Stop
 from fastem.model.matrices import Array, SingularCovarianceError, factorise
 from fastem.model.maximisation import make_model, pooled
 from fastem.model.params import Params
-from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
-from fastem.model.remedies.geometric_ridge import GeometricRidge
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Status
@@ -124,15 +122,16 @@ def has_spike(model: GaussianMixture, stats: Stats, eps: float) -> bool:
     value, are spikes. `eps` is the rounding of the rows.
     """
     family, covariances, remedy = family_of(model), model.params_.covariances, remedy_of(model)
-    if isinstance(remedy, EigenvalueFloor | GeometricRidge):
-        units, mass = Units.of(family, pooled(stats), eps), component_mass(stats)
-        relative = units.relative(covariances)
-        values = np.linalg.eigvalsh(relative) if family.matrices else relative[:, 0]
-        least = remedy.least(mass.sum(keepdims=True) if family.shared else mass)
-        return bool((values <= 2 * np.maximum(least, units.least)).any())
-    if not isinstance(remedy, RegCovar):
+    if isinstance(remedy, RegCovar):
+        return bool(are_spikes(model.params_, family, stats, remedy.reg_covar).any())
+    mass = component_mass(stats)
+    least = remedy.least(mass.sum(keepdims=True) if family.shared else mass)
+    if least is None:
         return False
-    return bool(are_spikes(model.params_, family, stats, remedy.reg_covar).any())
+    units = Units.of(family, pooled(stats), eps)
+    relative = units.relative(covariances)
+    values = np.linalg.eigvalsh(relative) if family.matrices else relative[:, 0]
+    return bool((values <= 2 * np.maximum(least, units.least)).any())
 
 
 def of_labels(model: GaussianMixture, source: Source, labels: NDArray[Any]) -> Params:

@@ -56,6 +56,13 @@ class Remedy:
         """Return eigenvalues (K|1, R), relative to S0, within the constraint, for rows of weight `mass` (K|1,)."""
         return eigenvalues
 
+    def least(self, mass: Array) -> Array | None:
+        """Return the variance, relative to S0, of rows of weight `mass` (K|1,) that do not vary, (K|1, 1).
+
+        Return None, as this base class does, if the remedy does not tell spikes by that.
+        """
+        return None
+
 
 def unconstrained(
     family: Covariance, stats: Stats, units: Units, held: Array | None

@@ -56,5 +56,5 @@ class EigenvalueFloor(Remedy):
         return np.maximum(eigenvalues, self.floor)
 
     def least(self, mass: Array) -> Array:
-        """Return the variance, relative to S0, of rows of weight `mass` (K|1,) that do not vary, (K|1, 1)."""
+        """See `fastem.model.remedies.base.Remedy`."""
         return np.full((len(mass), 1), self.floor)

@@ -77,7 +77,7 @@ class GeometricRidge(Remedy):
         return np.maximum(eigenvalues, LEAST)
 
     def least(self, mass: Array) -> Array:
-        """Return the variance, relative to S0, of rows of weight `mass` (K|1,) that do not vary, (K|1, 1)."""
+        """See `fastem.model.remedies.base.Remedy`."""
         return self.constrain(self.widened(np.zeros((len(mass), 1)), mass), mass)
 
     def widened(self, eigenvalues: Array, mass: Array) -> Array:
