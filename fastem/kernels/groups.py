@@ -2,8 +2,7 @@
 
 This module is long because a whole fit runs inside one kernel: k-means, passes, M-steps and the stopping rule. A
 group's rows and its mixture so stay in the caches from the first pass to the last, and nothing leaves the kernel before
-the fit has ended. What the workers inline stands in their file as far as it can: Numba's cache on disk notices no
-change in other files.
+the fit has ended.
 
 The passes are those of `mixture`. The M-step does for one mixture what `Covariance.estimate` and `factorise` do, and
 k-means does what `fastem.fitting.lloyd` does: tests compare them.

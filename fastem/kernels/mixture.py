@@ -1,7 +1,7 @@
 """Run the fused pass over blocks of rows, and the scoring pass.
 
-This module is long because all that its two workers inline stands in it: Numba's cache on disk notices a change in the
-file of a worker, but not in the files of what the worker calls.
+This module is long because both passes share the tile, its E-step and the arguments that describe rows and mixtures,
+and because a kernel for each need stands beside the others, which differ in a few lines.
 
 Work is done on tiles of B points, transposed to ``xt (P, B)`` so that SIMD lanes run over points. For a tile
 
