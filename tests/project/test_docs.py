@@ -125,7 +125,7 @@ def test_readme_is_short_and_has_the_commands_that_ci_runs():
     found = dict(re.findall(r"^<!-- ci:(\w+) -->\n```sh\n(.*)\n```$", text, re.MULTILINE))
     assert found == {
         "first": 'pip install ".[cli,plot]" && fastem fit faithful -k 2 --plot faithful.png',
-        "tests": 'pip install ".[test]" && pytest',
+        "tests": 'pip install ".[test]" && pytest -n 2',
     }
 
 
