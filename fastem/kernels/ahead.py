@@ -38,7 +38,9 @@ class Warmup(NamedTuple):
         How long it took.
     folder : Path or None
         Where the compiled kernels are kept for later processes. None: they could not be kept, and last as long as this
-        process.
+        process; or there were none to compile.
+    prebuilt : bool
+        Whether the package fastem-kernels has all that was asked for, so that there was nothing to compile.
 
     See Also
     --------
@@ -47,6 +49,7 @@ class Warmup(NamedTuple):
 
     seconds: float
     folder: Path | None
+    prebuilt: bool = False
 
 
 def warmup(
@@ -91,17 +94,20 @@ def warmup(
     True
     """
     since = time.perf_counter()
-    needed = list(_needed(check_dtypes(dtypes), check_calls(calls)))
+    needed = list(find_needed(check_dtypes(dtypes), check_calls(calls)))
     folders: list[str | None] = []
     for done, (kernel, rows, real) in enumerate(needed):
         if progress is not None:
             progress(done, len(needed))
-        folders.append(cache_folder(kernel.compiled(np.dtype(rows), np.dtype(real)).entry))
-    launcher()
+        compiled = kernel.compiled(np.dtype(rows), np.dtype(real))
+        if compiled.jitted:
+            folders.append(cache_folder(compiled.entry))
+    if folders:
+        launcher()
     if progress is not None:
         progress(len(needed), len(needed))
-    folder = None if None in folders else Path(str(folders[0]))
-    return Warmup(time.perf_counter() - since, folder)
+    folder = None if None in folders or not folders else Path(str(folders[0]))
+    return Warmup(time.perf_counter() - since, folder, prebuilt=not folders)
 
 
 def check_calls(calls: Iterable[str]) -> list[str]:
@@ -112,7 +118,7 @@ def check_calls(calls: Iterable[str]) -> list[str]:
     return names
 
 
-def _needed(dtypes: list[str], calls: list[str]) -> dict[tuple[Kernel, str, str], None]:
+def find_needed(dtypes: list[str], calls: list[str]) -> dict[tuple[Kernel, str, str], None]:
     """Return kernels, the dtype of rows and that of arithmetic, each once, in the order in which calls need them.
 
     Fits of float32 rows need float64 too: for a sample, for k-means, and for passes where float32 would not do.

@@ -52,7 +52,7 @@ class _Sealed(CompileResultCacheImpl):
 
 
 @functools.cache
-def _stamp() -> bytes:
+def stamp() -> bytes:
     """Return a hash of all that compiled code is made from: a kernel is inlined from several files."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -66,7 +66,7 @@ class _Files(FunctionCache):
     def __init__(self, function: Function, key: Any) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
         self._key = key
-        self._cache_file._source_stamp = _stamp()
+        self._cache_file._source_stamp = stamp()
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return self._key, sig, codegen.magic_tuple()

@@ -7,7 +7,8 @@ not depend on how many workers there are, or on what runs them:
 - a `prange` over workers (`@njit(parallel=True)`), the normal way;
 - a pool of Python threads over the same worker (it releases the GIL), where a parallel kernel cannot run: in a
   forked child (GNU OpenMP kills it), on the workqueue layer (it aborts the process when two threads enter, and
-  the user may have parallel kernels too), and when a second Python thread enters while the first is inside;
+  the user may have parallel kernels too), when a second Python thread enters while the first is inside, and where
+  the kernel is not Numba's (`fastem.kernels.prebuilt`);
 - a plain call, where there is only one task.
 
 There is one task for each millisecond of work, up to the number of threads and of blocks; see `count_tasks`.
@@ -19,8 +20,10 @@ combination of flags would be another compilation, and a call costs 17 us instea
 """
 
 import gc
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +36,7 @@ import numpy as np
 from numba import njit, prange, types
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastem.kernels import prebuilt
 from fastem.kernels.cache import cached
 from fastem.kernels.compiler import HELPER, KERNEL, LAUNCHER, PACKER
 from fastem.kernels.memory import FRAME, frame_size, getter, put
@@ -41,6 +45,7 @@ THREAD_FLOPS: Final = 5e7  # the work of 0.5 to 1 ms, as `fastem.passes.sizes.wo
 
 Function = Callable[..., Any]
 
+log = logging.getLogger("fastem")
 _entry, _compiling = threading.Lock(), threading.RLock()  # a signal's handler may fit while its thread compiles
 _forked = False
 _pool: ThreadPoolExecutor | None = None
@@ -100,10 +105,13 @@ class Compiled(NamedTuple):
         Returns a frame that holds the arguments of a call.
     entry : function ``entry(task, n_tasks, frame)``
         Runs one task.
+    jitted : bool
+        Whether Numba compiled `entry`, so that compiled code can call it.
     """
 
     pack: Function
     entry: Function
+    jitted: bool = True
 
 
 def _compile(function: Function, options: dict[str, Any], signature: types.Type, key: Any = None) -> Any:
@@ -111,7 +119,7 @@ def _compile(function: Function, options: dict[str, Any], signature: types.Type,
 
     It never compiles another, whatever it is called with and from however many threads.
     """
-    dispatcher, collecting = cached(key, **options)(function), gc.isenabled()
+    dispatcher, collecting, since = cached(key, **options)(function), gc.isenabled(), time.perf_counter()
     gc.disable()  # a compiler makes millions of objects, and all are in use: a tenth of its time
     try:
         dispatcher.compile(signature)
@@ -119,6 +127,8 @@ def _compile(function: Function, options: dict[str, Any], signature: types.Type,
         if collecting:
             gc.enable()
     dispatcher.disable_compile()
+    verb = "loaded" if getattr(dispatcher.stats, "cache_hits", None) else "compiled"
+    log.info("%s %s in %.2f s", verb, function.__name__, time.perf_counter() - since)
     return dispatcher
 
 
@@ -182,6 +192,9 @@ class Kernel:
         if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return Compiled(lambda *args: args, lambda task, n_tasks, args: self.worker(task, n_tasks, *args))
         kinds = row_type(rows), *self.args(numba.from_dtype(real))
+        found = prebuilt.find(self.name, rows, real)
+        if found is not None:
+            return Compiled(prebuilt.packer(kinds), found, jitted=False)
         worker, get = njit(**HELPER)(self.worker), getter(types.Tuple(kinds))
 
         def entry(task, n_tasks, frame):  # type: ignore[no-untyped-def]
@@ -193,11 +206,11 @@ class Kernel:
 
     def __call__(self, X: np.ndarray, *args: Any) -> None:
         """Run over the blocks of the rows `X`, in as many tasks as the scratch memory, the last argument, has rows."""
-        pack, entry = self.compiled(X.dtype, args[-1].dtype)
+        pack, entry, jitted = self.compiled(X.dtype, args[-1].dtype)
         n_tasks, frame = len(args[-1]), pack(X, *args)
         if n_tasks <= 1:
             entry(0, 1, frame)
-        elif not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
+        elif jitted and not _forked and _layer() != "workqueue" and _entry.acquire(blocking=False):
             try:
                 launcher()(entry, n_tasks, frame)
             except TypeError as error:
