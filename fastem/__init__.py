@@ -16,9 +16,12 @@ The modules in the package are its inside: what is for use is here, in `fastem.e
 from fastem import embed, plot
 from fastem._version import __version__
 from fastem.analysis.bounds import Bound, elbo
+from fastem.analysis.information import SingularInformationError
 from fastem.analysis.merging import Merging
 from fastem.estimators.anomaly import AnomalyDetector
 from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
+from fastem.estimators.bootstrap import Bootstrap
+from fastem.estimators.bootstrap_testing import BootstrapTest, bootstrap_test
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
@@ -26,8 +29,10 @@ from fastem.estimators.many_fits import fit_many
 from fastem.estimators.outputs import write_scores
 from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.recommended import fit
+from fastem.estimators.replicates import BootstrapInterrupted
 from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
+from fastem.estimators.standard_errors import StandardErrors
 from fastem.files.datasets import load_faithful
 from fastem.fitting.em_api import em
 from fastem.fitting.gradient import lbfgs, log_likelihood_and_gradient
@@ -63,6 +68,9 @@ def __dir__() -> list[str]:
 __all__ = [
     "AnomalyDetector",
     "BayesianGaussianMixture",
+    "Bootstrap",
+    "BootstrapInterrupted",
+    "BootstrapTest",
     "Bound",
     "ConvergenceWarning",
     "EigenvalueFloor",
@@ -86,13 +94,16 @@ __all__ = [
     "Selection",
     "SelectionInterrupted",
     "SingularCovarianceError",
+    "SingularInformationError",
     "SourceError",
+    "StandardErrors",
     "Stats",
     "Status",
     "Stepwise",
     "__version__",
     "accumulate",
     "as_source",
+    "bootstrap_test",
     "elbo",
     "em",
     "embed",

@@ -19,6 +19,7 @@ from fastem.estimators.protocol import available_if, request_weights
 from fastem.estimators.scoring import Criteria, Scoring
 from fastem.estimators.state import count_seen, set_names, set_params_of, set_record
 from fastem.estimators.training import begin_stream, check_stream, continue_stream, fit_mixture, follow, take_over
+from fastem.estimators.uncertainty import Uncertainty
 from fastem.fitting.loop import Callback
 from fastem.fitting.options import check_mixture
 from fastem.model.checks import check_seen
@@ -34,7 +35,7 @@ OWN_SCORES = (
 )
 
 
-class GaussianMixture(Scoring, Criteria, Fitted, Ordering, Interchange):
+class GaussianMixture(Scoring, Criteria, Fitted, Ordering, Uncertainty, Interchange):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters

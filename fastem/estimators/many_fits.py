@@ -15,34 +15,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.groups import Partition, make_scratch, split_calls
+from fastem.estimators.group_fits import STATUSES, run_fits
+from fastem.estimators.groups import Partition
 from fastem.estimators.many import ManyMixtures
 from fastem.estimators.parameters import check_constructor
 from fastem.kernels import groups as kernel
 from fastem.kernels.jit import threads
-from fastem.kernels.lanes import aligned
 from fastem.model.checks import ConvergenceWarning, check_random_state, exception
 from fastem.model.families import COVARIANCES
 from fastem.model.given import check_means, check_precisions, check_weights
-from fastem.model.matrices import Array, pivot_tolerance
+from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.table import find_remedy, unit_free
 from fastem.model.result import Status
-from fastem.passes.sizes import row_flops
 from fastem.sources.blocks import ArraySource
 from fastem.sources.rows import check_rows
 from fastem.sources.scans import check_spread
 from fastem.sources.weights import check_weight
-
-STATUSES = {
-    kernel.CONVERGED: Status.CONVERGED,
-    kernel.MAX_ITER: Status.MAX_ITER,
-    kernel.DEGENERATE: Status.DEGENERATE,
-    kernel.TOO_FEW_ROWS: Status.TOO_FEW_ROWS,
-}
-
 
 def fit_many(
     X: ArrayLike,
@@ -151,7 +142,7 @@ def fit_many(
     lost = (status == kernel.TOO_FEW_ROWS) | ((status == kernel.DEGENERATE) & (n_iter == 0))
     for array in mixtures:
         array[lost] = np.nan
-    states = np.array([STATUSES[code] for code in range(len(STATUSES))], dtype=object)[status]
+    states = STATUSES[status]
     if n_failed := int(np.count_nonzero(status != kernel.CONVERGED)) if max_iter else 0:
         warnings.warn(
             f"{n_failed} of {G} groups did not converge: see status. Try different init parameters, or increase "
@@ -160,54 +151,6 @@ def fit_many(
             stacklevel=2,
         )
     return ManyMixtures(parts.labels, Params(*mixtures), covariance_type, states, n_iter, bound)
-
-
-def run_fits(
-    parts: Partition,
-    X: NDArray[Any],
-    weight: Array | None,
-    uniforms: Array,
-    given: int,
-    mixtures: tuple[Array, Array, Array, Array],
-    options: tuple[RegCovar | EigenvalueFloor, float, int],
-    results: tuple[NDArray[Any], ...],
-) -> None:
-    """Fit the mixtures of all groups, by kernel calls of about 0.1 s.
-
-    Parameters
-    ----------
-    parts, X, weight : the rows (N, D) by group, and their weights (N,) or None
-    uniforms : (G, U) random numbers for k-means
-    given : int, which parts of the starts are given: a sum of constants of the kernel
-    mixtures : weights, means, covariances and factors of all groups, which are filled
-    options : the remedy, tol and max_iter
-    results : status, n_iter and bound of all groups, which are filled
-    """
-    (_, K, D), shape, (remedy, tol, max_iter) = mixtures[1].shape, mixtures[2].shape[1:], options
-    reg_covar, floor = (remedy.reg_covar, 0.0) if isinstance(remedy, RegCovar) else (0.0, remedy.floor)
-    X, weights = parts.by_group(X), np.empty(0) if weight is None else parts.by_group(weight)
-    nearest = np.empty(len(X) if uniforms.size else 0)
-    flops = row_flops(K, D) * min(max_iter + 1, 30)
-    for g in split_calls(parts.bounds, flops):
-        bounds = parts.bounds[g.start : g.stop + 1]
-        scratch = make_scratch(bounds, K, D, flops)
-        kernel.fit(
-            X,
-            weights,
-            bounds,
-            uniforms[g],
-            given,
-            *(array[g] for array in mixtures),
-            float(reg_covar),
-            float(floor),
-            pivot_tolerance(D, reg_covar + floor),
-            float(tol),
-            max_iter,
-            *(array[g] for array in results),
-            nearest,
-            aligned((len(scratch), kernel.state_size(K, D, shape)), np.float64),
-            scratch,
-        )
 
 
 def check_starts(

@@ -182,13 +182,13 @@ class Parametrization:
         """Return the parts a and b of a vector, and the triangles C, (K|1, D|1, D|1)."""
         a, b, c = np.split(np.asarray(theta) * self.unit, [self.logits.size, self.logits.size + self.means.size])
         triangles = np.zeros(self.shape)
-        row, column = _entries(self.shape)
+        row, column = entries(self.shape)
         triangles[..., row, column] = c.reshape(self.shape[0], -1)
         variances(triangles)[...] = np.exp(np.clip(variances(triangles), -LARGEST, LARGEST))
         return a, b.reshape(self.means.shape), triangles
 
     def _joined(self, a: Array, b: Array, triangles: Array) -> Array:
-        row, column = _entries(self.shape)
+        row, column = entries(self.shape)
         return np.concatenate([a, b.ravel(), triangles[..., row, column].ravel()])
 
 
@@ -221,18 +221,18 @@ def _triangle(half: Array) -> Array:
 # The functions below take matrices (..., D, D), or diagonals (..., 1, D|1); an array (1, 1, 1) acts as the number 1.
 
 
-def _entries(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def entries(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return row and column of the entries of a lower triangular matrix, or of a diagonal."""
     return np.tril_indices(shape[-1]) if shape[-2] > 1 else (np.zeros(shape[-1], np.intp), np.arange(shape[-1]))
 
 
 def _n_roots(shape: tuple[int, ...]) -> int:
-    return len(_entries(shape)[0])
+    return len(entries(shape)[0])
 
 
 def _diagonal(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return which of these entries are on the diagonal."""
-    row, column = _entries(shape)
+    row, column = entries(shape)
     return row == column if shape[-2] > 1 else np.ones(len(row), dtype=bool)
 
 
