@@ -43,7 +43,7 @@ class SingularInformationError(ValueError):
 
 
 def row_scores(X: Array, resp: Array, params: Params) -> Array:
-    """Return the gradient of the log density at each row, (n, P), in the coordinates ``Parametrization.around(params)``.
+    """Return the gradient of the log density at each row, (n, P), in coordinates ``Parametrization.around(params)``.
 
     With r the responsibilities and y_k = W_k (x - mean_k) a row that component k has whitened, the parts for logits,
     means and roots are r_k - weight_k, r_k y_k, and the lower triangle of r_k (y_k y_k' - I), or for variances its
@@ -59,23 +59,18 @@ def row_scores(X: Array, resp: Array, params: Params) -> Array:
     ----------
     McLachlan & Peel (2000), Finite Mixture Models, eq. 2.58.
     """
-    (K, D), (F, _, C) = params.means.shape, params.covariances.shape
-    z, own = X[:, None, :] - params.means, resp[:, :K]
-    if params.factor.shape[-2] > 1:
-        y = np.matmul(z.swapaxes(0, 1), params.factor.swapaxes(-1, -2)).swapaxes(0, 1)
-    else:
-        y = z * params.factor[:, 0]
+    (K, D), (F, R, C) = params.means.shape, params.covariances.shape
     row, column = entries(params.covariances.shape)
-    if params.factor.shape[-2] > 1:
-        excess = y[..., row] * y[..., column] - (row == column)
-    else:
-        excess = (y**2 - 1).reshape(len(X), K, C, -1).sum(axis=-1)
-    roots = own[..., None] * excess
-    if F == 1:
-        roots = roots.sum(axis=1)
-    parts = resp - params.shares, own[..., None] * y, roots
-    scores = np.concatenate([part.reshape(len(X), -1) for part in parts], axis=1)
-    return np.asarray(scores * Parametrization.around(params).unit)
+    r, diagonal = np.ascontiguousarray(resp.T), (row == column)[:, None] if R > 1 else np.ones((C, 1))
+    means, roots = np.empty((K, D, len(X))), np.zeros((F, len(row), len(X)))
+    for k, factor in enumerate(np.broadcast_to(params.factor, (K, *params.factor.shape[1:]))):
+        z = (X - params.means[k]).T
+        y = factor @ z if R > 1 else factor.T * z
+        means[k] = r[k] * y
+        squares = y[row] * means[k][column] if R > 1 else (y * means[k]).reshape(C, -1, len(X)).sum(axis=1)
+        roots[k if F > 1 else 0] += squares - (D // C) * r[k] * diagonal
+    parts = r - params.shares[:, None], means.reshape(K * D, -1), roots.reshape(F * len(row), -1)
+    return np.asarray(np.concatenate(parts) * Parametrization.around(params).unit[:, None]).T
 
 
 def empirical_information(source: Source, params: Params) -> Array:
@@ -87,11 +82,12 @@ def empirical_information(source: Source, params: Params) -> Array:
         scores = Scores.empty(len(present.X), params.n_columns, resp=True)
         scorer.fill(present.X, scores)
         own = row_scores(present.X.astype(np.float64, copy=False), scores.resp, params)
-        weighted = own if present.weight is None else own * present.weight[:, None]
-        return own.T @ weighted
+        if present.weight is not None:
+            own *= np.sqrt(present.weight)[:, None]
+        return own.T @ own  # of an array and its own transpose NumPy computes one half
 
     P = Parametrization.around(params).unit.size
-    return np.asarray(source.reduce(add, rows_at_once(2 * P)))
+    return np.asarray(source.reduce(add, rows_at_once(P)))
 
 
 def covariance_of_numbers(information: Array, params: Params, n_rows: int, held: Collection[str] = ()) -> Array:

@@ -172,7 +172,7 @@ def bootstrap_fit(
 ) -> Bootstrap:
     """Return the fits to replicates of rows; the arguments are those of `GaussianMixture.bootstrap`."""
     rng, numbers = check_random_state(random_state), Numbers.of(params, model.family)
-    refit, make = Refit(params, numbers, model, rows.count), KINDS[kind]
+    refit, make = Refit(params, numbers, model, rows.n_rows), KINDS[kind]
     vectors, status = np.empty((0, sum(numbers.sizes))), np.empty(0, dtype=object)
 
     def so_far() -> Bootstrap:
@@ -180,7 +180,7 @@ def bootstrap_fit(
         return Bootstrap(kind, estimate, vectors, status, numbers, features)
 
     try:
-        for n in batches(n_samples, rows.count):
+        for n in batches(n_samples, rows.n_rows):
             found = refit([make(rows, params, rng) for _ in range(n)])
             vectors, status = np.concatenate([vectors, found[0]]), np.concatenate([status, found[1]])
             if callback is not None and callback(len(vectors), n_samples):

@@ -16,7 +16,7 @@ from fastem.estimators.recommended import recommended_model
 from fastem.estimators.replicates import BootstrapInterrupted, Rows, batches, simulated
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
-from fastem.model.checks import check_n_samples, check_n_threads, check_random_state, given_components
+from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
 from fastem.model.families import Covariance, Free, find_family
 from fastem.model.matrices import Array
 from fastem.model.params import Params
@@ -138,8 +138,9 @@ def bootstrap_test(
     -----
     The mixture that sets are drawn from is found by the search of `fit`. On the rows and on each set alike, the fit of
     K components starts there and, if K > 1, at k-means, twice; the fits of K + 1 start at the set's own fit of K, with
-    each component in turn cut in half across its longest axis, and at k-means, twice. The best counts in which each
-    component has more rows than features and none is a spike. Rows are scaled by column before.
+    each component in turn cut in half across its longest axis, and at k-means, twice. The best counts in which no
+    component is a spike (of standard deviation below 1e-4 of the rows'). Rows are scaled by column before. A set
+    without such a fit, which is rare, is left out.
 
     References
     ----------
@@ -153,10 +154,9 @@ def bootstrap_test(
     >>> X, names = fastem.load_faithful()
     >>> print(fastem.bootstrap_test(X, max_components=3, n_samples=99, random_state=0))
     """
-    first, family = given_components(n_components), find_family(covariance_type)
-    last = first + 1 if max_components is None else given_components(max_components)
+    family = find_family(covariance_type)
+    tried = check_test(n_components, max_components, level, family)
     check_n_samples(n_samples)
-    check_test(first, last, level, family)
     n_threads = check_n_threads(n_threads)
     rows = scaled(check_rows(X, min_rows=2), family)
     rng, trials = check_random_state(random_state), list[Trial]()
@@ -166,7 +166,7 @@ def bootstrap_test(
 
     try:
         with threads(n_threads):
-            for K in range(first, last):
+            for K in tried:
                 trials.append(Trial(rows, K, family, rng))
                 for n in batches(int(n_samples), len(rows.X)):
                     trials[-1].go_on(n)
@@ -226,20 +226,24 @@ class Trial:
 def unsound(K: int) -> str:
     """Return the message for rows to which no sound mixture of K or K + 1 components can be fitted."""
     return (
-        f"no sound fit of {K} or {K + 1} components: each must hold more rows than its covariance needs, and none may "
-        "be on rows that (nearly) share a value or lie in a subspace. Try fewer components or another covariance_type, "
-        "or remove rows that are there twice"
+        f"no sound fit of {K} or {K + 1} components: some are always on rows that (nearly) share a value or lie in a "
+        "subspace. Try fewer components or another covariance_type, or remove rows that are there twice"
     )
 
 
-def check_test(first: Any, last: Any, level: Any, family: Covariance) -> None:
-    """Raise a ValueError unless there are such tests, and the kernel fits the family."""
-    if first is None or last is None or last <= first:
-        raise ValueError(f"max_components must be more than n_components; got {last!r} and {first!r}")
-    if not isinstance(level, numbers.Real) or not 0 < level < 1:
+def check_test(n_components: Any, max_components: Any, level: Any, family: Covariance) -> range:
+    """Return the numbers of components to test; raise a ValueError unless there are such tests of this family."""
+    for name, number in {"n_components": n_components, "max_components": max_components or 1}.items():
+        if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < 1:
+            raise ValueError(f"{name} must be an int in [1, inf); got {number!r}")
+    tried = range(n_components, n_components + 1 if max_components is None else max_components)
+    if not tried:
+        raise ValueError(f"max_components must be more than n_components, {n_components}; got {max_components!r}")
+    if not isinstance(level, (int, float, np.floating)) or not 0 < level < 1:
         raise ValueError(f"level must be a number in (0, 1), such as 0.05; got {level!r}")
     if not isinstance(family.constraint, Free):
         raise ValueError(f"bootstrap_test does not fit covariance_type={family.name!r}: take a family that is free")
+    return tried
 
 
 def scaled(X: Array, family: Covariance) -> Rows:

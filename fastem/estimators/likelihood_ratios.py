@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastem.estimators.replicates import Fits, Rows, fit_sets
 from fastem.fitting.lost import HALF
@@ -15,6 +16,7 @@ from fastem.model.stats import outer
 
 NATS = 1e-4  # the change of all rows' log-likelihood at which a fit has converged
 K_MEANS = 2  # starts from k-means, for each of K (if it is more than 1) and K + 1 components
+MORE = 10  # starts from k-means for a set to which no fit so far is sound
 LARGEST_PRECISION = 1e8  # of a direction, in units of the rows' standard deviation: beyond it a component is a spike
 
 Mixtures = tuple[Array, Array, Array, Array]  # of G sets: weights, means, covariances and factors
@@ -26,9 +28,9 @@ def log_likelihood_ratios(
     """Return twice the log-likelihood ratio of K + 1 and K components on each set, (G,), and the mixtures of K.
 
     K components start at `params` and, if K > 1, at k-means. K + 1 start at the set's own mixture of K, with each
-    component in turn cut in half across its longest axis, and at k-means. The best sound fit counts: one in which each
-    component holds more rows than its covariance needs and none is a spike. So the maxima of likelihoods that are
-    unbounded are left out on all sets alike. A set without sound fits has NaN.
+    component in turn cut in half across its longest axis, and at k-means. The best fit counts in which no component is
+    a spike: so the poles of likelihoods that are unbounded are left out on all sets alike. A set for which that leaves
+    no fit tries k-means again; if that is in vain, its ratio is NaN.
 
     Parameters
     ----------
@@ -39,13 +41,19 @@ def log_likelihood_ratios(
     """
     K = len(params.weights)
     fits = [start_at(sets, params[:4]), *(start_at_clusters(sets, params[:4], rng) for _ in range(K_MEANS * (K > 1)))]
-    null, bound = best_of(fits, sets)
+    null, bound = best_of(fits)
     for part, instead in zip(null, params[:4], strict=True):
         part[np.isnan(bound)] = instead
     halves = [split(null, donor, family.shared) for donor in range(K)]
     fits = [start_at(sets, start) for start in halves]
     fits += [start_at_clusters(sets, halves[0], rng) for _ in range(K_MEANS)]
-    ratio = 2 * np.array([rows.weight.sum() for rows in sets]) * (best_of(fits, sets)[1] - bound)
+    _, alternative = best_of(fits)
+    for _ in range(MORE):
+        if not len(lost := np.flatnonzero(np.isnan(alternative))):
+            break
+        again = start_at_clusters([sets[i] for i in lost], tuple(part[lost] for part in halves[0]), rng)
+        alternative[lost] = best_of([again])[1]
+    ratio = 2 * np.array([rows.weight.sum() for rows in sets]) * (alternative - bound)
     return np.maximum(ratio, 0.0), null
 
 
@@ -61,10 +69,13 @@ def start_at_clusters(sets: list[Rows], like: tuple[Array, ...], rng: np.random.
     return fit_sets(sets, like, RegCovar(), NATS / len(sets[0].X), uniforms)
 
 
-def best_of(fits: list[Fits], sets: list[Rows]) -> tuple[Mixtures, Array]:
-    """Return the mixtures of the best sound fit to each set, and their mean log-likelihoods, (G,); NaN if none is."""
-    bounds = np.stack([np.where(are_sound(one, sets), one.bound, -np.inf) for one in fits])
-    best, every = bounds.argmax(axis=0), np.arange(len(sets))
+def best_of(fits: list[Fits]) -> tuple[Mixtures, Array]:
+    """Return the mixtures of the best fit to each set in which no component is a spike, and the fits' bounds, (G,).
+
+    The bound is NaN where all have one.
+    """
+    bounds = np.stack([np.where(are_sound(one), one.bound, -np.inf) for one in fits])
+    best, every = bounds.argmax(axis=0), np.arange(bounds.shape[1])
     weights, means, covariances, factor = (
         np.stack(column)[best, every] for column in zip(*(one.mixtures for one in fits), strict=True)
     )
@@ -72,14 +83,11 @@ def best_of(fits: list[Fits], sets: list[Rows]) -> tuple[Mixtures, Array]:
     return (weights, means, covariances, factor), np.where(np.isfinite(bound), bound, np.nan)
 
 
-def are_sound(fits: Fits, sets: list[Rows]) -> Array:
-    """Return whether each fit is sound, (G,) bool; see `log_likelihood_ratios`."""
-    weights, means, covariances, factor = fits.mixtures
-    needed = means.shape[-1] + 1 if covariances.shape[-2] > 1 else 2
-    rows = np.array([rows.weight.sum() for rows in sets])
+def are_sound(fits: Fits) -> NDArray[np.bool_]:
+    """Return which fits have no component that is a spike, (G,) bool."""
     ended = (fits.status == Status.CONVERGED) | (fits.status == Status.MAX_ITER)
-    precision = (factor**2).sum(axis=(-2, -1)).max(axis=-1)
-    return np.asarray(ended & (weights.min(axis=-1) * rows >= needed) & (precision <= LARGEST_PRECISION))
+    precision = (fits.mixtures[3] ** 2).sum(axis=(-2, -1)).max(axis=-1)
+    return np.asarray(ended & (precision <= LARGEST_PRECISION))
 
 
 def split(mixtures: Mixtures, donor: int, shared: bool) -> Mixtures:
@@ -96,7 +104,9 @@ def split(mixtures: Mixtures, donor: int, shared: bool) -> Mixtures:
     means[:, -1] += step
     if not shared:
         covariances = covariances[:, every]
-        less = outer(step[:, None], step[:, None], (1, *covariances.shape[2:])) / (means.shape[-1] // covariances.shape[-1])
+        less = outer(step[:, None], step[:, None], (1, *covariances.shape[2:])) / (
+            means.shape[-1] // covariances.shape[-1]
+        )
         covariances[:, [donor, -1]] -= less
     return weights, means, covariances, factorise(covariances)
 

@@ -12,7 +12,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.group_fits import STATUSES, run_fits
@@ -29,11 +29,11 @@ from fastem.model.params import Params
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.table import find_remedy, unit_free
-from fastem.model.result import Status
 from fastem.sources.blocks import ArraySource
 from fastem.sources.rows import check_rows
 from fastem.sources.scans import check_spread
 from fastem.sources.weights import check_weight
+
 
 def fit_many(
     X: ArrayLike,

@@ -30,7 +30,9 @@ from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Status
 from fastem.sources.blocks import ArraySource
 
-NATS = 1e-5  # the change of all rows' log-likelihood at which a replicate has converged: a hundredth of a standard error
+NATS = (
+    1e-5  # the change of all rows' log-likelihood at which a replicate has converged: a hundredth of a standard error
+)
 MAX_ITER = 1000
 BATCH_ROWS = 200_000  # of all replicates of a call, so that they are few MB and Ctrl-C is served
 LARGE = 20_000  # rows from which on one replicate has work for all threads
@@ -70,21 +72,21 @@ class Rows(NamedTuple):
     weight: Array
 
     @property
-    def count(self) -> int:
+    def n_rows(self) -> int:
         """How many rows of weight 1 they are, rounded."""
-        return max(1, round(self.weight.sum()))
+        return max(1, round(float(self.weight.sum())))
 
 
 def resampled(rows: Rows, params: Params, rng: np.random.RandomState) -> Rows:
     """Draw as many rows as there are, with replacement; a row that is drawn twice has weight 2."""
-    counts = rng.multinomial(rows.count, rows.weight / rows.weight.sum())
+    counts = rng.multinomial(rows.n_rows, rows.weight / rows.weight.sum())
     there = np.flatnonzero(counts)
     return Rows(rows.X.take(there, axis=0), counts[there].astype(np.float64))
 
 
 def simulated(rows: Rows, params: Params, rng: np.random.RandomState) -> Rows:
     """Draw as many rows as there are from the mixture."""
-    X, _ = draw(params, rows.count, rng)
+    X, _ = draw(params, rows.n_rows, rng)
     return Rows(X, np.ones(len(X)))
 
 

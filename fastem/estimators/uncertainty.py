@@ -166,9 +166,7 @@ class Uncertainty(MixtureState):
         params, family = self.params_, family_of(self)
         with threads(check_n_threads(self.n_threads)):
             rows = Rows(*source.sample(source.n_present, ONE_DRAW)[:2])
-            held = held_parameters(
-                tuple(self.fixed), params.weights, params.means, (params.covariances, params.factor)
-            )
+            held = held_parameters(tuple(self.fixed), params.weights, params.means, (params.covariances, params.factor))
             model = model_for(source, family.name, remedy_of(self), held, self.assignment)
             features = feature_list(names_of(self))
             return bootstrap_fit(rows, params, model, int(n_samples), kind, random_state, callback, features)

@@ -35,7 +35,8 @@ class Numbers:
     @classmethod
     def of(cls, params: Params, family: Covariance) -> Numbers:
         """Return how the numbers of a mixture make a vector."""
-        return cls(family, *params.means.shape, params.noise is not None)
+        K, D = params.means.shape
+        return cls(family, K, D, params.noise is not None)
 
     @property
     def shape(self) -> tuple[int, int, int]:
