@@ -152,7 +152,7 @@ def _directions(params: Params, held: Collection[str]) -> Array:
 
 
 def _owners(params: Params, share: Array) -> list[int]:
-    """Return the components that own a hundredth or more of what is spread over the coordinates, (P,)."""
+    """Return the components that own most of what is spread over the coordinates, (P,)."""
     (K, D), n_shares, F = params.means.shape, params.n_columns, len(params.covariances)
     owners = [np.arange(n_shares), np.repeat(np.arange(K), D)]
     rest = len(share) - n_shares - K * D
@@ -160,4 +160,4 @@ def _owners(params: Params, share: Array) -> list[int]:
         owners.append(np.repeat(np.arange(K), rest // K))
     owner = np.concatenate(owners)
     mass = np.bincount(owner, share[: len(owner)], minlength=n_shares)
-    return [int(k) for k in np.flatnonzero(mass >= 0.01 * share.sum())] or list(range(K))
+    return np.flatnonzero(mass >= mass.max() / 2).tolist()

@@ -124,8 +124,8 @@ def bootstrap_test(
     Raises
     ------
     ValueError
-        for arguments or data that cannot be used, and rows to which no sound mixture of K or K + 1 components can be
-        fitted
+        for arguments or data that cannot be used, fewer rows than parameters, and rows to which no sound mixture of K
+        or K + 1 components can be fitted
     BootstrapInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with what is done as ``.result``
 
@@ -192,11 +192,15 @@ class Trial:
     Raises
     ------
     ValueError
-        if there is no sound fit to the rows
+        if there are too few rows, or there is no sound fit to them
     """
 
     def __init__(self, rows: Rows, K: int, family: Covariance, rng: np.random.RandomState) -> None:
         self.rows, self.family, self.rng = rows, family, rng
+        N, D = rows.X.shape
+        least = K + (K + 1) * D + family.n_parameters(K + 1, D)
+        if least >= N:
+            raise ValueError(f"{N} rows are too few for the {least} free parameters of {K + 1} components")
         source = ArraySource(rows.X)
         seed = int(rng.randint(2**31))
         with warnings.catch_warnings():
@@ -219,7 +223,7 @@ class Trial:
     def step(self) -> Step:
         """Return what is known so far; sets without a sound fit are left out."""
         ratios = self.replicates[~np.isnan(self.replicates)]
-        p_value = (1 + np.count_nonzero(ratios >= self.statistic)) / (1 + len(ratios))
+        p_value = (1 + int(np.count_nonzero(ratios >= self.statistic))) / (1 + len(ratios))
         return Step(len(self.params.weights), float(self.statistic), p_value, ratios)
 
 

@@ -68,7 +68,7 @@ class Numbers:
         covariances[..., row, column] = lower
         if self.family.matrices:
             covariances[..., column, row] = lower
-        natural = covariances.reshape(*lead, *self.family.natural_shape(self.K, self.D))
+        natural = covariances.reshape((*lead, *self.family.natural_shape(self.K, self.D)))
         return shares[..., : self.K], means.reshape(*lead, self.K, self.D), natural, self._noise(shares)
 
     def _noise(self, shares: Array) -> Array | None:

@@ -972,7 +972,18 @@ def test_a_full_disk_behind_standard_output_is_named(model_file):
 
 def test_help_lists_commands_from_fit_to_warmup():
     text = run("--help")[0]
-    commands = ("fit", "select", "predict", "score", "anomalies", "sample", "info", "warmup")
+    commands = (
+        "fit",
+        "select",
+        "bootstrap",
+        "bootstrap-test",
+        "predict",
+        "score",
+        "anomalies",
+        "sample",
+        "info",
+        "warmup",
+    )
     places = [text.index(f"│ {name} ") for name in commands]
     assert places == sorted(places)
 
