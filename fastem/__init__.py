@@ -2,7 +2,8 @@
 
 - `fit` fits a mixture as we recommend it.
 - `GaussianMixture` and `KMeans` are scikit-learn's classes: ``help(fastem.GaussianMixture)``.
-- `select` finds how many components, `AnomalyDetector` rows to look at, `fit_many` a mixture for each group of rows.
+- `select` and `bootstrap_test` find how many components, `AnomalyDetector` rows to look at, `fit_many` a mixture for
+  each group of rows.
 - `save` and `load` keep models in files that NumPy alone can read.
 - `as_source` takes rows from files, databases of arrays, functions and clusters; `write_scores` writes what a model
   makes of them.

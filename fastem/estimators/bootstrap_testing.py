@@ -125,9 +125,14 @@ def bootstrap_test(
     ------
     ValueError
         for arguments or data that cannot be used, fewer rows than parameters, and rows to which no sound mixture of K
-        or K + 1 components can be fitted
+        components can be fitted
     BootstrapInterrupted
         (a KeyboardInterrupt) on Ctrl-C, with what is done as ``.result``
+
+    Warns
+    -----
+    UserWarning
+        if no sound fit of K + 1 components to the rows is better than that of K: the statistic is 0
 
     See Also
     --------
@@ -139,8 +144,8 @@ def bootstrap_test(
     The mixture that sets are drawn from is found by the search of `fit`. On the rows and on each set alike, the fit of
     K components starts there and, if K > 1, at k-means, twice; the fits of K + 1 start at the set's own fit of K, with
     each component in turn cut in half across its longest axis, and at k-means, twice. The best counts in which no
-    component is a spike (of standard deviation below 1e-4 of the rows'). Rows are scaled by column before. A set
-    without such a fit, which is rare, is left out.
+    component is a spike (of standard deviation below 1e-4 of the rows'). If there is none of K + 1, the ratio is 0, as
+    a mixture of K is one of K + 1. Rows are scaled by column before.
 
     References
     ----------
@@ -153,6 +158,9 @@ def bootstrap_test(
     >>> import fastem
     >>> X, names = fastem.load_faithful()
     >>> print(fastem.bootstrap_test(X, max_components=3, n_samples=99, random_state=0))
+    components  against  2 log ratio  p-value  replicates
+    1           2        319.0656     0.01     99          rejected
+    2           3        31.6479      0.02     99          rejected
     """
     family = find_family(covariance_type)
     tried = check_test(n_components, max_components, level, family)
@@ -211,6 +219,8 @@ class Trial:
         (self.statistic,), null = log_likelihood_ratios([rows], found.params_, family, rng)
         if np.isnan(self.statistic):
             raise ValueError(unsound(K))
+        if self.statistic == 0.0:
+            warnings.warn(f"No sound fit of {K + 1} components is better than that of {K}.", stacklevel=3)
         self.params = Params(*(part[0] for part in null))
         self.replicates = np.empty(0)
 
@@ -221,16 +231,16 @@ class Trial:
         self.replicates = np.concatenate([self.replicates, ratios])
 
     def step(self) -> Step:
-        """Return what is known so far; sets without a sound fit are left out."""
+        """Return what is known so far; sets without a sound fit of K components, which are rare, are left out."""
         ratios = self.replicates[~np.isnan(self.replicates)]
         p_value = (1 + int(np.count_nonzero(ratios >= self.statistic))) / (1 + len(ratios))
         return Step(len(self.params.weights), float(self.statistic), p_value, ratios)
 
 
 def unsound(K: int) -> str:
-    """Return the message for rows to which no sound mixture of K or K + 1 components can be fitted."""
+    """Return the message for rows to which no sound mixture of K components can be fitted."""
     return (
-        f"no sound fit of {K} or {K + 1} components: some are always on rows that (nearly) share a value or lie in a "
+        f"no sound fit of K = {K}: some components are always on rows that (nearly) share a value or lie in a "
         "subspace. Try fewer components or another covariance_type, or remove rows that are there twice"
     )
 

@@ -30,7 +30,8 @@ def log_likelihood_ratios(
     K components start at `params` and, if K > 1, at k-means. K + 1 start at the set's own mixture of K, with each
     component in turn cut in half across its longest axis, and at k-means. The best fit counts in which no component is
     a spike: so the poles of likelihoods that are unbounded are left out on all sets alike. A set for which that leaves
-    no fit tries k-means again; if that is in vain, its ratio is NaN.
+    no fit of K + 1 tries k-means again; if that is in vain, the ratio is 0, for a mixture of K is one of K + 1. Where
+    it leaves no fit of K, the ratio is NaN.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def log_likelihood_ratios(
             break
         again = start_at_clusters([sets[i] for i in lost], tuple(part[lost] for part in halves[0]), rng)
         alternative[lost] = best_of([again])[1]
-    ratio = 2 * np.array([rows.weight.sum() for rows in sets]) * (alternative - bound)
-    return np.maximum(ratio, 0.0), null
+    ratio = 2 * np.array([rows.weight.sum() for rows in sets]) * (np.fmax(alternative, bound) - bound)
+    return ratio, null
 
 
 def start_at(sets: list[Rows], start: tuple[Array, ...]) -> Fits:

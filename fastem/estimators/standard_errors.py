@@ -41,21 +41,18 @@ class StandardErrors:
     --------
     >>> import fastem
     >>> X, names = fastem.load_faithful()
-    >>> model = fastem.fit(X, 2, random_state=0).sort_components("means")
-    >>> print(model.standard_errors(X))
-    parameter          estimate  standard error
-    weight 0           0.3559    0.02915
-    weight 1           0.6441    0.02915
-    mean 0 x0          2.036     0.02624
-    mean 0 x1          54.48     0.6055
-    mean 1 x0          4.29      0.03119
-    mean 1 x1          79.97     0.4618
-    covariance 0 x0    0.06917   0.0108
-    covariance 0 x1 x0  0.4352    0.1778
-    covariance 0 x1    33.7      5.158
-    covariance 1 x0    0.17      0.02044
-    covariance 1 x1 x0  0.9406    0.2307
-    covariance 1 x1    36.05     3.877
+    >>> model = fastem.GaussianMixture(2, covariance_type="tied", tol=1e-6, random_state=0).fit(X)
+    >>> print(model.sort_components("means").standard_errors(X))
+    parameter         estimate  standard error
+    weight 0          0.3592    0.03001
+    weight 1          0.6408    0.03001
+    mean 0 x0         2.046     0.05257
+    mean 0 x1         54.6      0.6306
+    mean 1 x0         4.296     0.02643
+    mean 1 x1         80.04     0.4605
+    covariance x0     0.1328    0.01242
+    covariance x1 x0  0.7515    0.1285
+    covariance x1     35.17     3.325
     """
 
     estimate: Array

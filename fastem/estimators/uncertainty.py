@@ -72,8 +72,8 @@ class Uncertainty(MixtureState):
         >>> X, names = fastem.load_faithful()
         >>> errors = fastem.GaussianMixture(2, tol=1e-6, random_state=0).fit(X).standard_errors(X)
         >>> errors.weights_.round(3), errors.means_.round(3)
-        (array([0.029, 0.029]), array([[0.026, 0.605],
-               [0.031, 0.462]]))
+        (array([0.029, 0.029]), array([[0.035, 0.628],
+               [0.033, 0.471]]))
         """
         source = self._rows_of_fit("standard_errors", X, sample_weight)
         params, family = self.params_, family_of(self)
@@ -157,7 +157,7 @@ class Uncertainty(MixtureState):
         >>> model = fastem.GaussianMixture(2, tol=1e-6, random_state=0).fit(X)
         >>> replicates = model.bootstrap(X, 200, random_state=0)
         >>> replicates, replicates.standard_errors.weights_.round(3)
-        (<200 nonparametric replicates of 12 parameters>, array([0.028, 0.028]))
+        (<200 nonparametric replicates of 12 parameters>, array([0.03, 0.03]))
         """
         check_n_samples(n_samples, least=2)
         if not isinstance(kind, str) or kind not in KINDS:

@@ -378,7 +378,7 @@ def test_rows_that_cannot_be_tested():
     with pytest.raises(ValueError, match=r"3 rows are too few for the 5 free parameters of 2 components"):
         fastem.bootstrap_test([[0.0], [1.0], [2.0]], n_samples=9)
     line = np.arange(20.0)[:, None] * [1.0, 2.0]
-    with pytest.raises(ValueError, match=r"no sound fit of 1 or 2 components.*Try fewer components"):
+    with pytest.raises(ValueError, match=r"no sound fit of K = 1.*Try fewer components"):
         fastem.bootstrap_test(line, n_samples=9)
 
 
@@ -387,6 +387,15 @@ def test_spikes_do_not_count():
     X = np.concatenate([np.random.default_rng(0).normal(size=60), np.full(5, 0.5)])[:, None]
     found = fastem.bootstrap_test(X, n_samples=39, random_state=0)
     assert found.steps[0].statistic < 20
+
+
+def test_without_a_sound_fit_of_more_components_the_statistic_is_0(faithful, monkeypatch):
+    monkeypatch.setattr(
+        likelihood_ratios, "LARGEST_PRECISION", 5.0
+    )  # one component has 1 / 0.2 and less, two have more
+    with pytest.warns(UserWarning, match="No sound fit of 2 components is better than that of 1"):
+        step = fastem.bootstrap_test(faithful[:, :1], n_samples=9, random_state=0).steps[0]
+    assert (step.statistic, step.p_value) == (0.0, 1.0)
 
 
 @pytest.mark.slow
