@@ -1,13 +1,14 @@
 """Standard errors, the bootstrap and the bootstrap test: whether they are right, and how long they take.
 
-    python scripts/uncertainty.py [--sets 400] [--replicates 99] [--quick]
+    python scripts/uncertainty.py [--sets 400] [--replicates 99] [--quick] [--docs]
 
 - 999 replicates of Old Faithful, K = 2, against a loop that fits scikit-learn's GaussianMixture to resampled rows from
   the same start, to the same tolerance (timed on 20 replicates).
 - Standard errors of 1e5 rows of a true model: the empirical information against the Hessian, by differences of the
   gradient, and against a parametric bootstrap.
 - The bootstrap test of Old Faithful, and its level: how many of `--sets` simulated sets are rejected at 5 %, for one
-  component in one and three columns, and for two components that overlap.
+  component in one and three columns, and for two components that overlap. With --docs this table goes to
+  docs/uncertainty.md.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def main() -> None:
     options = _common.parser(__doc__)
     options.add_argument("--sets", type=int, default=400)
     options.add_argument("--replicates", type=int, default=99)
+    options.add_argument("--docs", action="store_true", help="rewrite the table of docs/uncertainty.md")
     args = options.parse_args()
     rounds, n, rows, truths = args.rounds or 5, 999, 100_000, TRUTHS
     if args.quick:
@@ -148,6 +150,7 @@ def main() -> None:
         [name, one["rejected"], f"{100 * one['share']:.1f} %", f"{one['binomial_p']:.2f}", f"{one['uniform_p']:.2f}"]
         for name, one in results["level"].items()
     ]
+    levels_table = _common.table(["rows", "rejected", "share", "p of the number", "p of uniformity"], levels)
     errors = results["errors"]
     text = "\n\n".join(
         [
@@ -160,11 +163,13 @@ def main() -> None:
             f"```\n{tests}\n```",
             f"Rejected at 5 %, of {args.sets} sets of a true model, by {args.replicates} replicates each; the "
             "probability of as many or as few, and of such p-values:",
-            _common.table(["rows", "rejected", "share", "p of the number", "p of uniformity"], levels),
+            levels_table,
             _common.describe(results["machine"]),
         ]
     )
     _common.write(args.output, "uncertainty", results, text)
+    if args.docs:
+        _common.rewrite_section(_common.DOCS / "uncertainty.md", "uncertainty", levels_table)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.groups import Partition, check_groups, make_scratch, split_calls
-from fastem.kernels import groups as kernel
-from fastem.kernels.micro import DIAG, FULL, ROWS
-from fastem.kernels.mixture import N_SCALARS, n_values
+from fastem.estimators.group_scores import GroupScores, accumulate_groups
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array
-from fastem.model.params import Params, log_norm
+from fastem.model.params import Params, Terms, log_norm
 from fastem.model.result import Status
 from fastem.model.stats import Stats
-from fastem.passes.sizes import row_flops
-from fastem.passes.sums import reduced, unpacked
-from fastem.sources.rows import check_rows
 from fastem.sources.weights import check_weight
 
 
 @dataclass(frozen=True, eq=False)
-class ManyMixtures:
+class ManyMixtures(GroupScores):
     """The mixtures of groups, as `fit_many` returns them.
 
     Attributes
@@ -101,44 +95,11 @@ class ManyMixtures:
             self.weights[g], self.means[g], self.covariances[g], self.covariance_type
         )
 
-    def predict(self, X: ArrayLike, groups: ArrayLike | None = None, *, sizes: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable component of each row in the mixture of its group.
-
-        Parameters
-        ----------
-        X : (N, D) array-like
-        groups : (N,) array-like, the group of each row, which the fit has seen; or
-        sizes : (G,) array-like of int, the sizes of all groups of the fit, whose rows follow each other
-
-        Returns
-        -------
-        (N,) int64
-            -1 where the group has no mixture
-
-        Raises
-        ------
-        ValueError
-            for rows that cannot be used, or a group that the fit has not seen
-
-        See Also
-        --------
-        predict_proba, score_samples : take the same arguments
-        """
-        return self._scores(X, groups, sizes, label=True)[1]
-
-    def predict_proba(self, X: ArrayLike, groups: ArrayLike | None = None, *, sizes: ArrayLike | None = None) -> Array:
-        """Return the probability of each component for each row in the mixture of its group, (N, K) float64.
-
-        It is NaN where the group has no mixture. Arguments and errors are those of `predict`.
-        """
-        return self._scores(X, groups, sizes, resp=True)[2]
-
-    def score_samples(self, X: ArrayLike, groups: ArrayLike | None = None, *, sizes: ArrayLike | None = None) -> Array:
-        """Return the log density of each row under the mixture of its group, (N,) float64.
-
-        It is NaN where the group has no mixture. Arguments and errors are those of `predict`.
-        """
-        return self._scores(X, groups, sizes, density=True)[0]
+    @property
+    def terms(self) -> Terms:
+        """What the E-step computes with, with a leading axis of groups; a component of weight 0 has log_norm -inf."""
+        with np.errstate(all="ignore"):
+            return Terms(log_norm(self.params), self.params.means, self.params.factor)
 
     def accumulate(
         self,
@@ -168,78 +129,5 @@ class ManyMixtures:
         rows, parts = self._parts(X, groups, sizes)
         weight = check_weight(sample_weight, len(rows))
         parts = parts.without_absent(weight)
-        K, D = self.means.shape[1:]
-        shape = self.params.covariances.shape[1:]
-        form = FULL if shape[-2] > 1 else DIAG
-        out = np.empty((len(self.labels), n_values(K, D, form)))
-        rows, weights = parts.by_group(rows), np.empty(0) if weight is None else parts.by_group(weight)
-        mixtures = log_norms(self.params), self.means, self.params.factor
-        for g in split_calls(parts.bounds, row_flops(K, D)):
-            bounds = parts.bounds[g.start : g.stop + 1]
-            kernel.accumulate(
-                rows,
-                weights,
-                bounds,
-                *(array[g] for array in mixtures),
-                form,
-                out[g],
-                make_scratch(bounds, K, D, row_flops(K, D)),
-            )
-        scalars, s0 = out[:, :N_SCALARS].T, out[:, N_SCALARS : N_SCALARS + K]
-        s1, s2 = unpacked(out[:, N_SCALARS + K :].reshape(len(out) * K, -1, ROWS), form, D)
-        s2 = reduced(s2.reshape(len(out), K, *s2.shape[1:]), shape)
-        fields: Any = (*scalars, s0, s1.reshape(len(out), K, D), s2, self.means, np.diff(parts.bounds))
-        return Stats(*fields)
-
-    def _codes(self, labels: NDArray[Any]) -> NDArray[np.intp]:
-        """Return the indices of labels among those of the fit; raise a ValueError for others."""
-        codes = np.minimum(np.searchsorted(self.labels, labels), len(self.labels) - 1)
-        unknown = np.flatnonzero(self.labels[codes] != labels)
-        if len(unknown):
-            raise ValueError(f"group {labels[unknown[0]]} was not there when the mixtures were fitted")
-        return codes
-
-    def _parts(self, X: Any, groups: ArrayLike | None, sizes: ArrayLike | None) -> tuple[NDArray[Any], Partition]:
-        rows = check_rows(X, n_features=self.means.shape[2]).astype(np.float64, copy=False)
-        if groups is None or sizes is not None:
-            parts = Partition.of(len(rows), groups, sizes)
-            if len(parts.labels) != len(self.labels):
-                raise ValueError(f"sizes must be those of all {len(self.labels)} groups; got {len(parts.labels)}")
-            return rows, parts
-        return rows, Partition.by_codes(self.labels, self._codes(check_groups(groups, len(rows))))
-
-    def _scores(
-        self,
-        X: ArrayLike,
-        groups: ArrayLike | None,
-        sizes: ArrayLike | None,
-        *,
-        density: bool = False,
-        label: bool = False,
-        resp: bool = False,
-    ) -> tuple[Array, NDArray[np.int64], Array]:
-        rows, parts = self._parts(X, groups, sizes)
-        (_, K, D), N = self.means.shape, len(rows)
-        outputs = (
-            np.full(N if density else 0, np.nan),
-            np.full(N if label else 0, -1),
-            np.full((N if resp else 0, K), np.nan),
-        )
-        rows, mixtures = parts.by_group(rows), (log_norms(self.params), self.means, self.params.factor)
-        for g in split_calls(parts.bounds, row_flops(K, D)):
-            bounds = parts.bounds[g.start : g.stop + 1]
-            kernel.score(
-                rows,
-                bounds,
-                *(array[g] for array in mixtures),
-                *outputs,
-                make_scratch(bounds, K, D, row_flops(K, D)),
-            )
-        first, second, third = (parts.by_row(out) if len(out) else out for out in outputs)
-        return first, second, third
-
-
-def log_norms(params: Params) -> Array:
-    """Return the log norms of the components of all groups, (G, K); a component of weight 0 has -inf."""
-    with np.errstate(all="ignore"):
-        return log_norm(params)
+        weights = np.empty(0) if weight is None else parts.by_group(weight)
+        return accumulate_groups(parts.by_group(rows), weights, parts.bounds, self.terms)

@@ -7,6 +7,7 @@ its Wishart scale matrices W_k: to one for all components, to diagonal ones, to 
 (2006), section 10.2, is the case without a restriction; Blei & Jordan (2006) has the sticks.
 
 With ``covariances`` for (nu_k W_k)^-1 all arrays of matrices have the canonical shape of `fastem.model.params`.
+The arrays of many posteriors have leading batch axes; their priors differ in mean and scatter alone.
 
 scipy.special is imported where it is called, since its import takes a tenth of fastem's own.
 """
@@ -35,11 +36,11 @@ class Prior:
         of the Dirichlet distribution, for each component, or of the Dirichlet process
     mean_precision : float
         kappa0, how many rows the prior mean counts for
-    mean : (D,) float64
+    mean : (D,) or (..., 1, D) float64
         m0
     degrees_of_freedom : float
         nu0, more than D - 1
-    scatter : (1, D|1, D|1) float64
+    scatter : (..., 1, D|1, D|1) float64
         the inverse of W0, in the form of the covariances
     """
 
@@ -110,7 +111,8 @@ class Posterior(Params):
         degrees_of_freedom: Array,
     ) -> Posterior:
         """Make it of its parts; the weights follow from these."""
-        posterior = super().__new__(cls, expected_weights(concentration), means, covariances, factor)
+        weights = expected_weights(concentration, concentration.ndim == means.ndim)
+        posterior = super().__new__(cls, weights, means, covariances, factor)
         posterior.concentration = concentration
         posterior.mean_precision = mean_precision
         posterior.degrees_of_freedom = degrees_of_freedom
@@ -130,24 +132,26 @@ class Posterior(Params):
     @property
     def has_sticks(self) -> bool:
         """Whether the weights are those of a Dirichlet process."""
-        return self.concentration.ndim == 2
+        return self.concentration.ndim == self.means.ndim
 
     def log_weights(self) -> Array:
-        """Return the expected logarithms of the weights, (K,)."""
+        """Return the expected logarithms of the weights, (..., K)."""
         from scipy.special import digamma
 
+        expected = digamma(self.concentration) - digamma(self.concentration.sum(axis=-1, keepdims=True))
         if not self.has_sticks:
-            return np.asarray(digamma(self.concentration) - digamma(self.concentration.sum()))
-        taken, left = (digamma(self.concentration) - digamma(self.concentration.sum(axis=1, keepdims=True))).T
-        return np.asarray(taken + np.append(0.0, np.cumsum(left[:-1])))
+            return np.asarray(expected)
+        taken, left = expected[..., 0], expected[..., 1]
+        before = np.concatenate([np.zeros_like(left[..., :1]), np.cumsum(left[..., :-1], axis=-1)], axis=-1)
+        return np.asarray(taken + before)
 
     def terms(self) -> Terms:
         """Return what the E-step computes with: the expected log density of a row and a component."""
         from scipy.special import digamma
 
-        D, dof = self.means.shape[1], self.degrees_of_freedom
+        D, dof = self.means.shape[-1], self.degrees_of_freedom
         # The expected log determinant of a precision, less that of the expected precision: never positive.
-        lost = digamma(0.5 * (dof[:, None] - np.arange(D))).sum(axis=1) - D * np.log(0.5 * dof)
+        lost = digamma(0.5 * (dof[..., None] - np.arange(D))).sum(axis=-1) - D * np.log(0.5 * dof)
         log_det = log_determinants(self.factor, D) + 0.5 * lost
         norm = self.log_weights() + log_det - 0.5 * D * (1 / self.mean_precision + np.log(2 * np.pi))
         return Terms(norm, self.means, self.factor)
@@ -163,16 +167,23 @@ class Posterior(Params):
         entropy : float
             of the responsibilities that the update was made of
         """
+        return float(self.lower_bounds(np.array(entropy)))
+
+    def lower_bounds(self, entropy: Array) -> Array:
+        """Return `lower_bound` of each of many posteriors, (...)."""
         from scipy.special import betaln
 
-        D = self.means.shape[1]
-        weights = betaln(*self.concentration.T).sum() if self.has_sticks else log_dirichlet(self.concentration)
-        wishart = log_wishart(self.log_scales(), self.degrees_of_freedom, D).sum()
-        return float(entropy + wishart + weights - 0.5 * D * np.log(self.mean_precision).sum())
+        D = self.means.shape[-1]
+        if self.has_sticks:
+            weights = betaln(self.concentration[..., 0], self.concentration[..., 1]).sum(axis=-1)
+        else:
+            weights = log_dirichlet(self.concentration)
+        wishart = log_wishart(self.log_scales(), self.degrees_of_freedom, D).sum(axis=-1)
+        return np.asarray(entropy + wishart + weights - 0.5 * D * np.log(self.mean_precision).sum(axis=-1))
 
     def log_scales(self) -> Array:
-        """Return the log determinants of the scale matrices W_k, (K,)."""
-        D = self.means.shape[1]
+        """Return the log determinants of the scale matrices W_k, (..., K)."""
+        D = self.means.shape[-1]
         return np.asarray(2 * log_determinants(self.factor, D) - D * np.log(self.degrees_of_freedom))
 
     def divergence(self, prior: Prior) -> float:
@@ -180,12 +191,10 @@ class Posterior(Params):
         return divergence_of_weights(self, prior) + float(divergence_of_components(self, prior).sum())
 
 
-def expected_weights(concentration: Array) -> Array:
+def expected_weights(concentration: Array, sticks: bool) -> Array:
     """Return the expected weights, made to sum to 1: beyond the last stick there is weight that no component has."""
-    if concentration.ndim == 1:
-        return np.asarray(concentration / concentration.sum())
-    taken, left = (concentration / concentration.sum(axis=1, keepdims=True)).T
-    return weights_of_sticks(taken, left)
+    shares = concentration / concentration.sum(axis=-1, keepdims=True)
+    return weights_of_sticks(shares[..., 0], shares[..., 1]) if sticks else np.asarray(shares)
 
 
 def weights_of_sticks(taken: Array, left: Array) -> Array:
@@ -194,11 +203,11 @@ def weights_of_sticks(taken: Array, left: Array) -> Array:
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
-def log_dirichlet(concentration: Array) -> float:
-    """Return the logarithm of the integral that normalises a Dirichlet density."""
+def log_dirichlet(concentration: Array) -> Array:
+    """Return the logarithm of the integral that normalises a Dirichlet density, (...)."""
     from scipy.special import gammaln
 
-    return float(gammaln(concentration).sum() - gammaln(concentration.sum()))
+    return np.asarray(gammaln(concentration).sum(axis=-1) - gammaln(concentration.sum(axis=-1)))
 
 
 def log_wishart(log_scale: Array, dof: Array, D: int) -> Array:
@@ -206,13 +215,13 @@ def log_wishart(log_scale: Array, dof: Array, D: int) -> Array:
 
     Parameters
     ----------
-    log_scale : (K,), the log determinant of the scale matrix
-    dof : (K,), the degrees of freedom
+    log_scale : (..., K), the log determinant of the scale matrix
+    dof : (..., K), the degrees of freedom
     D : int
     """
     from scipy.special import gammaln
 
-    gammas = gammaln(0.5 * (dof[:, None] - np.arange(D))).sum(axis=1)
+    gammas = gammaln(0.5 * (dof[..., None] - np.arange(D))).sum(axis=-1)
     return np.asarray(0.5 * dof * (log_scale + D * np.log(2.0)) + gammas)
 
 
@@ -228,7 +237,7 @@ def divergence_of_weights(posterior: Posterior, prior: Prior) -> float:
     else:
         before = np.full(len(now), prior.concentration)
         expected = digamma(now) - digamma(now.sum())
-        normalisers = np.array(log_dirichlet(before) - log_dirichlet(now))
+        normalisers = log_dirichlet(before) - log_dirichlet(now)
     return float(normalisers.sum() + ((now - before) * expected).sum())
 
 

@@ -71,20 +71,22 @@ class VariationalModel:
         SingularCovarianceError
             if a covariance is not positive definite: that of the prior must be singular, too
         """
-        prior, family, (K, D) = self.prior, self.family, stats.s1.shape
+        prior, family, (K, D) = self.prior, self.family, stats.s1.shape[-2:]
         mass = component_mass(stats)
         _, means, covariances = self.gaussian.estimate(stats)
         mean_precision = prior.mean_precision + mass
         step = means - prior.mean
-        pulled = (prior.mean_precision * mass / mean_precision)[:, None] * step
+        pulled = (prior.mean_precision * mass / mean_precision)[..., None] * step
         scatter = covariances * family.storage.divisor(mass, D) + outer(pulled, step, covariances.shape)
         scatter /= family.storage.divisor(np.ones(K), D)  # the mean over what the family takes to be equal
-        dof = prior.degrees_of_freedom + (np.full(K, mass.mean()) if family.shared else mass)
-        covariances = (prior.scatter + scatter) / dof[: len(scatter), None, None]
-        means = (prior.mean_precision * prior.mean + mass[:, None] * means) / mean_precision[:, None]
+        rows = np.broadcast_to(mass.mean(axis=-1, keepdims=True), mass.shape) if family.shared else mass
+        dof = prior.degrees_of_freedom + rows
+        covariances = (prior.scatter + scatter) / dof[..., : scatter.shape[-3], None, None]
+        means = (prior.mean_precision * prior.mean + mass[..., None] * means) / mean_precision[..., None]
         if prior.sticks:
-            beyond = np.append(np.cumsum(mass[:0:-1])[::-1], 0.0)  # the rows of the components after each
-            concentration = np.column_stack([1.0 + mass, prior.concentration + beyond])
+            after = np.cumsum(mass[..., :0:-1], axis=-1)[..., ::-1]  # the rows of the components after each
+            beyond = np.concatenate([after, np.zeros_like(mass[..., :1])], axis=-1)
+            concentration = np.stack([1.0 + mass, prior.concentration + beyond], axis=-1)
         else:
             concentration = prior.concentration + mass
         factor = self.gaussian.factorise(covariances)

@@ -1,0 +1,150 @@
+"""What the mixtures of groups say of rows, whether they are known or posteriors; and passes over all groups."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.estimators.groups import Partition, check_groups, make_scratch, split_calls
+from fastem.kernels import groups as kernel
+from fastem.kernels.micro import DIAG, FULL, ROWS
+from fastem.kernels.mixture import N_SCALARS, n_values
+from fastem.model.matrices import Array
+from fastem.model.params import Terms
+from fastem.model.stats import Stats
+from fastem.passes.sizes import row_flops
+from fastem.passes.sums import reduced, unpacked
+from fastem.sources.rows import check_rows
+
+
+class GroupScores(ABC):
+    """The methods by which the mixtures of groups score rows.
+
+    A subclass has the attribute `labels`, (G,), the labels of the groups in ascending order.
+    """
+
+    labels: NDArray[Any]
+
+    @property
+    @abstractmethod
+    def terms(self) -> Terms:
+        """What the E-step computes with, with a leading axis of groups; log_norm is NaN for a group without mixture."""
+
+    def predict(self, X: ArrayLike, groups: ArrayLike | None = None, *, sizes: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable component of each row in the mixture of its group.
+
+        Parameters
+        ----------
+        X : (N, D) array-like
+        groups : (N,) array-like, the group of each row, which the fit has seen; or
+        sizes : (G,) array-like of int, the sizes of all groups of the fit, whose rows follow each other
+
+        Returns
+        -------
+        (N,) int64
+            -1 where the group has no mixture
+
+        Raises
+        ------
+        ValueError
+            for rows that cannot be used, or a group that the fit has not seen
+
+        See Also
+        --------
+        predict_proba, score_samples : take the same arguments
+        """
+        return self._scores(X, groups, sizes, label=True)[1]
+
+    def predict_proba(self, X: ArrayLike, groups: ArrayLike | None = None, *, sizes: ArrayLike | None = None) -> Array:
+        """Return the probability of each component for each row in the mixture of its group, (N, K) float64.
+
+        It is NaN where the group has no mixture. Arguments and errors are those of `predict`.
+        """
+        return self._scores(X, groups, sizes, resp=True)[2]
+
+    def score_samples(self, X: ArrayLike, groups: ArrayLike | None = None, *, sizes: ArrayLike | None = None) -> Array:
+        """Return the log density of each row under the mixture of its group, (N,) float64.
+
+        It is NaN where the group has no mixture. Arguments and errors are those of `predict`.
+        """
+        return self._scores(X, groups, sizes, density=True)[0]
+
+    def _codes(self, labels: NDArray[Any]) -> NDArray[np.intp]:
+        """Return the indices of labels among those of the fit; raise a ValueError for others."""
+        codes = np.minimum(np.searchsorted(self.labels, labels), len(self.labels) - 1)
+        unknown = np.flatnonzero(self.labels[codes] != labels)
+        if len(unknown):
+            raise ValueError(f"group {labels[unknown[0]]} was not there when the mixtures were fitted")
+        return codes
+
+    def _parts(self, X: Any, groups: ArrayLike | None, sizes: ArrayLike | None) -> tuple[NDArray[Any], Partition]:
+        rows = check_rows(X, n_features=self.terms.means.shape[2]).astype(np.float64, copy=False)
+        if groups is None or sizes is not None:
+            parts = Partition.of(len(rows), groups, sizes)
+            if len(parts.labels) != len(self.labels):
+                raise ValueError(f"sizes must be those of all {len(self.labels)} groups; got {len(parts.labels)}")
+            return rows, parts
+        return rows, Partition.by_codes(self.labels, self._codes(check_groups(groups, len(rows))))
+
+    def _scores(
+        self, X: ArrayLike, groups: ArrayLike | None, sizes: ArrayLike | None, **wanted: bool
+    ) -> tuple[Array, NDArray[np.int64], Array]:
+        """Return the scores of rows, in the order of X; `wanted` as in `score_groups`."""
+        rows, parts = self._parts(X, groups, sizes)
+        return score_groups(rows, parts, self.terms, **wanted)
+
+
+def score_groups(
+    rows: NDArray[Any],
+    parts: Partition,
+    terms: Terms,
+    *,
+    density: bool = False,
+    label: bool = False,
+    resp: bool = False,
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """Return log densities (N,), labels (N,) and responsibilities (N, K), in the order of the rows.
+
+    Those that are not wanted have no rows. A row whose group has no mixture has NaN, and the label -1.
+    """
+    (_, K, D), N = terms.means.shape, len(rows)
+    outputs = (
+        np.full(N if density else 0, np.nan),
+        np.full(N if label else 0, -1),
+        np.full((N if resp else 0, K), np.nan),
+    )
+    rows = parts.by_group(rows)
+    for g in split_calls(parts.bounds, row_flops(K, D)):
+        bounds = parts.bounds[g.start : g.stop + 1]
+        scratch = make_scratch(bounds, K, D, row_flops(K, D))
+        kernel.score(rows, bounds, *(array[g] for array in terms), *outputs, scratch)
+    first, second, third = (parts.by_row(out) if len(out) else out for out in outputs)
+    return first, second, third
+
+
+def accumulate_groups(rows: NDArray[Any], weights: Array, bounds: NDArray[np.int64], terms: Terms) -> Stats:
+    """Return the statistics of each group under its mixture, with a leading axis of groups; NaN without a mixture.
+
+    Parameters
+    ----------
+    rows : (N, D) float64, by group
+    weights : (N,) float64, by group; or (0,): each row has weight 1
+    bounds : (G + 1,) int64, as in `Partition`
+    terms : Terms, with a leading axis of groups
+    """
+    K, D = terms.means.shape[1:]
+    shape = (K if terms.factor.shape[1] > 1 else 1, *terms.factor.shape[2:])
+    form = FULL if shape[-2] > 1 else DIAG
+    out = np.empty((len(bounds) - 1, n_values(K, D, form)))
+    for g in split_calls(bounds, row_flops(K, D)):
+        own = bounds[g.start : g.stop + 1]
+        scratch = make_scratch(own, K, D, row_flops(K, D))
+        kernel.accumulate(rows, weights, own, *(array[g] for array in terms), form, out[g], scratch)
+    scalars, s0 = out[:, :N_SCALARS].T, out[:, N_SCALARS : N_SCALARS + K]
+    s1, s2 = unpacked(out[:, N_SCALARS + K :].reshape(len(out) * K, -1, ROWS), form, D)
+    s2 = reduced(s2.reshape(len(out), K, *s2.shape[1:]), shape)
+    fields: Any = (*scalars, s0, s1.reshape(len(out), K, D), s2, terms.means, np.diff(bounds))
+    return Stats(*fields)
