@@ -27,6 +27,7 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
 from fastem.estimators.many_fits import fit_many
+from fastem.estimators.many_posteriors import ManyPosteriors
 from fastem.estimators.outputs import write_scores
 from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.recommended import fit
@@ -84,6 +85,7 @@ __all__ = [
     "KMeans",
     "MPISource",
     "ManyMixtures",
+    "ManyPosteriors",
     "Merging",
     "NotFittedError",
     "Parametrization",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -53,8 +54,9 @@ def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, call
     check_extent(source, model.n_components, NAME)
     before = warm_start_of(model, source.n_features)
     with failing_together(source), threads(model.n_threads):
-        prior = prior_of(model, source)
-        update = VariationalModel(prior, find_family(model.covariance_type), model.reg_covar)
+        family = find_family(model.covariance_type)
+        prior = prior_of(model, source.n_features, lambda: moments_of(source, family))
+        update = VariationalModel(prior, family, model.reg_covar)
         results = fit_from_starts(source, update, options_of(model), Given(), before, callback)
         kept, posterior = keep_best(source, results, update, ends_on_m_step=True)
     take_over(model, posterior, results, kept, np.dtype(np.float64))
@@ -141,16 +143,19 @@ def is_list(value: Any) -> bool:
     return np.ndim(value) > 0
 
 
-def prior_of(model: PosteriorState, source: Source) -> Prior:
-    """Return the prior that the parameters ask for; those that are None are made of the rows, as in scikit-learn."""
-    family, D = find_family(model.covariance_type), source.n_features
+def prior_of(model: PosteriorState, D: int, moments: Callable[[], tuple[Array, Array]]) -> Prior:
+    """Return the prior that the parameters ask for; those that are None are made of the rows, as in scikit-learn.
+
+    `moments` returns the mean of the rows and their covariance, as `moments_of` does; it is called if need be.
+    """
+    family = find_family(model.covariance_type)
     dof = D if model.degrees_of_freedom_prior is None else model.degrees_of_freedom_prior
     if not dof > D - 1:
         raise ValueError(f"The parameter 'degrees_of_freedom_prior' should be greater than {D - 1}, but got {dof:.3f}.")
     mean = None if model.mean_prior is None else copy_of_shape("means", model.mean_prior, (D,))
     scatter = None if model.covariance_prior is None else check_scatter(model.covariance_prior, family, D)
     if mean is None or scatter is None:
-        found_mean, found_scatter = moments_of(source, family)
+        found_mean, found_scatter = moments()
         mean = found_mean if mean is None else mean
         scatter = found_scatter if scatter is None else scatter
     concentration, mean_precision = model.weight_concentration_prior, model.mean_precision_prior

@@ -12,6 +12,7 @@ from fastem.estimators.groups import Partition, check_groups, make_scratch, spli
 from fastem.kernels import groups as kernel
 from fastem.kernels.micro import DIAG, FULL, ROWS
 from fastem.kernels.mixture import N_SCALARS, n_values
+from fastem.model.frames import column_names
 from fastem.model.matrices import Array
 from fastem.model.params import Terms
 from fastem.model.stats import Stats
@@ -23,10 +24,12 @@ from fastem.sources.rows import check_rows
 class GroupScores(ABC):
     """The methods by which the mixtures of groups score rows.
 
-    A subclass has the attribute `labels`, (G,), the labels of the groups in ascending order.
+    A subclass has the attribute `labels`, (G,), the labels of the groups in ascending order; or, where `columns` is
+    True, the names or numbers of columns, each of which has a mixture of its own.
     """
 
     labels: NDArray[Any]
+    columns: bool = False
 
     @property
     @abstractmethod
@@ -93,8 +96,26 @@ class GroupScores(ABC):
         self, X: ArrayLike, groups: ArrayLike | None, sizes: ArrayLike | None, **wanted: bool
     ) -> tuple[Array, NDArray[np.int64], Array]:
         """Return the scores of rows, in the order of X; `wanted` as in `score_groups`."""
-        rows, parts = self._parts(X, groups, sizes)
-        return score_groups(rows, parts, self.terms, **wanted)
+        if not self.columns:
+            rows, parts = self._parts(X, groups, sizes)
+            return score_groups(rows, parts, self.terms, **wanted)
+        if groups is not None or sizes is not None:
+            raise ValueError("the mixtures are those of columns: pass X alone, without groups or sizes")
+        rows, labels = rows_of_columns(X)
+        if len(labels) != len(self.labels) or (labels != self.labels).any():
+            raise ValueError(f"X must have the columns of the fit, {len(self.labels)} in its order")
+        N, G = len(rows) // len(labels), len(labels)
+        found = score_groups(rows, Partition.of(len(rows), None, np.full(G, N)), self.terms, **wanted)
+        density, label, resp = found
+        by_column = density.reshape(G, -1).T, label.reshape(G, -1).T, resp.reshape(G, -1, resp.shape[1])
+        return *by_column[:2], by_column[2].swapaxes(0, 1)
+
+
+def rows_of_columns(X: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return the values of X (N, C) as rows (C N, 1), one column after the other; and the columns' names or numbers."""
+    names, rows = column_names(X), check_rows(X)
+    labels = np.arange(rows.shape[1]) if names is None else np.asarray(names)
+    return np.ascontiguousarray(rows.T, dtype=np.float64).reshape(-1, 1), labels
 
 
 def score_groups(

@@ -9,15 +9,20 @@ and calls LAPACK once per covariance.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.group_fits import STATUSES, run_fits
+from fastem.estimators.group_scores import rows_of_columns
 from fastem.estimators.groups import Partition
 from fastem.estimators.many import ManyMixtures
+from fastem.estimators.many_posteriors import ManyPosteriors, check_prior, fit_posteriors
 from fastem.estimators.parameters import check_constructor
 from fastem.kernels import groups as kernel
 from fastem.kernels.jit import threads
@@ -52,7 +57,9 @@ def fit_many(
     random_state: Any = None,
     sample_weight: ArrayLike | None = None,
     n_threads: int | None = None,
-) -> ManyMixtures:
+    prior: Mapping[str, Any] | None = None,
+    columns: bool = False,
+) -> ManyMixtures | ManyPosteriors:
     """Fit one Gaussian mixture to each group of rows, as `GaussianMixture` would, thousands of groups in one call.
 
     Parameters
@@ -78,10 +85,17 @@ def fit_many(
     sample_weight : (N,) array-like, non-negative: weight 2 is the row twice, weight 0 the row absent
     n_threads : int, optional
         use at most so many threads; the bits do not depend on it
+    prior : dict, optional
+        fit posteriors by variational Bayes, as `BayesianGaussianMixture` does: any of its parameters
+        weight_concentration_prior_type, weight_concentration_prior, mean_precision_prior, mean_prior,
+        degrees_of_freedom_prior and covariance_prior; {} stands for its defaults. What is made of the rows is made of
+        those of the group. `tol` is then that of the bound of all rows of a group, and reg_covar is 0 by default
+    columns : bool, default False
+        with a prior: fit a mixture in one dimension to each column of X, in place of groups
 
     Returns
     -------
-    ManyMixtures
+    ManyMixtures, or with a prior ManyPosteriors
         One group does not stop the others. A group with fewer rows of positive weight than components (or than 2
         rows) has Status.TOO_FEW_ROWS, a group whose start is singular has Status.DEGENERATE with n_iter 0; the
         parameters of both are NaN. A group that collapses in mid-fit has Status.DEGENERATE and its last sound
@@ -106,7 +120,8 @@ def fit_many(
     -----
     From the same start each group's parameters, n_iter and lower bound are those of `GaussianMixture` (to rounding).
     A group is the work of one thread: for few and large groups use `GaussianMixture`. A group's k-means, unlike
-    that of `GaussianMixture`, depends on the order of its rows. Other remedies and a noise component are not offered.
+    that of `GaussianMixture`, depends on the order of its rows, and with a prior looks at 10,000 of these at most.
+    Other remedies and a noise component are not offered.
 
     Examples
     --------
@@ -123,6 +138,20 @@ def fit_many(
     array([0, 1])
     """
     options: dict[str, Any] = dict(covariance_type=covariance_type, tol=tol, max_iter=max_iter)
+    if prior is not None:
+        for name, value in {
+            "regularization": regularization,
+            "weights_init": weights_init,
+            "means_init": means_init,
+            "precisions_init": precisions_init,
+        }.items():
+            if value is not None:
+                raise ValueError(f"with a prior, fit_many takes no {name}: leave it out")
+        options |= dict(reg_covar=0.0 if reg_covar is None else reg_covar, random_state=random_state)
+        bayesian = check_prior(prior, n_components, **options, n_threads=n_threads)
+        return fit_many_posteriors(bayesian, X, groups, sizes, sample_weight, columns)
+    if columns:
+        raise ValueError("columns=True needs a prior; without one, pass X.T.reshape(-1, 1) and sizes")
     chosen = unit_free(reg_covar, regularization)
     check_constructor(GaussianMixture(n_components, n_threads=n_threads, **options, **chosen))
     remedy = find_remedy(chosen.get("regularization"), chosen.get("reg_covar", 0.0))
@@ -144,13 +173,42 @@ def fit_many(
         array[lost] = np.nan
     states = STATUSES[status]
     if n_failed := int(np.count_nonzero(status != kernel.CONVERGED)) if max_iter else 0:
-        warnings.warn(
-            f"{n_failed} of {G} groups did not converge: see status. Try different init parameters, or increase "
-            "max_iter, tol, or check for degenerate data.",
-            exception(ConvergenceWarning),
-            stacklevel=2,
-        )
+        warn_of_groups(n_failed, G, stacklevel=3)
     return ManyMixtures(parts.labels, Params(*mixtures), covariance_type, states, n_iter, bound)
+
+
+def fit_many_posteriors(
+    model: BayesianGaussianMixture, X: Any, groups: Any, sizes: Any, sample_weight: Any, columns: bool
+) -> ManyPosteriors:
+    """Return the posteriors of groups or columns; the arguments are those of `fit_many`."""
+    if columns:
+        if groups is not None or sizes is not None:
+            raise ValueError("columns=True fits each column of X: leave groups and sizes out")
+        rows, labels = rows_of_columns(X)
+        n_rows = len(rows) // len(labels)
+        weight = check_weight(sample_weight, n_rows)
+        weight = None if weight is None else np.tile(weight, len(labels))
+        parts = replace(Partition.of(len(rows), None, np.full(len(labels), n_rows)), labels=labels)
+    else:
+        rows = check_rows(X).astype(np.float64, copy=False)
+        weight = check_weight(sample_weight, len(rows))
+        parts = Partition.of(len(rows), groups, sizes)
+    check_spread(ArraySource(rows, weight))
+    with threads(model.n_threads):
+        fits = fit_posteriors(model, rows, weight, parts.without_absent(weight), columns)
+    if n_failed := int(np.count_nonzero(~fits.converged)) if model.max_iter else 0:
+        warn_of_groups(n_failed, len(fits.labels), stacklevel=4)
+    return fits
+
+
+def warn_of_groups(n_failed: int, n_groups: int, stacklevel: int) -> None:
+    """Warn that some groups have not converged; `stacklevel` leads to the caller of `fit_many`."""
+    warnings.warn(
+        f"{n_failed} of {n_groups} groups did not converge: see status. Try different init parameters, or increase "
+        "max_iter, tol, or check for degenerate data.",
+        exception(ConvergenceWarning),
+        stacklevel=stacklevel,
+    )
 
 
 def check_starts(

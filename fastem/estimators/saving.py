@@ -34,7 +34,10 @@ Files of other models have another ``format``, and, beside ``version``, ``featur
   behind ``prior_``; ``n_samples_seen``; and the last five arrays above that say how the fit went;
 - ``fastem.KMeans``: ``cluster_centers`` (K, D), ``inertia`` and ``n_iter``;
 - ``fastem.ManyMixtures``, of `fit_many`, without these two: ``labels`` (G,), ``weights`` (G, K), ``means`` (G, K, D),
-  ``covariances`` and ``factor``, ``covariance_type``, and ``status``, ``n_iter`` and ``lower_bound``, (G,).
+  ``covariances`` and ``factor``, ``covariance_type``, and ``status``, ``n_iter`` and ``lower_bound``, (G,);
+- ``fastem.ManyPosteriors``, of `fit_many` with a prior: the arrays of a Bayesian mixture that describe posterior and
+  prior, those that groups do not share with a leading axis of groups, and covariances in canonical shape;
+  ``labels``, ``status``, ``n_iter``, ``lower_bound`` and ``sum_w``, (G,); ``columns``, 0 or 1.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
+from fastem.estimators.many_posteriors import ManyPosteriors
+from fastem.estimators.stored.group_posteriors import GROUP_POSTERIORS
 from fastem.estimators.stored.groups import GROUPS
 from fastem.estimators.stored.kmeans import KMEANS
 from fastem.estimators.stored.mixtures import DETECTOR, MIXTURE
@@ -56,11 +61,11 @@ from fastem.estimators.stored.posteriors import POSTERIOR
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
 from fastem.files.tables import check_output
 
-CLASSES = (MIXTURE, POSTERIOR, DETECTOR, KMEANS, GROUPS)
+CLASSES = (MIXTURE, POSTERIOR, DETECTOR, KMEANS, GROUPS, GROUP_POSTERIORS)
 
 
 def save(
-    model: GaussianMixture | BayesianGaussianMixture | KMeans | AnomalyDetector | ManyMixtures,
+    model: GaussianMixture | BayesianGaussianMixture | KMeans | AnomalyDetector | ManyMixtures | ManyPosteriors,
     path: str | os.PathLike[str],
     *,
     feature_names: Sequence[str] | None = None,
@@ -73,7 +78,7 @@ def save(
 
     Parameters
     ----------
-    model : GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector or ManyMixtures
+    model : GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector, ManyMixtures or ManyPosteriors
         A fitted model, float32 or float64.
     path : str or path-like
         Ends in ``.npz``. An existing file is replaced.
@@ -125,7 +130,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector or ManyMixtures
+    GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector, ManyMixtures or ManyPosteriors
         A fitted model of the class and dtype of the saved one that predicts and scores as that did: with the same bits
         in float64, to rounding in float32, since the Cholesky factors are computed anew.
 
