@@ -60,12 +60,11 @@ class ManyPosteriors(GroupScores):
     --------
     >>> import numpy as np, fastem
     >>> rng = np.random.default_rng(0)
-    >>> X = np.column_stack([rng.normal(size=1000), rng.choice([0.0, 9.0], 1000) + rng.normal(size=1000)])
-    >>> fits = fastem.fit_many(
-    ...     X, n_components=5, columns=True, prior={"weight_concentration_prior": 1e-3}, max_iter=500, random_state=0
-    ... )
+    >>> X = np.column_stack([rng.choice([0.0, 9.0], 1000) + rng.normal(size=1000) for _ in range(2)])
+    >>> prior = {"weight_concentration_prior": 1e-3}
+    >>> fits = fastem.fit_many(X, n_components=3, columns=True, prior=prior, max_iter=500, random_state=0)
     >>> fits.means.shape, fits.n_components_in_use
-    ((2, 5, 1), array([1, 2]))
+    ((2, 3, 1), array([2, 2]))
     """
 
     labels: NDArray[Any]
