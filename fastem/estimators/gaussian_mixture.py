@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.fitted import Fitted
+from fastem.estimators.group_uses import GroupUses
 from fastem.estimators.interchange import Interchange
 from fastem.estimators.ordering import Ordering
 from fastem.estimators.protocol import available_if, request_weights
@@ -35,7 +35,7 @@ OWN_SCORES = (
 )
 
 
-class GaussianMixture(Scoring, Criteria, Fitted, Ordering, Uncertainty, Interchange):
+class GaussianMixture(Scoring, Criteria, GroupUses, Ordering, Uncertainty, Interchange):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What the mixtures of groups say of rows, whether they are known or posteriors; and passes over all groups."""
+"""What the mixtures of groups say of rows, whether they are known or posteriors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.groups import Partition, check_groups, make_scratch, split_calls
 from fastem.kernels import groups as kernel
-from fastem.kernels.micro import DIAG, FULL, ROWS
-from fastem.kernels.mixture import N_SCALARS, n_values
 from fastem.model.frames import column_names
 from fastem.model.matrices import Array
 from fastem.model.params import Terms
-from fastem.model.stats import Stats
 from fastem.passes.sizes import row_flops
-from fastem.passes.sums import reduced, unpacked
 from fastem.sources.rows import check_rows
 
 
@@ -144,28 +140,3 @@ def score_groups(
         kernel.score(rows, bounds, *(array[g] for array in terms), *outputs, scratch)
     first, second, third = (parts.by_row(out) if len(out) else out for out in outputs)
     return first, second, third
-
-
-def accumulate_groups(rows: NDArray[Any], weights: Array, bounds: NDArray[np.int64], terms: Terms) -> Stats:
-    """Return the statistics of each group under its mixture, with a leading axis of groups; NaN without a mixture.
-
-    Parameters
-    ----------
-    rows : (N, D) float64, by group
-    weights : (N,) float64, by group; or (0,): each row has weight 1
-    bounds : (G + 1,) int64, as in `Partition`
-    terms : Terms, with a leading axis of groups
-    """
-    K, D = terms.means.shape[1:]
-    shape = (K if terms.factor.shape[1] > 1 else 1, *terms.factor.shape[2:])
-    form = FULL if shape[-2] > 1 else DIAG
-    out = np.empty((len(bounds) - 1, n_values(K, D, form)))
-    for g in split_calls(bounds, row_flops(K, D)):
-        own = bounds[g.start : g.stop + 1]
-        scratch = make_scratch(own, K, D, row_flops(K, D))
-        kernel.accumulate(rows, weights, own, *(array[g] for array in terms), form, out[g], scratch)
-    scalars, s0 = out[:, :N_SCALARS].T, out[:, N_SCALARS : N_SCALARS + K]
-    s1, s2 = unpacked(out[:, N_SCALARS + K :].reshape(len(out) * K, -1, ROWS), form, D)
-    s2 = reduced(s2.reshape(len(out), K, *s2.shape[1:]), shape)
-    fields: Any = (*scalars, s0, s1.reshape(len(out), K, D), s2, terms.means, np.diff(bounds))
-    return Stats(*fields)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.group_scores import GroupScores, accumulate_groups
+from fastem.estimators.group_scores import GroupScores
+from fastem.estimators.group_sums import accumulate_groups
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array
 from fastem.model.params import Params, Terms, log_norm
@@ -17,23 +17,27 @@ from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.sources.weights import check_weight
 
+if TYPE_CHECKING:
+    from fastem.estimators.gaussian_mixture import GaussianMixture
+
 
 @dataclass(frozen=True, eq=False)
 class ManyMixtures(GroupScores):
-    """The mixtures of groups, as `fit_many` returns them.
+    """The mixtures of groups, as `fit_many` and `GaussianMixture.adapt` return them.
 
     Attributes
     ----------
     labels : (G,), the labels of the groups, in ascending order
     params : Params, whose arrays have a leading axis of groups: weights (G, K), means (G, K, D), ...
     covariance_type : str
-    status : (G,) array of Status, why the fit of each group ended
+    status : (G,) array of Status, why the fit of each group ended; None for a mixture that was adapted
     n_iter : (G,) int64
     lower_bound : (G,) float64, the mean log-likelihood at the last E-step of a group, as in `GaussianMixture`
+    estimator : type, the class of what `model` returns
 
     See Also
     --------
-    fit_many : makes it
+    fit_many, GaussianMixture.adapt : make it
     save, load : keep it in a file
     """
 
@@ -43,6 +47,7 @@ class ManyMixtures(GroupScores):
     status: NDArray[np.object_]
     n_iter: NDArray[np.int64]
     lower_bound: Array
+    estimator: type[Any]
 
     def __repr__(self) -> str:
         G, K, D = self.means.shape
@@ -91,9 +96,9 @@ class ManyMixtures(GroupScores):
         g = int(self._codes(np.asarray([label]))[0])
         if np.isnan(self.weights[g, 0]):
             raise ValueError(f"group {label} has no mixture. {self.status[g].advice}")
-        return GaussianMixture.from_parameters(
-            self.weights[g], self.means[g], self.covariances[g], self.covariance_type
-        )
+        parameters = self.weights[g], self.means[g], self.covariances[g]
+        model: GaussianMixture = self.estimator.from_parameters(*parameters, self.covariance_type)
+        return model
 
     @property
     def terms(self) -> Terms:

@@ -174,7 +174,7 @@ def fit_many(
     states = STATUSES[status]
     if n_failed := int(np.count_nonzero(status != kernel.CONVERGED)) if max_iter else 0:
         warn_of_groups(n_failed, G, stacklevel=3)
-    return ManyMixtures(parts.labels, Params(*mixtures), covariance_type, states, n_iter, bound)
+    return ManyMixtures(parts.labels, Params(*mixtures), covariance_type, states, n_iter, bound, GaussianMixture)
 
 
 def fit_many_posteriors(

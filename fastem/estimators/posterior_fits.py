@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators.group_fits import run_fits
-from fastem.estimators.group_scores import accumulate_groups
+from fastem.estimators.group_sums import accumulate_groups
 from fastem.estimators.groups import Partition
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array

@@ -559,14 +559,15 @@ def fit_worker(
 def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, form, out, scratch):
     """Do the pass over groups task, task + n_tasks, ...; out (G, `n_values`) OUT, as in `mixture.accumulator`.
 
-    The statistics of a group without a mixture (lognorm is NaN) are NaN.
+    lognorm (G|1, K), means (G|1, K, D), factor (G|1, F, R, C) IN: a mixture for each group, or one for all. The
+    statistics of a group without a mixture (lognorm is NaN) are NaN.
     """
-    (_, K, D), size, none = means.shape, -1, out[0, :0]
+    (n_mixtures, K, D), size, none = means.shape, -1, out[0, :0]
     no_matrix = part(none, 0, (0, 0))
     rows = Rows(X, weight, bounds[:0], no_matrix, no_matrix)
     for g in range(task, out.shape[0], n_tasks):
-        start, stop = bounds[g], bounds[g + 1]
-        if np.isnan(lognorm[g, 0]):
+        start, stop, m = bounds[g], bounds[g + 1], g if n_mixtures > 1 else 0
+        if np.isnan(lognorm[m, 0]):
             fill(out[g], np.nan)
             continue
         tile = scratch[task, : tile_size(scratch.shape[1], stop - start, D, K)]
@@ -574,7 +575,7 @@ def accumulate_worker(task, n_tasks, X, weight, bounds, lognorm, means, factor, 
             size = tile.size
             fill(tile, 0.0)
         fill(out[g], 0.0)
-        terms = Mixture(lognorm[g], means[g], factor[g], none, no_matrix)
+        terms = Mixture(lognorm[m], means[m], factor[m], none, no_matrix)
         accumulate_rows(fetch, add_softly, rows, start, stop, terms, form, out[g], tile)
 
 

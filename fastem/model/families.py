@@ -34,6 +34,11 @@ class Storage:
         """Whether covariances are stored as matrices; else only their diagonals are, as variances."""
         return self.form == "full"
 
+    @property
+    def own_variances(self) -> bool:
+        """Whether each component has a variance of its own for each feature, and no more."""
+        return not self.shared and self.form == "diag"
+
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the canonical shape (K|1, D|1, D|1)."""
         return 1 if self.shared else K, D if self.matrices else 1, 1 if self.form == "spherical" else D

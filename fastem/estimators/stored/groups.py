@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.many import ManyMixtures
 from fastem.estimators.stored.shared import StoredClass
 from fastem.files.archive import ArchiveFormat, floats, text
@@ -39,7 +40,7 @@ def groups_to_arrays(many: ManyMixtures, feature_names: Sequence[str] | None) ->
         "covariances": many.covariances,
         "factor": many.params.factor,
         "covariance_type": many.covariance_type,
-        "status": np.array([one.name for one in many.status], dtype=str),
+        "status": np.array(["" if one is None else one.name for one in many.status], dtype=str),
         "n_iter": many.n_iter,
         "lower_bound": many.lower_bound,
     }
@@ -68,12 +69,12 @@ def groups_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> ManyMixtu
     if (
         labels.dtype.kind not in "iubU"
         or n_iter.dtype.kind not in "iu"
-        or not {*states.tolist()} <= {*Status.__members__}
+        or not {*states.tolist()} <= {*Status.__members__, ""}
     ):
         raise ValueError("expected labels that are integers or strings, counts, and names of status")
     params = Params(weights, means, covariances.reshape(shape), factor)
-    status = np.array([Status[name] for name in states.tolist()], dtype=object)
-    return ManyMixtures(labels, params, family.name, status, n_iter.astype(np.int64), bound)
+    status = np.array([Status[name] if name else None for name in states.tolist()], dtype=object)
+    return ManyMixtures(labels, params, family.name, status, n_iter.astype(np.int64), bound, GaussianMixture)
 
 
 GROUPS = StoredClass(ManyMixtures, "set of mixtures", LAYOUT, groups_to_arrays, groups_from_arrays)
