@@ -3,7 +3,7 @@
 - `fit` fits a mixture as we recommend it.
 - `GaussianMixture` and `KMeans` are scikit-learn's classes: ``help(fastem.GaussianMixture)``.
 - `select` and `bootstrap_test` find how many components, `AnomalyDetector` rows to look at, `fit_many` a mixture for
-  each group of rows.
+  each group of rows; `MixtureRegressor` predicts.
 - `save` and `load` keep models in files that NumPy alone can read.
 - `as_source` takes rows from files, databases of arrays, functions and clusters; `write_scores` writes what a model
   makes of them.
@@ -31,6 +31,7 @@ from fastem.estimators.many_posteriors import ManyPosteriors
 from fastem.estimators.outputs import write_scores
 from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.recommended import fit
+from fastem.estimators.regressor import MixtureRegressor
 from fastem.estimators.replicates import BootstrapInterrupted
 from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
@@ -87,6 +88,7 @@ __all__ = [
     "ManyMixtures",
     "ManyPosteriors",
     "Merging",
+    "MixtureRegressor",
     "NotFittedError",
     "Parametrization",
     "Params",

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp, ndtr
 
 from fastem.model.matrices import Array, factorise, inverse_triangular, variances
-from fastem.model.params import Noise, Params
+from fastem.model.params import Noise, Params, log_determinants
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 
@@ -87,15 +88,50 @@ class Conditional(NamedTuple):
         return self._mean_and_means(rows)[1]
 
     def variance(self, rows: NDArray[np.floating]) -> Array:
-        """Return the variances of the other features for rows (n, V) of the given ones, (n, U).
+        """Return the variances of the other features for rows (n, V) of the given ones, (n, U)."""
+        return self.mean_and_variance(rows)[1]
 
-        These are sum_k r_k (var_k u + (mean_k u - mean u)^2), with the responsibilities r_k.
+    def mean_and_variance(self, rows: NDArray[np.floating]) -> tuple[Array, Array]:
+        """Return the means and the variances of the other features for rows (n, V) of the given ones, (n, U) each.
+
+        Variances are sum_k r_k (var_k u + (mean_k u - mean u)^2), with the responsibilities r_k.
         """
         resp, mean, means = self._mean_and_means(rows)
         within = np.broadcast_to(variances(self.covariances), self.means.shape)
         if self.box is not None:
             within = np.concatenate([within, np.diff(self.box, axis=0) ** 2 / 12])
-        return np.asarray(np.einsum("nk,knu->nu", resp, within[:, None] + (means - mean) ** 2))
+        return mean, np.asarray(np.einsum("nk,knu->nu", resp, within[:, None] + (means - mean) ** 2))
+
+    @np.errstate(divide="ignore")  # a responsibility of 0 has the logarithm -inf
+    def log_density(self, rows: NDArray[np.floating], values: Array) -> Array:
+        """Return the log density of values (n, U) of the other features for rows (n, V) of the given ones, (n,)."""
+        U, resp = self.means.shape[1], self.responsibilities(rows).T
+        absent = (resp[: len(self.means)] == 0)[..., None]  # their means may be so far away that they overflow
+        away = np.where(absent, 0.0, values - self.component_means(rows))
+        scaled = away @ self.factor.swapaxes(-1, -2) if self.factor.shape[-2] > 1 else away * self.factor
+        joint = log_determinants(self.factor, U)[:, None] - 0.5 * U * np.log(2 * np.pi) - 0.5 * (scaled**2).sum(axis=-1)
+        if self.box is not None:
+            joint = np.append(joint, np.full((1, len(rows)), -np.log(np.diff(self.box, axis=0)).sum()), axis=0)
+        return np.asarray(logsumexp(joint + np.log(resp), axis=0))
+
+    def draw(self, rows: NDArray[np.floating], uniforms: Array, normals: Array) -> Array:
+        """Return draws of the other features for rows (n, V) of the given ones, (n, S, U).
+
+        `uniforms` (n, S) choose the components, and `normals` (n, S, U) the places in them.
+        """
+        U, means = self.means.shape[1], self.component_means(rows)
+        steps = np.cumsum(self.responsibilities(rows), axis=1)[:, None, :-1]
+        chosen = (uniforms[..., None] >= steps).sum(axis=-1)
+        roots = inverse_triangular(self.factor) if self.factor.shape[-2] > 1 else np.eye(U) / self.factor
+        out = np.empty(normals.shape)
+        for k, root in enumerate(np.broadcast_to(roots, (len(means), U, U))):
+            n, s = np.nonzero(chosen == k)
+            out[n, s] = means[k, n] + normals[n, s] @ root.T
+        if self.box is not None:
+            low, high = self.box
+            n, s = np.nonzero(chosen == len(means))
+            out[n, s] = low + (high - low) * ndtr(normals[n, s])
+        return out
 
     def _mean_and_means(self, rows: NDArray[np.floating]) -> tuple[Array, Array, Array]:
         """Return responsibilities, the mean of the mixture and the means of the components, with noise as the last.

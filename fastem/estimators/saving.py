@@ -29,6 +29,8 @@ array                shape, dtype        content
 Files of other models have another ``format``, and, beside ``version``, ``feature_names`` and ``parameters``:
 
 - ``fastem.AnomalyDetector``: the arrays of its mixture, ``threshold`` and ``contamination``;
+- ``fastem.MixtureRegressor``: the arrays of its mixture, whose last features are the targets, ``target_shape``, (0,) if
+  y was (N,), else (1,) with the number of targets, and ``feature_names`` of the other features;
 - ``fastem.BayesianGaussianMixture``: ``covariances`` as above and ``means``; ``concentration`` (K,) or (K, 2),
   ``mean_precision`` and ``degrees_of_freedom`` (K,); the same names and ``mean`` (D,) and ``covariance`` of the prior,
   behind ``prior_``; ``n_samples_seen``; and the last five arrays above that say how the fit went;
@@ -45,7 +47,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastem.estimators.anomaly import AnomalyDetector
 from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
@@ -53,19 +55,30 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
 from fastem.estimators.many_posteriors import ManyPosteriors
+from fastem.estimators.regressor import MixtureRegressor
 from fastem.estimators.stored.group_posteriors import GROUP_POSTERIORS
 from fastem.estimators.stored.groups import GROUPS
 from fastem.estimators.stored.kmeans import KMEANS
 from fastem.estimators.stored.mixtures import DETECTOR, MIXTURE
 from fastem.estimators.stored.posteriors import POSTERIOR
+from fastem.estimators.stored.regressors import REGRESSOR
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
 from fastem.files.tables import check_output
 
-CLASSES = (MIXTURE, POSTERIOR, DETECTOR, KMEANS, GROUPS, GROUP_POSTERIORS)
+CLASSES = (MIXTURE, POSTERIOR, DETECTOR, REGRESSOR, KMEANS, GROUPS, GROUP_POSTERIORS)
+Saveable: TypeAlias = (
+    GaussianMixture
+    | BayesianGaussianMixture
+    | KMeans
+    | AnomalyDetector
+    | MixtureRegressor
+    | ManyMixtures
+    | ManyPosteriors
+)
 
 
 def save(
-    model: GaussianMixture | BayesianGaussianMixture | KMeans | AnomalyDetector | ManyMixtures | ManyPosteriors,
+    model: Saveable,
     path: str | os.PathLike[str],
     *,
     feature_names: Sequence[str] | None = None,
@@ -78,7 +91,7 @@ def save(
 
     Parameters
     ----------
-    model : GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector, ManyMixtures or ManyPosteriors
+    model : an estimator of fastem, or what `fit_many` returns
         A fitted model, float32 or float64.
     path : str or path-like
         Ends in ``.npz``. An existing file is replaced.
@@ -130,7 +143,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    GaussianMixture, BayesianGaussianMixture, KMeans, AnomalyDetector, ManyMixtures or ManyPosteriors
+    an estimator of fastem, or what `fit_many` returns
         A fitted model of the class and dtype of the saved one that predicts and scores as that did: with the same bits
         in float64, to rounding in float32, since the Cholesky factors are computed anew.
 

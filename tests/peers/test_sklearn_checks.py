@@ -10,7 +10,7 @@ import pytest
 from helpers import FAMILIES
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import AnomalyDetector, BayesianGaussianMixture, GaussianMixture, KMeans
+from fastem import AnomalyDetector, BayesianGaussianMixture, GaussianMixture, KMeans, MixtureRegressor
 
 # Checks that fail, with the reason: there are none. (One is skipped: check_array_api_input, for arrays that are not
 # NumPy's, which the tags of these classes do not promise.)
@@ -32,6 +32,8 @@ KINDS = [
     KMeans(),
     KMeans(3, init="random", algorithm="elkan"),
     AnomalyDetector(GaussianMixture(random_state=0)),
+    MixtureRegressor(2, random_state=0),
+    MixtureRegressor(2, covariance_type="diag", regularization="ridge", random_state=0),
 ]
 
 
@@ -45,7 +47,7 @@ def _checked(estimators):
 
 
 @pytest.mark.filterwarnings("ignore")
-@_checked([GaussianMixture()])
+@_checked([GaussianMixture(), MixtureRegressor()])
 def test_checks(estimator, check):
     check(estimator)
 
