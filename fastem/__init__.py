@@ -36,6 +36,7 @@ from fastem.estimators.replicates import BootstrapInterrupted
 from fastem.estimators.saving import load, save
 from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.estimators.standard_errors import StandardErrors
+from fastem.estimators.student_mixture import StudentMixture
 from fastem.files.datasets import load_faithful
 from fastem.fitting.em_api import em
 from fastem.fitting.gradient import lbfgs, log_likelihood_and_gradient
@@ -105,6 +106,7 @@ __all__ = [
     "Stats",
     "Status",
     "Stepwise",
+    "StudentMixture",
     "__version__",
     "accumulate",
     "as_source",

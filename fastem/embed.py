@@ -53,7 +53,7 @@ from fastem.kernels.lanes import CACHE_LINE, aligned
 from fastem.kernels.micro import DIAG, FULL, padded
 from fastem.kernels.mixture import n_values, scratch_size
 from fastem.kernels.points import accumulate_block, accumulate_point, log_density, responsibilities
-from fastem.model.given import check_params
+from fastem.model.given import check_gaussian
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.stats import Stats
@@ -135,7 +135,7 @@ def pack(params: Params, dtype: DTypeLike = np.float64) -> Mixture:
     >>> embed.pack(params, "float32").factor.dtype
     dtype('float32')
     """
-    check_params(params)
+    check_gaussian(params)
     (name,) = check_dtypes([np.dtype(dtype).name])
     layout = KernelMixture(params, name)
     return Mixture(layout.log_norm, layout.means, layout.factor)

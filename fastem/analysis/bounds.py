@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.model.given import check_params
+from fastem.model.given import check_gaussian
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.passes.scores import Scorer, Scores
@@ -102,7 +102,7 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     >>> fastem.elbo(X, better, q).elbo > bound.elbo
     True
     """
-    source = find_source(X, sample_weight, n_features=check_params(params).means.shape[1])
+    source = find_source(X, sample_weight, n_features=check_gaussian(params).means.shape[1])
     K = params.n_columns
     distributions = check_distributions(q, source.n_rows, K)
     scorer = Scorer(params)

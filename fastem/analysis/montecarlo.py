@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastem.model.matrices import Array
 from fastem.model.params import Params
+from fastem.model.student import StudentParams
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 
@@ -29,7 +30,7 @@ class Estimate(NamedTuple):
 def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
     """Draw rows (n, D), sorted by component, and return them with their components (n,), in which K is noise.
 
-    They are drawn in scikit-learn's order.
+    They are drawn in scikit-learn's order; of t distributions the row's distance from the mean is drawn at last.
     """
     K, D = params.means.shape
     weights = params.shares
@@ -40,6 +41,9 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
             rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
         else:
             rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
+    if isinstance(params, StudentParams):
+        stretch = np.sqrt(params.dof[y] / rng.chisquare(params.dof[y]))
+        rows = params.means[y] + stretch[:, None] * (rows - params.means[y])
     if params.noise is not None:
         low, high = params.noise.box
         rows[y == K] = rng.uniform(low, high, (int(counts[K]), D))

@@ -34,6 +34,7 @@ Files of other models have another ``format``, and, beside ``version``, ``featur
 - ``fastem.BayesianGaussianMixture``: ``covariances`` as above and ``means``; ``concentration`` (K,) or (K, 2),
   ``mean_precision`` and ``degrees_of_freedom`` (K,); the same names and ``mean`` (D,) and ``covariance`` of the prior,
   behind ``prior_``; ``n_samples_seen``; and the last five arrays above that say how the fit went;
+- ``fastem.StudentMixture``: the arrays of a mixture without noise and stream, and ``dof`` (K,);
 - ``fastem.KMeans``: ``cluster_centers`` (K, D), ``inertia`` and ``n_iter``;
 - ``fastem.ManyMixtures``, of `fit_many`, without these two: ``labels`` (G,), ``weights`` (G, K), ``means`` (G, K, D),
   ``covariances`` and ``factor``, ``covariance_type``, and ``status``, ``n_iter`` and ``lower_bound``, (G,);
@@ -62,13 +63,16 @@ from fastem.estimators.stored.kmeans import KMEANS
 from fastem.estimators.stored.mixtures import DETECTOR, MIXTURE
 from fastem.estimators.stored.posteriors import POSTERIOR
 from fastem.estimators.stored.regressors import REGRESSOR
+from fastem.estimators.stored.students import STUDENT
+from fastem.estimators.student_mixture import StudentMixture
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
 from fastem.files.tables import check_output
 
-CLASSES = (MIXTURE, POSTERIOR, DETECTOR, REGRESSOR, KMEANS, GROUPS, GROUP_POSTERIORS)
+CLASSES = (MIXTURE, POSTERIOR, STUDENT, DETECTOR, REGRESSOR, KMEANS, GROUPS, GROUP_POSTERIORS)
 Saveable: TypeAlias = (
     GaussianMixture
     | BayesianGaussianMixture
+    | StudentMixture
     | KMeans
     | AnomalyDetector
     | MixtureRegressor

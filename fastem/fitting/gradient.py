@@ -17,7 +17,7 @@ from fastem.fitting.steps import last_update, model_for
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
-from fastem.model.given import check_params
+from fastem.model.given import check_gaussian
 from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import GaussianModel
 from fastem.model.parametrization import Parametrization
@@ -75,7 +75,7 @@ def log_likelihood_and_gradient(X: Any, params: Params, sample_weight: ArrayLike
     >>> round(loglik, 6), gradient
     (-4.474171, array([0. , 0.5, 0.5]))
     """
-    space = Parametrization.of(check_params(params))
+    space = Parametrization.of(check_gaussian(params))
     theta = space.pack(params)
     stats = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
     return stats.loglik, space.gradient(theta, stats)

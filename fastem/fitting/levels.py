@@ -18,8 +18,8 @@ from fastem.fitting.interruption import handing_over
 from fastem.fitting.seeds import weights_of
 from fastem.fitting.steps import last_update
 from fastem.fitting.stopping import Stop
-from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
+from fastem.model.protocol import Model
 from fastem.model.result import Result, Status
 from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.labels import is_labelled
@@ -59,7 +59,7 @@ def draw_sample(source: Source, K: int) -> ArraySource | None:
 def climb_by_levels(
     source: Source,
     params: Params,
-    model: GaussianModel,
+    model: Model,
     *,
     sample: ArraySource | None = None,
     max_iter: int,
@@ -83,7 +83,7 @@ def climb_by_levels(
 
 
 def climb_sample(
-    sample: ArraySource, params: Params, model: GaussianModel, max_iter: int, n_rows: int
+    sample: ArraySource, params: Params, model: Model, max_iter: int, n_rows: int
 ) -> tuple[Params, Memory, float]:
     """Return where the levels of a sample lead, the memory of the way, and passes over `n_rows` rows made on it.
 

@@ -10,7 +10,7 @@ from fastem.fitting.lost import ON_COLLAPSE
 from fastem.fitting.stopping import RULES
 from fastem.model.checks import check_bound, demand
 from fastem.model.families import find_family
-from fastem.model.given import check_params
+from fastem.model.given import check_gaussian
 from fastem.model.params import Params
 
 ASSIGNMENTS = ("soft", "hard")
@@ -19,7 +19,7 @@ FIXABLE = ("weights", "means", "covariances")
 
 def check_mixture(params: Params, covariance_type: str, reg_covar: float) -> None:
     """Raise a ValueError unless `params` are those of a mixture of this family and reg_covar is not negative."""
-    shape = find_family(covariance_type).shape(*check_params(params).means.shape)
+    shape = find_family(covariance_type).shape(*check_gaussian(params).means.shape)
     if params.covariances.shape != shape:
         got = params.covariances.shape
         raise ValueError(f"covariance_type={covariance_type!r} needs covariances of shape {shape}; got {got}")

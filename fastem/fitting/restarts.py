@@ -19,6 +19,7 @@ from fastem.fitting.interruption import handing_over
 from fastem.fitting.levels import climb_by_levels
 from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
+from fastem.fitting.starts.clutter import without_clutter
 from fastem.fitting.starts.table import Given, make_start, start_posterior
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
@@ -27,8 +28,10 @@ from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.protocol import Model
 from fastem.model.result import Event, Result, Status
+from fastem.model.student_model import StudentModel
 from fastem.model.variational_model import VariationalModel
 from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.labels import is_labelled
 from fastem.sources.parts import agreed, check_alike, is_leader
 
 
@@ -89,7 +92,7 @@ class Runs:
     """
 
     source: Source
-    model: GaussianModel | VariationalModel
+    model: GaussianModel | VariationalModel | StudentModel
     options: FitOptions
     given: Given
     sample: ArraySource | None
@@ -141,6 +144,8 @@ class Runs:
                 run, memory = self.keep.memory or (number, None)
                 begin = {"resume": current, "memory": memory if run == number else None}
             first, again = partial(climb_by_levels, keep=keep, **begin), climb
+        if isinstance(self.model, StudentModel):
+            return first
         return partial(fit_with_reseeds, on_collapse=options.on_collapse, first=first, again=again)
 
     def first_params(self) -> tuple[Params, tuple[Event, ...]]:
@@ -148,6 +153,10 @@ class Runs:
         K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
         if isinstance(self.model, VariationalModel):
             return start_posterior(rows, K, self.model, init, self.rng)
+        if isinstance(self.model, StudentModel):
+            near = rows if is_labelled(rows) else without_clutter(rows, self.rng)
+            params, events = make_start(near, K, self.model.gaussian, init, self.rng, self.given)
+            return self.model.begin(params), events
         params, events = make_start(rows, K, self.model, init, self.rng, self.given)
         if self.options.solver == "lbfgs" and self.given.precisions is None:
             params = after_one_step(self.source, params, self.model)
@@ -161,7 +170,7 @@ def after_start(events: tuple[Event, ...], result: Result) -> Result:
 
 def fit_from_starts(
     source: Source,
-    model: GaussianModel | VariationalModel,
+    model: GaussianModel | VariationalModel | StudentModel,
     options: FitOptions,
     given: Given,
     before: tuple[Params, float] | None = None,

@@ -615,10 +615,16 @@ def accumulator(fetch, add):
 @njit(**HELPER)
 def fill_scores(first, n, mixture, tile, outputs):
     """Fill the outputs that have a size for a tile's rows."""
-    z, _, xt, _, _, lp, inverse, top, label, total, spread = tile
+    joint(tile.xt, mixture.lognorm, mixture.means, mixture.factor, n, tile.z, tile.lp)
+    fill_from_joint(first, n, mixture, tile, outputs)
+
+
+@njit(**HELPER)
+def fill_from_joint(first, n, mixture, tile, outputs):
+    """Do what `fill_scores` does, from the log joint in the tile."""
+    _, _, _, _, _, lp, inverse, top, label, total, spread = tile
     density, label_out, resp, joint_out, top_index, top_resp = outputs
-    lognorm, home = mixture.lognorm, first_with_weight(mixture.lognorm)
-    joint(xt, lognorm, mixture.means, mixture.factor, n, z, lp)
+    home = first_with_weight(mixture.lognorm)
     if joint_out.size > 0:
         store(lp, first, n, joint_out)
     if label_out.size > 0:

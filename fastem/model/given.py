@@ -11,6 +11,7 @@ from fastem.model.checks import copy_of_shape, finite_of_shape, real_numbers
 from fastem.model.families import COVARIANCES, find_family
 from fastem.model.matrices import Array, SingularCovarianceError, factorise, from_precisions, variances
 from fastem.model.params import Noise, Params
+from fastem.model.student import StudentParams
 
 ASYMMETRY = 1e-5  # largest difference of a given matrix, scaled to unit diagonal, from its transpose
 
@@ -52,6 +53,16 @@ def check_params(params: Params) -> Params:
     if not (variances(finite_of_shape("factor", params.factor, shape)) > 0).all():
         raise ValueError("The parameter 'factor' should have a positive diagonal: make parameters with make_params")
     return params
+
+
+def check_gaussian(params: Params) -> Params:
+    """Return `params`; raise an error as `check_params` does, and a TypeError for a mixture of t distributions."""
+    if isinstance(params, StudentParams):
+        raise TypeError(
+            "params are those of a mixture of t distributions, and this works with Gaussian mixtures alone: use the "
+            "methods of StudentMixture"
+        )
+    return check_params(params)
 
 
 def check_noise(noise: Any, D: int) -> Noise:

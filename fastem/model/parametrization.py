@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem.model.matrices import Array, inverse_triangular, variances
 from fastem.model.params import Noise, Params
 from fastem.model.stats import Stats
+from fastem.model.student import StudentParams, information_of_dof
 
 LARGEST = 300.0  # logarithm of a root: a line search that goes far meets neither infinity nor NaN
 LEAST_SHARE = 0.01  # times 1/K: the least weight of a component that the scales of its coordinates are made of
@@ -57,6 +58,8 @@ class Parametrization:
     box : (2, D) float64, or None
         the box of the noise component; None if there is none
     reg_covar : float
+    log_dof : (K,) float64, or None
+        what is added to the logarithms of degrees of freedom, which then end a vector; None: components are Gaussian
 
     See Also
     --------
@@ -87,6 +90,7 @@ class Parametrization:
     shape: tuple[int, ...]
     box: Array | None
     reg_covar: float = 0.0
+    log_dof: Array | None = None
 
     @classmethod
     def of(cls, params: Params) -> Parametrization:
@@ -118,8 +122,11 @@ class Parametrization:
         curvature[_diagonal(shape)] = 2 * (D // shape[-1])
         information = np.concatenate([mass, np.repeat(mass[:K], D), np.outer(own, curvature).ravel()])
         mean_root, box = _inverse(params.factor), params.noise and params.noise.box
+        dof = np.log(params.dof) if isinstance(params, StudentParams) else None
+        if isinstance(params, StudentParams):
+            information = np.concatenate([information, mass * information_of_dof(params.dof)])
         unit = 1 / np.sqrt(information)
-        return cls(logits, params.means, mean_root, root, unit, shape, box, reg_covar)
+        return cls(logits, params.means, mean_root, root, unit, shape, box, reg_covar, dof)
 
     def pack(self, params: Params) -> Array:
         """Return the vector of a mixture, (P,) float64.
@@ -132,11 +139,12 @@ class Parametrization:
         box = params.noise and params.noise.box
         if params.covariances.shape != self.shape or (box is None) != (self.box is None):
             raise ValueError(f"the vectors are those of mixtures with covariances of shape {self.shape}")
+        tails = np.log(params.dof) - self.log_dof if isinstance(params, StudentParams) else np.empty(0)
         triangles = _times(_inverse(self.root), _root(params, self.reg_covar))
         variances(triangles)[...] = np.log(variances(triangles))
         a = _logarithms(params.shares) - self.logits
         b = _applied(_inverse(self.mean_root), params.means - self.means)
-        return self._joined(a, b, triangles) / self.unit
+        return np.append(self._joined(a, b, triangles), tails) / self.unit
 
     def unpack(self, theta: ArrayLike) -> Params:
         """Return the mixture of a vector (P,), as `Params`."""
@@ -146,8 +154,11 @@ class Parametrization:
         noise = None if self.box is None else Noise(float(shares[K]), self.box)
         lower = _times(self.root, triangles)
         covariances = _times(lower, _transposed(lower)) + self.reg_covar * _identity(self.shape)
-        factor = _inverse(self._cholesky(lower))
-        return Params(shares[:K], self.means + _applied(self.mean_root, b), covariances, factor, noise)
+        factor, means = _inverse(self._cholesky(lower)), self.means + _applied(self.mean_root, b)
+        if self.log_dof is not None:
+            tails = (np.asarray(theta) * self.unit)[-K:] + self.log_dof
+            return StudentParams(shares[:K], means, covariances, factor, np.exp(np.clip(tails, -LARGEST, LARGEST)))
+        return Params(shares[:K], means, covariances, factor, noise)
 
     def gradient(self, theta: ArrayLike, stats: Stats) -> Array:
         """Return the gradient (P,) of the log-likelihood of all rows at a vector.
@@ -180,7 +191,8 @@ class Parametrization:
 
     def _parts(self, theta: ArrayLike) -> tuple[Array, Array, Array]:
         """Return the parts a and b of a vector, and the triangles C, (K|1, D|1, D|1)."""
-        a, b, c = np.split(np.asarray(theta) * self.unit, [self.logits.size, self.logits.size + self.means.size])
+        ends = np.cumsum([self.logits.size, self.means.size, self.shape[0] * _n_roots(self.shape)])
+        a, b, c, _ = np.split(np.asarray(theta) * self.unit, ends)
         triangles = np.zeros(self.shape)
         row, column = entries(self.shape)
         triangles[..., row, column] = c.reshape(self.shape[0], -1)

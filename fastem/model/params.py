@@ -56,7 +56,8 @@ class Noise(NamedTuple):
 class Terms(NamedTuple):
     """What the E-step computes with.
 
-    The joint log density of a row and component k is ``log_norm[k] - |factor[k] (x - means[k])|^2 / 2``.
+    The joint log density of a row and component k is ``log_norm[k] - |factor[k] (x - means[k])|^2 / 2``, or with `dof`
+    ``log_norm[k] - (dof[k] + D) / 2 log(1 + |factor[k] (x - means[k])|^2 / dof[k])``.
 
     Attributes
     ----------
@@ -64,6 +65,7 @@ class Terms(NamedTuple):
         log weight + log normalising constant; -inf for a component of weight 0
     means : (K', D) float64
     factor : (K'|1, D|1, D|1) float64, canonical shape
+    dof : (K,) float64, the degrees of freedom of t components, or None: components are Gaussian
 
     K' is `Params.n_columns`: noise is one more component, the last one.
     """
@@ -71,6 +73,7 @@ class Terms(NamedTuple):
     log_norm: Array
     means: Array
     factor: Array
+    dof: Array | None = None
 
 
 class Params(NamedTuple):

@@ -29,12 +29,17 @@ class KernelMixture:
         Leave the components' weights and normalising constants out.
     white : bool, default False
         Let the kernel whiten rows; see `may_whiten`.
+
+    Attributes
+    ----------
+    dof : (K,) float64 or None
+        The degrees of freedom of t components; None: components are Gaussian.
     """
 
     def __init__(self, params: Params, dtype: Any, distances: bool = False, white: bool = False) -> None:
         self.dtype, self.origin = np.dtype(dtype), params.means
         whole = Terms(np.zeros(len(params.means)), params.means, params.factor) if distances else params.terms()
-        norm, means, factor = whole
+        norm, means, factor, self.dof = whole
         D = means.shape[1]
         self.centre, self.white = np.zeros(D, self.dtype), np.zeros((0, 0), self.dtype)
         if white:

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.kernels import mixture as kernel
+from fastem.kernels import student
 from fastem.kernels.micro import DIAG, FULL
 from fastem.model.given import check_params
 from fastem.model.matrices import Array
 from fastem.model.params import Params
+from fastem.model.student import StudentParams
 from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block, Source, rows_at_once
@@ -81,15 +83,21 @@ class Scorer:
     def __init__(self, params: Params, *, distances: bool = False) -> None:
         if distances:
             params = params._replace(noise=None)
-        white = not distances and may_whiten(params, WHITEN_LIMIT[0])
+        white = not distances and not isinstance(params, StudentParams) and may_whiten(params, WHITEN_LIMIT[0])
         self.layout = KernelMixture(params, np.float64, distances, white)
         self.block_rows = block_rows(self.layout.K, self.layout.D)
         self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
 
     def fill(self, X: NDArray[Any], scores: Scores) -> None:
         """Score rows (n, D) into arrays of n rows."""
-        n_blocks = -(-len(X) // self.block_rows)
-        scratch = self.layout.scratch(len(X), n_blocks, FULL if self.layout.factor.shape[1] > 1 else DIAG)
+        n_blocks, layout = -(-len(X) // self.block_rows), self.layout
+        form = FULL if layout.factor.shape[1] > 1 else DIAG
+        if layout.dof is not None:
+            scratch = layout.scratch(len(X), n_blocks, form, student.tails_size)
+            mixture = layout.log_norm, layout.means, layout.factor, layout.dof
+            student.score(X, *mixture, self.block_rows, *scores, scratch)
+            return
+        scratch = layout.scratch(len(X), n_blocks, form)
         kernel.score(X, *self.layout.arguments, self.block_rows, *scores, scratch)
 
 

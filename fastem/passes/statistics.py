@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model.families import Covariance, find_family, free_family
-from fastem.model.given import check_means, check_params
+from fastem.model.given import check_gaussian, check_means
 from fastem.model.matrices import EPS, Array
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
@@ -174,7 +174,7 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     >>> params.weights.shape, stats.n_rows
     ((2,), 1000)
     """
-    check_params(params)
+    check_gaussian(params)
     family = free_family(params.covariances.shape, *params.means.shape)  # of another, these are the sums too
     return evaluate_finely(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params, family)
 

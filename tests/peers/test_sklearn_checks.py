@@ -10,7 +10,7 @@ import pytest
 from helpers import FAMILIES
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import AnomalyDetector, BayesianGaussianMixture, GaussianMixture, KMeans, MixtureRegressor
+from fastem import AnomalyDetector, BayesianGaussianMixture, GaussianMixture, KMeans, MixtureRegressor, StudentMixture
 
 # Checks that fail, with the reason: there are none. (One is skipped: check_array_api_input, for arrays that are not
 # NumPy's, which the tags of these classes do not promise.)
@@ -29,6 +29,7 @@ KINDS = [
     BayesianGaussianMixture(
         n_components=2, covariance_type="diag", weight_concentration_prior_type="dirichlet_distribution"
     ),
+    StudentMixture(),
     KMeans(),
     KMeans(3, init="random", algorithm="elkan"),
     AnomalyDetector(GaussianMixture(random_state=0)),

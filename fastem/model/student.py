@@ -1,0 +1,153 @@
+"""Mixtures of multivariate t distributions: parameters, statistics of a pass, and the degrees of freedom.
+
+A row x of component k has the density of x = mean_k + z / sqrt(g), where z has the covariance of the component and g a
+gamma distribution of mean 1 and shape dof_k / 2. Given x, the mean of g is u = (dof_k + D) / (dof_k + q), with the
+squared distance q: a row far away counts little. Peel & McLachlan (2000), Stat. Comput. 10, 339-348.
+
+scipy.special and scipy.optimize are imported where they are called, since their import takes longer than fastem's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastem.model.matrices import Array
+from fastem.model.params import Params, Terms, log_determinants
+from fastem.model.stats import Stats
+
+DOF_RANGE = 0.1, 1e6  # of degrees of freedom that are fitted: the density of 1e6 is that of a Gaussian to 1e-6
+LARGE = 30.0  # argument from which Stirling's series has all digits
+
+
+class StudentParams(Params):
+    """A mixture of t distributions. It works wherever a `Params` does; its covariances are scale matrices.
+
+    Attributes
+    ----------
+    weights, means, covariances, factor : as in `Params`
+        the covariance of a component is dof / (dof - 2) times its scale matrix, if dof > 2
+    noise : None
+    dof : (K,) float64
+        degrees of freedom
+    """
+
+    dof: Array
+
+    def __new__(cls, weights: Array, means: Array, covariances: Array, factor: Array, dof: Array) -> StudentParams:
+        """Make it of its parts."""
+        params = super().__new__(cls, weights, means, covariances, factor)
+        params.dof = dof
+        return params
+
+    def __getnewargs__(self) -> tuple[Any, ...]:  # pickle makes it of these
+        return (*self[:4], self.dof)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Params:  # type: ignore[override]
+        """Return a Gaussian mixture."""
+        return Params._make(iterable)
+
+    def _replace(self, **changes: Any) -> StudentParams:
+        """Return the mixture with other parts, and the same degrees of freedom."""
+        return StudentParams(*super()._replace(**changes)[:4], self.dof)
+
+    @np.errstate(divide="ignore")  # a component of weight 0 has log_norm -inf
+    def terms(self) -> Terms:
+        """Return what the E-step computes with."""
+        D = self.means.shape[1]
+        norm = np.log(self.weights) + log_determinants(self.factor, D) - 0.5 * D * np.log(2 * np.pi)
+        return Terms(norm + log_excess(0.5 * self.dof, 0.5 * D), self.means, self.factor, self.dof)
+
+
+@dataclass(frozen=True)
+class StudentStats(Stats):
+    """Statistics of rows under a mixture of t distributions.
+
+    Attributes
+    ----------
+    s0 : (K,) float64
+        sum_n w_n r_nk
+    s1, s2 : as in `Stats`, of rows that count by u: sum_n w_n r_nk u_nk (x_n - origin_k), ...
+    mass : (K,) float64
+        sum_n w_n r_nk u_nk
+    tail : (K,) float64
+        sum_n w_n r_nk (u_nk - 1 - log u_nk)
+    dof : (K,) float64
+        the degrees of freedom of the pass
+
+    The others are those of `Stats`.
+    """
+
+    mass: Array = field(default_factory=lambda: np.empty(0))
+    tail: Array = field(default_factory=lambda: np.empty(0))
+    dof: Array = field(default_factory=lambda: np.empty(0))
+
+    def __add__(self, other: object) -> Stats:
+        if not isinstance(other, StudentStats):
+            return NotImplemented
+        mine, others = (Stats(**{name: vars(stats)[name] for name in FIELDS}) for stats in (self, other))
+        mass, tail = self.mass + other.mass, self.tail + other.tail
+        return StudentStats(**vars(mine + others), mass=mass, tail=tail, dof=self.dof)
+
+
+FIELDS = tuple(Stats.__dataclass_fields__)
+
+
+def log_excess(x: Array, h: float) -> Array:
+    """Return log Gamma(x + h) - log Gamma(x) - h log x, which goes to 0 as x grows, for x > 0 and h > 0."""
+    from scipy.special import gammaln
+
+    large = np.maximum(x, LARGE)
+    series = (large + h - 0.5) * np.log1p(h / large) - h + stirling(large + h) - stirling(large)
+    small = np.minimum(x, LARGE)
+    return np.where(x < LARGE, gammaln(small + h) - gammaln(small) - h * np.log(small), series)
+
+
+def stirling(x: Array) -> Array:
+    """Return what Stirling's formula leaves of log Gamma(x), for x >= LARGE."""
+    return np.asarray((1 / 12 - (1 / 360 - 1 / 1260 / x**2) / x**2) / x)
+
+
+def log_less_digamma(x: Any) -> Any:
+    """Return log x - digamma(x), which falls from infinity to 0, for x > 0."""
+    from scipy.special import digamma
+
+    large = np.maximum(x, LARGE)
+    series = (0.5 + (1 / 12 - (1 / 120 - 1 / 252 / large**2) / large**2) / large) / large
+    return np.where(np.asarray(x) < LARGE, np.log(x) - digamma(x), series)
+
+
+def information_of_dof(dof: Array) -> Array:
+    """Return the Fisher information of a row's g about log dof; it goes to 1/2 as dof grows, (K,)."""
+    from scipy.special import polygamma
+
+    series = 0.5 + (1 / 3 - 2 / 15 * (2 / dof) ** 2 * 2) / dof  # of x^2 digamma'(x) - x, for x = dof / 2
+    return np.where(dof < 1e3, dof**2 * (polygamma(1, 0.5 * dof) / 4 - 0.5 / dof), series)
+
+
+def best_dof(before: float, D: int, tail: float) -> float:
+    """Return the degrees of freedom that maximise the expected log density of g: Peel & McLachlan (2000), eq. 30.
+
+    Parameters
+    ----------
+    before : float, the degrees of freedom of the pass
+    D : int
+    tail : float, the mean of u - 1 - log u over rows
+    """
+    from scipy.optimize import brentq
+
+    target = float(log_less_digamma(0.5 * (before + D))) + max(tail, 0.0)
+    low, high = np.log(DOF_RANGE)
+
+    def excess(log_dof: float) -> float:
+        return float(np.log(log_less_digamma(0.5 * np.exp(log_dof)) / target))
+
+    if excess(high) >= 0:
+        return DOF_RANGE[1]
+    if excess(low) <= 0:
+        return DOF_RANGE[0]
+    return float(np.exp(brentq(excess, low, high, xtol=1e-13, rtol=1e-14)))
