@@ -137,6 +137,7 @@ def score_groups(
     for g in split_calls(parts.bounds, row_flops(K, D)):
         bounds = parts.bounds[g.start : g.stop + 1]
         scratch = make_scratch(bounds, K, D, row_flops(K, D))
-        kernel.score(rows, bounds, *(array[g] for array in terms), *outputs, scratch)
+        mixtures = (array[g] for array in (terms.log_norm, terms.means, terms.factor))
+        kernel.score(rows, bounds, *mixtures, *outputs, scratch)
     first, second, third = (parts.by_row(out) if len(out) else out for out in outputs)
     return first, second, third
