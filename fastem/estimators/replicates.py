@@ -30,9 +30,7 @@ from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.result import Status
 from fastem.sources.blocks import ArraySource
 
-NATS = (
-    1e-5  # the change of all rows' log-likelihood at which a replicate has converged: a hundredth of a standard error
-)
+NATS = 1e-5  # a replicate has converged when the log-likelihood of its rows changes by less
 MAX_ITER = 1000
 BATCH_ROWS = 200_000  # of all replicates of a call, so that they are few MB and Ctrl-C is served
 LARGE = 20_000  # rows from which on one replicate has work for all threads

@@ -11,12 +11,14 @@ from sklearn.mixture import GaussianMixture as Theirs
 
 import fastem
 from fastem import BootstrapInterrupted, GaussianMixture, Parametrization, Status
-from fastem.analysis.align import match_components
 from fastem.analysis.information import empirical_information, jacobian_of_numbers
 from fastem.estimators import bootstrap_testing, likelihood_ratios, replicates
 from fastem.estimators.replicates import Rows
+from fastem.fitting.steps import model_for
 from fastem.model.families import COVARIANCES
-from fastem.model.matrices import factorise
+from fastem.model.matrices import factorise, variances
+from fastem.model.numbers import Numbers
+from fastem.model.remedies.reg_covar import RegCovar
 
 TIGHT = dict(tol=1e-9, max_iter=2000, random_state=0)
 
@@ -186,14 +188,14 @@ def test_the_seed_alone_decides_the_bits(kind, faithful, model, monkeypatch):
     assert bytes_of(model.bootstrap(faithful, 30, kind, random_state=2)) != wanted
 
 
-def test_components_keep_their_order():
-    """Two components that overlap change places in some replicates, unless they are aligned."""
-    X = make_mixture(80, 1, 2, spacing=1.5).X
-    model = GaussianMixture(2, **TIGHT).fit(X)
-    found = model.bootstrap(X, 100, random_state=0)
-    for weights, means, covariances in zip(found.weights_, found.means_, found.covariances_, strict=True):
-        params = fastem.make_params(weights, means, covariances)
-        assert match_components(params, model.params_).tolist() == [0, 1]
+def test_components_are_put_into_the_order_of_the_fit(faithful, model):
+    params = model.params_
+    numbers = Numbers.of(params, COVARIANCES["full"])
+    gaussian = model_for(fastem.as_source(faithful), "full", RegCovar(1e-6))
+    refit = replicates.Refit(params, numbers, gaussian, len(faithful))
+    moved = params._replace(means=params.means + 0.1)
+    assert_array_equal(refit.vector(moved.permuted(np.array([1, 0]))), refit.vector(moved))
+    assert_array_equal(refit.vector(params), model.standard_errors(faithful).estimate)
 
 
 @pytest.mark.parametrize("options", [dict(noise=True), dict(regularization="geometric"), dict(assignment="hard")])
@@ -310,11 +312,30 @@ def test_halves_of_a_component_are_a_start_of_about_its_moments(covariance_type,
     assert_allclose((means[:, 0] + means[:, -1]) / 2, mixtures[1][:, 0])
     assert_allclose(factor, factorise(covariances))
     if not family.shared:
-        step = (means[:, 0] - means[:, -1]) / 2
-        total = np.trace(covariances[0, 0]) * (3 if family.shape(1, 3)[-1] == 1 else 1) if family.matrices else None
-        if total is not None:
-            assert_allclose(total + (step[0] ** 2).sum(), np.trace(mixtures[2][0, 0]))
+        step = (means[0, 0] - means[0, -1]) / 2
+        before, after = (np.broadcast_to(variances(part[0])[0], 3).sum() for part in (mixtures[2], covariances))
+        assert_allclose(after + (step**2).sum(), before)
     assert_array_equal(mixtures[0][0], model.params_.weights)  # the arrays that were given stay
+
+
+@pytest.mark.parametrize("means", [[0.0, 4.0, 30.0], [0.0, 26.0, 30.0]])
+def test_any_component_may_be_the_one_that_is_cut(means, monkeypatch):
+    """Without starts from k-means."""
+    monkeypatch.setattr(likelihood_ratios, "K_MEANS", 0)
+    monkeypatch.setattr(likelihood_ratios, "MORE", 0)
+    rng = np.random.default_rng(0)
+    X = np.array(means)[rng.integers(3, size=600)] + rng.normal(size=600)
+    two = GaussianMixture(2, **TIGHT).fit(X[:, None]).sort_components("means").params_
+    (ratio,), _ = likelihood_ratios.log_likelihood_ratios(
+        [Rows(X[:, None], np.ones(600))], two, COVARIANCES["full"], np.random.RandomState(0)
+    )
+    assert ratio > 50
+
+
+def test_k_means_is_a_start_too(faithful, monkeypatch):
+    """Where halves of a component stay together."""
+    monkeypatch.setattr(likelihood_ratios, "longest_axis", lambda covariances, D: np.zeros((len(covariances), D)))
+    assert fastem.bootstrap_test(faithful, n_samples=9, random_state=0).steps[0].statistic > 300
 
 
 def test_tests_go_on_until_one_does_not_reject():
