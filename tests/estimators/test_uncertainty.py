@@ -81,6 +81,15 @@ def test_twice_the_weights_are_half_the_variances(faithful, model):
     assert_allclose(model.standard_errors(np.repeat(faithful, 2, axis=0)).covariance, twice.covariance, rtol=1e-9)
 
 
+def test_rows_of_a_cluster(faithful, model):
+    dask = pytest.importorskip("dask.array")
+    rows = dask.from_array(faithful, chunks=(100, 2))
+    assert_allclose(model.standard_errors(rows).covariance, model.standard_errors(faithful).covariance, rtol=1e-9)
+    assert bytes_of(model.bootstrap(rows, 10, random_state=0)) == bytes_of(
+        model.bootstrap(faithful, 10, random_state=0)
+    )
+
+
 def test_parameters_that_are_fixed_have_no_error(faithful):
     start = dict(weights_init=[0.5, 0.5], means_init=[[2.0, 55.0], [4.3, 80.0]])
     errors = GaussianMixture(2, fixed=("weights", "means"), **start, **TIGHT).fit(faithful).standard_errors(faithful)
@@ -136,7 +145,7 @@ def test_replicates_agree_with_the_information():
     Those of the rows have the covariance inv(H) S inv(H), with S the empirical information and H the Hessian, whether
     or not the model is true; those of the model have inv(H).
     """
-    X = make_mixture(4000, 2, 2, spacing=5.0).X
+    X = make_mixture(3000, 2, 2, spacing=5.0).X
     model = GaussianMixture(2, **TIGHT).fit(X)
     space = Parametrization.around(model.params_)
 
@@ -150,9 +159,9 @@ def test_replicates_agree_with_the_information():
     sandwich = jacobian @ inverse @ information @ inverse @ jacobian.T
     wanted = {"parametric": jacobian @ inverse @ jacobian.T, "nonparametric": sandwich, "weighted": sandwich}
     for kind, covariance in wanted.items():
-        found = model.bootstrap(X, 400, kind, random_state=0)
+        found = model.bootstrap(X, 250, kind, random_state=0)
         errors = np.sqrt(np.diagonal(covariance))
-        assert_allclose(found.standard_errors.vector, errors, rtol=4 / np.sqrt(800), err_msg=kind)
+        assert_allclose(found.standard_errors.vector, errors, rtol=4 / np.sqrt(500), err_msg=kind)
         assert found.sound.all()
 
 
@@ -288,7 +297,7 @@ def test_one_component_of_old_faithful_is_rejected(faithful):
     assert str(found).splitlines()[1].split()[:4] == ["1", "2", f"{step.statistic:.4f}", f"{step.p_value:.4g}"]
 
 
-@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("covariance_type", ["full", "spherical", "tied_diag"])
 def test_the_statistic_is_at_least_that_of_scikit_learn_from_three_starts(covariance_type, faithful):
     X = (faithful - faithful.mean(axis=0)) / (1 if "spherical" in covariance_type else faithful.std(axis=0))
     step = fastem.bootstrap_test(X, 1, covariance_type, n_samples=9, random_state=0).steps[0]
