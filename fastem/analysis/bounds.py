@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from fastem.model.given import check_gaussian
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.passes.scores import Scorer, Scores
+from fastem.passes.kinds import scorer_for
+from fastem.passes.scorer import Scores
 from fastem.sources.blocks import Block, rows_at_once
 from fastem.sources.labels import check_distributions
 from fastem.sources.opening import find_source
@@ -105,12 +106,12 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     source = find_source(X, sample_weight, n_features=check_gaussian(params).means.shape[1])
     K = params.n_columns
     distributions = check_distributions(q, source.n_rows, K)
-    scorer = Scorer(params)
+    scorer = scorer_for(source, params)
 
     def add(block: Block) -> Array:
         n = len(block.X)
         scores = Scores.empty(n, K, density=True, joint=True)
-        scorer.fill(block.X, scores)
+        scorer.fill(block, scores)
         own = distributions[block.start : block.start + n]
         with np.errstate(divide="ignore", invalid="ignore"):
             log_q = np.log(own)

@@ -10,7 +10,8 @@ from scipy.linalg import block_diag, helmert
 from fastem.model.matrices import Array, variances
 from fastem.model.parametrization import Parametrization, entries
 from fastem.model.params import Params
-from fastem.passes.scores import Scorer, Scores
+from fastem.passes.kinds import scorer_for
+from fastem.passes.scorer import Scores
 from fastem.sources.blocks import Block, Source, rows_at_once
 
 LEAST = 1e-12  # times the largest eigenvalue of the information: below it rounding decides
@@ -75,12 +76,12 @@ def row_scores(X: Array, resp: Array, params: Params) -> Array:
 
 def empirical_information(source: Source, params: Params) -> Array:
     """Return sum_n w_n s_n s_n' of the scores of all rows, (P, P), in one pass: McLachlan & Peel (2000), eq. 2.60."""
-    scorer = Scorer(params)
+    scorer = scorer_for(source, params)
 
     def add(block: Block) -> Array:
         present = block.present()
         scores = Scores.empty(len(present.X), params.n_columns, resp=True)
-        scorer.fill(present.X, scores)
+        scorer.fill(present, scores)
         own = row_scores(present.X.astype(np.float64, copy=False), scores.resp, params)
         if present.weight is not None:
             own *= np.sqrt(present.weight)[:, None]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastem.model.matrices import TINY, Array
 from fastem.model.params import Params
-from fastem.passes.scores import Scorer, Scores
+from fastem.passes.kinds import scorer_for
+from fastem.passes.scorer import Scores
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.parts import local_rows
 
@@ -136,12 +137,12 @@ def entropy_and_falls(
     fall is the criterion of Baudry et al. (2010), section 3. One pass computes both.
     """
     K = len(first)
-    scorer = Scorer(params)
+    scorer = scorer_for(source, params)
 
     def add(block: Block) -> Array:
         present = block.present()
         scores, weight = Scores.empty(len(present.X), K, resp=True), present.weights()
-        scorer.fill(present.X, scores)
+        scorer.fill(present, scores)
         t = np.zeros((K, len(present.X)))
         for k, cluster in enumerate(first):
             t[cluster] += scores.resp[:, k]
@@ -156,11 +157,11 @@ def entropy_and_falls(
 def row_entropy(source: Source, params: Params) -> Array:
     """Return the entropy of each row's responsibilities, (N,)."""
     source, K = local_rows(source), params.n_columns
-    scorer, out = Scorer(params), np.empty(source.n_rows)
+    scorer, out = scorer_for(source, params), np.empty(source.n_rows)
 
     def add(block: Block) -> None:
         scores = Scores.empty(len(block.X), K, resp=True)
-        scorer.fill(block.X, scores)
+        scorer.fill(block, scores)
         out[block.start : block.start + len(block.X)] = _entropies(scores.resp).sum(axis=1)
 
     source.for_each(add, rows_at_once(max(K, source.n_features)), scorer.block_rows)

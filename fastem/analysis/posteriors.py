@@ -7,7 +7,8 @@ import numpy as np
 from fastem.model.matrices import Array, inverse_triangular
 from fastem.model.params import log_determinants
 from fastem.model.variational import Posterior, weights_of_sticks
-from fastem.passes.scores import Scorer, Scores
+from fastem.passes.kinds import scorer_for
+from fastem.passes.scorer import Scores
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.parts import local_rows
 
@@ -29,11 +30,11 @@ def predictive_density(source: Source, posterior: Posterior) -> Array:
     peak += log_determinants(posterior.factor, D) + 0.5 * D * np.log(shrink / np.pi)
     with np.errstate(divide="ignore"):  # a weight may underflow
         peak += np.log(posterior.weights)
-    scorer, density = Scorer(posterior, distances=True), np.empty(source.n_rows)
+    scorer, density = scorer_for(source, posterior, distances=True), np.empty(source.n_rows)
 
     def fill(block: Block) -> None:
         scores = Scores.empty(len(block.X), K, joint=True)
-        scorer.fill(block.X, scores)
+        scorer.fill(block, scores)
         joint = peak - 0.5 * (tail + D) * np.log1p(-2 * scores.joint * shrink)
         density[block.start : block.start + len(block.X)] = logsumexp(joint, axis=1)
 

@@ -17,7 +17,8 @@ from fastem.files.atomic import check_distinct
 from fastem.files.tables import writing
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
-from fastem.passes.scores import Scorer, Scores
+from fastem.passes.kinds import scorer_for
+from fastem.passes.scorer import Scores
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.parts import local_rows
 
@@ -99,11 +100,11 @@ def score_blocks(model: GaussianMixture, source: Source, what: str, write: Calla
     """Call `write` with the scores of each block of a source that `rows_for` has checked, in order."""
     params, kind = model.params_, KINDS[what]
     K = params.n_columns
-    scorer = Scorer(params)
+    scorer = scorer_for(source, params)
 
     def add(block: Block) -> None:
         scores = Scores.empty(len(block.X), K, **{kind.score: True})
-        scorer.fill(block.X, scores)
+        scorer.fill(block, scores)
         scores.label[scores.label == len(params.means)] = NOISE_LABEL
         values = getattr(scores, kind.score)
         with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf

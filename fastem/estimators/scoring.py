@@ -16,7 +16,8 @@ from fastem.estimators.state import NOISE_LABEL, MixtureState, count_parameters,
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
 from fastem.model.matrices import Array
-from fastem.passes.scores import Scores, mean_density, score
+from fastem.passes.scorer import Scores
+from fastem.passes.scores import mean_density, score
 from fastem.sources.blocks import Source
 
 

@@ -17,7 +17,9 @@ from fastem.model.matrices import EPS, Array
 from fastem.model.maximisation import pooled
 from fastem.model.params import unit_spheres
 from fastem.model.stats import Stats
-from fastem.passes.scores import Scorer, Scores, score
+from fastem.passes.kinds import scorer_for
+from fastem.passes.scorer import Scores
+from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate, some_row
 from fastem.sources.blocks import Block, Source, rows_at_once
 
@@ -143,12 +145,12 @@ class Far:
 
 def farthest(source: Source, centres: Array, n: int) -> Far:
     """Return the n rows of positive weight that are farthest from their centres."""
-    (K, D), scorer = centres.shape, Scorer(unit_spheres(centres), distances=True)
+    (K, D), scorer = centres.shape, scorer_for(source, unit_spheres(centres), distances=True)
 
     def collect(block: Block) -> Far:
         present = block.present()
         scores = Scores.empty(len(present.X), K, joint=True)
-        scorer.fill(present.X, scores)
+        scorer.fill(present, scores)
         joint, rows = scores.joint, present.X.astype(np.float64)
         return Far(n, -2.0 * joint.max(axis=1), rows, present.weights(), joint.argmax(axis=1)).keep_farthest()
 

@@ -16,8 +16,8 @@ from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params, unit_spheres
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.stats import Stats
+from fastem.passes.kinds import Addable, accumulator_for, stats_of
 from fastem.passes.precision import update_unless_coarse
-from fastem.passes.sums import Accumulator, Sums
 from fastem.sources.blocks import Block, SameDraw, Source
 from fastem.sources.labels import check_all_labels, check_resp, is_labelled
 from fastem.sources.opening import find_source
@@ -44,7 +44,7 @@ def evaluate(
     ----------
     source : Source
     params, shape, mode, second_moments, distances, exact
-        As in `Accumulator`.
+        As in `fastem.passes.sums.Accumulator`.
     given : array or None
         Labels of all rows, or responsibilities. None, the default: the labels of the source, if it has any.
     ignore_labels : bool, default False
@@ -54,15 +54,16 @@ def evaluate(
     -------
     Stats
     """
-    accumulator = Accumulator(params, shape, mode, second_moments=second_moments, distances=distances, exact=exact)
+    options = {"second_moments": second_moments, "distances": distances, "exact": exact}
+    accumulator = accumulator_for(source, params, shape, mode, **options)
 
-    def relabelled(block: Block) -> Sums:
+    def relabelled(block: Block) -> Addable:
         labels = None if given is None else given[block.start : block.start + len(block.X)]
         return accumulator.sums(block._replace(labels=labels))
 
     replaced = given is not None or (ignore_labels and is_labelled(source))
     function = relabelled if replaced else accumulator.sums
-    stats = reduce_to(source, Sums.stats, function, accumulator.slice_rows, accumulator.block_rows)
+    stats = reduce_to(source, stats_of, function, accumulator.slice_rows, accumulator.block_rows)
     n_rows = source.n_present
     return stats if stats.n_rows == n_rows else replace(stats, n_rows=n_rows)
 

@@ -7,9 +7,10 @@ import fastem
 from fastem.estimators.groups import make_scratch
 from fastem.kernels import jit
 from fastem.kernels.micro import DIAG, FIRST, FULL
-from fastem.passes.scores import Scorer, Scores
+from fastem.passes.scorer import Scorer, Scores
 from fastem.passes.sizes import row_flops, work
 from fastem.passes.sums import Accumulator
+from fastem.sources.blocks import Block
 
 
 @pytest.fixture
@@ -76,5 +77,5 @@ def test_a_small_fit_enters_no_thread(monkeypatch):
     X = np.random.default_rng(0).normal(size=(10_000, 5))
     model = fastem.GaussianMixture(4, random_state=0, max_iter=2, tol=1e9).fit(X)
     scores = Scores.empty(len(X), 4, density=True)
-    Scorer(model.params_).fill(X, scores)
+    Scorer(model.params_).fill(Block(0, X, None), scores)
     assert scores.density.mean() == pytest.approx(model.lower_bound_, abs=0.1)

@@ -1,0 +1,92 @@
+"""Kinds of rows: for each, the class that sums up its statistics and the class that scores it.
+
+A source tells its kind by the attribute `rows_kind`, a key of `KINDS`. A source without it has complete rows.
+To add a kind, write the two classes, and name them in a row of `KINDS` at the end of this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from fastem.model.params import Params
+from fastem.model.stats import Stats
+from fastem.passes.scorer import Scorer, Scores
+from fastem.passes.sums import Accumulator
+from fastem.sources.blocks import Block, Source
+
+
+class Addable(Protocol):
+    """What a pass has summed up of some rows; sums of consecutive rows are added in their order, beginning with 0."""
+
+    def stats(self) -> Stats:
+        """Return the statistics of these rows."""
+
+    def __add__(self, other: Any) -> Any: ...
+    def __radd__(self, other: object) -> Any: ...
+
+
+class RowsAccumulator(Protocol):
+    """What `evaluate` asks of an accumulator, which is made with the arguments of `fastem.passes.sums.Accumulator`.
+
+    Attributes
+    ----------
+    block_rows : int, the grid of rows: only the last block may end within it
+    slice_rows : int, the most rows of a block, a multiple of `block_rows`
+    """
+
+    block_rows: int
+    slice_rows: int
+
+    def sums(self, block: Block) -> Addable:
+        """Return the sums over the rows of a block."""
+
+
+class RowsScorer(Protocol):
+    """What passes that score ask of a scorer, which is made with the arguments of `fastem.passes.scorer.Scorer`.
+
+    Attributes
+    ----------
+    block_rows, slice_rows : int, as of a `RowsAccumulator`
+    """
+
+    block_rows: int
+    slice_rows: int
+
+    def fill(self, block: Block, scores: Scores) -> None:
+        """Score the rows of a block into arrays of as many rows."""
+
+
+class Kind(NamedTuple):
+    """What handles a kind of rows.
+
+    Attributes
+    ----------
+    accumulator : type of a `RowsAccumulator`
+    scorer : type of a `RowsScorer`
+    """
+
+    accumulator: type[Any]
+    scorer: type[Any]
+
+
+def stats_of(sums: Addable) -> Stats:
+    """Return the statistics of rows that were summed up: what each part of a source sends."""
+    return sums.stats()
+
+
+def accumulator_for(source: Source, params: Params, *args: Any, **options: Any) -> RowsAccumulator:
+    """Return what sums up the rows of a source under a mixture; arguments as of `fastem.passes.sums.Accumulator`."""
+    return kind_of(source).accumulator(params, *args, **options)  # type: ignore[no-any-return]
+
+
+def scorer_for(source: Source, params: Params, *, distances: bool = False) -> RowsScorer:
+    """Return what scores the rows of a source under a mixture; arguments as of `fastem.passes.scorer.Scorer`."""
+    return kind_of(source).scorer(params, distances=distances)  # type: ignore[no-any-return]
+
+
+def kind_of(source: Source) -> Kind:
+    """Return what handles the rows of a source."""
+    return KINDS[getattr(source, "rows_kind", "complete")]
+
+
+KINDS = {"complete": Kind(Accumulator, Scorer)}
