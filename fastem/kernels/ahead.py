@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.kernels import assignment, groups, mixture, student
+from fastem.kernels import assignment, groups, mixture, patterns, student
 from fastem.kernels.jit import Kernel, cache_folder, check_dtypes, launcher
 
 # Each has a kernel and its arithmetic for float32 rows; for float64 rows it is float64.
@@ -22,6 +22,10 @@ CALLS: dict[str, Needed] = {
     "labels": (
         *((mixture.accumulate_within, real) for real in ("float32", "float64")),
         *((kernel, "float64") for kernel in (mixture.accumulate_hard, mixture.accumulate_given)),
+    ),
+    "missing": tuple(
+        (kernel, "float64")
+        for kernel in (patterns.accumulate_soft, patterns.accumulate_within, patterns.accumulate_hard, patterns.score)
     ),
     "kmeans": (*START, (assignment.assign, "float64")),
     "student": tuple((kernel, "float64") for kernel in (student.accumulate, student.score)),
@@ -72,8 +76,8 @@ def warmup(
         Called as ``progress(done, total)``, at first with 0 done, then after each kernel that is compiled.
     calls : str or iterable of str, default all
         What will be called: "fit", "predict" (and other scores), "kmeans" (`KMeans`), "labels" (fits with labels or
-        ``assignment="hard"``, statistics of given responsibilities), "student" (`StudentMixture`, beside "fit"),
-        "fit_many" (and the scores of its mixtures).
+        ``assignment="hard"``, statistics of given responsibilities), "missing" (fits and scores of rows with missing
+        values), "student" (`StudentMixture`, beside "fit"), "fit_many" (and the scores of its mixtures).
 
     Returns
     -------

@@ -6,10 +6,13 @@ To add a kind, write the two classes, and name them in a row of `KINDS` at the e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from fastem.model.params import Params
 from fastem.model.stats import Stats
+from fastem.passes.missing import MissingAccumulator, MissingScorer
+from fastem.passes.patterns import KnownPatterns
 from fastem.passes.scorer import Scorer, Scores
 from fastem.passes.sums import Accumulator
 from fastem.sources.blocks import Block, Source
@@ -63,10 +66,13 @@ class Kind(NamedTuple):
     ----------
     accumulator : type of a `RowsAccumulator`
     scorer : type of a `RowsScorer`
+    known : function
+        Returns, for a source, what its earlier passes have found out, as arguments of both by name.
     """
 
     accumulator: type[Any]
     scorer: type[Any]
+    known: Callable[[Source], dict[str, Any]] = lambda source: {}
 
 
 def stats_of(sums: Addable) -> Stats:
@@ -76,12 +82,14 @@ def stats_of(sums: Addable) -> Stats:
 
 def accumulator_for(source: Source, params: Params, *args: Any, **options: Any) -> RowsAccumulator:
     """Return what sums up the rows of a source under a mixture; arguments as of `fastem.passes.sums.Accumulator`."""
-    return kind_of(source).accumulator(params, *args, **options)  # type: ignore[no-any-return]
+    kind = kind_of(source)
+    return kind.accumulator(params, *args, **options, **kind.known(source))  # type: ignore[no-any-return]
 
 
 def scorer_for(source: Source, params: Params, *, distances: bool = False) -> RowsScorer:
     """Return what scores the rows of a source under a mixture; arguments as of `fastem.passes.scorer.Scorer`."""
-    return kind_of(source).scorer(params, distances=distances)  # type: ignore[no-any-return]
+    kind = kind_of(source)
+    return kind.scorer(params, distances=distances, **kind.known(source))  # type: ignore[no-any-return]
 
 
 def kind_of(source: Source) -> Kind:
@@ -89,4 +97,13 @@ def kind_of(source: Source) -> Kind:
     return KINDS[getattr(source, "rows_kind", "complete")]
 
 
-KINDS = {"complete": Kind(Accumulator, Scorer)}
+def known_patterns(source: Source) -> dict[str, Any]:
+    """Return the patterns that are known of the rows of a source."""
+    notes = getattr(source, "notes", None)
+    return {} if notes is None else {"known": notes.setdefault("patterns", KnownPatterns())}
+
+
+KINDS = {
+    "complete": Kind(Accumulator, Scorer),
+    "missing": Kind(MissingAccumulator, MissingScorer, known_patterns),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,21 @@ from fastem.sources.blocks import Block
 from fastem.sources.labels import certain_labels, check_range
 
 
+class MakesSums(Protocol):
+    """What `Sums` ask of the accumulator that made them.
+
+    Attributes
+    ----------
+    block_rows, slice_rows : int
+    """
+
+    block_rows: int
+    slice_rows: int
+
+    def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
+        """Return the statistics that a pass under `layout` has summed up in `total` (n_values)."""
+
+
 @dataclass(frozen=True)
 class Sums:
     """What the kernel sums up for some rows; they are added in the order of the rows.
@@ -33,8 +48,8 @@ class Sums:
 
     Attributes
     ----------
-    accumulator : Accumulator
-        What made them.
+    accumulator : MakesSums
+        What made them: an `Accumulator`, for one.
     layout : KernelMixture
         The mixture of `accumulator`, for the dtype of the rows.
     n_rows : int
@@ -44,7 +59,7 @@ class Sums:
         The sum over the slices before them. None: there are no slices.
     """
 
-    accumulator: Accumulator
+    accumulator: MakesSums
     layout: KernelMixture
     n_rows: int
     blocks: Array
@@ -98,6 +113,14 @@ class Given(NamedTuple):
     labels: NDArray[np.int64] | None = None
     allowed: NDArray[np.bool_] | None = None
     resp: Array | None = None
+
+    def take(self, index: slice | NDArray[Any]) -> Given:
+        """Return what is known of the rows that `index` chooses."""
+        return Given(*(None if column is None else column[index] for column in self))  # type: ignore[arg-type]
+
+    def arguments(self) -> list[NDArray[Any]]:
+        """Return the kernel's arguments."""
+        return [none if array is None else array for array, none in zip(self, NOTHING_GIVEN, strict=True)]
 
 
 # The kernel's signature has arrays alone: one without rows says that there is none.
@@ -181,13 +204,13 @@ class Accumulator:
         layout = self.layout(block.X.dtype)
         n_blocks = -(-len(block.X) // self.block_rows)
         out = np.empty((n_blocks, self.n_values(layout.white.size > 0)))
-        given = self._given(block)
+        given = self.given(block)
         if self.by_products and given.labels is None and given.allowed is None:
             weight = NO_COLUMN if given.weight is None else given.weight
             scratch = layout.scratch(len(block.X), n_blocks, self.work, assignment.scratch_size)
             assignment.assign(block.X, weight, layout.means, self.block_rows, out, scratch)
             return Sums(self, layout, len(block.X), out)
-        known = [none if array is None else array for array, none in zip(given, NOTHING_GIVEN, strict=True)]
+        known = given.arguments()
         if self.tails:
             scratch = layout.scratch(len(block.X), n_blocks, self.work, student.tails_size)
             mixture = layout.log_norm, layout.means, layout.factor, layout.dof
@@ -205,7 +228,7 @@ class Accumulator:
         )
         return Sums(self, layout, len(block.X), out)
 
-    def _given(self, block: Block) -> Given:
+    def given(self, block: Block) -> Given:
         """Return what is known of a block's rows, as the kernel takes it in this mode."""
         weight, given = block.weight, block.labels
         if given is None and self.mode in (SOFT, HARD):
