@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastem.sources.blocks import Block, Sample, Source, Uniforms
+from fastem.sources.blocks import Block, Sample, Source, Uniforms, kind_of_rows
 from fastem.sources.labels import is_labelled
+from fastem.sources.opening import may_have_gaps
 
 
 class Rows:
@@ -17,8 +18,13 @@ class Rows:
 
     def __init__(self, source: Source) -> None:
         self.source, self.n_features, self.dtype = source, source.n_features, source.dtype
-        self.labelled = is_labelled(source)
+        self.labelled, self.missing = is_labelled(source), may_have_gaps(source)
         self.count: Callable[[int], None] = lambda n: None
+
+    @property
+    def rows_kind(self) -> str:
+        """See Source."""
+        return kind_of_rows(self.source)
 
     @property
     def n_rows(self) -> int:

@@ -154,7 +154,7 @@ class AnomalyDetector(Estimator):
         if model.__sklearn_is_fitted__():
             source = rows_for(model, X, sample_weight)
         else:
-            source = find_source(X, sample_weight, min_rows=2)
+            source = find_source(X, sample_weight, min_rows=2, missing=model.missing)
             model.fit(source)
         set_mixture(self, model, self._choose_threshold(model, source))
         return self
@@ -195,6 +195,10 @@ class AnomalyDetector(Estimator):
         source = rows_for(self.estimator_, X, sample_weight)
         set_mixture(self, self.estimator_, self._choose_threshold(self.estimator_, source))
         return self
+
+    def _allows_nan(self) -> bool:
+        """See Estimator."""
+        return self.estimator is not None and self.estimator.missing
 
     def _choose_threshold(self, model: GaussianMixture, source: Source) -> float:
         """Return the threshold that the parameters ask for, for these rows."""

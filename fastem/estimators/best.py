@@ -25,7 +25,7 @@ from fastem.model.result import Status
 from fastem.model.stats import Stats, component_mass
 from fastem.model.units import Units
 from fastem.passes.statistics import evaluate, moments
-from fastem.sources.blocks import ArraySource, Source, rounding_of
+from fastem.sources.blocks import ArraySource, Source, kind_of_rows, rounding_of
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
 SPIKE = "SPIKE"  # the status of a mixture whose likelihood only `reg_covar` or a floor bounds
@@ -77,7 +77,7 @@ def best_fit(
     if source.n_present <= few:
         return better_start(model, source, before)
     X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
-    fit = better_start(model, ArraySource(X, weight), before)
+    fit = better_start(model, ArraySource(X, weight, rows_kind=kind_of_rows(source)), before)
     return fit_from(model, source, fit.model.params_ if fit.status in SOUND else None)
 
 

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.sources.blocks import ArraySource, Block, BlockSource, Source, cumulated, n_positive, rows_at_once
+from fastem.sources.blocks import (
+    ArraySource,
+    Block,
+    BlockSource,
+    Source,
+    cumulated,
+    kind_of_rows,
+    n_positive,
+    rows_at_once,
+)
 from fastem.sources.scans import all_weights
 
 
@@ -52,7 +61,7 @@ class Rows(NamedTuple):
         if isinstance(source, ArraySource) and not is_mapped(source.X):
             kept = Block(0, source.X, source.weight, source.labels).take(keep)
             own = partitions and {K: labels[keep] for K, labels in partitions.items()}
-            return Rows(ArraySource(kept.X, kept.weight, source.columns, kept.labels), own)
+            return Rows(ArraySource(*kept[1:3], source.columns, kept.labels, source.rows_kind), own)
         if not isinstance(source, BlockSource):
             raise ValueError(f"criterion='cv' needs rows that come block by block; got a {type(source).__name__}")
         return Rows(Masked(source, keep), partitions)
@@ -63,7 +72,7 @@ class Masked(BlockSource):
 
     def __init__(self, source: BlockSource, keep: NDArray[np.bool_]) -> None:
         self.source, self.keep, self.n_features = source, keep, source.n_features
-        self.dtype, self.columns = source.dtype, source.columns
+        self.dtype, self.columns, self.rows_kind = source.dtype, source.columns, kind_of_rows(source)
         self._counted: tuple[int, float] | None = None
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.group_uses import GroupUses
+from fastem.estimators.imputation import Imputing
 from fastem.estimators.interchange import Interchange
 from fastem.estimators.ordering import Ordering
 from fastem.estimators.protocol import available_if, request_weights
@@ -35,7 +36,7 @@ OWN_SCORES = (
 )
 
 
-class GaussianMixture(Scoring, Criteria, GroupUses, Ordering, Uncertainty, Interchange):
+class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Ordering, Uncertainty, Interchange):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters
@@ -113,6 +114,10 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Ordering, Uncertainty, Inter
         parameters that are held at their start, which is given by weights_init, means_init or precisions_init. Weights
         that are held without weights_init are equal: 1/K, or with `noise` equal shares of what noise leaves. The other
         parameters are estimated given these. `bic` and `aic` count free parameters only
+    missing : bool, default False
+        whether NaN in X stands for a value that is missing at random, here and in all methods: a row then counts by
+        what is observed of it. So do pandas' NA, masked entries, nulls of Parquet and empty cells of text. `impute`
+        fills rows up. Default: NaN is refused
 
     Attributes
     ----------
@@ -213,6 +218,7 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Ordering, Uncertainty, Inter
         noise: bool = False,
         assignment: str = "soft",
         fixed: tuple[str, ...] = (),
+        missing: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -236,6 +242,7 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Ordering, Uncertainty, Inter
         self.noise = noise
         self.assignment = assignment
         self.fixed = fixed
+        self.missing = missing
 
     @classmethod
     def from_parameters(

@@ -101,7 +101,9 @@ def check_constructor(estimator: Any) -> None:
     for name, start in (("means", "means_init"), ("covariances", "precisions_init")):
         if name in fixed and getattr(estimator, start) is None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
-    demand(isinstance(estimator.noise, (bool, np.bool_)), "noise", "an instance of 'bool'", estimator.noise)
+    for name in ("noise", "missing"):
+        value = getattr(estimator, name)
+        demand(isinstance(value, (bool, np.bool_)), name, "an instance of 'bool'", value)
 
 
 def check_top(m: Any, K: int) -> int:

@@ -160,6 +160,10 @@ class Estimator:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, self.fitted)
 
+    def _allows_nan(self) -> bool:
+        """Return whether rows may hold NaN."""
+        return bool(getattr(self, "missing", False))
+
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
@@ -167,7 +171,7 @@ class Estimator:
             estimator_type=self.kind,
             target_tags=TargetTags(required=False),
             transformer_tags=TransformerTags(["float64", "float32"]) if hasattr(self, "transform") else None,
-            input_tags=InputTags(),
+            input_tags=InputTags(allow_nan=self._allows_nan()),
         )
 
     def get_metadata_routing(self) -> Any:

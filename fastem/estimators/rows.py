@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fastem.estimators.state import MixtureState, names_of
+from fastem.estimators.state import MixtureState, names_of, takes_missing
 from fastem.model.checks import check_fitted
 from fastem.sources.blocks import Source
 from fastem.sources.opening import find_named
 from fastem.sources.rows import check_n_features
 
 
-def rows_for(model: MixtureState, X: Any, sample_weight: Any = None) -> Source:
+def rows_for(model: MixtureState, X: Any, sample_weight: Any = None, missing: bool = False) -> Source:
     """Return a source of rows that have the features of a fitted mixture, in its order.
 
     Parameters
@@ -21,6 +21,8 @@ def rows_for(model: MixtureState, X: Any, sample_weight: Any = None) -> Source:
     model : GaussianMixture, fitted
     X : (N, D) array-like, or what `fastem.as_source` takes
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
+    missing : bool, default False
+        whether values may be missing, whatever the mixture's parameter says
 
     Raises
     ------
@@ -31,6 +33,6 @@ def rows_for(model: MixtureState, X: Any, sample_weight: Any = None) -> Source:
     """
     check_fitted(model)
     who = type(model).__name__
-    source = find_named(X, names_of(model), sample_weight, who)
+    source = find_named(X, names_of(model), sample_weight, who, missing or takes_missing(model))
     check_n_features(source.n_features, np.shape(model.means_)[1], who)
     return source

@@ -287,7 +287,7 @@ def select(
         for name in names
     ]
     _check(criterion, models)
-    source = find_source(X, sample_weight, min_rows=2)
+    source = find_source(X, sample_weight, min_rows=2, missing=bool(options.get("missing")))
     if is_labelled(source):
         raise ValueError("select takes no rows of known components: their number would be known as well")
     rows = Rows(source, None if partitions is None else _checked(partitions, sizes))

@@ -55,6 +55,7 @@ class MixtureState(Estimator):
         noise: bool
         assignment: str
         fixed: tuple[str, ...]
+        missing: bool
         weights_: NDArray[Any]
         means_: NDArray[Any]
         covariances_: NDArray[Any]
@@ -167,6 +168,11 @@ def count_seen(model: MixtureState) -> float:
 def has_noise(model: MixtureState) -> bool:
     """Return whether a fitted mixture has a noise component."""
     return hasattr(model, "noise_box_")
+
+
+def takes_missing(model: MixtureState) -> bool:
+    """Return whether NaN in rows stands for values that are missing; posteriors do not take such rows."""
+    return bool(getattr(model, "missing", False))
 
 
 def names_of(model: MixtureState) -> NDArray[Any] | None:

@@ -27,10 +27,11 @@ from fastem.estimators.state import (
 from fastem.fitting.degenerate import collapsed_result
 from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback
+from fastem.fitting.models import model_for
 from fastem.fitting.report import Report, Start
 from fastem.fitting.restarts import FitOptions, fit_from_starts, rank
 from fastem.fitting.starts.table import Given
-from fastem.fitting.steps import last_update, model_for
+from fastem.fitting.steps import last_update
 from fastem.fitting.stepwise import Stepwise
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
@@ -42,8 +43,9 @@ from fastem.model.maximisation import held_parameters
 from fastem.model.params import Noise, Params
 from fastem.model.protocol import Model
 from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
-from fastem.model.result import Result, Status
+from fastem.model.result import Event, Result, Status
 from fastem.sources.blocks import Source
+from fastem.sources.gaps import Gaps, find_gaps
 from fastem.sources.labels import check_kept
 from fastem.sources.opening import find_source
 from fastem.sources.parts import failing_together
@@ -72,8 +74,9 @@ def fit_mixture(
     check_hooks(model)
     check_constructor(model)
     check_exclusions(solver=model.solver, checkpoint=checkpoint)
-    source = find_source(X, sample_weight, labels, min_rows=2)
+    source = find_source(X, sample_weight, labels, min_rows=2, missing=model.missing)
     check_extent(source, model.n_components)
+    gaps = find_gaps(source)
     check_kept(source, model.on_collapse)
     noise = Noise(NOISE_START, box_of(source)) if model.noise else None
     given = given_start(model, source.n_features, noise)._replace(known=check_known(source, model.n_components))
@@ -86,12 +89,21 @@ def fit_mixture(
         sample = draw_sample(source, model.n_components) if model.solver == "auto" and not warm else None
         m_step = model_for(source, model.covariance_type, remedy_of(model), held, model.assignment, sample)
         results = fit_from_starts(source, m_step, options_of(model), given, before, callback, checkpoint, sample)
+        results = [with_gaps(result, gaps) for result in results]
         kept, params = keep_best(source, results, m_step, ends_on_m_step=model.solver != "lbfgs")
     take_over(model, params, results, kept, source.dtype)
     model.n_samples_seen_ = source.sum_w
     set_names(model, source.columns)
     warn_of_fit(model, results[kept], model.reg_covar if model.regularization is None else 0.0)
     return source
+
+
+def with_gaps(result: Result, gaps: Gaps | None) -> Result:
+    """Return a result that reports rows of which nothing is observed."""
+    if gaps is None or not gaps.n_empty:
+        return result
+    what = f"{gaps.n_empty} rows of which nothing is observed: they count for nothing but their labels"
+    return result._replace(events=[Event(0, "empty", (), what), *result.events])
 
 
 def keep_best(source: Source, results: list[Result], model: Model, ends_on_m_step: bool) -> tuple[int, Params]:

@@ -8,9 +8,9 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastem.fitting.loop import Callback
+from fastem.fitting.models import model_for
 from fastem.fitting.options import check_choices, check_em, check_fixed
 from fastem.fitting.reseeding import fit_with_reseeds
-from fastem.fitting.steps import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
@@ -20,6 +20,7 @@ from fastem.model.params import Params
 from fastem.model.remedies.base import Remedy
 from fastem.model.remedies.table import find_remedy
 from fastem.model.result import Result
+from fastem.sources.gaps import find_gaps
 from fastem.sources.labels import check_kept
 from fastem.sources.opening import find_source
 from fastem.sources.parts import failing_together
@@ -131,7 +132,8 @@ def em(
     check_exclusions(on_collapse=on_collapse, regularization=regularization, fixed=fixed)
     held = held_parameters(fixed, params.weights, params.means, params[2:4])
     remedy = find_remedy(regularization, reg_covar)
-    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1])
+    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1], takes_gaps=True)
+    find_gaps(source)
     check_kept(source, on_collapse)
     with failing_together(source), threads(check_n_threads(n_threads)):
         model = model_for(source, covariance_type, remedy, held, assignment)

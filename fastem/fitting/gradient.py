@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from fastem.fitting.degenerate import collapsed_result, find_shrinking_exactly
 from fastem.fitting.interruption import handing_over
 from fastem.fitting.loop import Callback
+from fastem.fitting.models import model_for
 from fastem.fitting.options import check_choices, check_em
-from fastem.fitting.steps import last_update, model_for
+from fastem.fitting.steps import last_update
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
@@ -27,6 +28,7 @@ from fastem.model.result import Event, Result, Status
 from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import Source
+from fastem.sources.gaps import find_gaps
 from fastem.sources.opening import find_source
 from fastem.sources.parts import agreed, failing_together
 
@@ -77,7 +79,7 @@ def log_likelihood_and_gradient(X: Any, params: Params, sample_weight: ArrayLike
     """
     space = Parametrization.of(check_gaussian(params))
     theta = space.pack(params)
-    stats = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1]), params)
+    stats = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1], takes_gaps=True), params)
     return stats.loglik, space.gradient(theta, stats)
 
 
@@ -161,7 +163,8 @@ def lbfgs(
     """
     check_em(params, covariance_type, reg_covar, tol, max_iter)
     check_choices("lbfgs", stop=stop)
-    source = find_source(X, sample_weight, n_features=params.means.shape[1])
+    source = find_source(X, sample_weight, n_features=params.means.shape[1], takes_gaps=True)
+    find_gaps(source)
     with failing_together(source), threads(check_n_threads(n_threads)):
         model = model_for(source, covariance_type, find_remedy(None, reg_covar))
         return ascend(source, params, model, stop=Stop(stop, tol), max_iter=max_iter, callback=callback)

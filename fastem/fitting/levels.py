@@ -21,7 +21,7 @@ from fastem.fitting.stopping import Stop
 from fastem.model.params import Params
 from fastem.model.protocol import Model
 from fastem.model.result import Result, Status
-from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.blocks import ArraySource, Source, kind_of_rows
 from fastem.sources.labels import is_labelled
 from fastem.sources.parts import agreed
 
@@ -53,7 +53,7 @@ def draw_sample(source: Source, K: int) -> ArraySource | None:
     if not sizes:
         return None
     X, weight, _ = source.sample(sizes[-1], np.random.RandomState(0))
-    return ArraySource(X, weight * (source.sum_w / weight.sum()))
+    return ArraySource(X, weight * (source.sum_w / weight.sum()), rows_kind=kind_of_rows(source))
 
 
 def climb_by_levels(
@@ -93,7 +93,8 @@ def climb_sample(
     memory, passes = Memory(), 0.0
     for n in rows_of_levels(n_rows, sample.n_features, len(params.means)):
         X, weight = sample.X[:: sample.n_rows // n], weights_of(sample)[:: sample.n_rows // n]
-        rows = ArraySource(np.ascontiguousarray(X), weight * (sample.sum_w / weight.sum()))
+        weight *= sample.sum_w / weight.sum()
+        rows = ArraySource(np.ascontiguousarray(X), weight, rows_kind=kind_of_rows(sample))
         most = int(min(max_iter, (max_iter - 1 - passes) * n_rows / n))
         if most < 1:
             break

@@ -19,10 +19,12 @@ from fastem.fitting.interruption import handing_over
 from fastem.fitting.levels import climb_by_levels
 from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
+from fastem.fitting.seeds import SEED_ROWS
 from fastem.fitting.starts.clutter import without_clutter
 from fastem.fitting.starts.table import Given, make_start, start_posterior
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
+from fastem.fitting.totals import completed
 from fastem.model.checks import check_random_state
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
@@ -30,7 +32,7 @@ from fastem.model.protocol import Model
 from fastem.model.result import Event, Result, Status
 from fastem.model.student_model import StudentModel
 from fastem.model.variational_model import VariationalModel
-from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.blocks import ArraySource, Source, kind_of_rows
 from fastem.sources.labels import is_labelled
 from fastem.sources.parts import agreed, check_alike, is_leader
 
@@ -151,6 +153,8 @@ class Runs:
     def first_params(self) -> tuple[Params, tuple[Event, ...]]:
         """Return the parameters that a fit begins with, and their start's events; L-BFGS begins after a step of EM."""
         K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
+        if kind_of_rows(rows) == "missing":
+            rows = completed(rows, max(SEED_ROWS, 50 * K), self.rng)
         if isinstance(self.model, VariationalModel):
             return start_posterior(rows, K, self.model, init, self.rng)
         if isinstance(self.model, StudentModel):

@@ -15,7 +15,7 @@ from fastem.passes.missing import MissingAccumulator, MissingScorer
 from fastem.passes.patterns import KnownPatterns
 from fastem.passes.scorer import Scorer, Scores
 from fastem.passes.sums import Accumulator
-from fastem.sources.blocks import Block, Source
+from fastem.sources.blocks import Block, Source, kind_of_rows
 
 
 class Addable(Protocol):
@@ -94,7 +94,7 @@ def scorer_for(source: Source, params: Params, *, distances: bool = False) -> Ro
 
 def kind_of(source: Source) -> Kind:
     """Return what handles the rows of a source."""
-    return KINDS[getattr(source, "rows_kind", "complete")]
+    return KINDS[kind_of_rows(source)]
 
 
 def known_patterns(source: Source) -> dict[str, Any]:

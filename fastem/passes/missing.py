@@ -53,6 +53,8 @@ class Group:
     Attributes
     ----------
     mixture : Observed
+    rows : list of P slices
+        The rows of each pattern, in the order of all patterns of the window.
     K, V : int
         Of the kernels: K has noise, and V is at least 1.
     pieces : (S, 3) int64
@@ -66,6 +68,7 @@ class Group:
         self.mixture = observe(params, found.observed[numbers])
         _, self.K, self.V = self.mixture.means.shape
         starts, stops, size = found.bounds[numbers], found.bounds[numbers + 1], block_rows(self.K, self.V)
+        self.rows = list(map(slice, starts.tolist(), stops.tolist()))
         n_pieces = -(-(stops - starts) // size)
         self.first = np.cumsum(n_pieces) - n_pieces
         pattern = np.repeat(np.arange(len(numbers)), n_pieces)

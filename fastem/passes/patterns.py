@@ -51,9 +51,7 @@ class Patterns:
         if self.observed[-1].any():
             return self
         start, empty = self.bounds[-2], self.order[self.bounds[-2] :]
-        known: NDArray[np.bool_] = np.zeros(len(empty), np.bool_)
-        if labels is not None:
-            known = labels[empty] >= 0 if labels.ndim == 1 else ~labels[empty].all(axis=1)
+        known = are_informative(labels, empty)
         order = np.concatenate([self.order[:start], empty[known]])
         if known.any():
             return Patterns(order, self.observed, np.append(self.bounds[:-1], len(order)))
@@ -66,6 +64,13 @@ class Patterns:
             same = np.flatnonzero(n_observed == number)
             for start in range(0, len(same), most):
                 yield same[start : start + most]
+
+
+def are_informative(labels: NDArray[Any] | None, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return of which rows the labels, as in a Block, tell something."""
+    if labels is None:
+        return np.zeros(len(rows), np.bool_)
+    return np.asarray(labels[rows] >= 0 if labels.ndim == 1 else ~labels[rows].all(axis=1))
 
 
 class KnownPatterns:

@@ -177,7 +177,8 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     """
     check_gaussian(params)
     family = free_family(params.covariances.shape, *params.means.shape)  # of another, these are the sums too
-    return evaluate_finely(find_source(X, sample_weight, labels, n_features=params.means.shape[1]), params, family)
+    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1], takes_gaps=True)
+    return evaluate_finely(source, params, family)
 
 
 def evaluate_finely(source: Source, params: Params, family: Covariance) -> Stats:

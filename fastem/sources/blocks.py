@@ -114,7 +114,10 @@ class SameDraw(NamedTuple):
 class Source(Protocol):
     """What passes and fits ask of rows. Functions are passed in, so that a source may run them where the rows are.
 
-    A source whose blocks have labels has an attribute ``labelled`` that is True.
+    A source whose blocks have labels has an attribute ``labelled`` that is True. One whose rows may have gaps, where
+    values are NaN, has an attribute ``missing`` that is True, and an attribute ``rows_kind`` that is "missing" unless
+    all rows are complete: a key of `fastem.passes.kinds.KINDS`. One whose rows stay in memory may have ``notes``, a
+    dict in which passes keep what they have found out.
 
     Attributes
     ----------
@@ -196,6 +199,7 @@ class BlockSource(ABC):
     dtype: np.dtype[Any]
     columns: NDArray[Any] | None
     labelled: bool
+    rows_kind: str
 
     @property
     @abstractmethod
@@ -277,11 +281,13 @@ class ArraySource(BlockSource):
         weight: Array | None = None,
         columns: NDArray[Any] | None = None,
         labels: NDArray[Any] | None = None,
+        rows_kind: str = "complete",
     ) -> None:
         if weight is not None and (weight == 1).all():
             weight = None  # passes are then quicker, and their bits the same
         self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
         self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
+        self.rows_kind, self.notes = rows_kind, dict[str, Any]()
         self._n_present, self._sum_w = len(X), float(len(X))
         if weight is not None:
             self._n_present, self._sum_w, rows = 0, 0.0, rows_at_once(1)
@@ -337,6 +343,11 @@ def strata(n: int, total: float, rng: Uniforms) -> Array:
 def rows_at_once(n_features: int) -> int:
     """Return the number of rows of a block whose size the caller does not care about."""
     return max(1, BLOCK_BYTES // (8 * n_features))
+
+
+def kind_of_rows(source: Source) -> str:
+    """Return the kind of rows of a source: a key of `fastem.passes.kinds.KINDS`."""
+    return getattr(source, "rows_kind", "complete")
 
 
 def rounding_of(source: Source) -> float:

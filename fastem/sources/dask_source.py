@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastem.model.matrices import Array
 from fastem.sources.blocks import ArraySource, Block, BlockSource, Sample, SourceError, rows_at_once
 from fastem.sources.labels import check_labels
 from fastem.sources.parts import Part, PartedSource, sum_pairwise
-from fastem.sources.rows import cast_rows, check_again, check_finite, feature_names
+from fastem.sources.rows import cast_rows, check_again, check_finite, feature_names, has_gaps
 from fastem.sources.scans import check_if_not_finite
 from fastem.sources.weights import check_again_weights, check_weight_values
 
@@ -47,6 +48,8 @@ class DaskSource(PartedSource):
     sample_weight : Dask Array (N,) or Series with the same partitions, an array (N,), or the name of a column
     labels : as `fastem.as_source` takes them, in one of these forms
     columns : names (DataFrame) or positions of the columns wanted, default all but those of the weights and labels
+    missing : bool, default False
+        whether NaN stands for a value that is missing
 
     Raises
     ------
@@ -74,12 +77,17 @@ class DaskSource(PartedSource):
     """
 
     def __init__(
-        self, X: Any, sample_weight: Any = None, labels: Any = None, columns: Sequence[str | int] | None = None
+        self,
+        X: Any,
+        sample_weight: Any = None,
+        labels: Any = None,
+        columns: Sequence[str | int] | None = None,
+        missing: bool = False,
     ) -> None:
         if getattr(X, "ndim", 0) != 2:
             raise ValueError(f"Expected 2D array, got {getattr(X, 'ndim', 0)}D {type(X).__name__} instead")
         self.X, self.weight, self.labels = _choose_collections(X, sample_weight, labels, columns)
-        self.labelled = self.labels is not None
+        self.labelled, self.missing = self.labels is not None, missing
         example = _make_example(self.X)
         rows = cast_rows(example)
         self.n_features, self.dtype, self.columns = rows.shape[1], rows.dtype, feature_names(example)
@@ -118,9 +126,9 @@ class DaskSource(PartedSource):
     def _places(self, n_parts: int) -> list[Place]:
         """Return what the tasks of all partitions have to know."""
         if self._sizes is None:
-            return [Place(number, self.n_features, self.dtype) for number in range(n_parts)]
-        known = zip(range(n_parts), self.sizes(), self.offsets(), strict=False)
-        return [Place(number, self.n_features, self.dtype, size[0], *start) for number, size, start in known]
+            return [Place(number, self.n_features, self.dtype, self.missing) for number in range(n_parts)]
+        known, kind = zip(range(n_parts), self.sizes(), self.offsets(), strict=False), (self.dtype, self.missing)
+        return [Place(number, self.n_features, *kind, size[0], *start) for number, size, start in known]
 
     def _compute(self, delay: Any, numbers: dict[Any, int]) -> Any:
         """Return the result of a task; raise a SourceError if it, or a task that it needs, fails.
@@ -217,6 +225,7 @@ class Place(NamedTuple):
     number : int, from 0 on
     n_features : int
     dtype : numpy.dtype of the rows
+    missing : bool, whether NaN stands for a value that is missing
     n_rows : int; None in the first pass, which counts the rows and checks their values
     first : int, the number of rows before the partition
     before : float, the sum of their weights
@@ -225,19 +234,21 @@ class Place(NamedTuple):
     number: int
     n_features: int
     dtype: np.dtype[Any]
+    missing: bool = False
     n_rows: int | None = None
     first: int = 0
     before: float = 0.0
 
     def to_part(self, chunk: Any, weight: Any, labels: Any) -> Part:
         """Check what Dask holds of a partition, and make a part of it."""
-        rows = cast_rows(chunk, n_features=self.n_features, min_rows=0).astype(self.dtype, copy=False)
+        rows = cast_rows(chunk, n_features=self.n_features, min_rows=0, missing=self.missing)
+        rows = rows.astype(self.dtype, copy=False)
         if weight is not None:
             weight = np.asarray(weight, dtype=np.float64)
             if weight.shape != (len(rows),):
                 raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(len(rows),)}!")
         if self.n_rows is None and len(rows):
-            check_finite(rows)
+            check_finite(rows, missing=self.missing)
             if weight is not None:
                 check_weight_values(weight, 0)
         elif weight is not None:
@@ -246,26 +257,35 @@ class Place(NamedTuple):
             raise OSError(f"it brought {len(rows)} rows, expected {self.n_rows}")
         if labels is not None:
             labels = check_labels(np.asarray(labels), len(rows))
-        kind = ArraySource if self.n_rows is None else Recomputed
-        return Part(self.number, kind(rows, weight, labels=labels), self.first, self.before)
+        rows_kind = "missing" if self.missing and has_gaps(rows) else "complete"
+        kind = ArraySource if self.n_rows is None else Recomputed if not self.missing else RecomputedWithGaps
+        return Part(self.number, kind(rows, weight, labels=labels, rows_kind=rows_kind), self.first, self.before)
 
 
 class Recomputed(ArraySource):
     """The rows of a partition after the first pass: Dask may have computed them again, and otherwise."""
 
+    check = staticmethod(check_again)
+
     def reduce(self, function: Callable[[Block], T], rows: int, grain: int | None = None) -> T:
         """See Source."""
-        return super().reduce(check_if_not_finite(function, check_again), rows, grain)
+        return super().reduce(check_if_not_finite(function, self.check), rows, grain)
 
     def draw(self, places: Array) -> Sample:
         """See BlockSource; rows are checked first, for a sample has no sums that show what has changed."""
-        self.for_each(check_again, rows_at_once(self.n_features))
+        self.for_each(self.check, rows_at_once(self.n_features))
         return super().draw(places)
 
     def present(self) -> Sample:
         """See BlockSource."""
-        self.for_each(check_again, rows_at_once(self.n_features))
+        self.for_each(self.check, rows_at_once(self.n_features))
         return super().present()
+
+
+class RecomputedWithGaps(Recomputed):
+    """The same, where NaN stands for a value that is missing."""
+
+    check = staticmethod(partial(check_again, missing=True))
 
 
 class Failure(NamedTuple):

@@ -99,6 +99,8 @@ class MPISource(PartedSource):
         the known components of the rank's rows, on all ranks or on none; None: all are unknown
     columns : sequence of str or int, default None
         names or positions of the columns wanted, as for `fastem.as_source`; None: all columns
+    missing : bool, default False
+        whether NaN stands for a value that is missing, as for `fastem.as_source`
 
     Raises
     ------
@@ -147,25 +149,26 @@ class MPISource(PartedSource):
         labels: Any = None,
         *,
         columns: Sequence[str | int] | None = None,
+        missing: bool = False,
     ) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.is_leader = self.rank == 0
         self._failed = False  # whether all ranks know of a failure, which ends the function that they are in
         error = None
         try:
-            source = find_source(X, sample_weight, labels, columns=columns, min_rows=0)
+            source = find_source(X, sample_weight, labels, columns=columns, min_rows=0, missing=missing)
             if not isinstance(source, BlockSource):
                 raise TypeError(f"X must be the rank's own rows; got {type(source).__name__}")
             self._own, names = source, source.columns
             kind = dict(features=source.n_features, dtype=str(source.dtype), version=BUFFER_VERSION)
-            kind["labelled"] = is_labelled(source)
+            kind["labelled"], kind["missing"] = is_labelled(source), missing
             kind["names"] = None if names is None else names.tolist()
         except Exception as caught:
             error = caught
         self._exchange(None, error)
         self.check_alike("rows", kind)
         self.n_features, self.dtype, self.columns = source.n_features, source.dtype, names
-        self.labelled = is_labelled(source)
+        self.labelled, self.missing = is_labelled(source), missing
 
     def local_rows(self) -> BlockSource:
         """See PartedSource; these are the rank's own rows."""

@@ -13,18 +13,23 @@ from fastem.files.tables import INPUT_ENDINGS, alternatives, find_columns, map_n
 from fastem.files.text_layout import is_text
 from fastem.model.checks import NAME
 from fastem.model.frames import is_frame
-from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.blocks import ArraySource, Source, kind_of_rows
 from fastem.sources.dask_source import DaskSource, is_dask
 from fastem.sources.frames import choose_frame_columns
 from fastem.sources.labels import check_labels
 from fastem.sources.readers import FunctionReader, ParquetReader, Reader, SlicedReader, TextReader
-from fastem.sources.rows import check_n_features, check_names, check_rows, feature_names
+from fastem.sources.rows import check_n_features, check_names, check_rows, feature_names, has_gaps
 from fastem.sources.streams import StreamSource
 from fastem.sources.weights import check_weight
 
 
 def as_source(
-    X: Any, sample_weight: Any = None, labels: Any = None, *, columns: Sequence[str | int] | None = None
+    X: Any,
+    sample_weight: Any = None,
+    labels: Any = None,
+    *,
+    columns: Sequence[str | int] | None = None,
+    missing: bool = False,
 ) -> Source:
     """Make a source of rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
 
@@ -57,6 +62,9 @@ def as_source(
     columns : sequence of str or int, default None
         names (of frames, Parquet and text) or positions of the columns wanted; None: all columns but those of the
         weights and labels and, in text, a first column without a name that counts the rows
+    missing : bool, default False
+        whether values may be missing: NaN, pandas' NA, masked entries, nulls of Parquet, empty cells of text. Such rows
+        are for `GaussianMixture` with ``missing=True``, `em`, `lbfgs` and `accumulate`. Default: they are refused
 
     Returns
     -------
@@ -92,7 +100,7 @@ def as_source(
     >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
     array([0.5, 0.5])
     """
-    return find_source(X, sample_weight, labels, columns=columns)
+    return find_source(X, sample_weight, labels, columns=columns, missing=missing)
 
 
 def find_source(
@@ -104,15 +112,20 @@ def find_source(
     n_features: int | None = None,
     min_rows: int = 1,
     who: str = NAME,
+    missing: bool = False,
+    takes_gaps: bool = False,
 ) -> Source:
     """Do as `as_source`, and raise a ValueError if there are other than `n_features` columns; None means any number.
 
-    Arrays need `min_rows` rows or more; `who` names the caller in messages.
+    Arrays need `min_rows` rows or more; `who` names the caller in messages. A source whose rows may have gaps is
+    refused unless values may be `missing`, or the caller `takes_gaps` of sources that were made so.
     """
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
         if sample_weight is not None or labels is not None or columns is not None:
             raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
         check_n_features(X.n_features, n_features)
+        if may_have_gaps(X) and not (missing or takes_gaps):
+            raise ValueError(f"a source whose rows may have missing values: {who} takes complete rows here{HINT}")
         return X  # type: ignore[no-any-return]
     if isinstance(X, str | PurePath):
         X = map_npy(Path(X)) if is_npy(Path(X)) else Path(X)
@@ -120,19 +133,31 @@ def find_source(
         X, columns = choose_frame_columns(X, columns), None
     if type(X) is not np.ndarray or columns is not None:
         if is_dask(X):
-            source = DaskSource(X, sample_weight, labels, columns)
+            source = DaskSource(X, sample_weight, labels, columns, missing)
             check_n_features(source.n_features, n_features)
             return source
-        reader = find_reader(X, sample_weight, columns, labels)
+        reader = find_reader(X, sample_weight, columns, labels, missing)
         if reader is not None:
             check_n_features(reader.n_features, n_features)
-            return StreamSource(reader)
-    rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who)
+            return StreamSource(reader, missing)
+    rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who, missing=missing)
     weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
-    return ArraySource(rows, weight, feature_names(X), known)
+    return ArraySource(
+        rows, weight, feature_names(X), known, rows_kind="missing" if missing and has_gaps(rows) else "complete"
+    )
 
 
-def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME) -> Source:
+HINT = ". For GaussianMixture and fit, pass missing=True"
+
+
+def may_have_gaps(source: Source) -> bool:
+    """Tell whether values may be missing in the rows of a source."""
+    return bool(getattr(source, "missing", False)) or kind_of_rows(source) == "missing"
+
+
+def find_named(
+    X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME, missing: bool = False
+) -> Source:
     """Do as `find_source`, with the columns that have these names; None: the rows need no names.
 
     The names of a frame are compared before its values are looked at. Files and Dask frames may have other columns too,
@@ -140,13 +165,13 @@ def find_named(X: Any, names: NDArray[Any] | None, sample_weight: Any = None, wh
     """
     if is_frame(X):
         check_names(feature_names(X), names, who)
-        return find_source(X, sample_weight, who=who)
+        return find_source(X, sample_weight, who=who, missing=missing)
     stored, columns = stored_names(X), None
     if stored and names is not None:
         if not set(names) <= set(stored):
             check_names(np.array(stored, dtype=object), names, who)
         columns = list(names)
-    source = find_source(X, sample_weight, columns=columns, who=who)
+    source = find_source(X, sample_weight, columns=columns, who=who, missing=missing)
     check_names(source.columns, names, who)
     return source
 
@@ -166,7 +191,9 @@ def is_npy(path: Path) -> bool:
     return path.suffix.lower() == ".npy"
 
 
-def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None) -> Reader | None:
+def find_reader(
+    X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None, missing: bool = False
+) -> Reader | None:
     """Return a reader for rows that are not in memory, or of which columns are chosen; None for an array-like."""
     if isinstance(X, PurePath) and is_text(Path(X)):
         return TextReader(Path(X), sample_weight, columns, labels)
@@ -186,7 +213,7 @@ def find_reader(X: Any, sample_weight: Any, columns: Sequence[str | int] | None,
     if callable(X) and not isinstance(X, type):
         if sample_weight is not None or labels is not None:
             raise ValueError("a function yields its weights with the rows, as tuples (X, weight[, labels])")
-        return FunctionReader(X)
+        return FunctionReader(X, missing)
     if isinstance(X, Iterator):
         kind = type(X).__name__
         raise TypeError(f"one pass would use up the rows: pass the function that makes the iterator, not {kind!r}")

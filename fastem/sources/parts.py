@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.matrices import Array
-from fastem.sources.blocks import Block, BlockSource, Sample, Source, Uniforms, strata
+from fastem.sources.blocks import Block, BlockSource, Sample, Source, Uniforms, kind_of_rows, strata
 from fastem.sources.weights import check_weight_scale
 
 T = TypeVar("T")
@@ -51,11 +51,13 @@ class Size(NamedTuple):
     n_rows : int
     n_present : int, rows of positive weight
     sum_w : float, the sum of the weights
+    gaps : bool, whether a value is missing
     """
 
     n_rows: int
     n_present: int
     sum_w: float
+    gaps: bool = False
 
 
 class PartedSource(ABC):
@@ -68,6 +70,7 @@ class PartedSource(ABC):
     dtype: np.dtype[Any]
     columns: NDArray[Any] | None
     labelled = False
+    missing = False
     is_leader = True  # whether this process prints and writes files: one does, of all that run the same fit
     _sizes: list[Size] | None = None  # of the parts; None before the first pass
 
@@ -105,8 +108,13 @@ class PartedSource(ABC):
 
     def offsets(self) -> list[tuple[int, float]]:
         """Return the number and the sum of weights of the rows before each part, and last those of all rows."""
-        n_rows, _, weights = zip(*self.sizes(), strict=True)
+        n_rows, _, weights, _ = zip(*self.sizes(), strict=True)
         return list(zip(accumulate(n_rows, initial=0), accumulate(weights, initial=0.0), strict=True))
+
+    @property
+    def rows_kind(self) -> str:
+        """See Source; by a pass, if rows may have gaps."""
+        return "missing" if self.missing and any(size.gaps for size in self.sizes()) else "complete"
 
     @property
     def n_rows(self) -> int:
@@ -150,7 +158,8 @@ class PartedSource(ABC):
 
 def _measure_part(part: Part) -> list[Size]:
     """Return the size of a part, in a list, so that sums are lists."""
-    return [Size(part.source.n_rows, part.source.n_present, part.source.sum_w)]
+    rows = part.source
+    return [Size(rows.n_rows, rows.n_present, rows.sum_w, kind_of_rows(rows) == "missing")]  # the last after a pass
 
 
 def _return_unchanged(value: T) -> T:

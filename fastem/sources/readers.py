@@ -225,18 +225,20 @@ class FunctionReader:
     ----------
     function : callable without arguments
         returns an iterable of blocks: array-likes (n, D), tuples (X, weight), or tuples (X, weight or None, labels)
+    missing : bool, default False
+        whether values may be missing, so that masked entries are
     """
 
     n_rows: int | None = None
     columns: NDArray[Any] | None
 
-    def __init__(self, function: Callable[[], Iterable[Any]]) -> None:
-        self.function, self.where = function, "block 0"
+    def __init__(self, function: Callable[[], Iterable[Any]], missing: bool = False) -> None:
+        self.function, self.missing, self.where = function, missing, "block 0"
         first = next(iter(function()), None)
         if first is None:
             raise ValueError("Found array with 0 sample(s): the function yields no block.")
         rows, weight, labels = _split_block(first)
-        X = cast_rows(rows, min_rows=0)
+        X = cast_rows(rows, min_rows=0, missing=missing)
         self.columns, self.weighted = feature_names(rows), weight is not None
         self.label_shape = None if labels is None else np.shape(labels)[1:]
         self.n_features, self.dtype = X.shape[1], X.dtype
@@ -246,7 +248,7 @@ class FunctionReader:
         self.where = "block 0"
         for number, block in enumerate(self.function(), 1):
             rows, weight, labels = _split_block(block)
-            X = cast_rows(rows, n_features=self.n_features, min_rows=0)
+            X = cast_rows(rows, n_features=self.n_features, min_rows=0, missing=self.missing)
             if X.dtype != self.dtype:
                 raise ValueError(f"expected {self.dtype} as in the first block, got {X.dtype}")
             if self.weighted != (weight is not None) or (self.weighted and np.shape(weight) != (len(X),)):

@@ -20,8 +20,12 @@ LARGEST = 1e150  # of a value in rows that are read anew: some thousands of squa
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
+def check_rows(
+    X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME, missing: bool = False
+) -> NDArray[Any]:
     """Return X as a 2-D float64 or float32 array: X itself if it is one (of any layout), else a float64 copy.
+
+    With `missing`, NaN stands for a value that is missing, and masked entries become NaN.
 
     Raises
     ------
@@ -30,12 +34,14 @@ def check_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who:
     ValueError
         for NaN, infinity, masked or complex entries, and for wrong shapes
     """
-    array = cast_rows(X, n_features=n_features, min_rows=min_rows, who=who)
-    check_finite(array)
+    array = cast_rows(X, n_features=n_features, min_rows=min_rows, who=who, missing=missing)
+    check_finite(array, missing=missing)
     return array
 
 
-def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME) -> NDArray[Any]:
+def cast_rows(
+    X: Any, *, n_features: int | None = None, min_rows: int = 1, who: str = NAME, missing: bool = False
+) -> NDArray[Any]:
     """Do as `check_rows`, but do not look at the values."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
@@ -47,6 +53,8 @@ def cast_rows(X: Any, *, n_features: int | None = None, min_rows: int = 1, who: 
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
             "https://numpy.org/doc/stable/reference/generated/numpy.matrix.html"
         )
+    if missing and np.ma.isMaskedArray(X):
+        X = np.ma.filled(X.astype(np.result_type(X.dtype, np.float32)), np.nan)
     refuse_masked("Input X", X)
     array = as_floats(X)
     if array.ndim > 2:
@@ -75,14 +83,19 @@ def check_n_features(got: int, n_features: int | None, who: str = NAME) -> None:
         raise ValueError(f"X has {got} features, but {who} is expecting {n_features} features as input.")
 
 
-def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
-    """Refuse NaN and infinity; `first` is the index of the first row, `where` is added to the place in the message."""
+def check_finite(X: NDArray[Any], first: int = 0, where: str = "", missing: bool = False) -> None:
+    """Refuse NaN and infinity; with `missing`, infinity alone.
+
+    `first` is the index of the first row, `where` is added to the place in the message.
+    """
     if not len(X):
         return
     with np.errstate(all="ignore"):
         if np.isfinite(X.sum()):  # quicker than the next two
             return
-    low, high = X.min(), X.max()  # NaN propagates through both
+    low, high = (np.fmin.reduce(X, None), np.fmax.reduce(X, None)) if missing else (X.min(), X.max())
+    if missing and np.isnan(low):  # there is nothing else
+        return
     if np.isfinite(low) and np.isfinite(high):
         return
     bad = np.isnan if np.isnan(low) else np.isinf
@@ -91,19 +104,26 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "") -> None:
     place = f"The first is in row {first + start + row}, column {column}{where and f' ({where})'}."
     if np.isnan(low):
         raise ValueError(
-            f"Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. {place}"
+            f"Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. {place} "
+            "GaussianMixture(missing=True) fits rows with missing values."
         )
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 
 
-def check_again(block: Block) -> None:
+def has_gaps(X: NDArray[Any]) -> bool:
+    """Tell whether an array holds NaN."""
+    with np.errstate(all="ignore"):
+        return bool(not np.isfinite(X.sum()) and np.isnan(X.min(initial=0.0)))
+
+
+def check_again(block: Block, missing: bool = False) -> None:
     """Raise an OSError if rows that are read anew have changed so that the first pass would have refused them."""
     last = block.start + len(block.X) - 1
     try:
-        check_finite(block.X, block.start)
+        check_finite(block.X, block.start, missing=missing)
         if block.labels is not None:
             check_label_values(block.labels, block.start)
-        largest = float(np.abs(block.present().X).max(initial=0.0))
+        largest = float(np.fmax.reduce(np.abs(block.present().X), None, initial=0.0))
         if not largest < LARGEST:
             raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")
     except ValueError as error:

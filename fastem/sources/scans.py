@@ -79,8 +79,10 @@ def find_extent(source: Source, axis: int | None = None) -> Extent:
 
     def find_in_block(block: Block) -> Extent:
         X = block.present().X
-        low = X.min(axis=axis, initial=np.inf).astype(np.float64)
-        return Extent(low, X.max(axis=axis, initial=-np.inf).astype(np.float64))
+        low, high = X.min(axis=axis, initial=np.inf), X.max(axis=axis, initial=-np.inf)
+        if np.isnan(low).any():  # of rows with gaps, the range of what is observed; this takes longer
+            low, high = np.fmin.reduce(X, axis, initial=np.inf), np.fmax.reduce(X, axis, initial=-np.inf)
+        return Extent(low.astype(np.float64), high.astype(np.float64))
 
     return source.reduce(find_in_block, rows_at_once(source.n_features))
 

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -14,7 +15,7 @@ import numpy as np
 from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
 from fastem.sources.labels import check_label_values
 from fastem.sources.readers import Reader
-from fastem.sources.rows import check_again, check_finite, warn_of_rounding
+from fastem.sources.rows import check_again, check_finite, has_gaps, warn_of_rounding
 from fastem.sources.scans import check_if_not_finite
 from fastem.sources.weights import check_again_weights, check_weight_scale, check_weight_values
 
@@ -30,12 +31,14 @@ class Totals(NamedTuple):
     n_present : int, rows of positive weight
     sum_w : float, the sum of the weights, as `cumulated` adds
     largest : float, the largest weight
+    gaps : bool, whether a value is missing
     """
 
     n_rows: int = 0
     n_present: int = 0
     sum_w: float = 0.0
     largest: float = 0.0
+    gaps: bool = False
 
 
 class StreamSource(BlockSource):
@@ -43,13 +46,14 @@ class StreamSource(BlockSource):
 
     A thread reads the next block while one is in use, so that two blocks of rows are in memory. The first pass checks
     all values. Later passes find out by their sums whether rows have changed; passes that make no sums check values
-    again.
+    again. With `missing`, NaN stands for a value that is missing.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, missing: bool = False) -> None:
         if reader.n_features < 1:
             raise ValueError("Found array with 0 feature(s) while a minimum of 1 is required.")
-        self.reader, self.passes = reader, 0
+        self.reader, self.passes, self.missing = reader, 0, missing
+        self._again = partial(check_again, missing=missing)
         self.n_features, self.dtype, self.columns = reader.n_features, reader.dtype, reader.columns
         self.labelled = reader.label_shape is not None
         self._totals: Totals | None = None
@@ -59,6 +63,12 @@ class StreamSource(BlockSource):
     def n_rows(self) -> int:
         """See Source; found by a pass if the reader cannot tell."""
         return self._find_totals().n_rows if self.reader.n_rows is None else self.reader.n_rows
+
+    @property
+    def rows_kind(self) -> str:  # type: ignore[override]
+        """See Source; before a pass has seen all rows, those that may have gaps are taken to have some."""
+        gaps = self.missing if self._totals is None else self._totals.gaps
+        return "missing" if gaps else "complete"
 
     @property
     def n_present(self) -> int:
@@ -86,7 +96,7 @@ class StreamSource(BlockSource):
         if self._totals is None:
             return super().reduce(function, rows, grain)
         number, total = self.passes + 1, cast(Any, 0)
-        function = check_if_not_finite(function, lambda block: self._check_unchanged(number, check_again, block))
+        function = check_if_not_finite(function, lambda block: self._check_unchanged(number, self._again, block))
         with closing(self.blocks(rows if grain is None else self.at_once(rows, grain), check=False)) as blocks:
             for block in blocks:
                 total = total + function(block)
@@ -116,7 +126,7 @@ class StreamSource(BlockSource):
         rows, buffers = len(two[0].X), itertools.cycle(two)
         block, filled, totals = next(buffers), 0, Totals()
         for piece in self._read_pieces(number):
-            after, taken = self._add_piece(totals, piece, number), 0
+            after, taken, gaps = self._add_piece(totals, piece, number), 0, totals.gaps
             while taken < len(piece.X):
                 n = min(rows - filled, len(piece.X) - taken)
                 given, copy = piece.take(slice(taken, taken + n)), block.take(slice(filled, filled + n))
@@ -124,13 +134,15 @@ class StreamSource(BlockSource):
                     given.copy_to(copy)
                 if self._totals is None:
                     warn_of_rounding(np.asarray(given.X), copy.X)
+                if self.missing and self._totals is None:
+                    gaps = gaps or has_gaps(copy.X)
                 if check:
                     self._check_rows(copy._replace(start=totals.n_rows + taken), number)
                 filled, taken = filled + n, taken + n
                 if filled == rows:
                     yield block._replace(start=totals.n_rows + taken - rows)
                     block, filled = next(buffers), 0
-            totals = after
+            totals = after._replace(gaps=gaps)
         if filled:
             yield block.take(slice(0, filled))._replace(start=totals.n_rows - filled)
         self._finish_pass(totals, number)
@@ -138,9 +150,9 @@ class StreamSource(BlockSource):
     def _check_rows(self, block: Block, number: int) -> None:
         """Raise an error for rows that hold NaN or infinity, or, in a later pass, for others that the first refused."""
         if self._totals is None:
-            check_finite(block.X, block.start, self.reader.where)
+            check_finite(block.X, block.start, self.reader.where, self.missing)
         else:
-            self._check_unchanged(number, check_again, block)
+            self._check_unchanged(number, self._again, block)
 
     def _make_buffer(self, rows: int) -> Block:
         """Return a block of uninitialised rows with the columns that the reader has."""
@@ -174,7 +186,8 @@ class StreamSource(BlockSource):
             return totals._replace(n_rows=totals.n_rows + n)
         check_weight_values(weight, totals.n_rows)
         sum_w, largest = cumulated(totals.sum_w, weight)[-1], max(totals.largest, weight.max())
-        return Totals(totals.n_rows + n, totals.n_present + n_positive(weight), float(sum_w), float(largest))
+        n_present = totals.n_present + n_positive(weight)
+        return Totals(totals.n_rows + n, n_present, float(sum_w), float(largest), totals.gaps)
 
     def _finish_pass(self, totals: Totals, number: int) -> None:
         """Check that a complete pass has brought as many rows as expected, and keep what the first one found out."""

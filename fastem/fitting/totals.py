@@ -1,0 +1,117 @@
+"""The moments of all rows, which remedies and starts measure by: for each kind of rows, the function that finds them.
+
+For complete rows these are mean and covariance. Of rows with gaps they are those of one Gaussian, which is fitted by
+maximum likelihood to what is observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastem.fitting.accelerated import climb
+from fastem.fitting.steps import e_step
+from fastem.fitting.stopping import Stop
+from fastem.model.families import COVARIANCES, free_family
+from fastem.model.matrices import Array, variances
+from fastem.model.maximisation import GaussianModel, make_model
+from fastem.model.params import Params
+from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
+from fastem.model.result import Status
+from fastem.model.stats import Stats
+from fastem.passes.imputation import drawn_rows
+from fastem.passes.statistics import overall
+from fastem.sources.blocks import ArraySource, Block, Source, kind_of_rows, rounding_of, rows_at_once
+
+FLOOR = EigenvalueFloor(1e-10)  # of correlations: maximum likelihood wherever that is not singular
+FIRST_ROWS = 20_000  # of the sample on which the fit of one Gaussian begins
+MAX_PASSES = 300, 30  # over that sample, and over all rows
+GAIN_LEFT = 1e-8  # nats per row
+
+
+def moments_of_all(source: Source, shape: tuple[int, ...], near: Source | None = None) -> Stats:
+    """Return the moments of all rows as one component, in a canonical shape; `near` as of `overall`."""
+    return TOTALS[kind_of_rows(source)](source, shape, near)
+
+
+def _of_complete(source: Source, shape: tuple[int, ...], near: Source | None) -> Stats:
+    return overall(source, shape, near=near)
+
+
+def _of_incomplete(source: Source, shape: tuple[int, ...], near: Source | None) -> Stats:
+    """Return what the fit of one Gaussian expects of the moments of all rows, about its mean."""
+    params, model = one_gaussian(source, shape)
+    stats = e_step(source, params, model)
+    constant = ~model.units.varying  # missing values of such columns do not vary either
+    stats.s2[..., constant] = 0.0
+    if model.family.matrices:
+        stats.s2[:, constant] = 0.0
+    return stats
+
+
+def one_gaussian(source: Source, shape: tuple[int, ...]) -> tuple[Params, GaussianModel]:
+    """Fit one Gaussian, with a covariance of this shape, to rows with gaps; return it and what was fitted.
+
+    Variances of what is observed are the maximum of the likelihood if the covariance is no matrix, and else the start
+    of accelerated EM. That begins on a sample if there are many rows.
+    """
+    family, observed = free_family(shape, 1, source.n_features), observed_moments(source, shape)
+    model = make_model(family, FLOOR, lambda: observed, rounding_of(source))
+    params = model.update(observed)
+    if not family.matrices:
+        return params, model
+    rows = [(source, MAX_PASSES[0])]
+    if source.n_present > 2 * FIRST_ROWS:
+        X, weight, _ = source.sample(FIRST_ROWS, np.random.RandomState(0))
+        rows = [(ArraySource(X, weight, rows_kind="missing"), MAX_PASSES[0]), (source, MAX_PASSES[1])]
+    for some, most in rows:
+        result = climb(some, params, model, stop=Stop("change", GAIN_LEFT), max_iter=most)
+        if result.status in (Status.CONVERGED, Status.MAX_ITER):
+            params = model.update(result.stats)
+    return params, model
+
+
+def observed_moments(source: Source, shape: tuple[int, ...]) -> Stats:
+    """Return means and variances of the values that are observed of each column, as moments of one component."""
+
+    def about(centre: Array) -> Array:
+        """Return, for each column, the weight of its values, and the sums of distances from a centre and of squares."""
+
+        def add(block: Block) -> Array:
+            present = block.present()
+            away = present.X - centre
+            mass = np.where(np.isnan(away), 0.0, present.weights()[:, None])
+            away = np.where(np.isnan(away), 0.0, away)
+            return np.stack([mass.sum(axis=0), (mass * away).sum(axis=0), (mass * away * away).sum(axis=0)])
+
+        return source.reduce(add, rows_at_once(source.n_features))
+
+    mass, first, _ = about(np.zeros(source.n_features))
+    mass = np.maximum(mass, np.finfo(np.float64).tiny)  # a sample may lack all values of a column
+    means = first / mass
+    _, first, second = about(means)
+    variance = second / mass - (first / mass) ** 2
+    if shape[-1] == 1:  # one for all: by the number of values
+        variance = np.array([(mass * variance).sum() / mass.sum()]) * len(mass)
+    s2 = np.zeros(shape)
+    variances(s2)[...] = source.sum_w * variance
+    means, s1 = (means + first / mass)[None], np.zeros((1, len(means)))
+    return Stats(np.nan, np.nan, np.nan, np.array([source.sum_w]), s1, s2, means, source.n_present)
+
+
+def completed(source: Source, n: int, rng: np.random.RandomState) -> ArraySource:
+    """Return a sample of about n rows with gaps, with values drawn from the fit of one Gaussian to all rows.
+
+    Draws keep the spread of the data, where means would put rows into subspaces, in which likelihoods have no bound.
+    """
+    D = source.n_features
+    params, _ = one_gaussian(source, COVARIANCES["full"].shape(1, D))
+    X, weight, labels = source.sample(n, rng)
+    return ArraySource(drawn_rows(X, params, rng), weight, labels=labels)
+
+
+TOTALS: dict[str, Callable[[Source, tuple[int, ...], Source | None], Stats]] = {
+    "complete": _of_complete,
+    "missing": _of_incomplete,
+}
