@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from fastem.cli.app import app
 from fastem.cli.figures import save_figure
-from fastem.cli.opening import check_outputs_of_fit, open_rows, split_names, text_options
+from fastem.cli.opening import check_outputs_of_fit, gaps_of, open_rows, split_names, text_options
 from fastem.cli.options import (
     Columns,
     Covariance,
@@ -22,6 +22,7 @@ from fastem.cli.options import (
     Init,
     LikeSklearn,
     MaxIter,
+    Missing,
     ModelOutput,
     Noise,
     ParamsOutput,
@@ -104,6 +105,7 @@ def fit(
     header: Header = None,
     index: Index = None,
     drop_incomplete: DropIncomplete = False,
+    missing: Missing = False,
     threads: Threads = None,
 ) -> None:
     """Fit a mixture to a table and describe it. After Ctrl-C, write the last complete iteration to --output."""
@@ -116,7 +118,7 @@ def fit(
         if drop_incomplete and write_labels is not None:
             raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
         text = text_options(delimiter, decimal, header, index)
-        source, names = open_rows(file, split_names(columns), weights, labels, text, drop_incomplete)
+        source, names = open_rows(file, split_names(columns), weights, labels, text, gaps_of(drop_incomplete, missing))
         check_exclusions(regularization=regularization, reg_covar=reg_covar)
         options = given(
             covariance_type=covariance,
@@ -133,6 +135,7 @@ def fit(
             solver=solver,
             noise=noise,
             n_threads=threads,
+            missing=missing,
         )
         model = GaussianMixture(components, **options) if like_sklearn else recommended(source, components, **options)
         try:
@@ -196,13 +199,14 @@ def choose(
     header: Header = None,
     index: Index = None,
     drop_incomplete: DropIncomplete = False,
+    missing: Missing = False,
     threads: Threads = None,
 ) -> None:
     """Fit mixtures of many sizes and covariance types, and choose the best. After Ctrl-C, choose among those fitted."""
     with reporting():
         check_outputs_of_fit(file, output, params, picture)
         text = text_options(delimiter, decimal, header, index)
-        rows, names = open_rows(file, split_names(columns), weights, None, text, drop_incomplete)
+        rows, names = open_rows(file, split_names(columns), weights, None, text, gaps_of(drop_incomplete, missing))
         interrupted = False
         try:
             with bar(TextColumn("candidate"), MofNCompleteColumn(), BarColumn()) as update:
@@ -217,6 +221,7 @@ def choose(
                     n_init=n_init,
                     noise=noise,
                     n_threads=threads,
+                    missing=missing,
                     **given(stop=stop, solver=solver, init_params=init, max_iter=max_iter, tol=tol),
                     **given(reg_covar=reg_covar, regularization=regularization),
                 )

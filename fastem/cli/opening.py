@@ -17,7 +17,7 @@ from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.files import archive, datasets, tables
 from fastem.files.atomic import check_distinct
-from fastem.files.delimited import read_text
+from fastem.files.delimited import Gaps, read_text
 from fastem.files.text_layout import NOTHING_SAID, TextLayout, TextOptions, describe
 from fastem.plot.style import require_matplotlib
 from fastem.sources.opening import as_source
@@ -74,12 +74,13 @@ def open_rows(
     weights: str | None = None,
     labels: str | None = None,
     options: TextOptions = NOTHING_SAID,
-    drop_incomplete: bool = False,
+    gaps: Gaps = "refuse",
 ) -> tuple[Rows, list[str] | None]:
     """Return the rows of a table and the names of the features; names are None if the table has none.
 
     `wanted` names the features; None means all columns but those of `weights` and `labels`. Tables of text, and tables
-    whose incomplete rows are dropped, are read into memory. Others are mapped, or read again on each pass.
+    whose incomplete rows are dropped, are read into memory. Others are mapped, or read again on each pass. `gaps` says
+    what becomes of rows with empty cells.
     """
     path = find_file(file)
     found = tables.find_columns(path, options)
@@ -90,44 +91,47 @@ def open_rows(
     else:
         features = tables.choose_columns(path, wanted, names, n_columns)
     chosen = tables.choose_columns(path, [*features, *last], names, n_columns)  # none twice
-    if found.text is not None or drop_incomplete:
-        X, D = _read(file, path, found.text, chosen, drop_incomplete), len(features)
-        source = as_source(X[:, :D], X[:, D] if weights else None, X[:, -1] if labels else None)
+    missing = gaps == "keep"
+    if found.text is not None or gaps == "drop":
+        X, D = _read(file, path, found.text, chosen, gaps), len(features)
+        source = as_source(X[:, :D], X[:, D] if weights else None, X[:, -1] if labels else None, missing=missing)
     elif path.suffix.lower() == ".npy" and path.is_file():
         X = tables.map_npy(path)
         beside = X[:, last[0]] if weights else None, X[:, last[-1]] if labels else None
-        source = as_source(X, *beside, columns=None if features == list(range(n_columns)) else features)
+        source = as_source(
+            X, *beside, columns=None if features == list(range(n_columns)) else features, missing=missing
+        )
     else:
         assert names is not None
         weight, label = names[last[0]] if weights else None, names[last[-1]] if labels else None
-        source = as_source(path, weight, label, columns=features)
+        source = as_source(path, weight, label, columns=features, missing=missing)
     return Rows(source), names and [names[j] for j in features]
 
 
-def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], drop_incomplete: bool) -> NDArray[Any]:
+def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], gaps: Gaps) -> NDArray[Any]:
     """Read columns into memory; print how a table of text is laid out, and how many rows are left out."""
     if text is not None:
-        X, n_dropped = _read_text(path, text, chosen, drop_incomplete)
+        X, n_dropped = _read_text(path, text, chosen, gaps)
         if path == file:  # the layout of a built-in data set is no news
             say("", f"{file}: {describe(text, len(X) + n_dropped)}")
     else:
         X = _read_binary(path, chosen)
         complete = ~np.isnan(X).any(axis=1)
         X, n_dropped = X[complete], len(X) - int(np.count_nonzero(complete))
-    if drop_incomplete:
+    if gaps == "drop":
         say("", f"{file}: {n_dropped} of {len(X) + n_dropped} rows have empty cells and are left out")
     if not len(X):
         raise ValueError(f"{file}: {'no row is complete' if n_dropped else 'the table is empty'}")
     return X
 
 
-def _read_text(path: Path, text: TextLayout, chosen: Sequence[int], drop_incomplete: bool) -> tuple[NDArray[Any], int]:
+def _read_text(path: Path, text: TextLayout, chosen: Sequence[int], gaps: Gaps) -> tuple[NDArray[Any], int]:
     """Read a table of text, and show a progress bar if it is large."""
     size = path.stat().st_size
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn()) if size > SHOWN_BYTES else ()
     with bar(*columns, total=size) as update:
         count = (lambda n: None) if update is None else (lambda n: update(advance=n))
-        return read_text(path, text, chosen, count, drop_incomplete)
+        return read_text(path, text, chosen, count, gaps)
 
 
 def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
@@ -137,6 +141,13 @@ def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
     reader = ParquetReader(path, columns=chosen)
     blocks = [np.array(block.X, dtype=reader.dtype) for block in reader.pieces()]
     return np.concatenate([np.empty((0, len(chosen)), reader.dtype), *blocks])
+
+
+def gaps_of(drop_incomplete: bool, missing: bool) -> Gaps:
+    """Return what becomes of rows with empty cells; raise a ValueError if two options say two things."""
+    if drop_incomplete and missing:
+        raise ValueError("--drop-incomplete leaves out rows that --missing keeps: give one of them")
+    return "drop" if drop_incomplete else "keep" if missing else "refuse"
 
 
 def split_names(columns: str | None) -> list[str] | None:
@@ -159,12 +170,13 @@ def open_for_model(
 ) -> tuple[GaussianMixture, Rows]:
     """Return a model and the rows for it: columns that the user names, else those that the model names, else all."""
     model, wanted = load_model(model_file)
+    gaps: Gaps = "keep" if model.missing else "refuse"
     if columns is not None:
-        return model, open_rows(file, split_names(columns), options=options)[0]
+        return model, open_rows(file, split_names(columns), options=options, gaps=gaps)[0]
     there = tables.find_columns(find_file(file), options).names
     if wanted is None and there is not None:
         say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
-    return model, open_rows(file, None if there is None else wanted, options=options)[0]
+    return model, open_rows(file, None if there is None else wanted, options=options, gaps=gaps)[0]
 
 
 def open_for_scoring(

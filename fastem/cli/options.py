@@ -47,6 +47,9 @@ Index = Annotated[
     typer.Option("--index/--no-index", help="The first column counts rows, or is a feature.", rich_help_panel=TEXT),
 ]
 DropIncomplete = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out rows that have empty cells.")]
+Missing = Annotated[
+    bool, typer.Option("--missing", help="Take empty cells for values that are missing at random; keep their rows.")
+]
 ParamsOutput = Annotated[
     Path | None, typer.Option("--params", help="Write weights, means and covariances to this file, .json or .csv.")
 ]

@@ -8,7 +8,7 @@ import itertools
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from fastem.files.text_layout import TextLayout
 from fastem.files.text_stream import open_text
 
 Array = NDArray[Any]
+Gaps = Literal["refuse", "drop", "keep"]  # what becomes of rows with empty cells; those that are kept are NaN
 
 BLOCK_BYTES = 1 << 20  # of text, turned into numbers at a time: larger ones took more time and memory
 
@@ -65,34 +66,36 @@ def read_text(
     layout: TextLayout,
     chosen: Sequence[int],
     count: Callable[[int], None] = lambda n: None,
-    drop_incomplete: bool = False,
+    gaps: Gaps = "refuse",
 ) -> tuple[Array, int]:
-    """Read the columns chosen, (N, D) float64; `drop_incomplete` leaves out rows with an empty cell.
+    """Read the columns chosen, (N, D) float64; `gaps` says what becomes of rows with an empty cell.
 
     Return the table and the number of rows left out. A ValueError names the first cell that is no finite number.
     """
     cells, n_dropped = array("d"), 0  # it grows in place: no second copy of all rows is made
     for block in read_blocks(path, layout, chosen, count):
-        if drop_incomplete:
+        if gaps == "drop":
             complete = ~np.isnan(block).any(axis=1)
             n_dropped += len(block) - int(np.count_nonzero(complete))
             block = block[complete]
         cells.frombytes(block.tobytes())
     table = np.asarray(cells).reshape(-1, len(chosen))
-    if not np.isfinite(table).all():
-        raise ValueError(find_fault(path, layout, chosen, drop_incomplete))
+    if np.isinf(table).any() or (gaps != "keep" and np.isnan(table).any()):
+        raise ValueError(find_fault(path, layout, chosen, gaps))
     return table, n_dropped
 
 
-def find_fault(path: Path, layout: TextLayout, chosen: Sequence[int], drop_incomplete: bool = False) -> str | None:
+def find_fault(path: Path, layout: TextLayout, chosen: Sequence[int], gaps: Gaps = "refuse") -> str | None:
     """Say where the first row of another length, or cell that is no finite number, is; return None without one."""
     for line, cells in _read_rows(path, layout):
         if len(cells) != layout.n_columns:
             return f"{path}: row {line} has {len(cells)} cells, expected {layout.n_columns}"
         for j in chosen:
             empty = cells[j].strip() in EMPTY
-            if empty and drop_incomplete:
+            if empty and gaps == "drop":
                 break
+            if empty and gaps == "keep":
+                continue
             if empty or not is_finite(cells[j], layout.decimal):
                 name = layout.names[j] if layout.names else j
                 return f"{path}: column '{name}', row {line}: expected a finite number, found '{cells[j]:.40}'"

@@ -206,6 +206,7 @@ def climb(
     keep: Callable[[Result, Memory], None] | None = None,
     memory: Memory | None = None,
     passes: float = 0.0,
+    e_step: Callable[[Source, Params, Model], Stats] = e_step,
 ) -> Result:
     """Run accelerated EM from `params` until a rule ends it, as `fastem.fitting.loop.iterate` runs EM.
 
@@ -224,6 +225,8 @@ def climb(
         of the points on the way to `params`, or to the end of `resume`. Default None: there are none
     passes : float, default 0
         passes over the rows that were made on this way
+    e_step : function, optional
+        makes a pass. Default: that of `fastem.fitting.steps`
 
     Returns
     -------

@@ -11,17 +11,17 @@ from collections.abc import Callable
 import numpy as np
 
 from fastem.fitting.accelerated import climb
-from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.model.families import COVARIANCES, free_family
 from fastem.model.matrices import Array, variances
 from fastem.model.maximisation import GaussianModel, make_model
 from fastem.model.params import Params
+from fastem.model.protocol import Model
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.passes.imputation import drawn_rows
-from fastem.passes.statistics import overall
+from fastem.passes.statistics import evaluate, overall
 from fastem.sources.blocks import ArraySource, Block, Source, kind_of_rows, rounding_of, rows_at_once
 
 FLOOR = EigenvalueFloor(1e-10)  # of correlations: maximum likelihood wherever that is not singular
@@ -42,7 +42,7 @@ def _of_complete(source: Source, shape: tuple[int, ...], near: Source | None) ->
 def _of_incomplete(source: Source, shape: tuple[int, ...], near: Source | None) -> Stats:
     """Return what the fit of one Gaussian expects of the moments of all rows, about its mean."""
     params, model = one_gaussian(source, shape)
-    stats = e_step(source, params, model)
+    stats = pass_over(source, params, model)
     constant = ~model.units.varying  # missing values of such columns do not vary either
     stats.s2[..., constant] = 0.0
     if model.family.matrices:
@@ -66,10 +66,15 @@ def one_gaussian(source: Source, shape: tuple[int, ...]) -> tuple[Params, Gaussi
         X, weight, _ = source.sample(FIRST_ROWS, np.random.RandomState(0))
         rows = [(ArraySource(X, weight, rows_kind="missing"), MAX_PASSES[0]), (source, MAX_PASSES[1])]
     for some, most in rows:
-        result = climb(some, params, model, stop=Stop("change", GAIN_LEFT), max_iter=most)
+        result = climb(some, params, model, stop=Stop("change", GAIN_LEFT), max_iter=most, e_step=pass_over)
         if result.status in (Status.CONVERGED, Status.MAX_ITER):
             params = model.update(result.stats)
     return params, model
+
+
+def pass_over(source: Source, params: Params, model: Model) -> Stats:
+    """Return the statistics of a pass under one Gaussian, for which labels tell nothing."""
+    return evaluate(source, params, ignore_labels=True)
 
 
 def observed_moments(source: Source, shape: tuple[int, ...]) -> Stats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.stats import Stats
 from fastem.passes.missing import MissingAccumulator, MissingScorer
@@ -95,6 +96,14 @@ def scorer_for(source: Source, params: Params, *, distances: bool = False) -> Ro
 def kind_of(source: Source) -> Kind:
     """Return what handles the rows of a source."""
     return KINDS[kind_of_rows(source)]
+
+
+def find_observed_mass(source: Source, params: Params, mode: int) -> Array | None:
+    """Return the weight of the rows of each component that show each feature, (K, D); None for complete rows."""
+    accumulator = accumulator_for(source, params, mode=mode)
+    if not isinstance(accumulator, MissingAccumulator):
+        return None
+    return source.reduce(accumulator.observed_mass, accumulator.slice_rows, accumulator.block_rows)
 
 
 def known_patterns(source: Source) -> dict[str, Any]:

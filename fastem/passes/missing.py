@@ -52,6 +52,8 @@ class Group:
 
     Attributes
     ----------
+    patterns : (P, D) bool
+        Which features are observed.
     mixture : Observed
     rows : list of P slices
         The rows of each pattern, in the order of all patterns of the window.
@@ -65,7 +67,8 @@ class Group:
     """
 
     def __init__(self, params: Params, found: Patterns, numbers: NDArray[np.intp]) -> None:
-        self.mixture = observe(params, found.observed[numbers])
+        self.patterns = found.observed[numbers]
+        self.mixture = observe(params, self.patterns)
         _, self.K, self.V = self.mixture.means.shape
         starts, stops, size = found.bounds[numbers], found.bounds[numbers + 1], block_rows(self.K, self.V)
         self.rows = list(map(slice, starts.tolist(), stops.tolist()))
@@ -169,6 +172,19 @@ class MissingAccumulator:
             mass = mass.sum(axis=1, keepdims=True)
         s1, s2 = group.mixture.expected(mass, s1.reshape(P, K, -1), s2)
         return np.concatenate([head.sum(axis=0), s1.ravel(), s2.ravel()])
+
+    def observed_mass(self, block: Block) -> Array:
+        """Return the weight of the rows of each component that show each feature, (K, D)."""
+        total = np.zeros(self.params.means.shape)
+        for start in range(0, len(block.X), self.block_rows):
+            window = cut_window(block, start, self.block_rows)
+            found = self.known.of(window).informative(window.labels)
+            given = self.whole.given(window).take(found.order)
+            for group in groups(self.params, found):
+                sums = self._observed(group, window.X, found.order, given)
+                mass = sums[:, mixture.N_SCALARS : mixture.N_SCALARS + len(total)]
+                total += np.einsum("pk,pd->kd", mass, group.patterns)
+        return total
 
     def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
         """Return the statistics that a pass has summed up in `total`."""
