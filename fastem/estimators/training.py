@@ -35,6 +35,7 @@ from fastem.fitting.steps import last_update
 from fastem.fitting.stepwise import Stepwise
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
+from fastem.kernels.mixture import SOFT
 from fastem.model.checks import ConvergenceWarning, check_n_threads, exception
 from fastem.model.exclusions import check_exclusions, find_exclusion
 from fastem.model.given import check_means, check_precisions, check_representable, check_weights
@@ -44,6 +45,7 @@ from fastem.model.params import Noise, Params
 from fastem.model.protocol import Model
 from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
 from fastem.model.result import Event, Result, Status
+from fastem.passes.kinds import find_observed_mass
 from fastem.sources.blocks import Source
 from fastem.sources.gaps import Gaps, find_gaps
 from fastem.sources.labels import check_kept
@@ -55,6 +57,7 @@ DID_NOT_CONVERGE = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
 )
+UNSEEN = 0.5  # rows of a component that show a feature, for the component to say nothing of it
 NOISE_START = 0.05  # the share of noise at the start of a fit
 
 
@@ -79,7 +82,8 @@ def fit_mixture(
     gaps = find_gaps(source)
     check_kept(source, model.on_collapse)
     noise = Noise(NOISE_START, box_of(source)) if model.noise else None
-    given = given_start(model, source.n_features, noise)._replace(known=check_known(source, model.n_components))
+    known = check_known(source, model.n_components)
+    given = given_start(model, source.n_features, noise)._replace(known=known, gaps=gaps is not None)
     warm = model.warm_start and hasattr(model, "converged_")
     if warm:
         check_warm(model, source.n_features, noise=(bool(model.noise), has_noise(model)))
@@ -89,8 +93,10 @@ def fit_mixture(
         sample = draw_sample(source, model.n_components) if model.solver == "auto" and not warm else None
         m_step = model_for(source, model.covariance_type, remedy_of(model), held, model.assignment, sample)
         results = fit_from_starts(source, m_step, options_of(model), given, before, callback, checkpoint, sample)
-        results = [with_gaps(result, gaps) for result in results]
         kept, params = keep_best(source, results, m_step, ends_on_m_step=model.solver != "lbfgs")
+        if gaps is not None:
+            results = [report_gaps(result, gaps) for result in results]
+            results[kept] = report_unseen(source, results[kept], params)
     take_over(model, params, results, kept, source.dtype)
     model.n_samples_seen_ = source.sum_w
     set_names(model, source.columns)
@@ -98,12 +104,30 @@ def fit_mixture(
     return source
 
 
-def with_gaps(result: Result, gaps: Gaps | None) -> Result:
+def report_gaps(result: Result, gaps: Gaps) -> Result:
     """Return a result that reports rows of which nothing is observed."""
-    if gaps is None or not gaps.n_empty:
+    if not gaps.n_empty:
         return result
-    what = f"{gaps.n_empty} rows of which nothing is observed: they count for nothing but their labels"
+    what = f"rows of which nothing is observed: {gaps.n_empty}; they count for nothing but their labels"
     return result._replace(events=[Event(0, "empty", (), what), *result.events])
+
+
+def report_unseen(source: Source, result: Result, params: Params) -> Result:
+    """Return a result that reports features that no row of a component shows, by a pass over the rows."""
+    mass = find_observed_mass(source, params, SOFT)
+    if mass is None:
+        return result
+    row = min(1.0, source.sum_w / source.n_present)  # weights that sum to 1 are no counts
+    events = [
+        Event(
+            result.n_iter,
+            "unseen",
+            (int(k),),
+            f"no row shows feature {d}: what the component says of it is that of the start or the remedy",
+        )
+        for k, d in np.argwhere(mass < UNSEEN * row)
+    ]
+    return result._replace(events=[*result.events, *events])
 
 
 def keep_best(source: Source, results: list[Result], model: Model, ends_on_m_step: bool) -> tuple[int, Params]:

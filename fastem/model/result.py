@@ -63,7 +63,8 @@ class Event(NamedTuple):
         the pass over the data at which it happened, from 1; 0 if it was in the start
     what : str
         one word: "fell" (the objective), "collapsed", "lost", "reseeded", "dropped", "undone" or "passes"; of a start
-        "moved" (a component, to another place) or "searched"
+        "moved" (a component, to another place) or "searched"; of rows with missing values "empty" (rows) or "unseen"
+        (a feature, in all rows of a component)
     components : tuple of int
         the components that it concerns
     detail : str

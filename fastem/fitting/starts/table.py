@@ -42,6 +42,7 @@ class Given(NamedTuple):
     precisions : tuple (covariances, factor) in canonical shapes, or None
     noise : Noise, the component at the start, or None if the mixture has none
     known : Known, what labels of rows tell, or None if there are no labels
+    gaps : bool, whether values are missing, so that known components leave EM something to do
     """
 
     weights: Array | None = None
@@ -49,11 +50,12 @@ class Given(NamedTuple):
     precisions: tuple[Array, Array] | None = None
     noise: Noise | None = None
     known: Known | None = None
+    gaps: bool = False
 
     @property
     def all_known(self) -> bool:
         """Whether labels leave nothing to EM: the fit is one M-step."""
-        return self.known is not None and not self.known.n_unknown and self.noise is None
+        return self.known is not None and not self.known.n_unknown and self.noise is None and not self.gaps
 
 
 def make_start(
