@@ -19,6 +19,15 @@ class Slow(NamedTuple):
     noise: tuple | None = None
 
 
+def slow(params, family):
+    """Return a mixture of fastem for `em_step`."""
+    (K, D), covariances = params.means.shape, params.covariances
+    if covariances.shape[-2] == 1:
+        covariances = np.broadcast_to(covariances, (len(covariances), 1, D)).swapaxes(1, 2) * np.eye(D)
+    noise = params.noise and (params.noise.weight, params.noise.box)
+    return Slow(params.weights, params.means, np.broadcast_to(covariances, (K, D, D)), noise)
+
+
 def gaussian(x, mean, covariance):
     """Return the density of a Gaussian; 1 in no dimensions."""
     away = x - mean

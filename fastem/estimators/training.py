@@ -78,8 +78,8 @@ def fit_mixture(
     check_constructor(model)
     check_exclusions(solver=model.solver, checkpoint=checkpoint)
     source = find_source(X, sample_weight, labels, min_rows=2, missing=model.missing)
-    check_extent(source, model.n_components)
     gaps = find_gaps(source)
+    check_extent(source, model.n_components)
     check_kept(source, model.on_collapse)
     noise = Noise(NOISE_START, box_of(source)) if model.noise else None
     known = check_known(source, model.n_components)

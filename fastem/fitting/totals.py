@@ -50,6 +50,7 @@ def _of_incomplete(source: Source, shape: tuple[int, ...], near: Source | None) 
     return stats
 
 
+@np.errstate(all="ignore")  # columns may depend on others, so that trials overflow
 def one_gaussian(source: Source, shape: tuple[int, ...]) -> tuple[Params, GaussianModel]:
     """Fit one Gaussian, with a covariance of this shape, to rows with gaps; return it and what was fitted.
 
@@ -111,9 +112,10 @@ def completed(source: Source, n: int, rng: np.random.RandomState) -> ArraySource
     Draws keep the spread of the data, where means would put rows into subspaces, in which likelihoods have no bound.
     """
     D = source.n_features
-    params, _ = one_gaussian(source, COVARIANCES["full"].shape(1, D))
+    params, model = one_gaussian(source, COVARIANCES["full"].shape(1, D))
     X, weight, labels = source.sample(n, rng)
-    return ArraySource(drawn_rows(X, params, rng), weight, labels=labels)
+    rows = np.where(np.isnan(X) & ~model.units.varying, params.means, drawn_rows(X, params, rng))
+    return ArraySource(rows, weight, labels=labels)
 
 
 TOTALS: dict[str, Callable[[Source, tuple[int, ...], Source | None], Stats]] = {

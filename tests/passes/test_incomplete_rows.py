@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import FAMILIES, make_mixture, make_start, start_params
-from incomplete import Slow, em_step, joint_of_row, with_gaps
+from incomplete import em_step, joint_of_row, slow, with_gaps
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -15,15 +15,6 @@ from fastem.passes.patterns import KnownPatterns, Patterns
 from fastem.passes.scorer import Scorer, Scores
 from fastem.passes.sums import Accumulator
 from fastem.sources.blocks import ArraySource, Block
-
-
-def slow(params, family):
-    """Return the same mixture for `em_step`."""
-    (K, D), covariances = params.means.shape, params.covariances
-    if covariances.shape[-2] == 1:
-        covariances = np.broadcast_to(covariances, (len(covariances), 1, D)).swapaxes(1, 2) * np.eye(D)
-    noise = params.noise and (params.noise.weight, params.noise.box)
-    return Slow(params.weights, params.means, np.broadcast_to(covariances, (K, D, D)), noise)
 
 
 def problem(D, family, share, n=150, noise=False):
