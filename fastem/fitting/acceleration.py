@@ -180,6 +180,7 @@ class Memory:
             self.points = np.array([self.space.pack(before.unpack(point)) for point in self.points])
             self.steps = ends - self.points
 
+    @np.errstate(all="ignore")  # a trial may be no mixture, which its user finds out
     def look_ahead(self) -> Way:
         """Return what the points tell of the way ahead of the last one.
 
