@@ -86,7 +86,7 @@ def observed_moments(source: Source, shape: tuple[int, ...]) -> Stats:
 
         def add(block: Block) -> Array:
             present = block.present()
-            away = present.X - centre
+            away = np.subtract(present.X, centre, order="C")  # sums have the same bits, whatever the layout
             mass = np.where(np.isnan(away), 0.0, present.weights()[:, None])
             away = np.where(np.isnan(away), 0.0, away)
             return np.stack([mass.sum(axis=0), (mass * away).sum(axis=0), (mass * away * away).sum(axis=0)])

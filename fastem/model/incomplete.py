@@ -137,7 +137,7 @@ class ObservedMatrices(Observed):
             return np.asarray(np.linalg.cholesky(ordered), np.float64)
         except np.linalg.LinAlgError:
             roots = inverse_triangular(self.params.factor)[:, order].swapaxes(0, 1)
-            upper = np.linalg.qr(roots.swapaxes(-1, -2), mode="r")
+            upper = np.asarray(np.linalg.qr(roots.swapaxes(-1, -2), mode="r"))
             signs = np.where(upper.diagonal(0, -2, -1) < 0, -1.0, 1.0)
             return np.asarray(upper.swapaxes(-1, -2) * signs[..., None, :])
 

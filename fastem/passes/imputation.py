@@ -25,7 +25,7 @@ def filled(X: NDArray[Any], params: Params, fill: Fill) -> Array:
     It is called with the mixtures of a group of patterns, the number of the pattern, what is observed of its rows
     (n_p, V), their responsibilities (n_p, K), and the rows' numbers (n_p,).
     """
-    out, n = X.astype(np.float64), len(X)
+    out, n = X.astype(np.float64, order="C"), len(X)  # the bits do not depend on the layout
     scores = Scores.empty(n, params.n_columns, resp=True)
     MissingScorer(params).fill(Block(0, X, None), scores)
     found = Patterns.of(X)

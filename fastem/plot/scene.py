@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastem.model.params import Params
+from fastem.passes.imputation import expected_rows
 from fastem.plot.style import NOISE_COLOR, component_colors
 
 Array = npt.NDArray[Any]
@@ -65,8 +66,11 @@ def make_scene(
     sample = X.iloc[rows] if hasattr(X, "iloc") else X[rows]  # data frames keep their column names for predict
     labels = model.predict(sample)
     weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[rows]
+    points = np.asarray(sample, dtype=np.float64)
+    if np.isnan(points).any():  # missing values are drawn where the mixture expects them
+        points = expected_rows(points, params)
     return Scene(
-        points=np.asarray(sample, dtype=np.float64)[:, shown],
+        points=points[:, shown],
         labels=labels,
         sample_weight=weight / weight.mean(),
         weights=np.asarray(params.weights, dtype=np.float64),

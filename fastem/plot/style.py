@@ -34,8 +34,11 @@ def component_colors(K: int) -> Array:
 
 
 def padded_range(x: Array) -> tuple[float, float]:
-    """Return the least and the largest value with a margin: far tails of the components are cut off."""
-    low, high = float(x.min()), float(x.max())
+    """Return the least and the largest value with a margin: far tails of the components are cut off.
+
+    Values that are missing are not drawn.
+    """
+    low, high = float(np.nanmin(x)), float(np.nanmax(x))
     margin = 0.06 * (high - low) or max(0.06 * abs(high), 1e-6)
     return low - margin, high + margin
 

@@ -182,7 +182,8 @@ def stored_names(X: Any) -> Sequence[str]:
         names = feature_names(X)
         return () if names is None else list(names)
     if isinstance(X, str | PurePath) and not is_npy(Path(X)):
-        return find_columns(_check_parquet_path(Path(X))).names or ()
+        path = Path(X)
+        return find_columns(path if is_text(path) else _check_parquet_path(path)).names or ()
     return list(X.schema.names) if hasattr(X, "get_fragments") else ()
 
 
