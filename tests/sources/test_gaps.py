@@ -84,7 +84,7 @@ def test_files_and_functions(X, tmp_path):
     never.to_parquet(tmp_path / "never.parquet")
     with pytest.raises(ValueError, match="Column 'b' of X has no observed value"):
         fit(tmp_path / "never.parquet")
-    fastem.write_scores(model, tmp_path / "rows.parquet", tmp_path / "labels.npy")
+    fastem.write_scores(fit(tmp_path / "rows.parquet"), tmp_path / "rows.parquet", tmp_path / "labels.npy")
     assert_array_equal(np.load(tmp_path / "labels.npy"), model.predict(X))
 
 
