@@ -520,6 +520,39 @@ def labels() -> Figure:
 
 
 @drawn
+def gaps() -> Figure:
+    """A third of the cells missing
+
+    Two moons, and a third of all cells taken away: most rows lack one of their two values, some lack both (left: the
+    rows that are complete). With `missing=True` every row counts by what is observed of it, and the mixture is about
+    that of all rows (middle). `impute` then draws the missing values from their conditional distribution: where a value
+    leaves two places open, draws fall on both moons (right; draws in orange).
+    """
+    rng = np.random.default_rng(3)
+    angle, upper = rng.uniform(0.0, np.pi, 900), rng.random(900) < 0.5
+    moons = np.column_stack([np.cos(angle), np.sin(angle)])
+    moons = np.where(upper[:, None], moons, [1.0, 0.4] - moons) + rng.normal(0.0, 0.08, (900, 2))
+    X = np.where(rng.random(moons.shape) < 1 / 3, np.nan, moons)
+    complete = ~np.isnan(X).any(axis=1)
+    model = fastem.fit(X, 8, missing=True, random_state=0)
+    figure = new_figure(11.0, 3.9)
+    titles = ["the complete rows", "a fit of all rows", "missing values drawn"]
+    parts = panels(figure, 1, 3, titles)
+    limits = {"xlim": (-1.4, 2.4), "ylim": (-1.1, 1.5)}
+    plot.plot_points(X[complete], ax=parts[0].subplots()).set(**limits)
+    ax = plot.plot_points(X[complete], ax=parts[1].subplots())
+    grid = np.meshgrid(np.linspace(-1.4, 2.4, 200), np.linspace(-1.1, 1.5, 200))
+    density = model.score_samples(np.column_stack([axis.ravel() for axis in grid])).reshape(200, 200)
+    ax.contour(*grid, np.exp(density), levels=[0.02, 0.1, 0.3, 0.6], colors="#0072B2", linewidths=1.2)
+    ax.set(**limits)
+    drawn_rows = model.impute(X, kind="draw")
+    ax = plot.plot_points(drawn_rows[complete], ax=parts[2].subplots())
+    ax.scatter(*drawn_rows[~complete].T, s=9, c="#D55E00", alpha=0.6, linewidths=0)
+    ax.set(**limits)
+    return figure
+
+
+@drawn
 def regression() -> Figure:
     """Regression by conditioning
 

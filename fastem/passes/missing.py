@@ -38,7 +38,7 @@ from fastem.passes.sums import Accumulator, Given, Sums, reduced, unpacked
 from fastem.sources.blocks import Block
 
 WINDOW_BYTES = 64 << 20  # of what is kept of the rows of a window
-GROUP_BYTES = 64 << 20  # of what is made of the patterns of a group
+GROUP_BYTES = 4 << 20  # of what is made of the patterns of a group: it stays in the cache
 NOT_WHITE = np.zeros((0, 0))
 
 
