@@ -7,7 +7,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from fastem.cli.app import app
-from fastem.cli.opening import load_model, open_for_scoring, open_rows, split_names, text_options
+from fastem.cli.opening import gaps_of, load_model, open_for_scoring, open_rows, split_names, text_options
 from fastem.cli.options import (
     Columns,
     Covariance,
@@ -97,7 +97,7 @@ def compare_components(
     """Test K components against K + 1, by the likelihood ratio and the parametric bootstrap."""
     with reporting():
         text = text_options(delimiter, decimal, header, index)
-        rows, _ = open_rows(file, split_names(columns), None, None, text, drop_incomplete)
+        rows, _ = open_rows(file, split_names(columns), None, None, text, gaps_of(drop_incomplete, missing=False))
         X = rows.source.sample(rows.source.n_rows, ONE_DRAW).X
         interrupted = False
         try:

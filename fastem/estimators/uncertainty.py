@@ -12,7 +12,7 @@ from fastem.estimators.replicates import KINDS, Rows
 from fastem.estimators.rows import rows_for
 from fastem.estimators.standard_errors import StandardErrors, feature_list
 from fastem.estimators.state import MixtureState, family_of, names_of, remedy_of
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads
 from fastem.model.families import Free
