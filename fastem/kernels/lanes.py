@@ -151,6 +151,9 @@ class Vector:
     def __mul__(self, other):
         return Vector(self.lanes, self.lanes.builder.fmul(self.value, other.value, flags=_AS_WRITTEN))
 
+    def __truediv__(self, other):
+        return Vector(self.lanes, self.lanes.builder.fdiv(self.value, other.value, flags=_AS_WRITTEN))
+
     def __gt__(self, other):
         return self.lanes.builder.fcmp_ordered(">", self.value, other.value)
 

@@ -82,3 +82,69 @@ def accumulate(X: Array, params: Params, weight: Array, allowed: NDArray[np.bool
         given.n_rows,
         params.noise and params.noise._replace(weight=float(weight @ resp[:, K])),
     )
+
+
+def matrices(covariances: Array, K: int, D: int) -> Array:
+    """Return covariances in canonical shape as matrices, (K, D, D)."""
+    if covariances.shape[-2] == 1:
+        covariances = np.eye(D) * np.broadcast_to(covariances, (len(covariances), 1, D))
+    return np.asarray(np.broadcast_to(covariances, (K, D, D)))
+
+
+def true_places(X: Array, errors: Array, params: Params) -> tuple[Array, Array, Array]:
+    """Return log joint densities (N, K), and the moments of each row's true place under each component.
+
+    The row is x = v + e with e of N(0, errors), which is (N, D, D): Bovy, Hogg & Roweis (2011), eqs. 14 to 17. A
+    feature of infinite variance is not measured. The moments are means about `params.means` (N, K, D), and covariances
+    (N, K, D, D).
+    """
+    (N, D), K = X.shape, len(params.means)
+    joint, mean, covariance = np.empty((N, params.n_columns)), np.empty((N, K, D)), np.empty((N, K, D, D))
+    for n in range(N):
+        seen = np.flatnonzero(np.isfinite(np.diagonal(errors[n])))
+        S, x = errors[n][np.ix_(seen, seen)], X[n, seen]
+        for k, C in enumerate(matrices(params.covariances, K, D)):
+            T, z = C[np.ix_(seen, seen)] + S, x - params.means[k, seen]
+            gain = np.linalg.solve(T, C[seen]).T
+            mean[n, k], covariance[n, k] = gain @ z, C - gain @ C[seen]
+            log_det = np.linalg.slogdet(2 * np.pi * T)[1]
+            joint[n, k] = np.log(params.weights[k]) - 0.5 * (log_det + z @ np.linalg.solve(T, z))
+        if params.noise:
+            low, high = params.noise.box[:, seen]
+            joint[n, K] = np.log(params.noise.weight) - np.log(high - low).sum()
+    return joint, mean, covariance
+
+
+def accumulate_with_errors(
+    X: Array, errors: Array, params: Params, weight: Array, allowed: NDArray[np.bool_] | None = None
+) -> Stats:
+    """Return what the pass over rows with errors (N, D, D) computes: the moments of their true places."""
+    joint, mean, covariance = true_places(X, errors, params)
+    if allowed is not None:
+        joint = np.where(allowed, joint, -np.inf)
+    total, K, shape = log_sum_exp(joint), len(params.means), params.covariances.shape
+    log_resp = joint - total[:, None]
+    resp = np.exp(log_resp)
+    r = weight[:, None] * resp[:, :K]
+    s2 = (r[..., None, None] * (covariance + mean[..., :, None] * mean[..., None, :])).sum(axis=0)
+    return Stats(
+        float(weight @ total),
+        float(weight @ joint.max(axis=1)),
+        float(-(weight @ (resp * np.where(resp > 0, log_resp, 0.0)).sum(axis=1))),
+        r.sum(axis=0),
+        (r[..., None] * mean).sum(axis=0),
+        in_shape(s2, shape),
+        params.means,
+        int(np.count_nonzero(weight)),
+        params.noise and params.noise._replace(weight=float(weight @ resp[:, K])),
+    )
+
+
+def in_shape(matrices: Array, shape: tuple[int, ...]) -> Array:
+    """Return second moments (K, D, D) in a canonical shape."""
+    reduced = matrices
+    if shape[-2] == 1:
+        reduced = np.diagonal(matrices, axis1=-2, axis2=-1)[:, None, :]
+    if shape[-1] == 1 and reduced.shape[-1] > 1:
+        reduced = reduced.sum(axis=-1, keepdims=True)
+    return reduced.sum(axis=0, keepdims=True) if shape[0] == 1 else reduced

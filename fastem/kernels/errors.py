@@ -1,0 +1,443 @@
+"""Run the fused pass and the scoring pass over rows that have errors of measurement, each row its own.
+
+A row is x = v + e, with v a draw of the mixture and e of N(0, S), where S is known: Bovy, Hogg & Roweis (2011),
+Ann. Appl. Stat. 5, 1657-1677. The row's density under component k is N(mean, T), T = C + S, and no two rows share T.
+Lanes run over rows. With C = F F' (F lower triangular) the work per row and component is
+
+1. T = L diag(p) L', and y = L^-1 (x - mean), eliminated together; log density = -(sum y^2 / p + log det T + ...) / 2;
+2. V = L^-1 F, lower triangular as well; the true place is mean + F u, where u has the moments
+   a = V' diag(1/p) y and I - M, M = V' diag(1/p) V (their eqs. 16 and 17);
+3. sums of r, r a and r (a a' - M). The covariance is F (s0 I + sum r (a a' - M)) F', formed once per pass.
+
+Steps 1 to 3 take D (D + 1) (D + 2) flops, and about 5 D^2 of lower order; `row_flops` counts them. In the coordinates
+of u all is of size one, so that a direction in which a component is narrow keeps its digits. An infinite variance
+makes 1/p zero: that feature of that row then counts for nothing, as if it were missing, without a branch.
+
+A kernel is made for each D, up to `MOST_FEATURES`, and its arithmetic is unrolled: L, V and M of a few rows fit the
+registers and the first-level cache. All is float64.
+"""
+
+from functools import cache, partial
+from math import pi
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, types
+
+from fastem.kernels.compiler import EXACT, HELPER
+from fastem.kernels.jit import Kernel, row_type
+from fastem.kernels.lanes import BYTES, micro_kernel
+from fastem.kernels.memory import part, to_float, to_integer
+from fastem.kernels.micro import best, padded
+from fastem.kernels.mixture import (
+    N_SCALARS,
+    fill,
+    first_of,
+    load,
+    log,
+    log_sum_exp,
+    read_only,
+    restrict,
+    scale,
+    store,
+    weigh,
+    weighted_sum,
+)
+
+MOST_FEATURES = 16  # for which a kernel is made: its code grows as D^3
+TILE = 64  # rows: a multiple of what the micro-kernels step by, everywhere
+WIDTH = BYTES // 8
+LOG_2PI, LOG_2 = float(np.log(2 * pi)), float(np.log(2))
+N_ROWS = 8  # per-row values of a tile: weight, top, label, total, spread, constant, mantissa, exponent
+
+
+def packed(i: int, j: int) -> int:
+    """Return the place of entry (i, j), j <= i, of a lower triangle that is stored row by row."""
+    return i * (i + 1) // 2 + j
+
+
+def row_flops(K: int, D: int) -> int:
+    """Return the work per row in flops."""
+    return K * (D * (D + 1) * (D + 2) + 5 * D * D + 60)
+
+
+def n_values(columns: int, K: int, D: int) -> int:
+    """Return how many values the statistics of a block are: scalars, `columns` sums, and K times a and a a' - M."""
+    return N_SCALARS + columns + K * (D + packed(D, 0))
+
+
+def error_rows(D: int, full: bool) -> int:
+    """Return the rows of a tile of errors."""
+    return padded(D * D if full else D)
+
+
+def scratch_size(D: int, full: bool, K: int, columns: int) -> int:
+    """Return how many numbers the scratch memory of a worker has."""
+    E = packed(D, 0)
+    return (padded(D) + error_rows(D, full) + columns + K * (E + D) + N_ROWS) * TILE + K * (D + E) * WIDTH
+
+
+# --- micro-kernels --------------------------------------------------------------------------------------------------
+
+
+def eliminate_plain(full, xt, st, mean, cov, root, n, out, q):
+    """Factor T and eliminate x - mean, for a tile's rows.
+
+    xt (P, B) rows; st (rows, B) errors, D variances or, if `full`, D * D covariances; mean (D); cov, root (D, D): root
+    is lower triangular, with cov = root root'; out (D (D + 1) / 2 + D, B) OUT: L, with 1 / p on its diagonal, and y;
+    q (B) OUT: sum y^2 / p. A pivot p is no less than root_ii^2, but for rounding.
+    """
+    D, E = mean.shape[0], packed(mean.shape[0], 0)
+    for b in range(n):
+        q[b] = 0.0
+        for i in range(D):
+            g, y, own = np.zeros(i + 1), xt[i, b] - mean[i], packed(i, 0)
+            for j in range(i + 1):
+                g[j] = cov[i, j]
+                if full:
+                    g[j] += st[i * D + j, b]
+                elif i == j:
+                    g[j] += st[i, b]
+                for t in range(j):
+                    g[j] -= g[t] * out[packed(j, t) if j < i else own + t, b]
+                if j < i:
+                    out[own + j, b] = g[j] * out[packed(j, j), b]
+                    y -= out[own + j, b] * out[E + j, b]
+            pivot = g[i] if g[i] > root[i, i] ** 2 else root[i, i] ** 2
+            out[own + i, b], out[E + i, b] = 1.0 / pivot, y
+            q[b] += y * y * out[own + i, b]
+
+
+def add_moments_plain(factors, root, r, n, sums):
+    """Add r a and r (a a' - M) of a tile's rows to sums (D + D (D + 1) / 2, WIDTH); factors are `eliminate`'s out."""
+    D = root.shape[0]
+    E = packed(D, 0)
+    for b in range(n):
+        lower, p = np.eye(D), np.empty(D)
+        for i in range(D):
+            p[i] = factors[packed(i, i), b]
+            for j in range(i):
+                lower[i, j] = factors[packed(i, j), b]
+        V = np.linalg.solve(lower, root)
+        a, M = V.T @ (p * factors[E:, b]), V.T @ (p[:, None] * V)
+        sums[:D, b % WIDTH] += r[b] * a
+        for i in range(D):
+            for j in range(i + 1):
+                sums[D + packed(i, j), b % WIDTH] += r[b] * (a[i] * a[j] - M[i, j])
+
+
+@cache
+def eliminate_for(D: int, full: bool) -> Any:
+    """Return `eliminate` for D features, and errors that are matrices (full) or variances."""
+    if numba.config.DISABLE_JIT:
+        return partial(eliminate_plain, full)
+
+    @micro_kernel
+    def eliminate(lanes, xt, st, mean, cov, root, n, out, q):
+        E, one = packed(D, 0), lanes.constant(1.0)
+        with lanes.loop(0, n, lanes.width) as b:
+
+            def error(i, j):
+                return lanes.load(st.row(i * D + j if full else i), b)
+
+            L, y, inverse, total = {}, [], [], lanes.constant(0.0)
+            for i in range(D):
+                g, residual = [], lanes.load(xt.row(i), b) - lanes.spread(mean.row(), i)
+                for j in range(i + 1):
+                    entry = lanes.spread(cov.row(i), j)
+                    if full or i == j:
+                        entry = entry + error(i, j)
+                    for t in range(j):
+                        entry = entry - g[t] * L[max(i, j), t] if i == j else entry - g[t] * L[j, t]
+                    g.append(entry)
+                    if j < i:
+                        L[i, j] = entry * inverse[j]
+                        lanes.store(L[i, j], out.row(packed(i, j)), b)
+                        residual = residual - L[i, j] * y[j]
+                own = lanes.spread(root.row(i), i)
+                least = own * own
+                pivot = lanes.select(g[i] > least, g[i], least)
+                inverse.append(one / pivot)
+                y.append(residual)
+                lanes.store(inverse[i], out.row(packed(i, i)), b)
+                lanes.store(residual, out.row(E + i), b)
+                total = (residual * inverse[i]).fma(residual, total)
+            lanes.store(total, q.row(), b)
+
+    return eliminate
+
+
+@cache
+def add_moments_for(D: int) -> Any:
+    """Return `add_moments` for D features."""
+    if numba.config.DISABLE_JIT:
+        return add_moments_plain
+
+    @micro_kernel
+    def add_moments(lanes, factors, root, r, n, sums):
+        E = packed(D, 0)
+        with lanes.loop(0, n, lanes.width) as b:
+
+            def factor(row):
+                return lanes.load(factors.row(row), b)
+
+            def add(vector, row):
+                lanes.store(lanes.load(sums.row(row)) + vector, sums.row(row))
+
+            w, V, scaled = lanes.load(r.row(), b), {}, {}
+            for i in range(D):
+                inverse, lower = factor(packed(i, i)), [factor(packed(i, j)) for j in range(i)]
+                for c in range(i + 1):
+                    value = lanes.spread(root.row(i), c)
+                    for t in range(c, i):
+                        value = value - lower[t] * V[t, c]
+                    V[i, c], scaled[i, c] = value, value * inverse
+            y, a, weighted = [factor(E + i) for i in range(D)], [], []
+            for c in range(D):
+                place = scaled[c, c] * y[c]
+                for t in range(c + 1, D):
+                    place = scaled[t, c].fma(y[t], place)
+                a.append(place)
+                weighted.append(w * place)
+                add(weighted[c], c)
+            for i in range(D):
+                for j in range(i + 1):
+                    M = scaled[i, i] * V[i, j]
+                    for t in range(i + 1, D):
+                        M = scaled[t, i].fma(V[t, j], M)
+                    add(weighted[i] * a[j] - w * M, D + packed(i, j))
+
+    return add_moments
+
+
+# --- tiles ----------------------------------------------------------------------------------------------------------
+
+
+@njit(**HELPER)
+def fetch(X, errors, first, n, xt, st, constant):
+    """Load a tile and its errors; NaN in a row is of infinite variance, and becomes 0.
+
+    Set constant to -log(2 pi) / 2 for each feature that is measured.
+    """
+    D = X.shape[1]
+    load(X, first, n, xt)
+    load(errors, first, n, st)
+    fill(constant, 0.0)
+    for d in range(D):
+        variance = st[d if errors.shape[1] == D else d * (D + 1)]
+        for b in range(n):
+            measured = (variance[b] < np.inf) & (xt[d, b] == xt[d, b])
+            variance[b] = variance[b] if measured else np.inf
+            xt[d, b] = xt[d, b] if measured else 0.0
+            constant[b] -= 0.5 * LOG_2PI if measured else 0.0
+
+
+@njit(**EXACT)
+def add_log_density(factors, D, c, constant, n, mantissa, exponent, q):
+    """Replace q by the log joint density c + constant - (q + log det T) / 2, -inf for NaN.
+
+    The product of all 1 / p, as a mantissa and an exponent, takes one logarithm, and neither overflows nor vanishes.
+    """
+    fill(mantissa, 1.0)
+    fill(exponent, 0.0)
+    for i in range(D):
+        inverse = factors[i * (i + 1) // 2 + i]
+        for b in range(n):
+            bits = to_integer(mantissa[b] * (inverse[b] if inverse[b] > 0.0 else 1.0))
+            power = (bits >> 52) - 1023
+            exponent[b] += power
+            mantissa[b] = to_float(bits - (power << 52))
+    for b in range(n):
+        value = c + constant[b] - 0.5 * q[b] + 0.5 * (log(mantissa[b]) + LOG_2 * exponent[b])
+        q[b] = value if value == value else -np.inf
+
+
+@njit(**HELPER)
+def add_noise(c, widths, st, step, n, lp):
+    """Set lp to the log joint density of noise, uniform over the box's sides (log `widths`) that are measured."""
+    for b in range(n):
+        lp[b] = c
+    for d in range(widths.shape[0]):
+        for b in range(n):
+            lp[b] -= widths[d] if st[d * step, b] < np.inf else 0.0
+
+
+@njit(**HELPER)
+def share_softly(lp, labels, allowed, first, n, lognorm, w, top, label, total, spread, out):
+    """Turn log joint densities into responsibilities times weights, and add the rows' log densities and entropies."""
+    log_sum_exp(lp, n, top, total, spread, label)
+    for b in range(n):
+        if top[b] == -np.inf:
+            lp[0, b] = 0.0
+            lp[first_of(labels, allowed, first + b, lognorm), b] = 1.0
+    for b in range(n):
+        label[b] *= w[b]
+    fill(label[n:], 0.0)
+    scale(lp, lp.shape[1], label)
+    out[0] += weighted_sum(w, total, n)
+    out[1] += weighted_sum(w, top, n)
+    out[2] += weighted_sum(w, spread, n)
+
+
+@njit(**HELPER)
+def share_whole(lp, labels, allowed, first, n, lognorm, w, top, label, out):
+    """Give each row, with its weight, to its most probable component."""
+    best(lp, n, top, label)
+    out[1] += weighted_sum(w, top, n)
+    for b in range(n):
+        if top[b] == -np.inf:
+            label[b] = first_of(labels, allowed, first + b, lognorm)
+    for k in range(lp.shape[0]):
+        for b in range(lp.shape[1]):
+            lp[k, b] = w[b] if b < n and label[b] == k else 0.0
+
+
+def joint_for(D: int, full: bool) -> Any:
+    """Return the function that fills lp (columns, B) for a tile, and keeps what `add_moments` needs."""
+    eliminate = eliminate_for(D, full)
+
+    @njit(**HELPER)
+    def joint(lognorm, means, cov, root, widths, st, constant, n, mantissa, exponent, factors, xt, lp):
+        for k in range(means.shape[0]):
+            eliminate(xt, st, means[k], cov[k], root[k], n, factors[k], lp[k])
+            add_log_density(factors[k], D, lognorm[k], constant, n, mantissa, exponent, lp[k])
+        if lp.shape[0] > means.shape[0]:
+            add_noise(lognorm[means.shape[0]], widths, st, D + 1 if full else 1, n, lp[means.shape[0]])
+
+    return joint
+
+
+def accumulator(D: int, full: bool) -> Any:
+    """Return the worker of the fused pass."""
+    joint, add_moments = joint_for(D, full), add_moments_for(D)
+    P, Q, E = padded(D), error_rows(D, full), packed(D, 0)
+    A = D + E
+
+    def worker(
+        task,
+        n_tasks,
+        X,
+        errors,
+        weight,
+        labels,
+        allowed,
+        lognorm,
+        means,
+        cov,
+        root,
+        widths,
+        hard,
+        block,
+        out,
+        scratch,
+    ):
+        """Do blocks task, task + n_tasks, ... of the fused pass.
+
+        X (N, D) IN; errors (N, D) or (N, D * D) IN, infinite, or X is NaN, where a feature was not measured;
+        weight (N), labels (N), allowed (N, K) IN, or of size 0, as in `fastem.kernels.mixture.accumulator`;
+        lognorm (columns) IN: log weights, of noise last; means (K, D), cov, root (K, D, D) IN: root root' = cov;
+        widths (D) IN: logarithms of the sides of noise; hard: whether a row is given whole to one component;
+        block: rows per block; out (n_blocks, `n_values`) OUT; scratch (n_tasks, `scratch_size`).
+        """
+        K, columns = means.shape[0], lognorm.shape[0]
+        memory = scratch[task]
+        xt, st = part(memory, 0, (P, TILE)), part(memory, P * TILE, (Q, TILE))
+        at = (P + Q) * TILE
+        lp = part(memory, at, (columns, TILE))
+        at += columns * TILE
+        factors = part(memory, at, (K, A, TILE))
+        at += K * A * TILE
+        rows = part(memory, at, (N_ROWS, TILE))
+        w, top, label, total, spread = rows[0], rows[1], rows[2], rows[3], rows[4]
+        constant, mantissa, exponent = rows[5], rows[6], rows[7]
+        at += N_ROWS * TILE
+        flat = part(memory, at, (K * A * WIDTH,))
+        sums = part(memory, at, (K, A, WIDTH))
+        for i in range(task, out.shape[0], n_tasks):
+            start, stop = i * block, min((i + 1) * block, X.shape[0])
+            while weight.size > 0 and stop > start and weight[stop - 1] == 0.0:
+                stop -= 1
+            fill(out[i], 0.0)
+            fill(flat, 0.0)
+            fill(w, 1.0)
+            for first in range(start, stop, TILE):
+                n = min(TILE, stop - first)
+                fetch(X, errors, first, n, xt, st, constant)
+                if weight.size > 0:
+                    weigh(weight, first, n, 1.0, means[0], w, xt)
+                fill(w[n:], 0.0)
+                joint(lognorm, means, cov, root, widths, st, constant, n, mantissa, exponent, factors, xt, lp)
+                if labels.size > 0 or allowed.size > 0:
+                    restrict(labels, allowed, first, n, label, lp)
+                if hard:
+                    share_whole(lp, labels, allowed, first, n, lognorm, w, top, label, out[i])
+                else:
+                    share_softly(lp, labels, allowed, first, n, lognorm, w, top, label, total, spread, out[i])
+                for k in range(columns):
+                    mass = 0.0
+                    for b in range(n):
+                        mass += lp[k, b]
+                    out[i, N_SCALARS + k] += mass
+                for k in range(K):
+                    add_moments(factors[k], root[k], lp[k], n, sums[k])
+            for j in range(K * A):
+                value = 0.0
+                for lane in range(WIDTH):
+                    value += flat[j * WIDTH + lane]
+                out[i, N_SCALARS + columns + j] = value
+
+    return worker
+
+
+def scorer(D: int, full: bool) -> Any:
+    """Return the worker of the scoring pass."""
+    joint = joint_for(D, full)
+    P, Q, E = padded(D), error_rows(D, full), packed(D, 0)
+
+    def worker(task, n_tasks, X, errors, lognorm, means, cov, root, widths, block, out, scratch):
+        """Do blocks task, task + n_tasks, ...; out (N, columns) OUT: log joint densities; the others as above."""
+        K, columns = means.shape[0], lognorm.shape[0]
+        memory = scratch[task]
+        xt, st = part(memory, 0, (P, TILE)), part(memory, P * TILE, (Q, TILE))
+        lp = part(memory, (P + Q) * TILE, (columns, TILE))
+        factors = part(memory, (P + Q + columns) * TILE, (K, E + D, TILE))
+        rows = part(memory, (P + Q + columns + K * (E + D)) * TILE, (N_ROWS, TILE))
+        for i in range(task, (X.shape[0] + block - 1) // block, n_tasks):
+            for first in range(i * block, min((i + 1) * block, X.shape[0]), TILE):
+                n = min(TILE, min((i + 1) * block, X.shape[0]) - first)
+                fetch(X, errors, first, n, xt, st, rows[0])
+                joint(lognorm, means, cov, root, widths, st, rows[0], n, rows[1], rows[2], factors, xt, lp)
+                store(lp, first, n, out)
+
+    return worker
+
+
+def _mixture_types():
+    real = types.float64
+    mixture = read_only(real, 1), read_only(real, 2), read_only(real, 3), read_only(real, 3), read_only(real, 1)
+    return row_type(np.float64), mixture
+
+
+def _accumulate_types(_):
+    errors, mixture = _mixture_types()
+    given = read_only(types.float64, 1, "A"), read_only(types.int64, 1, "A"), read_only(types.boolean, 2, "A")
+    rest = types.boolean, types.intp, types.float64[:, ::1], types.float64[:, ::1]
+    return errors, *given, *mixture, *rest
+
+
+def _score_types(_):
+    errors, mixture = _mixture_types()
+    return errors, *mixture, types.intp, types.float64[:, ::1], types.float64[:, ::1]
+
+
+@cache
+def accumulate(D: int, full: bool) -> Kernel:
+    """Return the kernel of the fused pass; its arguments are those of the worker of `accumulator`."""
+    return Kernel(accumulator(D, full), _accumulate_types, f"accumulate_errors_{D}_{full}")
+
+
+@cache
+def score(D: int, full: bool) -> Kernel:
+    """Return the kernel of the scoring pass; its arguments are those of the worker of `scorer`."""
+    return Kernel(scorer(D, full), _score_types, f"score_errors_{D}_{full}")
