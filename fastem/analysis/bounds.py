@@ -103,7 +103,7 @@ def elbo(X: Any, params: Params, q: ArrayLike, sample_weight: ArrayLike | None =
     >>> fastem.elbo(X, better, q).elbo > bound.elbo
     True
     """
-    source = find_source(X, sample_weight, n_features=check_gaussian(params).means.shape[1])
+    source = find_source(X, sample_weight, with_errors=True, n_features=check_gaussian(params).means.shape[1])
     K = params.n_columns
     distributions = check_distributions(q, source.n_rows, K)
     scorer = scorer_for(source, params)

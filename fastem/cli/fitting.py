@@ -17,6 +17,7 @@ from fastem.cli.options import (
     Decimal,
     Delimiter,
     DropIncomplete,
+    Errors,
     Header,
     Index,
     Init,
@@ -72,6 +73,7 @@ def fit(
         str | None,
         typer.Option(metavar="COLUMN", help="Column that holds known components, from 0 on; -1 means unknown."),
     ] = None,
+    errors: Errors = None,
     init: Init = None,
     seed: Seed = None,
     n_init: Starts = 1,
@@ -118,7 +120,8 @@ def fit(
         if drop_incomplete and write_labels is not None:
             raise ValueError("--write-labels writes a line for each row, but --drop-incomplete leaves rows out: choose")
         text = text_options(delimiter, decimal, header, index)
-        source, names = open_rows(file, split_names(columns), weights, labels, text, gaps_of(drop_incomplete, missing))
+        gaps = gaps_of(drop_incomplete, missing)
+        source, names = open_rows(file, split_names(columns), weights, labels, text, gaps, split_names(errors))
         check_exclusions(regularization=regularization, reg_covar=reg_covar)
         options = given(
             covariance_type=covariance,

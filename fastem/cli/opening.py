@@ -75,36 +75,42 @@ def open_rows(
     labels: str | None = None,
     options: TextOptions = NOTHING_SAID,
     gaps: Gaps = "refuse",
+    errors: list[str] | None = None,
 ) -> tuple[Rows, list[str] | None]:
     """Return the rows of a table and the names of the features; names are None if the table has none.
 
-    `wanted` names the features; None means all columns but those of `weights` and `labels`. Tables of text, and tables
-    whose incomplete rows are dropped, are read into memory. Others are mapped, or read again on each pass. `gaps` says
-    what becomes of rows with empty cells.
+    `wanted` names the features; None means all columns but those of `weights`, `labels` and `errors`. Tables of text,
+    and tables whose incomplete rows are dropped, are read into memory. Others are mapped, or read again on each pass.
+    `gaps` says what becomes of rows with empty cells.
     """
     path = find_file(file)
     found = tables.find_columns(path, options)
     names, n_columns = found.names, found.n_columns
     last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
+    noisy = tables.choose_columns(path, errors or [], names, n_columns)
     if wanted is None:
-        features = [j for j in found.features if j not in last]
+        features = [j for j in found.features if j not in last and j not in noisy]
     else:
         features = tables.choose_columns(path, wanted, names, n_columns)
-    chosen = tables.choose_columns(path, [*features, *last], names, n_columns)  # none twice
+    chosen = tables.choose_columns(path, [*features, *noisy, *last], names, n_columns)  # none twice
+    if errors is not None and len(noisy) != len(features):
+        raise ValueError(f"--errors: {len(noisy)} columns of variances for {len(features)} features, expected one each")
     missing = gaps == "keep"
     if found.text is not None or gaps == "drop":
         X, D = _read(file, path, found.text, chosen, gaps), len(features)
-        source = as_source(X[:, :D], X[:, D] if weights else None, X[:, -1] if labels else None, missing=missing)
+        own = X[:, D : D + len(noisy)] if noisy else None
+        weight = X[:, D + len(noisy)] if weights else None
+        source = as_source(X[:, :D], weight, X[:, -1] if labels else None, errors=own, missing=missing)
     elif path.suffix.lower() == ".npy" and path.is_file():
         X = tables.map_npy(path)
         beside = X[:, last[0]] if weights else None, X[:, last[-1]] if labels else None
-        source = as_source(
-            X, *beside, columns=None if features == list(range(n_columns)) else features, missing=missing
-        )
+        all_columns = features == list(range(n_columns))
+        own = X[:, noisy] if noisy else None
+        source = as_source(X, *beside, columns=None if all_columns else features, errors=own, missing=missing)
     else:
         assert names is not None
-        weight, label = names[last[0]] if weights else None, names[last[-1]] if labels else None
-        source = as_source(path, weight, label, columns=features, missing=missing)
+        name, label = names[last[0]] if weights else None, names[last[-1]] if labels else None
+        source = as_source(path, name, label, columns=features, errors=noisy or None, missing=missing)
     return Rows(source), names and [names[j] for j in features]
 
 

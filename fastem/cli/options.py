@@ -62,6 +62,13 @@ Output = Annotated[
 ]
 ModelOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Write the model to this file, .npz.")]
 Weights = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that holds the weight of each row.")]
+Errors = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Columns that hold the variances of the errors of measurement, one for each feature, in their order.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: another one each time).")]
 Covariance = Annotated[CovarianceName, typer.Option(help="Covariance type.")]
 Init = Annotated[StartName | None, typer.Option(help="Method that makes the start (default: auto, a search).")]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastem.sources.blocks import Block, Sample, Source, Uniforms, kind_of_rows
+from fastem.sources.blocks import Block, Sample, Source, Uniforms, kind_of_rows, options_of_rows
 from fastem.sources.labels import is_labelled
 from fastem.sources.opening import may_have_gaps
 
@@ -19,6 +19,7 @@ class Rows:
     def __init__(self, source: Source) -> None:
         self.source, self.n_features, self.dtype = source, source.n_features, source.dtype
         self.labelled, self.missing = is_labelled(source), may_have_gaps(source)
+        self.rows_options = options_of_rows(source)
         self.count: Callable[[int], None] = lambda n: None
 
     @property

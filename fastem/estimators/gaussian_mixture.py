@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastem.estimators.deconvolving import Deconvolving
 from fastem.estimators.group_uses import GroupUses
 from fastem.estimators.imputation import Imputing
 from fastem.estimators.interchange import Interchange
@@ -36,7 +37,7 @@ OWN_SCORES = (
 )
 
 
-class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Ordering, Uncertainty, Interchange):
+class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Deconvolving, Ordering, Uncertainty, Interchange):
     """Gaussian mixture fitted by expectation-maximisation; a drop-in for scikit-learn's.
 
     Parameters
@@ -393,6 +394,7 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Ordering, Uncertai
         sample_weight: ArrayLike | None = None,
         *,
         labels: Any = None,
+        error_covariance: Any = None,
         callback: Callback | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
@@ -418,6 +420,14 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Ordering, Uncertai
             (divisors N_k and N): "full" is the quadratic one, "tied" the linear one. Else it is EM, which starts from
             the rows with labels, whatever `init_params`. `lower_bound_` is the mean of log sum_k weight_k p_k(x), with
             the sum over the components of each row. With `noise`, a row that may belong to any component may be noise
+        error_covariance : array-like, optional
+            The covariances of the rows' errors of measurement: (D, D) for all rows, (N, D) variances, or (N, D, D).
+            Then the mixture is that of the true places, of which the rows are measurements: X = V + E, with E of
+            N(0, error_covariance) and V of the mixture ("extreme deconvolution"). A variance may be 0, or infinite:
+            that feature of that row was not measured, and its value counts for nothing but the start. The matrices are
+            positive semidefinite. (D,), and D x D for D rows, are refused, as they have two meanings. For rows in files
+            see `fastem.as_source`. Starts take the rows as they are; the remedy of a `regularization` is relative to
+            one Gaussian fitted to the true places; noise is uniform over the rows as they were measured
         callback : function, optional
             It is called as ``callback(iteration, lower_bound, params)`` after each pass. If it returns True, the fit
             ends with Status.INTERRUPTED
@@ -458,8 +468,9 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Ordering, Uncertai
 
         References
         ----------
-        Labels: Nigam, McCallum, Thrun & Mitchell (2000), Mach. Learn. 39, 103-134, eqs. 5-7; several allowed: Ambroise
-        & Govaert (2000), in: Data Analysis, Classification, and Related Methods, 161-166.
+        Errors: Bovy, Hogg & Roweis (2011), Ann. Appl. Stat. 5, 1657-1677, eqs. 14-19. Labels: Nigam, McCallum, Thrun &
+        Mitchell (2000), Mach. Learn. 39, 103-134, eqs. 5-7; several allowed: Ambroise & Govaert (2000), in: Data
+        Analysis, Classification, and Related Methods, 161-166.
 
         Examples
         --------
@@ -489,7 +500,7 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Ordering, Uncertai
         >>> resumed.lower_bounds_ == make().fit(X).lower_bounds_
         True
         """
-        fit_mixture(self, X, sample_weight, callback, checkpoint, labels)
+        fit_mixture(self, X, sample_weight, callback, checkpoint, labels, error_covariance)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:

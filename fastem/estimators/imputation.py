@@ -14,6 +14,7 @@ from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
 from fastem.passes.imputation import drawn_rows, expected_rows
 from fastem.sources.blocks import Block, rows_at_once
+from fastem.sources.errors import refuse_errors
 from fastem.sources.parts import local_rows
 
 KINDS = "mean", "draw"
@@ -76,6 +77,7 @@ class Imputing(MixtureState):
         if kind == "mean" and n_samples > 1:
             raise ValueError("n_samples counts draws: with kind='mean' it must be 1")
         source, params = local_rows(rows_for(self, X, missing=True)), self.params_
+        refuse_errors(source, None)
         rng = check_random_state(self.random_state)
         out = np.empty((n_samples, source.n_rows, source.n_features), source.dtype)
 

@@ -27,7 +27,7 @@ class PosteriorUses(Scoring, PosteriorState):
     # --- scores ---------------------------------------------------------------------------------------------------
 
     @lazy_on_dask
-    def score_samples(self, X: Any, predictive: bool = False) -> NDArray[Any]:
+    def score_samples(self, X: Any, predictive: bool = False, *, error_covariance: Any = None) -> NDArray[Any]:
         """Return the log of the summed expected component densities of each row, or its predictive log density.
 
         Parameters
@@ -66,8 +66,8 @@ class PosteriorUses(Scoring, PosteriorState):
         (array([-4.64, -3.82, -5.74]), array([-4.62, -3.81, -5.7 ]))
         """
         if not predictive:
-            return super().score_samples(X)
-        posterior, source = self.posterior_, rows_for(self, X)
+            return super().score_samples(X, error_covariance=error_covariance)
+        posterior, source = self.posterior_, rows_for(self, X, errors=error_covariance)
         with threads(check_n_threads(self.n_threads)), np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
             return predictive_density(source, posterior).astype(source.dtype, copy=False)
 

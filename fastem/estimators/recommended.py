@@ -96,7 +96,8 @@ def fit(
     array([[ 2.04, 54.48],
            [ 4.29, 79.97]])
     """
-    source = find_source(X, sample_weight, labels, min_rows=2, missing=bool(options.get("missing")))
+    missing = bool(options.get("missing"))
+    source = find_source(X, sample_weight, labels, min_rows=2, missing=missing, with_errors=True)
     options |= {"covariance_type": covariance_type, "random_state": random_state}
     return recommended_model(source, n_components, **options).fit(source, callback=callback, checkpoint=checkpoint)
 

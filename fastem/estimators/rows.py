@@ -13,7 +13,9 @@ from fastem.sources.opening import find_named
 from fastem.sources.rows import check_n_features
 
 
-def rows_for(model: MixtureState, X: Any, sample_weight: Any = None, missing: bool = False) -> Source:
+def rows_for(
+    model: MixtureState, X: Any, sample_weight: Any = None, missing: bool = False, errors: Any = None
+) -> Source:
     """Return a source of rows that have the features of a fitted mixture, in its order.
 
     Parameters
@@ -23,6 +25,7 @@ def rows_for(model: MixtureState, X: Any, sample_weight: Any = None, missing: bo
     sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
     missing : bool, default False
         whether values may be missing, whatever the mixture's parameter says
+    errors : covariances of the errors of measurement, as `fastem.as_source` takes them, optional
 
     Raises
     ------
@@ -33,6 +36,7 @@ def rows_for(model: MixtureState, X: Any, sample_weight: Any = None, missing: bo
     """
     check_fitted(model)
     who = type(model).__name__
-    source = find_named(X, names_of(model), sample_weight, who, missing or takes_missing(model))
+    missing = missing or takes_missing(model)
+    source = find_named(X, names_of(model), sample_weight, who, missing, errors, model.takes_errors)
     check_n_features(source.n_features, np.shape(model.means_)[1], who)
     return source

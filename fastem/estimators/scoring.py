@@ -39,9 +39,9 @@ def scores_of(model: MixtureState, source: Source, **wanted: Any) -> Scores:
     return scores
 
 
-def mean_density_of(model: MixtureState, X: Any, sample_weight: Any = None) -> tuple[float, float]:
+def mean_density_of(model: MixtureState, X: Any, sample_weight: Any = None, errors: Any = None) -> tuple[float, float]:
     """Return the mean log density of rows under a fitted mixture, and the sum of weights that the mean is over."""
-    source = rows_for(model, X, sample_weight)
+    source = rows_for(model, X, sample_weight, errors=errors)
     with threads(check_n_threads(model.n_threads)):
         return mean_density(source, model.params_)
 
@@ -50,12 +50,14 @@ class Scoring(MixtureState):
     """The methods of `GaussianMixture` that score rows. X is (N, D), or what `fastem.as_source` takes."""
 
     @lazy_on_dask
-    def predict(self, X: Any) -> NDArray[np.int64]:
+    def predict(self, X: Any, *, error_covariance: Any = None) -> NDArray[np.int64]:
         """Return the most probable component of each row. No N x K array is made.
 
         Parameters
         ----------
         X : (N, D) array-like, or what `fastem.as_source` takes
+        error_covariance : array-like, optional
+            covariances of the rows' errors of measurement, as `fit` takes them
 
         Returns
         -------
@@ -81,15 +83,17 @@ class Scoring(MixtureState):
         >>> model.predict([[1.0], [8.0]])
         array([0, 1])
         """
-        return scores_of(self, rows_for(self, X), label=True).label
+        return scores_of(self, rows_for(self, X, errors=error_covariance), label=True).label
 
     @lazy_on_dask
-    def predict_proba(self, X: Any) -> NDArray[Any]:
+    def predict_proba(self, X: Any, *, error_covariance: Any = None) -> NDArray[Any]:
         """Return the probability (responsibility) of each component for each row.
 
         Parameters
         ----------
         X : (N, D) array-like, or what `fastem.as_source` takes
+        error_covariance : array-like, optional
+            covariances of the rows' errors of measurement, as `fit` takes them
 
         Returns
         -------
@@ -115,7 +119,7 @@ class Scoring(MixtureState):
         array([[0.5  , 0.5  ],
                [0.119, 0.881]])
         """
-        source = rows_for(self, X)
+        source = rows_for(self, X, errors=error_covariance)
         return scores_of(self, source, resp=True).resp.astype(source.dtype, copy=False)
 
     def predict_top(self, X: Any, m: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -162,12 +166,14 @@ class Scoring(MixtureState):
         return scores.top_index, scores.top_resp.astype(source.dtype, copy=False)
 
     @lazy_on_dask
-    def score_samples(self, X: Any) -> NDArray[Any]:
+    def score_samples(self, X: Any, *, error_covariance: Any = None) -> NDArray[Any]:
         """Return the log density of each row.
 
         Parameters
         ----------
         X : (N, D) array-like, or what `fastem.as_source` takes
+        error_covariance : array-like, optional
+            covariances of the rows' errors of measurement, as `fit` takes them
 
         Returns
         -------
@@ -193,11 +199,13 @@ class Scoring(MixtureState):
         >>> model.score_samples([[0.0], [2.0]]).round(3)
         array([-0.919, -2.919])
         """
-        source = rows_for(self, X)
+        source = rows_for(self, X, errors=error_covariance)
         with np.errstate(over="ignore"):  # float32: -1e45 becomes -inf
             return scores_of(self, source, density=True).density.astype(source.dtype, copy=False)
 
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, error_covariance: Any = None
+    ) -> float:
         """Return the mean log density of the rows.
 
         Parameters
@@ -206,6 +214,8 @@ class Scoring(MixtureState):
         y : ignored
         sample_weight : (N,) array-like, non-negative, optional
             by which the mean is weighted
+        error_covariance : array-like, optional
+            covariances of the rows' errors of measurement, as `fit` takes them
 
         Returns
         -------
@@ -222,7 +232,7 @@ class Scoring(MixtureState):
         --------
         score_samples : the log density of each row
         """
-        return mean_density_of(self, X, sample_weight)[0]
+        return mean_density_of(self, X, sample_weight, error_covariance)[0]
 
     def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
         """Draw rows from the fitted mixture, in scikit-learn's order of draws.

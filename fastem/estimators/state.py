@@ -7,7 +7,7 @@ those that users of scikit-learn's class call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,8 @@ ROWS_PER_PARAMETER = 10  # that given parameters stand for
 
 class MixtureState(Estimator):
     """The attributes of a `GaussianMixture`, and the names by which users of scikit-learn's class read and set them."""
+
+    takes_errors: ClassVar[bool] = True  # whether its rows may have errors of measurement
 
     if TYPE_CHECKING:  # what the constructor and a fit set
         n_components: int

@@ -47,6 +47,7 @@ from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
 from fastem.model.result import Event, Result, Status
 from fastem.passes.kinds import find_observed_mass
 from fastem.sources.blocks import Source
+from fastem.sources.errors import has_errors
 from fastem.sources.gaps import Gaps, find_gaps
 from fastem.sources.labels import check_kept
 from fastem.sources.opening import find_source
@@ -68,6 +69,7 @@ def fit_mixture(
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     labels: Any = None,
+    error_covariance: Any = None,
 ) -> Source:
     """Fit a mixture to rows, and return their source.
 
@@ -77,13 +79,16 @@ def fit_mixture(
     check_hooks(model)
     check_constructor(model)
     check_exclusions(solver=model.solver, checkpoint=checkpoint)
-    source = find_source(X, sample_weight, labels, min_rows=2, missing=model.missing)
+    errors = {"errors": error_covariance, "with_errors": True}
+    source = find_source(X, sample_weight, labels, min_rows=2, missing=model.missing, **errors)
     gaps = find_gaps(source)
     check_extent(source, model.n_components)
     check_kept(source, model.on_collapse)
     noise = Noise(NOISE_START, box_of(source)) if model.noise else None
     known = check_known(source, model.n_components)
-    given = given_start(model, source.n_features, noise)._replace(known=known, gaps=gaps is not None)
+    given = given_start(model, source.n_features, noise)._replace(
+        known=known, gaps=gaps is not None or has_errors(source)
+    )
     warm = model.warm_start and hasattr(model, "converged_")
     if warm:
         check_warm(model, source.n_features, noise=(bool(model.noise), has_noise(model)))

@@ -38,6 +38,7 @@ import json
 import os
 import time
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,8 @@ from fastem.model.families import find_family
 from fastem.model.given import check_noise, check_params
 from fastem.model.params import Params
 from fastem.model.result import Certificate, Event, Result, Status
-from fastem.sources.blocks import Source
+from fastem.sources.blocks import Block, Source, options_of_rows, rows_at_once
+from fastem.sources.errors import has_errors
 from fastem.sources.scans import Known
 
 INTERVAL = 30.0  # seconds between writes; the first write is at once, the last when the fit ends, in whatever way
@@ -208,7 +210,20 @@ def describe(
         "sum of weights": source.sum_w,
         "checksum of rows": _digest(rows, weight),
         "labels": None if known is None else _digest(known.mass, known.n_unknown, labels),
+        **({"errors": _checksum_of_errors(source)} if has_errors(source) else {}),
     }
+
+
+def _checksum_of_errors(source: Source) -> Any:
+    """Return a checksum of the errors of all rows, or of the matrix that they share."""
+    shared = options_of_rows(source).get("error_covariance")
+    if shared is not None:
+        return _digest(shared)
+
+    def checksum(block: Block) -> int:
+        return zlib.crc32(np.ascontiguousarray(block.errors).tobytes(), block.start % 2**32)
+
+    return source.reduce(checksum, rows_at_once(source.n_features))
 
 
 def plain(parameters: dict[str, Any]) -> dict[str, Any]:

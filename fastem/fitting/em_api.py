@@ -132,7 +132,8 @@ def em(
     check_exclusions(on_collapse=on_collapse, regularization=regularization, fixed=fixed)
     held = held_parameters(fixed, params.weights, params.means, params[2:4])
     remedy = find_remedy(regularization, reg_covar)
-    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1], takes_gaps=True)
+    D = params.means.shape[1]
+    source = find_source(X, sample_weight, labels, n_features=D, takes_gaps=True, with_errors=True)
     find_gaps(source)
     check_kept(source, on_collapse)
     with failing_together(source), threads(check_n_threads(n_threads)):

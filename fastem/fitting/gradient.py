@@ -79,7 +79,9 @@ def log_likelihood_and_gradient(X: Any, params: Params, sample_weight: ArrayLike
     """
     space = Parametrization.of(check_gaussian(params))
     theta = space.pack(params)
-    stats = evaluate(find_source(X, sample_weight, n_features=params.means.shape[1], takes_gaps=True), params)
+    D = params.means.shape[1]
+    source = find_source(X, sample_weight, n_features=D, takes_gaps=True, with_errors=True)
+    stats = evaluate(source, params)
     return stats.loglik, space.gradient(theta, stats)
 
 
@@ -163,7 +165,8 @@ def lbfgs(
     """
     check_em(params, covariance_type, reg_covar, tol, max_iter)
     check_choices("lbfgs", stop=stop)
-    source = find_source(X, sample_weight, n_features=params.means.shape[1], takes_gaps=True)
+    D = params.means.shape[1]
+    source = find_source(X, sample_weight, n_features=D, takes_gaps=True, with_errors=True)
     find_gaps(source)
     with failing_together(source), threads(check_n_threads(n_threads)):
         model = model_for(source, covariance_type, find_remedy(None, reg_covar))

@@ -22,6 +22,7 @@ from fastem.model.params import Params
 from fastem.model.protocol import Model
 from fastem.model.result import Result, Status
 from fastem.sources.blocks import ArraySource, Source, kind_of_rows
+from fastem.sources.errors import has_errors
 from fastem.sources.labels import is_labelled
 from fastem.sources.parts import agreed
 
@@ -47,9 +48,10 @@ def draw_sample(source: Source, K: int) -> ArraySource | None:
 
     They have the weight of all rows, so that a remedy's prior counts as much as it does with all rows. They are the
     same for all starts, and for a fit that goes on from a checkpoint. Rows with labels have no sample: labels may be
-    few, and those that a sample lacks would not hold.
+    few, and those that a sample lacks would not hold. A sample has no errors of measurement, so that rows with errors
+    have none either.
     """
-    sizes = [] if is_labelled(source) else rows_of_levels(source.n_present, source.n_features, K)
+    sizes = [] if is_labelled(source) or has_errors(source) else rows_of_levels(source.n_present, source.n_features, K)
     if not sizes:
         return None
     X, weight, _ = source.sample(sizes[-1], np.random.RandomState(0))

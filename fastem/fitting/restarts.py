@@ -32,7 +32,7 @@ from fastem.model.protocol import Model
 from fastem.model.result import Event, Result, Status
 from fastem.model.student_model import StudentModel
 from fastem.model.variational_model import VariationalModel
-from fastem.sources.blocks import ArraySource, Source, kind_of_rows
+from fastem.sources.blocks import ArraySource, Source, lacks_values
 from fastem.sources.labels import is_labelled
 from fastem.sources.parts import agreed, check_alike, is_leader
 
@@ -153,7 +153,7 @@ class Runs:
     def first_params(self) -> tuple[Params, tuple[Event, ...]]:
         """Return the parameters that a fit begins with, and their start's events; L-BFGS begins after a step of EM."""
         K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
-        if kind_of_rows(rows) == "missing":
+        if lacks_values(rows):
             rows = completed(rows, max(SEED_ROWS, 50 * K), self.rng)
         if isinstance(self.model, VariationalModel):
             return start_posterior(rows, K, self.model, init, self.rng)

@@ -131,7 +131,8 @@ class Stepwise:
             (a ValueError) if a component collapses
         """
         params = self.params
-        source = find_source(X, sample_weight, n_features=params.means.shape[1], takes_gaps=True)
+        D = params.means.shape[1]
+        source = find_source(X, sample_weight, n_features=D, takes_gaps=True, with_errors=True)
         block = evaluate_finely(source, params, find_family(self.covariance_type))
         stats = step_towards(block, None if self.stats is None else self._known(block), self.exponent)
         params = m_step(stats, self.covariance_type, reg_covar=self.reg_covar, previous=params)

@@ -1,22 +1,26 @@
 """Kinds of rows: for each, the class that sums up its statistics and the class that scores it.
 
-A source tells its kind by the attribute `rows_kind`, a key of `KINDS`. A source without it has complete rows.
+A source tells its kind by the attribute `rows_kind`, a key of `KINDS`. A source without it has complete rows. What it
+knows of all rows beside is in its `rows_options`.
 To add a kind, write the two classes, and name them in a row of `KINDS` at the end of this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.stats import Stats
+from fastem.passes.binned import binned_accumulator, no_scorer
+from fastem.passes.errors import errors_accumulator, errors_scorer
 from fastem.passes.missing import MissingAccumulator, MissingScorer
 from fastem.passes.patterns import KnownPatterns
 from fastem.passes.scorer import Scorer, Scores
+from fastem.passes.shared_errors import shared_errors_accumulator, shared_errors_scorer
 from fastem.passes.sums import Accumulator
-from fastem.sources.blocks import Block, Source, kind_of_rows
+from fastem.sources.blocks import Block, Source, kind_of_rows, options_of_rows
 
 
 class Addable(Protocol):
@@ -65,15 +69,15 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    accumulator : type of a `RowsAccumulator`
-    scorer : type of a `RowsScorer`
+    accumulator : function that makes a `RowsAccumulator`
+    scorer : function that makes a `RowsScorer`
     known : function
-        Returns, for a source, what its earlier passes have found out, as arguments of both by name.
+        Returns, for a source, what its earlier passes have found out or it was made with, as arguments of both by name.
     """
 
-    accumulator: type[Any]
-    scorer: type[Any]
-    known: Callable[[Source], dict[str, Any]] = lambda source: {}
+    accumulator: Callable[..., RowsAccumulator]
+    scorer: Callable[..., RowsScorer]
+    known: Callable[[Source], Mapping[str, Any]] = lambda source: {}
 
 
 def stats_of(sums: Addable) -> Stats:
@@ -84,13 +88,13 @@ def stats_of(sums: Addable) -> Stats:
 def accumulator_for(source: Source, params: Params, *args: Any, **options: Any) -> RowsAccumulator:
     """Return what sums up the rows of a source under a mixture; arguments as of `fastem.passes.sums.Accumulator`."""
     kind = kind_of(source)
-    return kind.accumulator(params, *args, **options, **kind.known(source))  # type: ignore[no-any-return]
+    return kind.accumulator(params, *args, **options, **kind.known(source))
 
 
 def scorer_for(source: Source, params: Params, *, distances: bool = False) -> RowsScorer:
     """Return what scores the rows of a source under a mixture; arguments as of `fastem.passes.scorer.Scorer`."""
     kind = kind_of(source)
-    return kind.scorer(params, distances=distances, **kind.known(source))  # type: ignore[no-any-return]
+    return kind.scorer(params, distances=distances, **kind.known(source))
 
 
 def kind_of(source: Source) -> Kind:
@@ -115,4 +119,8 @@ def known_patterns(source: Source) -> dict[str, Any]:
 KINDS = {
     "complete": Kind(Accumulator, Scorer),
     "missing": Kind(MissingAccumulator, MissingScorer, known_patterns),
+    "errors": Kind(errors_accumulator, errors_scorer),
+    "errors and gaps": Kind(errors_accumulator, errors_scorer),
+    "one error": Kind(shared_errors_accumulator, shared_errors_scorer, options_of_rows),
+    "bins": Kind(binned_accumulator, no_scorer, options_of_rows),
 }

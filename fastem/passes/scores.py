@@ -50,7 +50,7 @@ def log_density(X: ArrayLike, params: Params) -> Array:
     array([-0.919, -2.919])
     """
     check_params(params)
-    source = find_source(X, n_features=params.means.shape[1], takes_gaps=True)
+    source = find_source(X, n_features=params.means.shape[1], takes_gaps=True, with_errors=True)
     return score(source, params, density=True).density
 
 

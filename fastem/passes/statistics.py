@@ -177,7 +177,8 @@ def accumulate(X: Any, params: Params, sample_weight: ArrayLike | None = None, l
     """
     check_gaussian(params)
     family = free_family(params.covariances.shape, *params.means.shape)  # of another, these are the sums too
-    source = find_source(X, sample_weight, labels, n_features=params.means.shape[1], takes_gaps=True)
+    D = params.means.shape[1]
+    source = find_source(X, sample_weight, labels, n_features=D, takes_gaps=True, with_errors=True)
     return evaluate_finely(source, params, family)
 
 

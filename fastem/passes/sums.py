@@ -35,7 +35,7 @@ class MakesSums(Protocol):
     block_rows: int
     slice_rows: int
 
-    def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
+    def stats(self, layout: Any, total: Array, n_rows: int) -> Stats:
         """Return the statistics that a pass under `layout` has summed up in `total` (n_values)."""
 
 
@@ -50,7 +50,7 @@ class Sums:
     ----------
     accumulator : MakesSums
         What made them: an `Accumulator`, for one.
-    layout : KernelMixture
+    layout : KernelMixture, or what else the accumulator makes statistics with
         The mixture of `accumulator`, for the dtype of the rows.
     n_rows : int
     blocks : (n_blocks, n_values) float64
@@ -60,7 +60,7 @@ class Sums:
     """
 
     accumulator: MakesSums
-    layout: KernelMixture
+    layout: Any
     n_rows: int
     blocks: Array
     slices: Array | None = None
@@ -121,6 +121,19 @@ class Given(NamedTuple):
     def arguments(self) -> list[NDArray[Any]]:
         """Return the kernel's arguments."""
         return [none if array is None else array for array, none in zip(self, NOTHING_GIVEN, strict=True)]
+
+
+def given_of(block: Block, params: Params) -> Given:
+    """Return what is known of a block's rows where the pass computes their responsibilities."""
+    weight, given = block.weight, block.labels
+    if given is None:
+        return Given(weight)
+    check_range(given, len(params.means), block.start)
+    if given.ndim == 1:
+        return Given(weight, labels=given)
+    if params.noise:  # a row may be noise if nothing is known of it
+        given = np.column_stack([given, given.all(axis=1)])
+    return Given(weight, allowed=given)
 
 
 # The kernel's signature has arrays alone: one without rows says that there is none.
@@ -231,22 +244,16 @@ class Accumulator:
     def given(self, block: Block) -> Given:
         """Return what is known of a block's rows, as the kernel takes it in this mode."""
         weight, given = block.weight, block.labels
-        if given is None and self.mode in (SOFT, HARD):
-            return Given(weight)
+        if self.mode in (SOFT, HARD):
+            return given_of(block, self.params)
         if given is None:
             raise ValueError("rows without labels have no statistics of their labels")
         if self.mode == RESP:
             return Given(weight, resp=given)
         check_range(given, len(self.params.means), block.start)
-        if self.mode == LABELS:
-            given = certain_labels(given)
-            weight = np.where(given >= 0, 1.0 if block.weight is None else block.weight, 0.0)
-            return Given(weight, labels=np.maximum(given, 0))
-        if given.ndim == 1:
-            return Given(weight, labels=given)
-        if self.params.noise:  # a row may be noise if nothing is known of it
-            given = np.column_stack([given, given.all(axis=1)])
-        return Given(weight, allowed=given)
+        given = certain_labels(given)
+        weight = np.where(given >= 0, 1.0 if block.weight is None else block.weight, 0.0)
+        return Given(weight, labels=np.maximum(given, 0))
 
     def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
         """Return the statistics that a pass under `layout` has summed up in `total` (n_values)."""
@@ -306,6 +313,11 @@ def reduced(s2: Array, shape: tuple[int, ...]) -> Array:
     if shape[-1] == 1:
         s2 = s2.sum(axis=-1, keepdims=True)
     return s2.sum(axis=-3, keepdims=True) if shape[-3] == 1 else s2
+
+
+def in_form(second: Array, shape: tuple[int, ...]) -> Array:
+    """Return second moments (K|1, D, D) in the shape of the covariances that they are for."""
+    return reduced(second if shape[-2] > 1 else np.einsum("kii->ki", second)[:, None], shape)
 
 
 def _unwhitened(layout: KernelMixture, s0: Array, sums: Array) -> tuple[Array, Array]:

@@ -9,8 +9,9 @@ will do too.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -33,12 +34,15 @@ class Block(NamedTuple):
     weight : (n,) float64; None if every weight is 1
     labels : (n,) int64, the component of each row, -1 for unknown; or (n, K) bool, the components that each row may
         belong to; None if all are unknown
+    errors : (n, D) float64, the variances of the errors of measurement, or (n, D, D), their covariances; None if rows
+        have no errors, or all the same
     """
 
     start: int
     X: NDArray[Any]
     weight: Array | None
     labels: NDArray[Any] | None = None
+    errors: Array | None = None
 
     def take(self, index: slice | NDArray[Any]) -> Block:
         """Return a block of the rows that `index` chooses: views for a slice, else copies. `start` stays as it is.
@@ -64,7 +68,7 @@ class Block(NamedTuple):
         return self if np.all(positive) else self.take(np.asarray(positive))
 
     def to_sample(self) -> Sample:
-        """Return a copy of the rows, which stays valid when the next block is asked for."""
+        """Return a copy of the rows, which stays valid when the next block is asked for; without their errors."""
         labels = None if self.labels is None else self.labels.copy()
         return Sample(self.X.astype(np.float64), self.weights().copy(), labels)
 
@@ -115,9 +119,10 @@ class Source(Protocol):
     """What passes and fits ask of rows. Functions are passed in, so that a source may run them where the rows are.
 
     A source whose blocks have labels has an attribute ``labelled`` that is True. One whose rows may have gaps, where
-    values are NaN, has an attribute ``missing`` that is True, and an attribute ``rows_kind`` that is "missing" unless
-    all rows are complete: a key of `fastem.passes.kinds.KINDS`. One whose rows stay in memory may have ``notes``, a
-    dict in which passes keep what they have found out.
+    values are NaN, has an attribute ``missing`` that is True. One whose rows are not handled as complete rows are has
+    an attribute ``rows_kind``, a key of `fastem.passes.kinds.KINDS`, and may have ``rows_options``, a dict of what is
+    known of all rows. One whose rows stay in memory may have ``notes``, a dict in which passes keep what they have
+    found out.
 
     Attributes
     ----------
@@ -200,6 +205,7 @@ class BlockSource(ABC):
     columns: NDArray[Any] | None
     labelled: bool
     rows_kind: str
+    rows_options: Mapping[str, Any] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -282,12 +288,14 @@ class ArraySource(BlockSource):
         columns: NDArray[Any] | None = None,
         labels: NDArray[Any] | None = None,
         rows_kind: str = "complete",
+        errors: Array | None = None,
     ) -> None:
         if weight is not None and (weight == 1).all():
             weight = None  # passes are then quicker, and their bits the same
         self.X, self.weight, self.columns, self.labels = X, weight, columns, labels
         self.n_features, self.dtype, self.labelled = X.shape[1], X.dtype, labels is not None
         self.rows_kind, self.notes = rows_kind, dict[str, Any]()
+        self.errors = errors
         self._n_present, self._sum_w = len(X), float(len(X))
         if weight is not None:
             self._n_present, self._sum_w, rows = 0, 0.0, rows_at_once(1)
@@ -313,7 +321,7 @@ class ArraySource(BlockSource):
 
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """See BlockSource."""
-        rows_of_all = Block(0, self.X, self.weight, self.labels)
+        rows_of_all = Block(0, self.X, self.weight, self.labels, self.errors)
         if 0 < self.n_rows <= rows:
             yield rows_of_all
             return
@@ -348,6 +356,23 @@ def rows_at_once(n_features: int) -> int:
 def kind_of_rows(source: Source) -> str:
     """Return the kind of rows of a source: a key of `fastem.passes.kinds.KINDS`."""
     return getattr(source, "rows_kind", "complete")
+
+
+def options_of_rows(source: Source) -> Mapping[str, Any]:
+    """Return what is known of all rows of a source, as arguments of what handles them."""
+    return getattr(source, "rows_options", {})
+
+
+def kind_with(errors: bool, gaps: bool, options: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the kind of rows that have errors, each its own, or gaps; `options` tell of errors that all share."""
+    if "error_covariance" in options:
+        return "one error"
+    return ("errors and gaps" if gaps else "errors") if errors else "missing" if gaps else "complete"
+
+
+def lacks_values(source: Source) -> bool:
+    """Tell whether values are missing in rows of a source."""
+    return kind_of_rows(source) in ("missing", "errors and gaps")
 
 
 def rounding_of(source: Source) -> float:

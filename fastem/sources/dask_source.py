@@ -12,7 +12,8 @@ import numpy as np
 from fastem.files.tables import choose_columns
 from fastem.kernels.jit import threads
 from fastem.model.matrices import Array
-from fastem.sources.blocks import ArraySource, Block, BlockSource, Sample, SourceError, rows_at_once
+from fastem.sources.blocks import ArraySource, Block, BlockSource, Sample, SourceError, kind_with, rows_at_once
+from fastem.sources.errors import are_columns, check_error_shape, check_error_values
 from fastem.sources.labels import check_labels
 from fastem.sources.parts import Part, PartedSource, sum_pairwise
 from fastem.sources.rows import cast_rows, check_again, check_finite, feature_names, has_gaps
@@ -47,9 +48,11 @@ class DaskSource(PartedSource):
     X : dask.array.Array in one chunk along the columns, or dask.dataframe.DataFrame; partitions may be empty
     sample_weight : Dask Array (N,) or Series with the same partitions, an array (N,), or the name of a column
     labels : as `fastem.as_source` takes them, in one of these forms
-    columns : names (DataFrame) or positions of the columns wanted, default all but those of the weights and labels
+    columns : names (DataFrame) or positions of the columns wanted, default all but those of the weights, labels, errors
     missing : bool, default False
         whether NaN stands for a value that is missing
+    errors : variances (N, D) or covariances (N, D, D) of the rows' errors in one of these forms, or the names of the
+        columns of variances; None: rows have no errors of their own
 
     Raises
     ------
@@ -83,10 +86,11 @@ class DaskSource(PartedSource):
         labels: Any = None,
         columns: Sequence[str | int] | None = None,
         missing: bool = False,
+        errors: Any = None,
     ) -> None:
         if getattr(X, "ndim", 0) != 2:
             raise ValueError(f"Expected 2D array, got {getattr(X, 'ndim', 0)}D {type(X).__name__} instead")
-        self.X, self.weight, self.labels = _choose_collections(X, sample_weight, labels, columns)
+        self.X, self.weight, self.labels, self.errors = _choose_collections(X, sample_weight, labels, columns, errors)
         self.labelled, self.missing = self.labels is not None, missing
         example = _make_example(self.X)
         rows = cast_rows(example)
@@ -108,7 +112,7 @@ class DaskSource(PartedSource):
         chunks = _delay_partitions(self.X)
         beside = [
             [None] * len(chunks) if values is None else _delay_partitions(values)
-            for values in (self.weight, self.labels)
+            for values in (self.weight, self.labels, self.errors)
         ]
         function = delayed(function, traverse=False)  # one key, which each worker fetches once
         run, combine = delayed(_run_on_partition, pure=False), delayed(_add_results, pure=False)
@@ -160,10 +164,17 @@ def _find_blamed_task(key: Any, dask_scheduler: Any) -> Any:
     return task and task.exception_blame and task.exception_blame.key
 
 
-def _choose_collections(X: Any, weight: Any, labels: Any, columns: Sequence[str | int] | None) -> tuple[Any, Any, Any]:
-    """Return collections of rows, weights and labels (or None for these two) that have the same partitions."""
+def _choose_collections(
+    X: Any, weight: Any, labels: Any, columns: Sequence[str | int] | None, errors: Any
+) -> tuple[Any, Any, Any, Any]:
+    """Return collections of rows, weights, labels and errors (or None for these) that have the same partitions."""
     names = list(X.columns) if hasattr(X, "columns") else None
     beside = [name for name in (weight, labels) if isinstance(name, str)]
+    if are_columns(errors):
+        beside += [str(name) for name in errors]
+        errors = X[list(errors)] if names is not None else X[:, list(errors)]
+    elif errors is not None:
+        errors = _partition_alike(X, "errors", errors)
     weight, labels = _partition_alike(X, "sample_weight", weight), _partition_alike(X, "labels", labels)
     if columns is None and names is not None and beside:
         columns = [name for name in names if name not in beside]
@@ -175,7 +186,7 @@ def _choose_collections(X: Any, weight: Any, labels: Any, columns: Sequence[str 
             f"X is cut into {X.numblocks[1]} chunks along its columns: make rows whole, by X.rechunk({{1: -1}}), and "
             "persist that"
         )
-    return X, weight, labels
+    return X, weight, labels, errors
 
 
 def _partition_alike(X: Any, what: str, values: Any) -> Any:
@@ -194,9 +205,9 @@ def _partition_alike(X: Any, what: str, values: Any) -> Any:
 
         values = array.from_array(np.asarray(values), chunks=-1)
     if not (frame or np.isnan([X.shape[0], *values.shape]).any()):
-        if values.shape[:1] != X.shape[:1] or (values.ndim > 1 and what != "labels"):
+        if values.shape[:1] != X.shape[:1] or (values.ndim > 1 and what == "sample_weight"):
             raise ValueError(f"{what}.shape == {values.shape}, expected {X.shape[:1]}!")
-        return values.rechunk((X.chunks[0], -1)[: values.ndim])
+        return values.rechunk((X.chunks[0], -1, -1)[: values.ndim])
     if values.ndim != 1 or values.npartitions != X.npartitions:
         raise ValueError(
             f"{what}: {values.npartitions} partitions of {values.ndim}D, expected {X.npartitions} of 1D, as of X"
@@ -239,7 +250,7 @@ class Place(NamedTuple):
     first: int = 0
     before: float = 0.0
 
-    def to_part(self, chunk: Any, weight: Any, labels: Any) -> Part:
+    def to_part(self, chunk: Any, weight: Any, labels: Any, errors: Any) -> Part:
         """Check what Dask holds of a partition, and make a part of it."""
         rows = cast_rows(chunk, n_features=self.n_features, min_rows=0, missing=self.missing)
         rows = rows.astype(self.dtype, copy=False)
@@ -257,9 +268,14 @@ class Place(NamedTuple):
             raise OSError(f"it brought {len(rows)} rows, expected {self.n_rows}")
         if labels is not None:
             labels = check_labels(np.asarray(labels), len(rows))
-        rows_kind = "missing" if self.missing and has_gaps(rows) else "complete"
+        if errors is not None:
+            errors = np.asarray(errors, dtype=np.float64)
+            check_error_shape(errors.shape, len(rows), rows.shape[1], one_per_row=True)
+            check_error_values(errors, 0)
+        rows_kind = kind_with(errors is not None, self.missing and has_gaps(rows))
         kind = ArraySource if self.n_rows is None else Recomputed if not self.missing else RecomputedWithGaps
-        return Part(self.number, kind(rows, weight, labels=labels, rows_kind=rows_kind), self.first, self.before)
+        own = kind(rows, weight, labels=labels, rows_kind=rows_kind, errors=errors)
+        return Part(self.number, own, self.first, self.before)
 
 
 class Recomputed(ArraySource):
@@ -304,12 +320,12 @@ class Failure(NamedTuple):
 
 
 def _run_on_partition(
-    function: Callable[[Part], T | None], place: Place, chunk: Any, weight: Any, labels: Any
+    function: Callable[[Part], T | None], place: Place, chunk: Any, weight: Any, labels: Any, errors: Any
 ) -> T | Failure | None:
     """Run a function on one partition in one thread: as many tasks run at a time as the worker has threads."""
     try:
         with threads(1):
-            return function(place.to_part(chunk, weight, labels))
+            return function(place.to_part(chunk, weight, labels, errors))
     except Exception as error:
         return Failure(place.number, error)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastem.files.tables import choose_columns
-from fastem.model.frames import column_names, is_pandas
+from fastem.model.frames import column_names, is_arrow, is_pandas
 
 
 def refuse_lazy(X: Any) -> None:
@@ -25,3 +25,14 @@ def choose_frame_columns(X: Any, columns: Sequence[str | int]) -> Any:
     if is_pandas(X):
         return X.iloc[:, index]
     return X.select([names[j] for j in index])
+
+
+def split_frame(
+    X: Any, columns: Sequence[str | int] | None, errors: Sequence[str | int]
+) -> tuple[Any, Sequence[str | int], Any]:
+    """Return a frame, its columns that are features, and a frame of the columns that hold the variances of errors."""
+    names = list(map(str, column_names(X) or ()))
+    own = choose_columns("X", errors, names, len(names))
+    features = [j for j in range(len(names)) if j not in own] if columns is None else columns
+    found = choose_frame_columns(X, own)
+    return X, features, found.to_pandas() if is_arrow(found) else found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.sources.blocks import Block, Source, kind_of_rows, rows_at_once
+from fastem.sources.blocks import Block, Source, lacks_values, rows_at_once
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def find_gaps(source: Source) -> Gaps | None:
     ValueError
         if a column has no value: nothing can be said of it
     """
-    if kind_of_rows(source) != "missing":
+    if not lacks_values(source):
         return None
     found = source.reduce(_count_in_block, rows_at_once(source.n_features))
-    if kind_of_rows(source) != "missing":  # the pass has shown that nothing is missing
+    if not lacks_values(source):  # the pass has shown that nothing is missing
         return None
     if not found.observed.all():
         raise ValueError(f"{_name(source, int(np.argmin(found.observed)))} has no observed value: leave it out.")

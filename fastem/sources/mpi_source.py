@@ -150,18 +150,20 @@ class MPISource(PartedSource):
         *,
         columns: Sequence[str | int] | None = None,
         missing: bool = False,
+        errors: Any = None,
     ) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.is_leader = self.rank == 0
         self._failed = False  # whether all ranks know of a failure, which ends the function that they are in
         error = None
         try:
-            source = find_source(X, sample_weight, labels, columns=columns, min_rows=0, missing=missing)
+            options = {"missing": missing, "errors": errors, "with_errors": True}
+            source = find_source(X, sample_weight, labels, columns=columns, min_rows=0, **options)
             if not isinstance(source, BlockSource):
                 raise TypeError(f"X must be the rank's own rows; got {type(source).__name__}")
             self._own, names = source, source.columns
             kind = dict(features=source.n_features, dtype=str(source.dtype), version=BUFFER_VERSION)
-            kind["labelled"], kind["missing"] = is_labelled(source), missing
+            kind["labelled"], kind["missing"], kind["errors"] = is_labelled(source), missing, errors is not None
             kind["names"] = None if names is None else names.tolist()
         except Exception as caught:
             error = caught
@@ -169,6 +171,7 @@ class MPISource(PartedSource):
         self.check_alike("rows", kind)
         self.n_features, self.dtype, self.columns = source.n_features, source.dtype, names
         self.labelled, self.missing = is_labelled(source), missing
+        self.rows_options, self.errors = self._own.rows_options, errors if self._own.rows_options == {} else None
 
     def local_rows(self) -> BlockSource:
         """See PartedSource; these are the rank's own rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,24 @@ from fastem.files.tables import INPUT_ENDINGS, alternatives, find_columns, map_n
 from fastem.files.text_layout import is_text
 from fastem.model.checks import NAME
 from fastem.model.frames import is_frame
-from fastem.sources.blocks import ArraySource, Source, kind_of_rows
+from fastem.sources.blocks import ArraySource, Source, kind_with, lacks_values
 from fastem.sources.dask_source import DaskSource, is_dask
-from fastem.sources.frames import choose_frame_columns
+from fastem.sources.errors import (
+    are_columns,
+    check_columns,
+    check_errors,
+    check_shared_errors,
+    refuse_errors,
+    split_shared,
+)
+from fastem.sources.frames import choose_frame_columns, split_frame
 from fastem.sources.labels import check_labels
 from fastem.sources.readers import FunctionReader, ParquetReader, Reader, SlicedReader, TextReader
 from fastem.sources.rows import check_n_features, check_names, check_rows, feature_names, has_gaps
 from fastem.sources.streams import StreamSource
 from fastem.sources.weights import check_weight
+
+S = TypeVar("S", ArraySource, StreamSource, DaskSource)
 
 
 def as_source(
@@ -30,6 +40,7 @@ def as_source(
     *,
     columns: Sequence[str | int] | None = None,
     missing: bool = False,
+    errors: Any = None,
 ) -> Source:
     """Make a source of rows from wherever they are, for `GaussianMixture`'s methods, `em`, `accumulate` and `moments`.
 
@@ -49,8 +60,8 @@ def as_source(
         ``.txt``, ``.dat``, each also ``.gz``) are parsed anew on each pass with ``pip install "fastem[cli]"``; or a
         `pyarrow.dataset.Dataset`;
         a function without arguments that yields blocks, and the same ones whenever it is called: array-likes (n, D), or
-        tuples of one and its weights (n,), or of one, its weights or None, and its labels. It runs in a thread of its
-        own;
+        tuples of one and, in this order, its weights (n,), its labels and its errors, as far as there are any, with
+        None for what is not there. It runs in a thread of its own;
         a Dask Array or DataFrame, with ``pip install "fastem[dask]"``: its rows stay on the workers, see
         `fastem.sources.dask_source.DaskSource`;
         a source: it is returned as it is
@@ -65,6 +76,12 @@ def as_source(
     missing : bool, default False
         whether values may be missing: NaN, pandas' NA, masked entries, nulls of Parquet, empty cells of text. Such rows
         are for `GaussianMixture` with ``missing=True``, `em`, `lbfgs` and `accumulate`. Default: they are refused
+
+    errors : array-like, or an object that slices like one, default None
+        the covariances of the errors of measurement, as `GaussianMixture.fit` takes its `error_covariance`: (D, D) for
+        all rows, (N, D) variances, or (N, D, D). For frames, Parquet and text also the names (or positions) of the
+        columns that hold variances, one for each feature, in the order of the features; they are then no features.
+        None: rows have no errors
 
     Returns
     -------
@@ -100,7 +117,8 @@ def as_source(
     >>> fastem.GaussianMixture(2, random_state=0).fit(source).weights_.round(3)
     array([0.5, 0.5])
     """
-    return find_source(X, sample_weight, labels, columns=columns, missing=missing)
+    options = {"missing": missing, "errors": errors, "with_errors": True}
+    return find_source(X, sample_weight, labels, columns=columns, **options)
 
 
 def find_source(
@@ -109,6 +127,8 @@ def find_source(
     labels: Any = None,
     *,
     columns: Sequence[str | int] | None = None,
+    errors: Any = None,
+    with_errors: bool = False,
     n_features: int | None = None,
     min_rows: int = 1,
     who: str = NAME,
@@ -118,45 +138,69 @@ def find_source(
     """Do as `as_source`, and raise a ValueError if there are other than `n_features` columns; None means any number.
 
     Arrays need `min_rows` rows or more; `who` names the caller in messages. A source whose rows may have gaps is
-    refused unless values may be `missing`, or the caller `takes_gaps` of sources that were made so.
+    refused unless values may be `missing`, or the caller `takes_gaps` of sources that were made so. Rows with errors of
+    measurement are refused unless the caller takes them `with_errors`.
     """
+    if not with_errors:
+        refuse_errors(X, errors)
     if hasattr(X, "reduce") and hasattr(X, "for_each"):
-        if sample_weight is not None or labels is not None or columns is not None:
-            raise ValueError("a source has its own weights, labels and columns: pass them to as_source, with the rows")
+        if any(option is not None for option in (sample_weight, labels, columns, errors)):
+            raise ValueError(
+                "a source has its own weights, labels, columns and errors: pass them to as_source, with the rows"
+            )
         check_n_features(X.n_features, n_features)
         if may_have_gaps(X) and not (missing or takes_gaps):
             raise ValueError(f"a source whose rows may have missing values: {who} takes complete rows here{HINT}")
         return X  # type: ignore[no-any-return]
     if isinstance(X, str | PurePath):
         X = map_npy(Path(X)) if is_npy(Path(X)) else Path(X)
+    if is_frame(X) and are_columns(errors):
+        X, columns, errors = split_frame(X, columns, errors)
+    shared, errors = split_shared(errors, X)
     if columns is not None and is_frame(X):
         X, columns = choose_frame_columns(X, columns), None
     if type(X) is not np.ndarray or columns is not None:
         if is_dask(X):
-            source = DaskSource(X, sample_weight, labels, columns, missing)
+            if missing and shared is not None:
+                raise ValueError(ONE_ERROR_AND_GAPS)
+            source = DaskSource(X, sample_weight, labels, columns, missing, errors)
             check_n_features(source.n_features, n_features)
-            return source
-        reader = find_reader(X, sample_weight, columns, labels, missing)
+            return with_shared_errors(source, shared)
+        reader = find_reader(X, sample_weight, columns, labels, missing, errors)
         if reader is not None:
+            if missing and shared is not None:
+                raise ValueError(ONE_ERROR_AND_GAPS)
             check_n_features(reader.n_features, n_features)
-            return StreamSource(reader, missing)
+            return with_shared_errors(StreamSource(reader, missing), shared)
     rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who, missing=missing)
     weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
-    return ArraySource(
-        rows, weight, feature_names(X), known, rows_kind="missing" if missing and has_gaps(rows) else "complete"
-    )
+    own = None if errors is None else check_errors(errors, *rows.shape)
+    if missing and shared is not None:
+        D = rows.shape[1]
+        own, shared = np.broadcast_to(check_shared_errors(shared, D), (len(rows), D, D)), None
+    kind = "one error" if shared is not None else kind_with(own is not None, missing and has_gaps(rows))
+    return with_shared_errors(ArraySource(rows, weight, feature_names(X), known, kind, own), shared)
 
 
 HINT = ". For GaussianMixture and fit, pass missing=True"
+ONE_ERROR_AND_GAPS = (
+    "missing=True does not work with one matrix of errors for rows that are not in memory: give the errors of each row"
+)
 
 
 def may_have_gaps(source: Source) -> bool:
     """Tell whether values may be missing in the rows of a source."""
-    return bool(getattr(source, "missing", False)) or kind_of_rows(source) == "missing"
+    return bool(getattr(source, "missing", False)) or lacks_values(source)
 
 
 def find_named(
-    X: Any, names: NDArray[Any] | None, sample_weight: Any = None, who: str = NAME, missing: bool = False
+    X: Any,
+    names: NDArray[Any] | None,
+    sample_weight: Any = None,
+    who: str = NAME,
+    missing: bool = False,
+    errors: Any = None,
+    with_errors: bool = False,
 ) -> Source:
     """Do as `find_source`, with the columns that have these names; None: the rows need no names.
 
@@ -165,13 +209,14 @@ def find_named(
     """
     if is_frame(X):
         check_names(feature_names(X), names, who)
-        return find_source(X, sample_weight, who=who, missing=missing)
+        return find_source(X, sample_weight, who=who, missing=missing, errors=errors, with_errors=with_errors)
     stored, columns = stored_names(X), None
     if stored and names is not None:
         if not set(names) <= set(stored):
             check_names(np.array(stored, dtype=object), names, who)
         columns = list(names)
-    source = find_source(X, sample_weight, columns=columns, who=who, missing=missing)
+    options: dict[str, Any] = {"missing": missing, "errors": errors, "with_errors": with_errors}
+    source = find_source(X, sample_weight, columns=columns, who=who, **options)
     check_names(source.columns, names, who)
     return source
 
@@ -192,28 +237,45 @@ def is_npy(path: Path) -> bool:
     return path.suffix.lower() == ".npy"
 
 
+def with_shared_errors(source: S, error_covariance: Any) -> S:
+    """Return a source, whose rows all have errors of this covariance (D, D); None: they have those of each, or none."""
+    if error_covariance is not None:
+        source.rows_options = {"error_covariance": check_shared_errors(error_covariance, source.n_features)}
+    return source
+
+
 def find_reader(
-    X: Any, sample_weight: Any, columns: Sequence[str | int] | None, labels: Any = None, missing: bool = False
+    X: Any,
+    sample_weight: Any,
+    columns: Sequence[str | int] | None,
+    labels: Any = None,
+    missing: bool = False,
+    errors: Any = None,
 ) -> Reader | None:
     """Return a reader for rows that are not in memory, or of which columns are chosen; None for an array-like."""
     if isinstance(X, PurePath) and is_text(Path(X)):
-        return TextReader(Path(X), sample_weight, columns, labels)
+        return TextReader(Path(X), sample_weight, columns, labels, check_columns(errors))
     if isinstance(X, PurePath) or hasattr(X, "get_fragments"):
         return ParquetReader(
-            _check_parquet_path(Path(X)) if isinstance(X, PurePath) else X, sample_weight, columns, labels
+            _check_parquet_path(Path(X)) if isinstance(X, PurePath) else X,
+            sample_weight,
+            columns,
+            labels,
+            check_columns(errors),
         )
     # A memory map of other numbers would be converted whole.
     mapped = isinstance(X, np.memmap) and X.ndim == 2 and X.dtype not in (np.float32, np.float64)
     if slices_like_array(X) or mapped or columns is not None:
         rows = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
-        weight, known = (
+        beside = (
             array if array is None or slices_like_array(array) else np.asarray(array)
-            for array in (sample_weight, labels)
+            for array in (sample_weight, labels, errors)
         )
-        return SlicedReader(rows, weight, columns, known)
+        weight, known, own = beside
+        return SlicedReader(rows, weight, columns, known, own)
     if callable(X) and not isinstance(X, type):
-        if sample_weight is not None or labels is not None:
-            raise ValueError("a function yields its weights with the rows, as tuples (X, weight[, labels])")
+        if sample_weight is not None or labels is not None or errors is not None:
+            raise ValueError("a function yields its weights with the rows, as tuples (X, weight[, labels[, errors]])")
         return FunctionReader(X, missing)
     if isinstance(X, Iterator):
         kind = type(X).__name__

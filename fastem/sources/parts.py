@@ -9,17 +9,18 @@ the two kinds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.matrices import Array
-from fastem.sources.blocks import Block, BlockSource, Sample, Source, Uniforms, kind_of_rows, strata
+from fastem.sources.blocks import Block, BlockSource, Sample, Source, Uniforms, kind_with, lacks_values, strata
 from fastem.sources.weights import check_weight_scale
 
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class PartedSource(ABC):
     columns: NDArray[Any] | None
     labelled = False
     missing = False
+    errors: Any = None
+    rows_options: Mapping[str, Any] = MappingProxyType({})
     is_leader = True  # whether this process prints and writes files: one does, of all that run the same fit
     _sizes: list[Size] | None = None  # of the parts; None before the first pass
 
@@ -114,7 +117,8 @@ class PartedSource(ABC):
     @property
     def rows_kind(self) -> str:
         """See Source; by a pass, if rows may have gaps."""
-        return "missing" if self.missing and any(size.gaps for size in self.sizes()) else "complete"
+        gaps = self.missing and any(size.gaps for size in self.sizes())
+        return kind_with(self.errors is not None, gaps, self.rows_options)
 
     @property
     def n_rows(self) -> int:
@@ -159,7 +163,7 @@ class PartedSource(ABC):
 def _measure_part(part: Part) -> list[Size]:
     """Return the size of a part, in a list, so that sums are lists."""
     rows = part.source
-    return [Size(rows.n_rows, rows.n_present, rows.sum_w, kind_of_rows(rows) == "missing")]  # the last after a pass
+    return [Size(rows.n_rows, rows.n_present, rows.sum_w, lacks_values(rows))]  # the last after a pass
 
 
 def _return_unchanged(value: T) -> T:

@@ -16,7 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 from fastem.files.arrow import copy_column
 from fastem.files.delimited import read_blocks
 from fastem.files.tables import check_numbers, choose_columns, find_columns, open_parquet, parquet_files
+from fastem.model.checks import real_numbers
 from fastem.sources.blocks import Block
+from fastem.sources.errors import check_error_columns, check_error_shape
 from fastem.sources.labels import check_label_kind
 from fastem.sources.rows import cast_rows, feature_names
 
@@ -35,6 +37,7 @@ class Reader(Protocol):
     columns : (D,) array of str, the names of the columns; None if they have no names
     weighted : bool, whether the rows have weights
     label_shape : tuple, the shape of the label of one row: () for an integer, (K,) for booleans; None without labels
+    error_shape : tuple, the shape of the errors of one row: (D,) or (D, D); None without errors
     where : str, what is being read, for messages
     """
 
@@ -44,6 +47,7 @@ class Reader(Protocol):
     columns: NDArray[Any] | None
     weighted: bool
     label_shape: tuple[int, ...] | None
+    error_shape: tuple[int, ...] | None
     where: str
 
     def pieces(self) -> Iterator[Block]:
@@ -59,13 +63,19 @@ class SlicedReader:
     weight : (N,) of the same kind; None: every weight is 1
     columns : positions of the columns wanted; None: all columns
     labels : (N,) or (N, K) of the same kind; None: all are unknown
+    errors : (N, D) or (N, D, D) of the same kind, of the columns wanted; None: there are none
     """
 
     n_rows: int | None
     columns: NDArray[Any] | None = None
 
     def __init__(
-        self, X: Any, weight: Any = None, columns: Sequence[str | int] | None = None, labels: Any = None
+        self,
+        X: Any,
+        weight: Any = None,
+        columns: Sequence[str | int] | None = None,
+        labels: Any = None,
+        errors: Any = None,
     ) -> None:
         if len(X.shape) != 2:
             raise ValueError(f"Expected 2D array, got {len(X.shape)}D array instead: shape {tuple(X.shape)}")
@@ -79,6 +89,8 @@ class SlicedReader:
         self.labels, self.label_shape = labels, None if labels is None else tuple(labels.shape[1:])
         self.chosen = None if columns is None else choose_columns("X", columns, None, D)
         self.n_features = D if self.chosen is None else len(self.chosen)
+        self.errors = errors
+        self.error_shape = None if errors is None else check_error_shape(errors.shape, N, self.n_features)
         self.dtype = float_dtype(X.dtype)
 
     def pieces(self) -> Iterator[Block]:
@@ -96,6 +108,7 @@ class SlicedReader:
                 X if self.chosen is None else X[:, self.chosen],
                 None if self.weight is None else np.asarray(self.weight[part], dtype=np.float64),
                 None if self.labels is None else np.asarray(self.labels[part]),
+                None if self.errors is None else np.asarray(self.errors[part], dtype=np.float64),
             )
 
 
@@ -111,6 +124,7 @@ class ParquetReader:
     weight : name of the column of weights; None: every weight is 1
     columns : names or positions of the columns wanted; None: all but those of the weights and labels
     labels : name of the column of labels; None: all are unknown
+    errors : names of the columns of variances, one for each feature; None: there are none
     """
 
     n_rows: int | None
@@ -123,19 +137,21 @@ class ParquetReader:
         weight: str | None = None,
         columns: Sequence[str | int] | None = None,
         labels: str | None = None,
+        errors: Sequence[str | int] | None = None,
     ) -> None:
         self.where = place = str(data) if isinstance(data, Path) else "the dataset"
         self.data = parquet_files(data) if isinstance(data, Path) else data
         self.weighted, self.fields = weight is not None, list[str]()
         self.label_shape = None if labels is None else ()
-        beside = [name for name in (weight, labels) if name is not None]
+        beside = [*(errors or ()), *(name for name in (weight, labels) if name is not None)]
         n_rows, kinds = 0, [np.dtype(np.bool_)]
         for name, file in self._files():
             with file:
                 schema, n_rows = file.schema_arrow, n_rows + file.metadata.num_rows
             names = list(schema.names)
             if not self.fields:
-                wanted: Sequence[str | int] = [n for n in names if n not in beside] if columns is None else columns
+                own = choose_columns(place, beside, names, len(names))
+                wanted = [j for j in range(len(names)) if j not in own] if columns is None else columns
                 self.fields = [names[j] for j in choose_columns(place, [*wanted, *beside], names, len(names))]
             chosen = choose_columns(name, self.fields, names, 0)
             check_numbers(name, schema, chosen)
@@ -143,6 +159,7 @@ class ParquetReader:
             kinds += [np.dtype(schema.field(j).type.to_pandas_dtype()) for j in features]
         self.n_rows, names = n_rows, self.fields[: len(self.fields) - len(beside)]
         self.columns, self.n_features = np.array(names, dtype=object), len(names)
+        self.error_shape = check_error_columns(errors, self.n_features)
         self.dtype = float_dtype(np.result_type(*kinds))
 
     def _files(self) -> Iterator[tuple[str, Any]]:
@@ -167,8 +184,7 @@ class ParquetReader:
         table = np.empty((len(self.fields), batch.num_rows))
         for values, field in zip(table, self.fields, strict=True):
             copy_column(batch.column(field), values)
-        D, labelled = self.n_features, self.label_shape is not None
-        return Block(0, table[:D].T, table[D] if self.weighted else None, table[-1] if labelled else None)
+        return split_table(self, table.T)
 
 
 class TextReader:
@@ -180,6 +196,7 @@ class TextReader:
     weight : name of the column of weights; None: every weight is 1
     columns : names or positions of the columns wanted; None: all but an index and those of the weights and labels
     labels : name of the column of labels; None: all are unknown
+    errors : names or positions of the columns of variances, one for each feature; None: there are none
     """
 
     n_rows: int | None = None
@@ -193,29 +210,25 @@ class TextReader:
         weight: str | None = None,
         columns: Sequence[str | int] | None = None,
         labels: str | None = None,
+        errors: Sequence[str | int] | None = None,
     ) -> None:
         found = find_columns(path)
         assert found.text is not None
         self.path, self.layout, self.where = path, found.text, str(path)
         self.weighted, self.label_shape = weight is not None, None if labels is None else ()
-        given = [name for name in (weight, labels) if name is not None]
+        given = [*(errors or ()), *(name for name in (weight, labels) if name is not None)]
         beside = choose_columns(path, given, found.names, found.n_columns)
         features = [j for j in found.features if j not in beside]
         if columns is not None:
             features = choose_columns(path, columns, found.names, found.n_columns)
         self.n_features, self.chosen = len(features), [*features, *beside]
+        self.error_shape = check_error_columns(errors, self.n_features)
         self.columns = None if found.names is None else np.array([found.names[j] for j in features], dtype=object)
 
     def pieces(self) -> Iterator[Block]:
         """See Reader."""
-        D = self.n_features
         for table in read_blocks(self.path, self.layout, self.chosen):
-            yield Block(
-                0,
-                table[:, :D],
-                table[:, D] if self.weighted else None,
-                None if self.label_shape is None else table[:, -1],
-            )
+            yield split_table(self, table)
 
 
 class FunctionReader:
@@ -224,7 +237,8 @@ class FunctionReader:
     Parameters
     ----------
     function : callable without arguments
-        returns an iterable of blocks: array-likes (n, D), tuples (X, weight), or tuples (X, weight or None, labels)
+        returns an iterable of blocks: array-likes (n, D), or tuples of one and, as far as there are such, its weights,
+        labels and errors, where None stands for what is not there
     missing : bool, default False
         whether values may be missing, so that masked entries are
     """
@@ -237,17 +251,20 @@ class FunctionReader:
         first = next(iter(function()), None)
         if first is None:
             raise ValueError("Found array with 0 sample(s): the function yields no block.")
-        rows, weight, labels = _split_block(first)
+        rows, weight, labels, errors = _split_block(first)
         X = cast_rows(rows, min_rows=0, missing=missing)
         self.columns, self.weighted = feature_names(rows), weight is not None
         self.label_shape = None if labels is None else np.shape(labels)[1:]
         self.n_features, self.dtype = X.shape[1], X.dtype
+        self.error_shape = (
+            None if errors is None else check_error_shape(np.shape(errors), len(X), X.shape[1], one_per_row=True)
+        )
 
     def pieces(self) -> Iterator[Block]:
         """See Reader."""
         self.where = "block 0"
         for number, block in enumerate(self.function(), 1):
-            rows, weight, labels = _split_block(block)
+            rows, weight, labels, errors = _split_block(block)
             X = cast_rows(rows, n_features=self.n_features, min_rows=0, missing=self.missing)
             if X.dtype != self.dtype:
                 raise ValueError(f"expected {self.dtype} as in the first block, got {X.dtype}")
@@ -260,18 +277,34 @@ class FunctionReader:
                 check_label_kind(labels.shape, labels.dtype, len(X))
                 if labels.shape[1:] != self.label_shape:
                     raise ValueError(f"expected labels as in the first block, got shape {labels.shape}")
-            yield Block(0, X, None if weight is None else np.asarray(weight, dtype=np.float64), labels)
+            if (None if errors is None else np.shape(errors)[1:]) != self.error_shape:
+                raise ValueError(f"expected errors as in the first block, got shape {np.shape(errors)}")
+            if errors is not None:
+                errors = real_numbers("errors", errors)
+                check_error_shape(errors.shape, len(X), X.shape[1], one_per_row=True)
+            yield Block(0, X, None if weight is None else np.asarray(weight, dtype=np.float64), labels, errors)
             self.where = f"block {number}"
 
 
-def _split_block(block: Any) -> tuple[Any, Any, Any]:
-    """Split a block that a function yields into rows, weights and labels; None for each of these two that is absent."""
+def _split_block(block: Any) -> tuple[Any, Any, Any, Any]:
+    """Split a block that a function yields into rows, weights, labels and errors; None for each that is absent."""
     if not isinstance(block, tuple):
-        return block, None, None
-    if not 1 <= len(block) <= 3:
-        raise ValueError(f"expected rows, or a tuple (X, weight) or (X, weight, labels); got {len(block)} parts")
-    rows, weight, labels = (*block, None, None)[:3]
-    return rows, weight, labels
+        return block, None, None, None
+    if not 1 <= len(block) <= 4:
+        raise ValueError(
+            f"expected rows, or a tuple (X, weight), (X, weight, labels) or (X, weight, labels, errors); "
+            f"got {len(block)} parts"
+        )
+    rows, weight, labels, errors = (*block, None, None, None)[:4]
+    return rows, weight, labels, errors
+
+
+def split_table(reader: Reader, table: NDArray[Any]) -> Block:
+    """Return the rows of a table whose columns are features and, as far as there are any, variances, weight, labels."""
+    D, last = reader.n_features, table.shape[1]
+    errors = None if reader.error_shape is None else table[:, D : 2 * D]
+    labels = None if reader.label_shape is None else table[:, last - 1]
+    return Block(0, table[:, :D], table[:, D if errors is None else 2 * D] if reader.weighted else None, labels, errors)
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:

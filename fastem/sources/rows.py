@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastem.model.checks import NAME, refuse_masked
 from fastem.model.frames import column_names, dates_in, is_pandas
 from fastem.sources.blocks import Block
+from fastem.sources.errors import check_error_values
 from fastem.sources.frames import refuse_lazy
 from fastem.sources.labels import check_label_values
 
@@ -123,6 +124,8 @@ def check_again(block: Block, missing: bool = False) -> None:
         check_finite(block.X, block.start, missing=missing)
         if block.labels is not None:
             check_label_values(block.labels, block.start)
+        if block.errors is not None:
+            check_error_values(block.errors, block.start)
         largest = float(np.fmax.reduce(np.abs(block.present().X), None, initial=0.0))
         if not largest < LARGEST:
             raise ValueError(f"with a value of {largest:.3g}, sums of squares overflow float64")

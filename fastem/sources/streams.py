@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, n_positive, rows_at_once
+from fastem.sources.blocks import Block, BlockSource, SourceError, cumulated, kind_with, n_positive, rows_at_once
+from fastem.sources.errors import check_error_values
 from fastem.sources.labels import check_label_values
 from fastem.sources.readers import Reader
 from fastem.sources.rows import check_again, check_finite, has_gaps, warn_of_rounding
@@ -68,7 +69,7 @@ class StreamSource(BlockSource):
     def rows_kind(self) -> str:  # type: ignore[override]
         """See Source; before a pass has seen all rows, those that may have gaps are taken to have some."""
         gaps = self.missing if self._totals is None else self._totals.gaps
-        return "missing" if gaps else "complete"
+        return kind_with(self.reader.error_shape is not None, gaps, self.rows_options)
 
     @property
     def n_present(self) -> int:
@@ -151,17 +152,20 @@ class StreamSource(BlockSource):
         """Raise an error for rows that hold NaN or infinity, or, in a later pass, for others that the first refused."""
         if self._totals is None:
             check_finite(block.X, block.start, self.reader.where, self.missing)
+            if block.errors is not None:
+                check_error_values(block.errors, block.start)
         else:
             self._check_unchanged(number, self._again, block)
 
     def _make_buffer(self, rows: int) -> Block:
         """Return a block of uninitialised rows with the columns that the reader has."""
-        shape = self.reader.label_shape
+        shape, error_shape = self.reader.label_shape, self.reader.error_shape
         return Block(
             0,
             np.empty((rows, self.n_features), self.dtype),
             np.empty(rows) if self.reader.weighted else None,
             None if shape is None else np.empty((rows, *shape), np.bool_ if shape else np.int64),
+            None if error_shape is None else np.empty((rows, *error_shape)),
         )
 
     def _read_pieces(self, number: int) -> Iterator[Block]:

@@ -42,7 +42,7 @@ class Given(NamedTuple):
     precisions : tuple (covariances, factor) in canonical shapes, or None
     noise : Noise, the component at the start, or None if the mixture has none
     known : Known, what labels of rows tell, or None if there are no labels
-    gaps : bool, whether values are missing, so that known components leave EM something to do
+    gaps : bool, whether values are missing or have errors, so that known components leave EM something to do
     """
 
     weights: Array | None = None
