@@ -21,6 +21,7 @@ from fastem.analysis.information import SingularInformationError
 from fastem.analysis.merging import Merging
 from fastem.estimators.anomaly import AnomalyDetector
 from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
+from fastem.estimators.binned import fit_binned
 from fastem.estimators.bootstrap import Bootstrap
 from fastem.estimators.bootstrap_testing import BootstrapTest, bootstrap_test
 from fastem.estimators.gaussian_mixture import GaussianMixture
@@ -115,6 +116,7 @@ __all__ = [
     "em",
     "embed",
     "fit",
+    "fit_binned",
     "fit_many",
     "lbfgs",
     "load",
