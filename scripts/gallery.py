@@ -610,6 +610,42 @@ def merging() -> Figure:
     return figure
 
 
+@drawn
+def deconvolution() -> Figure:
+    """A density without its errors of measurement
+
+    The stars of a ring, a bar and a clump, each measured with an error of its own: large for most, small for some
+    (left). A mixture fitted to the measurements is as blurred as they are (second). Given the covariance of each error,
+    `fit(X, error_covariance=S)` finds the density of the true places, sharper than any single measurement (third):
+    the rows are weighed by what they tell. Right: the places that were measured, which no fit has seen.
+    """
+    rng = np.random.default_rng(5)
+    angle = rng.uniform(0, 2 * np.pi, 3000)
+    ring = 3.0 * np.column_stack([np.cos(angle), np.sin(angle)]) + 0.12 * rng.normal(size=(3000, 2))
+    bar = rng.normal(size=(1200, 2)) * [0.9, 0.1]
+    clump = [4.5, 3.2] + rng.normal(size=(600, 2)) * 0.15
+    places = np.vstack([ring, bar, clump])
+    half = rng.normal(size=(len(places), 2, 2)) * rng.choice([0.15, 0.55], p=[0.25, 0.75], size=(len(places), 1, 1))
+    X = places + np.einsum("nij,nj->ni", half, rng.normal(size=places.shape))
+    options = {"init_params": "kmeans", "regularization": "geometric", "tol": 1e-5, "max_iter": 500, "random_state": 0}
+    blurred = GaussianMixture(16, **options).fit(X)
+    sharp = GaussianMixture(16, **options).fit(X, error_covariance=half @ half.swapaxes(1, 2))
+    titles = ["as measured", "fitted to the measurements", "deconvolved", "the true places"]
+    figure, low, high = new_figure(12.8, 3.5), [-4.6, -4.2], [5.6, 4.4]
+    axes = figure.subplots(1, 4, sharex=True, sharey=True)
+    across, up = (np.linspace(*ends, 240) for ends in zip(low, high, strict=True))
+    grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
+    for ax, title, what in zip(axes, titles, (X, blurred, sharp, places), strict=True):
+        ax.set_title(title, fontsize="medium", fontweight="bold")
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
+        if isinstance(what, GaussianMixture):
+            density = np.exp(what.score_samples(grid)).reshape(len(up), len(across))
+            ax.imshow(np.sqrt(density), origin="lower", extent=(low[0], high[0], low[1], high[1]), cmap="Greys")
+        else:
+            ax.plot(*what.T, ".", color="black", markersize=0.8, alpha=0.6)
+    return figure
+
+
 # ---- the page --------------------------------------------------------------------------------------------------------
 
 
