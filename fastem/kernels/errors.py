@@ -9,7 +9,7 @@ Lanes run over rows. With C = F F' (F lower triangular) the work per row and com
    a = V' diag(1/p) y and I - M, M = V' diag(1/p) V (their eqs. 16 and 17);
 3. sums of r, r a and r (a a' - M). The covariance is F (s0 I + sum r (a a' - M)) F', formed once per pass.
 
-Steps 1 to 3 take D (D + 1) (D + 2) flops, and about 5 D^2 of lower order; `row_flops` counts them. In the coordinates
+Each step takes D (D^2 - 1) / 3 flops, and together about 6 D^2 of lower order; `row_flops` counts them. In the coordinates
 of u all is of size one, so that a direction in which a component is narrow keeps its digits. An infinite variance
 makes 1/p zero: that feature of that row then counts for nothing, as if it were missing, without a branch.
 
@@ -17,17 +17,16 @@ A kernel is made for each D, up to `MOST_FEATURES`, and its arithmetic is unroll
 registers and the first-level cache. All is float64.
 """
 
-from functools import cache, partial
+from functools import cache
 from math import pi
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit, types
 
 from fastem.kernels.compiler import EXACT, HELPER
+from fastem.kernels.elimination import WIDTH, add_moments_for, eliminate_for, packed
 from fastem.kernels.jit import Kernel, row_type
-from fastem.kernels.lanes import BYTES, micro_kernel
 from fastem.kernels.memory import part, to_float, to_integer
 from fastem.kernels.micro import best, padded
 from fastem.kernels.mixture import (
@@ -47,19 +46,13 @@ from fastem.kernels.mixture import (
 
 MOST_FEATURES = 16  # for which a kernel is made: its code grows as D^3
 TILE = 64  # rows: a multiple of what the micro-kernels step by, everywhere
-WIDTH = BYTES // 8
 LOG_2PI, LOG_2 = float(np.log(2 * pi)), float(np.log(2))
 N_ROWS = 8  # per-row values of a tile: weight, top, label, total, spread, constant, mantissa, exponent
 
 
-def packed(i: int, j: int) -> int:
-    """Return the place of entry (i, j), j <= i, of a lower triangle that is stored row by row."""
-    return i * (i + 1) // 2 + j
-
-
 def row_flops(K: int, D: int) -> int:
     """Return the work per row in flops."""
-    return K * (D * (D + 1) * (D + 2) + 5 * D * D + 60)
+    return K * (D * (D * D - 1) + 6 * D * D + 60)
 
 
 def n_values(columns: int, K: int, D: int) -> int:
@@ -76,142 +69,6 @@ def scratch_size(D: int, full: bool, K: int, columns: int) -> int:
     """Return how many numbers the scratch memory of a worker has."""
     E = packed(D, 0)
     return (padded(D) + error_rows(D, full) + columns + K * (E + D) + N_ROWS) * TILE + K * (D + E) * WIDTH
-
-
-# --- micro-kernels --------------------------------------------------------------------------------------------------
-
-
-def eliminate_plain(full, xt, st, mean, cov, root, n, out, q):
-    """Factor T and eliminate x - mean, for a tile's rows.
-
-    xt (P, B) rows; st (rows, B) errors, D variances or, if `full`, D * D covariances; mean (D); cov, root (D, D): root
-    is lower triangular, with cov = root root'; out (D (D + 1) / 2 + D, B) OUT: L, with 1 / p on its diagonal, and y;
-    q (B) OUT: sum y^2 / p. A pivot p is no less than root_ii^2, but for rounding.
-    """
-    D, E = mean.shape[0], packed(mean.shape[0], 0)
-    for b in range(n):
-        q[b] = 0.0
-        for i in range(D):
-            g, y, own = np.zeros(i + 1), xt[i, b] - mean[i], packed(i, 0)
-            for j in range(i + 1):
-                g[j] = cov[i, j]
-                if full:
-                    g[j] += st[i * D + j, b]
-                elif i == j:
-                    g[j] += st[i, b]
-                for t in range(j):
-                    g[j] -= g[t] * out[packed(j, t) if j < i else own + t, b]
-                if j < i:
-                    out[own + j, b] = g[j] * out[packed(j, j), b]
-                    y -= out[own + j, b] * out[E + j, b]
-            pivot = g[i] if g[i] > root[i, i] ** 2 else root[i, i] ** 2
-            out[own + i, b], out[E + i, b] = 1.0 / pivot, y
-            q[b] += y * y * out[own + i, b]
-
-
-def add_moments_plain(factors, root, r, n, sums):
-    """Add r a and r (a a' - M) of a tile's rows to sums (D + D (D + 1) / 2, WIDTH); factors are `eliminate`'s out."""
-    D = root.shape[0]
-    E = packed(D, 0)
-    for b in range(n):
-        lower, p = np.eye(D), np.empty(D)
-        for i in range(D):
-            p[i] = factors[packed(i, i), b]
-            for j in range(i):
-                lower[i, j] = factors[packed(i, j), b]
-        V = np.linalg.solve(lower, root)
-        a, M = V.T @ (p * factors[E:, b]), V.T @ (p[:, None] * V)
-        sums[:D, b % WIDTH] += r[b] * a
-        for i in range(D):
-            for j in range(i + 1):
-                sums[D + packed(i, j), b % WIDTH] += r[b] * (a[i] * a[j] - M[i, j])
-
-
-@cache
-def eliminate_for(D: int, full: bool) -> Any:
-    """Return `eliminate` for D features, and errors that are matrices (full) or variances."""
-    if numba.config.DISABLE_JIT:
-        return partial(eliminate_plain, full)
-
-    @micro_kernel
-    def eliminate(lanes, xt, st, mean, cov, root, n, out, q):
-        E, one = packed(D, 0), lanes.constant(1.0)
-        with lanes.loop(0, n, lanes.width) as b:
-
-            def error(i, j):
-                return lanes.load(st.row(i * D + j if full else i), b)
-
-            L, y, inverse, total = {}, [], [], lanes.constant(0.0)
-            for i in range(D):
-                g, residual = [], lanes.load(xt.row(i), b) - lanes.spread(mean.row(), i)
-                for j in range(i + 1):
-                    entry = lanes.spread(cov.row(i), j)
-                    if full or i == j:
-                        entry = entry + error(i, j)
-                    for t in range(j):
-                        entry = entry - g[t] * L[max(i, j), t] if i == j else entry - g[t] * L[j, t]
-                    g.append(entry)
-                    if j < i:
-                        L[i, j] = entry * inverse[j]
-                        lanes.store(L[i, j], out.row(packed(i, j)), b)
-                        residual = residual - L[i, j] * y[j]
-                own = lanes.spread(root.row(i), i)
-                least = own * own
-                pivot = lanes.select(g[i] > least, g[i], least)
-                inverse.append(one / pivot)
-                y.append(residual)
-                lanes.store(inverse[i], out.row(packed(i, i)), b)
-                lanes.store(residual, out.row(E + i), b)
-                total = (residual * inverse[i]).fma(residual, total)
-            lanes.store(total, q.row(), b)
-
-    return eliminate
-
-
-@cache
-def add_moments_for(D: int) -> Any:
-    """Return `add_moments` for D features."""
-    if numba.config.DISABLE_JIT:
-        return add_moments_plain
-
-    @micro_kernel
-    def add_moments(lanes, factors, root, r, n, sums):
-        E = packed(D, 0)
-        with lanes.loop(0, n, lanes.width) as b:
-
-            def factor(row):
-                return lanes.load(factors.row(row), b)
-
-            def add(vector, row):
-                lanes.store(lanes.load(sums.row(row)) + vector, sums.row(row))
-
-            w, V, scaled = lanes.load(r.row(), b), {}, {}
-            for i in range(D):
-                inverse, lower = factor(packed(i, i)), [factor(packed(i, j)) for j in range(i)]
-                for c in range(i + 1):
-                    value = lanes.spread(root.row(i), c)
-                    for t in range(c, i):
-                        value = value - lower[t] * V[t, c]
-                    V[i, c], scaled[i, c] = value, value * inverse
-            y, a, weighted = [factor(E + i) for i in range(D)], [], []
-            for c in range(D):
-                place = scaled[c, c] * y[c]
-                for t in range(c + 1, D):
-                    place = scaled[t, c].fma(y[t], place)
-                a.append(place)
-                weighted.append(w * place)
-                add(weighted[c], c)
-            for i in range(D):
-                for j in range(i + 1):
-                    M = scaled[i, i] * V[i, j]
-                    for t in range(i + 1, D):
-                        M = scaled[t, i].fma(V[t, j], M)
-                    add(weighted[i] * a[j] - w * M, D + packed(i, j))
-
-    return add_moments
-
-
-# --- tiles ----------------------------------------------------------------------------------------------------------
 
 
 @njit(**HELPER)

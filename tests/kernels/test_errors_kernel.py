@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from tiles import jitted
 
+from fastem.kernels import elimination
 from fastem.kernels import errors as kernel
 from fastem.kernels.compiler import COMMON
 from fastem.kernels.lanes import aligned
@@ -33,7 +34,7 @@ def tile(D, full, seed=0):
 @pytest.mark.parametrize("D", [1, 3, 6])
 def test_micro_kernels_equal_their_twins(D, full):
     xt, st, mean, cov, root = tile(D, full)
-    eliminate, add_moments = kernel.eliminate_for(D, full), kernel.add_moments_for(D)
+    eliminate, add_moments = elimination.eliminate_for(D, full), elimination.add_moments_for(D)
 
     @numba.njit(**COMMON)
     def run(xt, st, mean, cov, root, n, out, q, r, sums):
@@ -48,8 +49,8 @@ def test_micro_kernels_equal_their_twins(D, full):
         if steps is found:
             run(xt, st, mean, cov, root, n, out, q, r, sums)
         else:
-            partial(kernel.eliminate_plain, full)(xt, st, mean, cov, root, n, out, q)
-            kernel.add_moments_plain(out, root, r, n, sums)
+            partial(elimination.eliminate_plain, full)(xt, st, mean, cov, root, n, out, q)
+            elimination.add_moments_plain(out, root, r, n, sums)
         steps += [out, q, sums.sum(axis=1)]
     for a, b in zip(found, expected, strict=True):
         assert_allclose(a, b, rtol=1e-12, atol=1e-12)
@@ -61,9 +62,9 @@ def test_the_plain_twins_are_the_matrices_that_they_say(full):
     xt, st, mean, cov, root = tile(D, full)
     E, n = kernel.packed(D, 0), kernel.TILE
     out, q, sums = np.zeros((E + D, n)), np.zeros(n), np.zeros((E + D, kernel.WIDTH))
-    kernel.eliminate_plain(full, xt, st, mean, cov, root, n, out, q)
+    elimination.eliminate_plain(full, xt, st, mean, cov, root, n, out, q)
     r = np.eye(n)[9]  # a row without gaps
-    kernel.add_moments_plain(out, root, r, n, sums)
+    elimination.add_moments_plain(out, root, r, n, sums)
     S = st[: D * D, 9].reshape(D, D) if full else np.diag(st[:D, 9])
     T, z, total = cov + S, xt[:D, 9] - mean, sums.sum(axis=1)
     assert_allclose(q[9], z @ np.linalg.solve(T, z), rtol=1e-12)
