@@ -9,9 +9,9 @@ Lanes run over rows. With C = F F' (F lower triangular) the work per row and com
    a = V' diag(1/p) y and I - M, M = V' diag(1/p) V (their eqs. 16 and 17);
 3. sums of r, r a and r (a a' - M). The covariance is F (s0 I + sum r (a a' - M)) F', formed once per pass.
 
-Each step takes D (D^2 - 1) / 3 flops, and together about 6 D^2 of lower order; `row_flops` counts them. In the coordinates
-of u all is of size one, so that a direction in which a component is narrow keeps its digits. An infinite variance
-makes 1/p zero: that feature of that row then counts for nothing, as if it were missing, without a branch.
+Each step takes D (D^2 - 1) / 3 flops, and together about 6 D^2 of lower order; `row_flops` counts them. In the
+coordinates of u all is of size one, so that a direction in which a component is narrow keeps its digits. An infinite
+variance makes 1/p zero: that feature of that row then counts for nothing, as if it were missing, without a branch.
 
 A kernel is made for each D, up to `MOST_FEATURES`, and its arithmetic is unrolled: L, V and M of a few rows fit the
 registers and the first-level cache. All is float64.
