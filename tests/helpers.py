@@ -15,7 +15,16 @@ import mpmath
 import numpy as np
 
 TYPES = ("full", "tied", "diag", "spherical")  # scikit-learn's
-FAMILIES = (*TYPES, "tied_diag", "tied_spherical")
+FAMILIES = (*TYPES, "tied_diag", "tied_spherical")  # in which every number that is stored is free
+CONSTRAINED = ("VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV")  # mclust's that these do not have
+ALL = (*FAMILIES, *CONSTRAINED)
+PAIRS = [  # of a family and a remedy that go together
+    (family, remedy)
+    for family in ALL
+    for remedy in ("ridge", "map", "floor", "ratio", "geometric")
+    if remedy != "ratio" or family in FAMILIES
+]
+STORED = {name: "diag" if name.endswith("I") else "full" for name in CONSTRAINED}  # as which they are stored
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 COLLAPSED = "Fitting the mixture model failed because some components have ill-defined empirical covariance"
@@ -79,7 +88,7 @@ def natural(covariances, covariance_type, weights=None):
         "tied": lambda: np.average(covariances, axis=0, weights=weights),
         "diag": lambda: diagonals.copy(),
         "spherical": lambda: diagonals.mean(axis=1),
-    }[covariance_type]()
+    }[STORED.get(covariance_type, covariance_type)]()
 
 
 def expand(covariances, covariance_type, k, d):
@@ -92,12 +101,12 @@ def expand(covariances, covariance_type, k, d):
         "tied": lambda: np.tile(covariances, (k, 1, 1)),
         "diag": lambda: np.asarray(covariances)[:, :, None] * eye,
         "spherical": lambda: np.asarray(covariances)[:, None, None] * eye,
-    }[covariance_type]()
+    }[STORED.get(covariance_type, covariance_type)]()
 
 
 def invert(covariances, covariance_type):
     """Invert covariances of the estimator's shape."""
-    if covariance_type in ("full", "tied"):
+    if STORED.get(covariance_type, covariance_type) in ("full", "tied"):
         inverse = np.linalg.inv(covariances)
         return (inverse + np.swapaxes(inverse, -1, -2)) / 2
     return 1.0 / np.asarray(covariances)

@@ -50,7 +50,7 @@ from fastem.estimators.selection import Selection, SelectionInterrupted, select
 from fastem.files import archive, tables
 from fastem.fitting.interruption import FitInterrupted
 from fastem.model.exclusions import check_exclusions
-from fastem.model.families import COVARIANCES
+from fastem.model.families import MCLUST, PLAIN
 from fastem.model.result import Result, Status
 from fastem.plot.fits import plot_fit
 from fastem.sources.blocks import Source, SourceError
@@ -173,7 +173,10 @@ def choose(
     ] = "1-10",
     covariance: Annotated[
         str | None,
-        typer.Option(metavar="TYPE,...", help=f"Some of {', '.join(COVARIANCES)} (default: all)."),
+        typer.Option(
+            metavar="TYPE,...",
+            help=f"Some of {', '.join(PLAIN)} (default: these), {', '.join(MCLUST)}, or mclust for the latter.",
+        ),
     ] = None,
     criterion: Annotated[
         Literal["bic", "aic", "icl", "cv"],
@@ -216,7 +219,7 @@ def choose(
                 found = select(
                     rows.source,
                     parse_sizes(components),
-                    tuple(COVARIANCES) if covariance is None else [name.strip() for name in covariance.split(",")],
+                    PLAIN if covariance is None else [name.strip() for name in covariance.split(",")],
                     criterion=criterion,
                     cv=folds,
                     random_state=seed,

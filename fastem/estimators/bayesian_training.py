@@ -23,7 +23,7 @@ from fastem.fitting.stepwise import step_towards
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads, copy_of_shape, demand
-from fastem.model.families import Covariance, find_family
+from fastem.model.families import CONSTRAINED, COVARIANCES, Covariance, find_family
 from fastem.model.given import check_matrices
 from fastem.model.matrices import Array
 from fastem.model.params import Params
@@ -121,7 +121,7 @@ def follow_posterior(model: PosteriorState, X: Any, sample_weight: Any) -> None:
 
 def check_parameters(model: PosteriorState) -> None:
     """Raise a ValueError, in scikit-learn's words, for constructor parameters that cannot be used."""
-    check_shared(model, NAME)
+    check_shared(model, NAME, [name for name in COVARIANCES if name not in CONSTRAINED])
     check_strings(model, NAME, weight_concentration_prior_type=PRIOR_TYPES)
     for name in ("weight_concentration_prior", "mean_precision_prior", "degrees_of_freedom_prior"):
         value = getattr(model, name)

@@ -43,11 +43,14 @@ class Fitted(MixtureState):
         return check_features(features, D - some_left, D, names), names
 
     def _like(self, params: Params, names: NDArray[Any] | None) -> Self:
-        """Return a model of the same family with other parameters, whose features have these names or None."""
+        """Return a model with other parameters, whose features have these names or None.
+
+        It is of the same family if that leaves every number free: what a part of a mixture obeys is another matter.
+        """
         family, noise = family_of(self), params.noise
         shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
         covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
-        model = self.from_parameters(shares, params.means, covariances, family.name, noise, count_seen(self))
+        model = self.from_parameters(shares, params.means, covariances, family.plain, noise, count_seen(self))
         model.set_params(random_state=self.random_state, n_threads=self.n_threads)
         set_names(model, names)
         return model

@@ -27,7 +27,8 @@ class Interchange(MixtureState):
         """Return the same fit as a `sklearn.mixture.GaussianMixture`: the same numbers to the last bit.
 
         Parameters that scikit-learn does not have are left out. An `init_params` that it does not have becomes
-        "kmeans". Variances that components share are given to each.
+        "kmeans". Variances that components share are given to each, and
+        a covariance type that it does not have becomes the one of its four that stores the same numbers.
 
         Returns
         -------
@@ -59,8 +60,7 @@ class Interchange(MixtureState):
         if has_noise(self):
             raise ValueError("scikit-learn's GaussianMixture has no noise component")
         family, model = family_of(self), Theirs()
-        if family.shared and not family.matrices:
-            family = find_family(family.storage.form)
+        family = find_family("tied" if family.shared and family.matrices else family.storage.form)
         known = model.get_params()
         parameters = {name: value for name, value in self.get_params().items() if name in known}
         if parameters["init_params"] not in THEIR_STARTS:

@@ -27,6 +27,7 @@ from fastem.estimators.parameters import check_constructor
 from fastem.kernels import groups as kernel
 from fastem.kernels.jit import threads
 from fastem.model.checks import ConvergenceWarning, check_random_state, exception
+from fastem.model.exclusions import check_exclusions
 from fastem.model.families import COVARIANCES
 from fastem.model.given import check_means, check_precisions, check_weights
 from fastem.model.matrices import Array
@@ -138,6 +139,7 @@ def fit_many(
     array([0, 1])
     """
     options: dict[str, Any] = dict(covariance_type=covariance_type, tol=tol, max_iter=max_iter)
+    check_exclusions(covariance_type=covariance_type, method="fit_many")
     if prior is not None:
         for name, value in {
             "regularization": regularization,

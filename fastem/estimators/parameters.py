@@ -57,10 +57,10 @@ def check_values(values: ArrayLike, n: int) -> Array:
 # --- constructor parameters ---------------------------------------------------------------------------------------
 
 
-def check_shared(estimator: Any, caller: str) -> None:
+def check_shared(estimator: Any, caller: str, families: Iterable[str] = COVARIANCES) -> None:
     """Raise a ValueError, in scikit-learn's words, for parameters that mixtures and their posteriors have in common.
 
-    `caller` is the class that messages name.
+    `caller` is the class that messages name, `families` are the covariance types that it has.
     """
     for name, least in (("n_components", 1), ("n_init", 1), ("verbose_interval", 1), ("max_iter", 0), ("verbose", 0)):
         value = getattr(estimator, name)
@@ -70,7 +70,7 @@ def check_shared(estimator: Any, caller: str) -> None:
         value = getattr(estimator, name)
         is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
         demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value, caller)
-    check_strings(estimator, caller, covariance_type=COVARIANCES, init_params=INIT_PARAMS)
+    check_strings(estimator, caller, covariance_type=families, init_params=INIT_PARAMS)
     value = estimator.warm_start
     demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value, caller)
     check_n_threads(estimator.n_threads)
@@ -91,6 +91,7 @@ def check_constructor(estimator: Any) -> None:
     check_choices(NAME, **{name: getattr(estimator, name) for name in ("stop", "on_collapse", "assignment")})
     fixed = check_fixed(NAME, estimator.fixed)
     check_exclusions(
+        covariance_type=estimator.covariance_type,
         solver=estimator.solver,
         regularization=estimator.regularization,
         assignment=estimator.assignment,

@@ -21,7 +21,7 @@ from fastem.estimators.state import count_parameters
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
-from fastem.model.families import COVARIANCES
+from fastem.model.families import MCLUST, PLAIN
 from fastem.model.remedies.table import unit_free
 from fastem.model.result import Status
 from fastem.passes.scores import mean_density
@@ -184,7 +184,7 @@ class SelectionInterrupted(KeyboardInterrupt):
 def select(
     X: Any,
     n_components: int | Iterable[int] = range(1, 11),
-    covariance_types: str | Sequence[str] = tuple(COVARIANCES),
+    covariance_types: str | Sequence[str] = PLAIN,
     *,
     criterion: str = "bic",
     cv: int | ArrayLike = 5,
@@ -208,7 +208,9 @@ def select(
     X : (N, D) array-like, or what `fastem.as_source` takes
     n_components : int or iterable of int, default 1 to 10
         numbers of components, K
-    covariance_types : str or sequence of str, default all
+    covariance_types : str or sequence of str
+        "mclust" stands for the fourteen families of mclust, from "EII" to "VVV". Default: "full", "tied", "diag",
+        "spherical", "tied_diag", "tied_spherical"
     criterion : {"bic", "aic", "icl", "cv"}, default "bic"
         what to choose by. "bic" is the Bayesian information criterion -2 L + p log n; "aic" is Akaike's, -2 L + 2 p;
         "icl" is the integrated complete likelihood, -2 C + p log n, where rows between components count against a
@@ -276,7 +278,8 @@ def select(
     >>> found.best_params_, round(found.best_.bic(X), 1)
     ({'covariance_type': 'tied', 'n_components': 3}, 2314.5)
     """
-    names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
+    given = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
+    names = list(dict.fromkeys(name for one in given for name in (MCLUST if one == "mclust" else [one])))
     sizes = sorted(set(n_components)) if isinstance(n_components, Iterable) else [n_components]
     seed = _seed(random_state)
     if options.get("solver", "em") != "lbfgs":  # which has reg_covar alone

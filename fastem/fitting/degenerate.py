@@ -118,7 +118,7 @@ def find_lost(model: GaussianModel, stats: Stats) -> Lost:
     row = min(1.0, stats.sum_w / max(stats.n_rows, 1))  # weights that sum to 1 are no counts
     lost = Lost(np.empty(0, dtype=np.intp), stats.s0 / row, needed)
     gone = lost.short
-    if model.monotone and not model.family.shared and model.held.precisions is None and rank:
+    if model.monotone and model.family.own != "nothing" and model.held.precisions is None and rank:
         gone |= lie_in_subspace(model, stats)
     return lost._replace(components=np.flatnonzero(gone))
 
@@ -133,20 +133,25 @@ def find_lost_exactly(source: Source, result: Result, model: GaussianModel) -> L
 
 def rows_needed(model: GaussianModel, D: int) -> tuple[int, int]:
     """Return the rank that covariances can have, and how many rows one of that rank needs."""
-    family, given = model.family, model.held.precisions is not None
     rank = model.units.rank if model.monotone else D
-    return rank, 1 if family.shared or given or rank == 0 else rank + 1 if family.matrices else 2
+    if model.held.precisions is not None or rank == 0:
+        return rank, 1
+    return rank, {"nothing": 1, "volume": 2, "variances": 2, "matrix": rank + 1}[model.family.own]
 
 
 @np.errstate(all="ignore")
 def lie_in_subspace(model: GaussianModel, stats: Stats) -> NDArray[np.bool_]:
-    """Return for which components rows do not vary in some direction, but for rounding and other rows' tails; (K,)."""
+    """Return for which components rows do not vary in some direction, but for rounding and other rows' tails; (K,).
+
+    A component that has only its volume for itself may lie in a subspace: its rows must vary in some direction.
+    """
     covariances = model.family.estimate(stats, 0.0)[2]
     variances(covariances)[...] -= variances_of_rounding(stats, model.units.eps, model.hard)
     relative = model.units.relative(covariances)
     values = np.linalg.eigvalsh(relative) if model.units.matrices else relative[..., 0, :]
     least, most = values.min(axis=-1), values.max(axis=-1)
-    return np.asarray((least <= TAILS * np.maximum(most, 0.0)) | (most <= TAILS**2))
+    flat = most <= TAILS**2
+    return np.asarray(flat if model.family.own == "volume" else flat | (least <= TAILS * np.maximum(most, 0.0)))
 
 
 def is_too_narrow(result: Result, covariance: Array) -> bool:

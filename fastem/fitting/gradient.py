@@ -18,6 +18,7 @@ from fastem.fitting.steps import last_update
 from fastem.fitting.stopping import LOOKBACK, Course, Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads
+from fastem.model.exclusions import check_exclusions
 from fastem.model.given import check_gaussian
 from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import GaussianModel
@@ -165,6 +166,7 @@ def lbfgs(
     """
     check_em(params, covariance_type, reg_covar, tol, max_iter)
     check_choices("lbfgs", stop=stop)
+    check_exclusions(covariance_type=covariance_type, solver="lbfgs")
     D = params.means.shape[1]
     source = find_source(X, sample_weight, n_features=D, takes_gaps=True, with_errors=True)
     find_gaps(source)

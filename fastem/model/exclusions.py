@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fastem.model.families import CONSTRAINED
+from fastem.model.remedies.eigenvalue_ratio import EigenvalueRatio
+
 
 class Choice(NamedTuple):
     """A choice that a user makes with one option.
@@ -62,6 +65,11 @@ DROP, LBFGS, AUTO = equals("on_collapse", "drop"), equals("solver", "lbfgs"), eq
 STREAM = Choice("method", "partial_fit", lambda got: got == "partial_fit", shows_value=False)
 REMEDY, HARD, FIXED = differs("regularization", None), equals("assignment", "hard"), differs("fixed", None)
 LABELS = differs("labels", None, shows_value=False)
+SHAPE = Choice("covariance_type", f"covariance_type={'|'.join(CONSTRAINED)}", lambda got: got in CONSTRAINED)
+RATIO = Choice(
+    "regularization", "regularization='ratio'", lambda got: got == "ratio" or isinstance(got, EigenvalueRatio)
+)
+MANY = Choice("method", "fit_many", lambda got: got == "fit_many", shows_value=False)
 
 EXCLUSIONS = (
     Exclusion(DROP, absent("regularization"), "reg_covar alone follows scikit-learn, which keeps every component"),
@@ -73,6 +81,9 @@ EXCLUSIONS = (
     Exclusion(LBFGS, FIXED, "L-BFGS moves all parameters"),
     Exclusion(LBFGS, differs("checkpoint", None), "a checkpoint is a state of EM"),
     Exclusion(AUTO, differs("stop", "change"), "its tol bounds what each row has yet to gain"),
+    Exclusion(SHAPE, LBFGS, "L-BFGS moves covariances whose every number is free"),
+    Exclusion(SHAPE, RATIO, "covariances whose eigenvalues are clipped do not obey the family any more"),
+    Exclusion(SHAPE, MANY, "its kernel makes covariances whose every number is free"),
     Exclusion(STREAM, REMEDY, "stepwise EM works with reg_covar alone"),
     Exclusion(STREAM, HARD, "stepwise EM averages soft statistics"),
     Exclusion(STREAM, FIXED, "stepwise EM estimates all parameters"),

@@ -13,6 +13,7 @@ import numpy as np
 from fastem.model.matrices import Array, variances
 from fastem.model.params import Params
 from fastem.model.rounding import replace_cancelled_variances
+from fastem.model.shapes import Own, Shape
 from fastem.model.stats import Stats, component_mass, outer
 
 
@@ -57,8 +58,19 @@ class Storage:
 class Constraint(Protocol):
     """What the covariances of a family obey, beside their storage."""
 
-    def estimate(self, scatter: Array, mass: Array, storage: Storage, D: int) -> Array:
-        """Return the covariances of maximum likelihood, for `scatter` in canonical shape and rows of weight `mass`."""
+    def maximise(self, covariances: Array, mass: Array, start: Array | None = None) -> Array:
+        """Return the covariances of maximum likelihood that obey this.
+
+        Parameters
+        ----------
+        covariances : canonical shape, those of maximum likelihood if every number that is stored is free
+        mass : (K|1,), the weight of the rows that each is of
+        start : like covariances, obeying this, optional
+            where an iteration begins. Default None: where it seems best
+        """
+
+    def own(self, storage: Storage) -> Own:
+        """Return what of its covariance a component does not share: what it can lose on its own."""
 
     def n_parameters(self, storage: Storage, K: int, D: int) -> int:
         """Return the number of free parameters of K covariances in D dimensions."""
@@ -68,9 +80,14 @@ class Constraint(Protocol):
 class Free:
     """Every number that is stored is free."""
 
-    def estimate(self, scatter: Array, mass: Array, storage: Storage, D: int) -> Array:
+    def maximise(self, covariances: Array, mass: Array, start: Array | None = None) -> Array:
         """See Constraint."""
-        return scatter / storage.divisor(mass, D)
+        return covariances
+
+    def own(self, storage: Storage) -> Own:
+        """See Constraint."""
+        own: dict[str, Own] = {"full": "matrix", "diag": "variances", "spherical": "volume"}
+        return "nothing" if storage.shared else own[storage.form]
 
     def n_parameters(self, storage: Storage, K: int, D: int) -> int:
         """See Constraint."""
@@ -83,7 +100,7 @@ class Covariance:
 
     Attributes
     ----------
-    name : str, the covariance_type, as scikit-learn calls it
+    name : str, the covariance_type, as scikit-learn or mclust calls it
     storage : Storage, how its covariances are stored
     constraint : Constraint, what they obey
     """
@@ -102,6 +119,21 @@ class Covariance:
         """Whether covariances are stored as matrices; else only their diagonals are, as variances."""
         return self.storage.matrices
 
+    @property
+    def free(self) -> bool:
+        """Whether every number that is stored is free."""
+        return isinstance(self.constraint, Free)
+
+    @property
+    def plain(self) -> str:
+        """The name of the family of the same storage in which every number is free."""
+        return self.name if self.free else self.storage.form
+
+    @property
+    def own(self) -> Own:
+        """What of its covariance a component does not share with the others."""
+        return self.constraint.own(self.storage)
+
     def shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the canonical shape (K|1, D|1, D|1) of its covariances."""
         return self.storage.shape(K, D)
@@ -116,6 +148,8 @@ class Covariance:
 
     def estimate(self, stats: Stats, reg_covar: float, means: Array | None = None) -> tuple[Array, Array, Array]:
         """Return the weights, means and covariances of maximum likelihood, with `reg_covar` added to the variances.
+
+        The covariances are those of storage alone: `constraint.maximise` makes those of the family of them.
 
         As in scikit-learn, N_k = s0 + 10 eps (times the rows' mean weight): an empty component keeps its mean, weight
         about 0 and variance `reg_covar`. Dempster, Laird & Rubin (1977).
@@ -136,9 +170,10 @@ class Covariance:
         step = s1 / nk[..., None]  # the means' move; the scatter about the new means is s2 - (2 nk - s0) step step'
         moved = (2 * nk - s0)[..., None] * step
         scatter = s2 - outer(moved, step, s2.shape)
-        covariances = self.constraint.estimate(scatter, nk, self.storage, s1.shape[-1])
+        divisor = self.storage.divisor(nk, s1.shape[-1])
+        covariances = scatter / divisor
         means = stats.origin + step
-        replace_cancelled_variances(covariances, s2, self.storage.divisor(nk, s1.shape[-1]), nk[..., None], means)
+        replace_cancelled_variances(covariances, s2, divisor, nk[..., None], means)
         variances(covariances)[...] += reg_covar
         return weights, means, covariances
 
@@ -168,18 +203,38 @@ def free_family(shape: tuple[int, ...], K: int, D: int) -> Covariance:
 
     Several have it where K or D is 1. Their covariances are then the same.
     """
-    free = (family for family in COVARIANCES.values() if isinstance(family.constraint, Free))
-    return next(family for family in free if family.shape(K, D) == shape)
+    return next(family for family in COVARIANCES.values() if family.free and family.shape(K, D) == shape)
 
+
+FULL, TIED = Storage(shared=False, form="full"), Storage(shared=True, form="full")
+DIAG, TIED_DIAG = Storage(shared=False, form="diag"), Storage(shared=True, form="diag")
+SPHERICAL, TIED_SPHERICAL = Storage(shared=False, form="spherical"), Storage(shared=True, form="spherical")
 
 COVARIANCES = {
     family.name: family
     for family in (
-        Covariance("full", Storage(shared=False, form="full")),
-        Covariance("tied", Storage(shared=True, form="full")),
-        Covariance("diag", Storage(shared=False, form="diag")),
-        Covariance("spherical", Storage(shared=False, form="spherical")),
-        Covariance("tied_diag", Storage(shared=True, form="diag")),
-        Covariance("tied_spherical", Storage(shared=True, form="spherical")),
+        Covariance("full", FULL),
+        Covariance("tied", TIED),
+        Covariance("diag", DIAG),
+        Covariance("spherical", SPHERICAL),
+        Covariance("tied_diag", TIED_DIAG),
+        Covariance("tied_spherical", TIED_SPHERICAL),
+        Covariance("EII", TIED_SPHERICAL),
+        Covariance("VII", SPHERICAL),
+        Covariance("EEI", TIED_DIAG),
+        Covariance("VEI", DIAG, Shape("VEI")),
+        Covariance("EVI", DIAG, Shape("EVI")),
+        Covariance("VVI", DIAG),
+        Covariance("EEE", TIED),
+        Covariance("VEE", FULL, Shape("VEE")),
+        Covariance("EVE", FULL, Shape("EVE")),
+        Covariance("VVE", FULL, Shape("VVE")),
+        Covariance("EEV", FULL, Shape("EEV")),
+        Covariance("VEV", FULL, Shape("VEV")),
+        Covariance("EVV", FULL, Shape("EVV")),
+        Covariance("VVV", FULL),
     )
 }
+PLAIN = tuple(name for name in COVARIANCES if name.islower())  # scikit-learn's names, and two like them
+MCLUST = tuple(name for name in COVARIANCES if name.isupper())  # mclust's fourteen, among them the same six
+CONSTRAINED = tuple(name for name, family in COVARIANCES.items() if not family.free)

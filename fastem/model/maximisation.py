@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.model.exclusions import check_exclusions
 from fastem.model.families import Covariance, find_family
 from fastem.model.matrices import EPS, Array, factorise, pivot_tolerance, variances
 from fastem.model.params import Params
-from fastem.model.remedies.base import Estimate, Remedy, constrain_eigenvalues
+from fastem.model.remedies.base import Estimate, Remedy, Target, constrain_eigenvalues
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.remedies.table import find_remedy
 from fastem.model.stats import Stats, are_empty
@@ -82,8 +83,7 @@ class GaussianModel:
     @np.errstate(all="ignore")
     def estimate(self, stats: Stats) -> Estimate:
         """Return weights, means and covariances, which may be singular."""
-        estimate = self.remedy.estimate(self.family, stats, self.units, self.held.means)
-        return self.held.put_into(*estimate, stats.noise.weight / stats.sum_w if stats.noise else 0.0)
+        return self._put_together(self._target(stats, None), stats, None)
 
     @np.errstate(all="ignore")
     def update(self, stats: Stats, previous: Params | None = None) -> Params:
@@ -94,12 +94,43 @@ class GaussianModel:
         SingularCovarianceError
             if a covariance is not positive definite
         """
-        weights, means, covariances = self.estimate(stats)
-        if previous is not None and self.strict and not self.family.shared and self.held.precisions is None:
-            empty = are_empty(stats)
-            covariances[empty] = previous.covariances[empty]
+        target = self._target(stats, previous)
+        weights, means, covariances = self._put_together(target, stats, previous)
         noise = stats.noise and stats.noise._replace(weight=stats.noise.weight / stats.sum_w)
-        return Params(weights, means, covariances, self.factorise(covariances), noise)
+        params = Params(weights, means, covariances, self.factorise(covariances), noise)
+        if previous is None or self.family.free or self.held.precisions is not None:
+            return params
+        return no_worse(params, previous, target)
+
+    def _target(self, stats: Stats, previous: Params | None) -> Target:
+        """Return what an M-step makes a mixture of; without a remedy, empty components have the covariance before."""
+        before = None if previous is None else previous.covariances
+        target = self.remedy.estimate(self.family, stats, self.units, self.held.means, before)
+        if before is not None and self.strict and not self.family.shared:
+            empty = are_empty(stats)
+            target.covariances[empty] = before[empty]
+        return target
+
+    def _put_together(self, target: Target, stats: Stats, previous: Params | None) -> Estimate:
+        """Return the parameters that are made of a target, and those that are held."""
+        covariances = target.covariances
+        if self.held.precisions is None:
+            covariances = self.within_family(covariances, target.mass, previous and previous.covariances)
+        noise = stats.noise.weight / stats.sum_w if stats.noise else 0.0
+        return self.held.put_into(target.weights, target.means, covariances, noise)
+
+    def within_family(self, covariances: Array, mass: Array, start: Array | None = None) -> Array:
+        """Return the covariances of maximum likelihood in the family, for rows with these covariances and `mass`.
+
+        Under a monotone remedy that is so within the directions in which the rows vary; in others all stay alike.
+        """
+        if self.family.free or (self.monotone and self.units.rank == 0):
+            return covariances
+        maximise = self.family.constraint.maximise
+        if not self.monotone or self.units.rank == covariances.shape[-1]:
+            return maximise(covariances, mass, start)
+        inside = self.units.inside(covariances)
+        return self.units.outside(maximise(inside, mass, None if start is None else self.units.inside(start)))
 
     @property
     def monotone(self) -> bool:
@@ -126,12 +157,14 @@ class GaussianModel:
         """Return a start with what is held, within the remedy's constraint: from any other the objective may fall."""
         noise = params.noise.weight if params.noise else 0.0
         weights, means, covariances = self.held.put_into(*params[:3], noise)
-        if self.held.precisions is None and not self.remedy.monotone:
+        if self.held.precisions is None and not self.remedy.monotone and self.family.free:
             return params._replace(weights=weights, means=means)
         if self.held.precisions is None:
             mass = np.ones(1) if self.family.shared else weights
-            relative = constrain_eigenvalues(self.remedy, self.units.relative(covariances), mass, self.units)
-            covariances = self.units.absolute(relative)
+            if self.remedy.monotone:
+                relative = constrain_eigenvalues(self.remedy, self.units.relative(covariances), mass, self.units)
+                covariances = self.units.absolute(relative)
+            covariances = self.within_family(covariances, mass, covariances)
         return Params(weights, means, covariances, self.factorise(covariances), params.noise)
 
     def condition(self, params: Params) -> float:
@@ -161,6 +194,23 @@ class GaussianModel:
     def objective(self, params: Params, stats: Stats) -> float:
         """Return what EM maximises, per row: the mean log-likelihood, and the log prior of a monotone remedy."""
         return (stats.loglik + self.remedy.log_prior(params, self.family, self.units)) / stats.sum_w
+
+
+def no_worse(params: Params, previous: Params, target: Target) -> Params:
+    """Return the mixture of an M-step, with the covariances before if its own are worse for the rows of the target.
+
+    (Weights and means are best whatever the covariances are, so that the mixture is no worse than that before.)
+    """
+    rows = target.covariances if target.rows is None else target.rows
+    if misfit(params.factor, rows, target.mass) <= misfit(previous.factor, rows, target.mass):
+        return params
+    return params._replace(covariances=previous.covariances, factor=previous.factor)
+
+
+def misfit(factor: Array, rows: Array, mass: Array) -> float:
+    """Return sum_k m_k [log det cov_k + tr(C_k inv(cov_k))], for rows of covariance C_k; all (K, D|1, D)."""
+    white = ((factor @ rows) * factor if factor.shape[-2] > 1 else factor**2 * rows).sum(axis=(-2, -1))
+    return float(mass @ (white - 2 * np.log(variances(factor)).sum(axis=-1)))
 
 
 def n_free(params: Params, family: Covariance, fixed: Iterable[str] = ()) -> int:
@@ -256,6 +306,7 @@ def make_model(family: Covariance, remedy: Remedy, total: Callable[[], Stats], e
 
     `eps` is the relative rounding of the rows.
     """
+    check_exclusions(covariance_type=family.name, regularization=remedy)
     with np.errstate(all="ignore"):
         return GaussianModel(family, remedy, Units.of(family, total(), eps) if remedy.monotone else NO_UNITS)
 

@@ -101,6 +101,28 @@ class Units:
         inner = self.unwhitening @ relative @ self.unwhitening.T
         return np.asarray((inner + inner.swapaxes(-1, -2)) / 2 + self.constant)
 
+    def inside(self, covariances: Array) -> Array:
+        """Return covariances (K, D|1, D) in features' units within the directions that vary, (K, R|1, R).
+
+        For matrices the coordinates are those of an orthonormal basis. Else the features that do not vary are left out.
+        """
+        relative = self.relative(covariances)
+        if not self.matrices:
+            return np.asarray(relative * self.scale[self.varying] ** 2)
+        return np.asarray(self._frame @ relative @ self._frame.T)
+
+    def outside(self, inner: Array) -> Array:
+        """Return the covariances of which `inside` has made others."""
+        if not self.matrices:
+            return self.absolute(inner / self.scale[self.varying] ** 2)
+        inverse = np.linalg.inv(self._frame)
+        return self.absolute(inverse @ inner @ inverse.T)
+
+    @property
+    def _frame(self) -> Array:
+        """The whitened coordinates' axes, as columns, in an orthonormal basis of what they span, (R, R)."""
+        return np.asarray(np.linalg.qr(self.unwhitening, mode="r"))
+
     def inverse_trace(self, factor: Array) -> Array:
         """Return the traces of the inverses, in these coordinates, of covariances with a precision factor; (K|1,)."""
         if not self.matrices:

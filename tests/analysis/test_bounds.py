@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import exact_log_joint, make_mixture, make_start, start_params
+from helpers import FAMILIES, exact_log_joint, make_mixture, make_start, start_params
 
 import fastem
-from fastem.model.families import COVARIANCES
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def data():
     return mixture, weight, rng.dirichlet([0.3, 1.0, 2.0], 300)
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_loglik_is_elbo_plus_divergence(data, covariance_type, weighted):
     mixture, weight, q = data

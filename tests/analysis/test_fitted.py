@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.mixture
-from helpers import TYPES, fitted, make_mixture, make_start, start_params
+from helpers import ALL, FAMILIES, TYPES, fitted, make_mixture, make_start, start_params
 from scipy.special import entr
 from scipy.stats import multivariate_normal
 
 import fastem
 from fastem import GaussianMixture
-from fastem.model.families import COVARIANCES, find_family
+from fastem.model.families import find_family
 
 K, D = 3, 4
 
@@ -42,7 +42,7 @@ def density(model, X):
 # ---- marginal and conditional mixtures ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("features", [[0], [2, 0], [3, 1, 0], [0, 1, 2, 3]])
 def test_marginal(data, covariance_type, features):
     model = model_of(data, covariance_type)
@@ -73,7 +73,7 @@ def test_marginal_of_draws(data):
         assert (np.abs(error) < 5 * np.sqrt(2 / (y == k).sum()) * alone[z == k].std(axis=0)).all()
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("features", [[1], [3, 0], [2, 0, 1]])
 @pytest.mark.parametrize("noise", [False, True])
 def test_condition_is_a_ratio_of_densities(data, covariance_type, features, noise):
@@ -90,7 +90,7 @@ def test_condition_is_a_ratio_of_densities(data, covariance_type, features, nois
     np.testing.assert_allclose(np.exp(given.score_samples(U)), want, rtol=1e-9)
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_condition_is_the_schur_complement(data, covariance_type):
     model, values = model_of(data, covariance_type), np.array([0.5, -1.0])
     given = fitted(model.condition([2, 0], values))
@@ -120,7 +120,7 @@ def test_condition_without_cancellation():
     assert given.covariances_[0, 0, 0] == pytest.approx(rest, rel=1e-3)
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCES)
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("noise", [False, True])
 def test_regression_is_the_mean_of_the_condition(data, covariance_type, noise):
     box = [data.X.min(axis=0), data.X.max(axis=0)]
@@ -395,7 +395,7 @@ def test_their_fit_here(data, covariance_type):
     assert not np.array_equal(ours.means_, theirs.means_)
 
 
-@pytest.mark.parametrize("covariance_type", [name for name in COVARIANCES if name not in TYPES])
+@pytest.mark.parametrize("covariance_type", [name for name in ALL if name not in TYPES])
 def test_variances_that_are_shared(data, covariance_type):
     """scikit-learn has no such type: each component gets them."""
     ours = GaussianMixture(K, covariance_type=covariance_type, random_state=0).fit(data.X)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import FAMILIES, child_env, quiet_fit
+from helpers import ALL, FAMILIES, child_env, quiet_fit
 
 import fastem
 from fastem.estimators import outputs, scoring, training
@@ -127,7 +127,7 @@ def test_defaults_are_those_of_fastem_fit_or_scikit_learns():
     assert theirs.get_params() == want.get_params()
 
 
-@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("covariance", [*ALL, "VVV"])
 def test_every_family_is_known(covariance):
     run("fit", "faithful", "-k", 2, "--seed", 0, "--covariance", covariance, "-o", "m.npz")
     out, _ = run("info", "m.npz")

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import FAMILIES, TYPES, quiet_fit
+from helpers import ALL, TYPES, quiet_fit
 from sklearn.base import clone
 from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.mixture import GaussianMixture as Peer
@@ -87,7 +87,7 @@ def _by_hand(peer, family, *names):
 
 
 @pytest.mark.parametrize("given", ["covariances_", "precisions_", "precisions_cholesky_"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ALL)
 def test_a_mixture_set_by_hand(two, family, given, tmp_path):
     """Weights, means and one kind of matrix make a model."""
     want = GaussianMixture(2, covariance_type=family, random_state=0).fit(two.X)

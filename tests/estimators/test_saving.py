@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import FAMILIES
+from helpers import ALL, FAMILIES
 
 import fastem
 from fastem.estimators.saving import load_mixture
@@ -30,7 +30,7 @@ def fitted(rng, covariance_type="full", dtype=np.float64, **options):
 # --- models: round trip
 
 
-@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("covariance", ALL)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_loaded_model_is_the_saved_one(tmp_path, rng, covariance, dtype):
     model, X = fitted(rng, covariance, dtype, tol=1e-4, max_iter=50)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.mixture
-from helpers import GOLDEN, from_params, make_mixture
+from helpers import ALL, FAMILIES, GOLDEN, from_params, make_mixture
 
 import fastem
 from fastem import GaussianMixture
@@ -40,7 +40,7 @@ def numbers(selection):
 def _golden(name):
     """mclust's BIC, in scikit-learn's sign, by our (covariance type, K): None where it gave up; and its starts."""
     entries = json.loads((GOLDEN / "fits" / f"{name}.json").read_text())
-    entries = [entry for entry in entries if MCLUST.get(entry["model"]) in COVARIANCES]
+    entries = [entry for entry in entries if entry["model"] in MCLUST]
     bic = {(MCLUST[e["model"]], e["G"]): e.get("bic_sklearn") for e in entries}
     starts = {K: np.loadtxt(GOLDEN / "init" / f"{name}_G{K}.csv", skiprows=1, dtype=int) - 1 for K in range(1, 7)}
     return bic, starts
@@ -77,7 +77,7 @@ def test_from_its_own_starts_it_chooses_as_mclust(faithful, seed):
 # ---- the criteria ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", ALL)
 def test_criteria(two, covariance):
     found = fastem.select(two.X, [1, 3], covariance, random_state=0)
     for candidate in found.candidates:
@@ -227,7 +227,7 @@ def test_cross_validation_needs_blocks(faithful):
 # ---- starts ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 def test_a_split_of_the_fit_before_competes(covariance):
     """Six blobs of which k-means' seeds may miss some: never worse than the own start, sometimes much better."""
     X = make_mixture(2000, 2, 8, spacing=6.0, seed=4).X
@@ -290,7 +290,7 @@ def test_not_only_the_widest_component_is_split():
     np.testing.assert_allclose(sorted(found.means[:, 0][found.means[:, 1] < 9]), [-4, 4], atol=0.3)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 def test_halves(two, covariance):
     """They have the donor's weight, mean and, but for tied covariances, the variance along the cut."""
     model = GaussianMixture(2, covariance_type=covariance, random_state=0).fit(two.X)

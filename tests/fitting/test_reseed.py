@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from hard import CLASSES, problem
-from helpers import FAMILIES, TYPES, make_mixture, outcome, quiet_fit
+from helpers import ALL, FAMILIES, TYPES, make_mixture, outcome, quiet_fit
 
 import fastem
 from fastem import FitInterrupted, GaussianMixture, Status
@@ -115,7 +115,7 @@ def test_without_reseeding_the_default_is_scikit_learns(covariance, remedy):
     assert result.events[-1].components == (2,)
 
 
-@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("covariance", ALL)
 def test_halves_make_the_whole(covariance):
     """Two halves have the mean of the component that was cut and, along its axis, its variance."""
     X = make_mixture(500, 3, 2, spacing=4.0).X * [1.0, 30.0, 0.1]

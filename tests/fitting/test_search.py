@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import FAMILIES, expand, from_params, make_mixture, natural, state_bytes
+from helpers import CONSTRAINED, FAMILIES, expand, from_params, make_mixture, natural, state_bytes
 from numpy.testing import assert_allclose
 
 import fastem
@@ -43,8 +43,10 @@ def searched(sample, result, model):
     return search.search(sample, result, model, np.cov(sample.X.T, bias=True))
 
 
-@pytest.mark.parametrize("remedy", ALL_REMEDIES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "remedy"),
+    [*itertools.product(FAMILIES, ALL_REMEDIES), *((family, "geometric") for family in CONSTRAINED)],
+)
 def test_a_wrong_optimum_is_mended(family, remedy):
     """EM stays where two clusters share a component and another is cut in two; a move ends where the truth does."""
     sample = ArraySource(four_clusters())

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import FAMILIES, make_mixture, make_start, natural, start_params, state_bytes
+from helpers import ALL, FAMILIES, make_mixture, make_start, natural, start_params, state_bytes
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
@@ -203,7 +203,7 @@ def test_partial_fit_is_fit_and_steps():
     assert model.n_iter_ == 1
 
 
-@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("covariance_type", ALL)
 def test_partial_fit_of_each_kind(covariance_type):
     X = draw(4000)[0].astype(np.float32)
     model = GaussianMixture(5, covariance_type=covariance_type, noise=True, random_state=0, tol=1e-2)

@@ -127,9 +127,9 @@ def test_what_is_no_rule(bad):
 class Broken(InverseWishart):
     """A remedy whose M-step is wrong: it shrinks the covariances."""
 
-    def estimate(self, family, stats, units, held=None):
-        weights, means, covariances = super().estimate(family, stats, units)
-        return weights, means, covariances * stats.s0.sum() / 1e3
+    def estimate(self, family, stats, units, held=None, previous=None):
+        target = super().estimate(family, stats, units)
+        return target._replace(covariances=target.covariances * stats.s0.sum() / 1e3)
 
 
 def test_decreased():

@@ -6,7 +6,7 @@ import mpmath
 import numba
 import numpy as np
 import pytest
-from helpers import natural
+from helpers import FAMILIES, natural
 from numpy.testing import assert_allclose, assert_array_equal
 from tiles import Tile, jitted
 
@@ -17,7 +17,6 @@ from fastem.kernels.compiler import COMMON
 from fastem.kernels.lanes import micro_kernel
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model import reference
-from fastem.model.families import COVARIANCES
 from fastem.model.params import Params, unit_spheres
 from fastem.model.stats import Stats
 from fastem.passes import sizes, sums
@@ -55,14 +54,14 @@ def assert_same(found: Stats, expected: Stats, rtol: float = 1e-12) -> None:
         assert_allclose(a, b, rtol=rtol, atol=rtol * max(1.0, float(np.abs(np.nan_to_num(b)).max())), err_msg=field)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize(("N", "D", "K"), SHAPES)
 def test_soft_pass_equals_its_twin(N, D, K, covariance):
     X, params, weight = mixture(N, D, K, covariance)
     assert_same(Accumulator(params)(blocks.Block(0, X, weight)), reference.accumulate(X, params, weight))
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize(("N", "D", "K"), [(300, 3, 4), (65, 6, 2), (20, 1, 3)])
 @pytest.mark.parametrize("mode", [HARD, LABELS, RESP])
 def test_other_modes_equal_their_twin(N, D, K, covariance, mode):
@@ -82,7 +81,7 @@ def test_other_modes_equal_their_twin(N, D, K, covariance, mode):
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize(("N", "D", "K"), [(1, 1, 1), (3, 1, 2), (193, 3, 5), (1025, 4, 2), (300, 5, 3), (65, 9, 17)])
 @pytest.mark.parametrize("kind", ["labels", "mask"])
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
@@ -150,7 +149,7 @@ def test_moments_of_another_shape_than_the_factor():
         assert_allclose(getattr(found, field), getattr(expected, field), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize(("N", "D", "K"), [(1, 1, 1), (257, 3, 2), (1100, 5, 3)])
 def test_scores_equal_their_twin(N, D, K, covariance):
     X, params, _ = mixture(N, D, K, covariance)
@@ -188,7 +187,7 @@ def test_layouts_give_the_same_bits(dtype, layout):
         assert_array_equal(getattr(found, field), getattr(expected, field))
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize(("N", "D", "K"), SHAPES)
 def test_float32_pass_equals_its_twin(N, D, K, covariance):
     X, params, weight = mixture(N, D, K, covariance, seed=6)  # seed 0 has a component too narrow for float32

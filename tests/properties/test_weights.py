@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import (
+    ALL,
     FAMILIES,
     assert_close,
     exact_m_step,
@@ -31,7 +32,7 @@ def data():
     return mixture, weight, np.repeat(mixture.X, weight.astype(int), axis=0)
 
 
-@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("covariance_type", ALL)
 def test_weight_is_repetition(data, covariance_type):
     """From a given start: parameters, bounds, scores and criteria of the repeated rows."""
     mixture, weight, repeated = data

@@ -5,6 +5,12 @@ holds its rows, takes it to infinity (Kiefer & Wolfowitz 1956). Each remedy but 
 an objective that is bounded, the log-likelihood plus `log_prior`, perhaps within a constraint; its M-step is the
 exact maximiser, so that no pass lowers the objective.
 
+A remedy says which covariances and masses a family's own maximum is to be taken of (`Target`). Where every number is
+free these covariances are that maximum. For the families of `fastem.model.shapes` it is the maximum of the same
+objective if the remedy adds rows that do not depend on the covariances (`Ridge`, `InverseWishart`); else it is one of a
+lower bound that touches the objective at the covariances before (`GeometricRidge`), or a proposal (`EigenvalueFloor`),
+and `Target.rows` are what a new covariance is judged by before it replaces the one before.
+
 They work in `fastem.model.units.Units`, coordinates in which the covariance S0 of all rows is the identity (for diag
 its diagonal, for spherical the mean of that): what they do follows a change of the features' units, and none of their
 parameters has a unit. In the docstrings of remedies, N_k is the weight of a component's rows and M_k their covariance
@@ -16,7 +22,7 @@ To add a remedy, write a class in a module beside this one, and a row of `fastem
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,6 +33,25 @@ from fastem.model.stats import Stats, component_mass
 from fastem.model.units import Units
 
 Estimate = tuple[Array, Array, Array]  # weights, means, covariances
+
+
+class Target(NamedTuple):
+    """What an M-step makes a mixture of.
+
+    Attributes
+    ----------
+    weights : (K,)
+    means : (K, D)
+    covariances : canonical shape, the M-step's if every number is free
+    mass : (K|1,), the weight of the rows, with those that a remedy adds, that each of these is of
+    rows : like covariances, those that the objective is made of. None: they are `covariances`
+    """
+
+    weights: Array
+    means: Array
+    covariances: Array
+    mass: Array
+    rows: Array | None = None
 
 
 class Remedy:
@@ -40,13 +65,27 @@ class Remedy:
 
     monotone: ClassVar[bool] = True
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
-        """Return the weights, means and covariances of the M-step.
+    def estimate(
+        self,
+        family: Covariance,
+        stats: Stats,
+        units: Units,
+        held: Array | None = None,
+        previous: Array | None = None,
+    ) -> Target:
+        """Return what the M-step makes a mixture of.
 
-        With `held` (K, D) these means are not estimated, and covariances are about them. None: means are estimated.
+        Parameters
+        ----------
+        family, stats, units
+        held : (K, D), optional
+            means that are not estimated; covariances are about them. None: means are estimated
+        previous : canonical shape, optional
+            the covariances before. None: there are none
         """
         weights, means, relative, mass = unconstrained(family, stats, units, held)
-        return weights, means, units.absolute(constrain_eigenvalues(self, relative, mass, units))
+        covariances = units.absolute(constrain_eigenvalues(self, relative, mass, units))
+        return Target(weights, means, covariances, mass, None if family.free else units.absolute(relative))
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
         """Return what the objective adds to the log-likelihood, up to a constant."""

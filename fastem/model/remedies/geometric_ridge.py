@@ -9,7 +9,7 @@ import numpy as np
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.remedies.base import Estimate, Remedy, demand_value, map_eigenvalues, unconstrained
+from fastem.model.remedies.base import Remedy, Target, demand_value, map_eigenvalues, unconstrained
 from fastem.model.stats import Stats
 from fastem.model.units import Units
 
@@ -66,11 +66,37 @@ class GeometricRidge(Remedy):
     def __post_init__(self) -> None:
         demand_value(0 < self.strength < np.inf, "GeometricRidge's strength must be in (0, inf)", self.strength)
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
+    def estimate(
+        self,
+        family: Covariance,
+        stats: Stats,
+        units: Units,
+        held: Array | None = None,
+        previous: Array | None = None,
+    ) -> Target:
         """See `fastem.model.remedies.base.Remedy`."""
         weights, means, relative, mass = unconstrained(family, stats, units, held)
+        if not family.free and previous is not None:
+            return self.estimate_within(weights, means, relative, mass, units, previous)
         wide = map_eigenvalues(lambda values: self.constrain(self.widened(values, mass), mass), relative, units)
-        return weights, means, units.absolute(wide)
+        return Target(weights, means, units.absolute(wide), mass + self.strength)
+
+    def estimate_within(
+        self, weights: Array, means: Array, relative: Array, mass: Array, units: Units, previous: Array
+    ) -> Target:
+        """Return what the M-step of a family whose covariances are not free makes a mixture of.
+
+        tr(P^(1/4)) is concave in P = S0 inv(cov_k), so that its tangent at the covariance before bounds it: the added
+        rows then have the covariance that this one says. A maximum of that bound cannot be lower.
+        """
+
+        def with_added(rows: Array) -> Array:
+            own = mass[..., None, None] * rows + self.strength * added
+            return units.absolute(own / (mass + self.strength)[..., None, None])
+
+        added = map_eigenvalues(lambda values: np.maximum(values, 0.0) ** 0.75, units.relative(previous), units)
+        bounded = map_eigenvalues(lambda values: self.constrain(values, mass), relative, units)
+        return Target(weights, means, with_added(bounded), mass + self.strength, with_added(relative))
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """See `fastem.model.remedies.base.Remedy`."""

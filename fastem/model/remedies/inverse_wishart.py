@@ -9,7 +9,7 @@ import numpy as np
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.remedies.base import Estimate, Remedy, demand_value, identity_like, unconstrained
+from fastem.model.remedies.base import Remedy, Target, demand_value, identity_like, unconstrained
 from fastem.model.stats import Stats, component_mass, outer
 from fastem.model.units import Units
 
@@ -55,7 +55,14 @@ class InverseWishart(Remedy):
     def __post_init__(self) -> None:
         demand_value(0 <= self.shrinkage < np.inf, "InverseWishart's shrinkage must be in [0, inf)", self.shrinkage)
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
+    def estimate(
+        self,
+        family: Covariance,
+        stats: Stats,
+        units: Units,
+        held: Array | None = None,
+        previous: Array | None = None,
+    ) -> Target:
         """See `fastem.model.remedies.base.Remedy`."""
         weights, means, relative, mass = unconstrained(family, stats, units, held)
         K, D = means.shape[-2:]
@@ -69,7 +76,7 @@ class InverseWishart(Remedy):
         covariances = units.absolute(
             (K ** (-2 / D) * identity_like(relative, units) + scatter) / divisor[..., None, None]
         )
-        return weights, units.mean + data * away, covariances
+        return Target(weights, units.mean + data * away, covariances, divisor)
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
         """See `fastem.model.remedies.base.Remedy`."""

@@ -9,7 +9,7 @@ import numpy as np
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.remedies.base import Estimate, Remedy, demand_value, identity_like, unconstrained
+from fastem.model.remedies.base import Remedy, Target, demand_value, identity_like, unconstrained
 from fastem.model.stats import Stats
 from fastem.model.units import Units
 
@@ -55,11 +55,19 @@ class Ridge(Remedy):
     def __post_init__(self) -> None:
         demand_value(0 < self.strength < np.inf, "Ridge's strength must be in (0, inf)", self.strength)
 
-    def estimate(self, family: Covariance, stats: Stats, units: Units, held: Array | None = None) -> Estimate:
+    def estimate(
+        self,
+        family: Covariance,
+        stats: Stats,
+        units: Units,
+        held: Array | None = None,
+        previous: Array | None = None,
+    ) -> Target:
         """See `fastem.model.remedies.base.Remedy`."""
         weights, means, relative, mass = unconstrained(family, stats, units, held)
         own, prior = mass[..., None, None] * relative, self.strength * identity_like(relative, units)
-        return weights, means, units.absolute((own + prior) / (mass + self.strength)[..., None, None])
+        every = mass + self.strength
+        return Target(weights, means, units.absolute((own + prior) / every[..., None, None]), every)
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
         """See `fastem.model.remedies.base.Remedy`."""
