@@ -27,7 +27,7 @@ from PIL import Image  # noqa: E402
 
 import fastem  # noqa: E402
 from fastem import GaussianMixture, plot  # noqa: E402
-from fastem.model.families import COVARIANCES  # noqa: E402
+from fastem.model.families import COVARIANCES, MCLUST, PLAIN  # noqa: E402
 
 RED, GREY = "#c1121f", "0.6"
 FIGURES: dict[str, Callable[[], Figure]] = {}
@@ -184,12 +184,36 @@ def families() -> Figure:
     means = [[-3.0, 1.2], [2.6, 1.2], [0.2, -2.6]]
     X = np.vstack([m + rng.normal(size=(250, 2)) @ np.transpose(r) for m, r in zip(means, roots, strict=True)])
     figure = new_figure(10.0, 6.4)
-    fits = {name: GaussianMixture(3, covariance_type=name, random_state=0).fit(X) for name in COVARIANCES}
+    fits = {name: GaussianMixture(3, covariance_type=name, random_state=0).fit(X) for name in PLAIN}
     titles = [f"{name}: BIC {model.bic(X):.0f}" for name, model in fits.items()]
     for part, model in zip(panels(figure, 2, 3, titles), fits.values(), strict=False):
         plot.plot_fit(model, X, figure=part)
         part.axes[0].get_legend().remove()
         part.axes[0].set_aspect("equal")
+    return figure
+
+
+@drawn
+def fourteen() -> Figure:
+    """The fourteen families of mclust
+
+    The same rows under each family. A name says of the volume, the shape and the axes of components in turn whether
+    they are equal (E) or vary (V); with I for axes these are the features', with I for the shape it is a sphere. From
+    above to below there is less that components share. The number is that of the free parameters of covariances, and
+    the BIC is smaller for the better.
+    """
+    rng = np.random.default_rng(3)
+    roots = [[[1.5, 0.0], [1.2, 0.4]], [[0.5, 0.0], [-0.3, 1.2]], [[0.4, 0.0], [0.2, 0.25]]]
+    means = [[-3.0, 1.2], [2.6, 1.2], [0.6, -2.6]]
+    X = np.vstack([m + rng.normal(size=(250, 2)) @ np.transpose(r) for m, r in zip(means, roots, strict=True)])
+    figure = new_figure(11.0, 7.2)
+    settings = {"means_init": means, "reg_covar": 0.0, "tol": 1e-8, "max_iter": 2000, "random_state": 0}
+    fits = {name: GaussianMixture(3, covariance_type=name, **settings).fit(X) for name in MCLUST}
+    titles = [f"{name}: {COVARIANCES[name].n_parameters(3, 2)}, BIC {model.bic(X):.0f}" for name, model in fits.items()]
+    for part, model in zip(panels(figure, 3, 5, titles), fits.values(), strict=False):
+        plot.plot_fit(model, X, figure=part)
+        part.axes[0].get_legend().remove()
+        part.axes[0].set(aspect="equal", xticks=[], yticks=[], xlabel="", ylabel="")
     return figure
 
 

@@ -45,7 +45,8 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Deconvolving, Orde
     n_components : int, default 1
     covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
         the shape of the components' covariances. scikit-learn does not have the last two: all components share one
-        variance per feature, or one variance for all features
+        variance per feature, or one variance for all features. It may also be one of mclust's fourteen names, "EII" to
+        "VVV", which say whether volume, shape and axes are equal or vary: see the page on covariances
     tol : float, default 1e-3
         the fit has converged when what `stop` measures is less; with solver="auto", what each row has yet to gain in
         log-likelihood (with `regularization`, in the objective)

@@ -7,8 +7,8 @@ array                shape, dtype        content
 ===================  ==================  ======================================================
 ``format``           (), str             ``"fastem.GaussianMixture"``
 ``version``          (), int             1
-``covariance_type``  (), str             ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``
-                                         or ``"tied_spherical"``
+``covariance_type``  (), str             ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``,
+                                         ``"tied_spherical"``, or one of mclust's names
 ``weights``          (K,), float         float32 or float64, like the next two
 ``means``            (K, D), float
 ``covariances``      by family, float    (K, D, D), (D, D), (K, D), (K,), (D,) or ()

@@ -55,7 +55,8 @@ def em(
         float32 and float64 arrays are read in place, all else is converted to float64
     params : Params
         the start, for instance from `fastem.make_params`
-    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag", "tied_spherical", or one of mclust's
+        fourteen names, "EII" to "VVV"
     assignment : "soft" (default) or "hard"
         "hard" is classification EM, which gives each row, whole, to its most probable component. It maximises the
         classification log-likelihood sum_n w_n max_k log(weight_k p_k(x_n)), which is then `Result.loglik`

@@ -37,7 +37,8 @@ class Stepwise:
     ----------
     params : Params
         the start, for instance of a fit of some first rows
-    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag", "tied_spherical", or one of mclust's
+        fourteen names, "EII" to "VVV"
         the family of `params`
     reg_covar : float, default 1e-6
         what is added to every variance in each M-step

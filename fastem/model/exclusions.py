@@ -65,7 +65,7 @@ DROP, LBFGS, AUTO = equals("on_collapse", "drop"), equals("solver", "lbfgs"), eq
 STREAM = Choice("method", "partial_fit", lambda got: got == "partial_fit", shows_value=False)
 REMEDY, HARD, FIXED = differs("regularization", None), equals("assignment", "hard"), differs("fixed", None)
 LABELS = differs("labels", None, shows_value=False)
-SHAPE = Choice("covariance_type", f"covariance_type={'|'.join(CONSTRAINED)}", lambda got: got in CONSTRAINED)
+SHAPE = Choice("covariance_type", f"covariance_type={', '.join(CONSTRAINED)}", lambda got: got in CONSTRAINED)
 RATIO = Choice(
     "regularization", "regularization='ratio'", lambda got: got == "ratio" or isinstance(got, EigenvalueRatio)
 )

@@ -169,8 +169,11 @@ def make_params(
         they sum to 1, with the weight of noise if there is any
     means : (K, D) array-like
     covariances : array-like
-        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, a number tied_spherical
-    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied_diag, a number tied_spherical; of mclust's
+        (K, D) VEI and EVI, and (K, D, D) for those whose axes are not the features'. That they obey the family is not
+        asked of them
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag", "tied_spherical", or one of mclust's
+        fourteen names, "EII" to "VVV"
     noise : tuple (weight, box), optional
         weight and box (2, D) of a component of constant density. Default None: no such component
 

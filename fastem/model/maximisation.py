@@ -235,7 +235,8 @@ def m_step(
     ----------
     stats : Stats
         statistics that `fastem.accumulate` or `fastem.moments` made for this family
-    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag" or "tied_spherical"
+    covariance_type : "full" (default), "tied", "diag", "spherical", "tied_diag", "tied_spherical", or one of mclust's
+        fourteen names, "EII" to "VVV"
     reg_covar : float, default 0
         what is added to every variance
     previous : Params, optional

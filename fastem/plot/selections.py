@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastem.plot.style import ABOVE, component_colors, new_figure, open_frame, require_matplotlib
+from fastem.plot.style import ABOVE, line_styles, new_figure, open_frame, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,10 +62,11 @@ def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     if ax is None:
         ax = new_figure((6.0, 4.4)).subplots()
     names = list(dict.fromkeys(candidate.covariance_type for candidate in selection.candidates))
-    for name, color in zip(names, component_colors(len(names)), strict=True):
+    for name, style in zip(names, line_styles(len(names)), strict=True):
+        color = style["color"]
         mine = sorted((one for one in ranked if one.covariance_type == name), key=lambda one: one.n_components)
         sizes, values = [one.n_components for one in mine], [getattr(one, column) for one in mine]
-        ax.plot(sizes, values, color=color, marker="o", markersize=3.5, linewidth=1.2, label=name)
+        ax.plot(sizes, values, markersize=3.5, linewidth=1.2, label=name, **style)
         if held_out:
             ax.plot(sizes, [one.train for one in mine], color=color, linestyle="--", linewidth=1.0)
         if held_out and name == best.covariance_type:

@@ -33,6 +33,21 @@ def component_colors(K: int) -> Array:
     return np.asarray(matplotlib.colormaps["viridis"](0.92 * golden_steps))
 
 
+def line_styles(n: int) -> list[dict[str, Any]]:
+    """Return the colours and markers of n lines with points that can be told apart (n > 21: as far as possible).
+
+    The palette's colours come back with another marker, as shades of one map would not be told apart.
+    """
+    if n <= len(PALETTE):
+        return [{"color": color, "marker": "o"} for color in component_colors(n)]
+    marks: list[dict[str, Any]] = [
+        {"marker": "o"},
+        {"marker": "s", "markerfacecolor": "white"},
+        {"marker": "^", "markerfacecolor": "white"},
+    ]
+    return [{"color": PALETTE[i % len(PALETTE)], **marks[i // len(PALETTE) % len(marks)]} for i in range(n)]
+
+
 def padded_range(x: Array) -> tuple[float, float]:
     """Return the least and the largest value with a margin: far tails of the components are cut off.
 

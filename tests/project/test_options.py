@@ -9,7 +9,8 @@ from fastem.model.exclusions import EXCLUSIONS, Choice, exclusions_page, find_ex
 
 VALUES = {  # with which each choice is made, and with which it is not
     "on_collapse": ("drop", "reseed"),
-    "regularization": ("map", None),
+    "regularization": ("ratio", "map", None),
+    "covariance_type": ("VEV", "VVV"),
     "fixed": (("weights",), ()),
     "labels": (np.zeros(8, dtype=int), None),
     "reg_covar": (1e-6, 0.0),
@@ -17,7 +18,7 @@ VALUES = {  # with which each choice is made, and with which it is not
     "stop": ("aitken", "change"),
     "assignment": ("hard", "soft"),
     "checkpoint": ("fit.npz", None),
-    "method": ("partial_fit", "fit"),
+    "method": ("fit_many", "partial_fit", "fit"),
 }
 rows = pytest.mark.parametrize("row", EXCLUSIONS, ids=lambda row: f"{row.one.text}, {row.other.text}")
 
@@ -55,6 +56,10 @@ def test_an_estimator_refuses_a_pair(row, tmp_path):
         start = fastem.make_params([1.0], [[0.0]], [[[1.0]]])
         with pytest.raises(ValueError, match="does not work with"):
             fastem.em(np.arange(8.0)[:, None], start, **made)
+        return
+    if made.get("method") == "fit_many":
+        with pytest.raises(ValueError, match="does not work with fit_many"):
+            fastem.fit_many(np.arange(8.0)[:, None], np.zeros(8, dtype=int), covariance_type=made["covariance_type"])
         return
     arguments = {name: made.pop(name) for name in ("labels", "checkpoint", "method") if name in made}
     if "labels" in arguments and "regularization" not in made:
