@@ -16,6 +16,7 @@ from fastem.estimators import best, folds
 from fastem.estimators.best import SOUND, Fit
 from fastem.estimators.folds import Rows
 from fastem.estimators.selection import Candidate, Fold
+from fastem.model import families
 from fastem.model.families import COVARIANCES
 from fastem.sources.blocks import ArraySource
 
@@ -64,6 +65,31 @@ def test_from_mclusts_starts_its_table_and_order(name):
     assert found.best_params_ == dict(
         zip(("covariance_type", "n_components"), min(fitted, key=fitted.get), strict=True)
     )
+
+
+@pytest.mark.parametrize("name", ["faithful", pytest.param("iris", marks=pytest.mark.slow)])
+def test_all_fourteen_from_mclusts_starts(name):
+    """Its BIC and order; the BIC of its VVE is larger, as its M-steps end before their maximum."""
+    X = np.loadtxt(GOLDEN / "data" / f"{name}.csv", delimiter=",", skiprows=1)
+    entries = json.loads((GOLDEN / "fits" / f"{name}.json").read_text())
+    want = {(e["model"], e["G"]): e["bic_sklearn"] for e in entries if e["G"] in (2, 3)}
+    found = fastem.select(X, [2, 3], "mclust", partitions=_golden(name)[1], reg_covar=0.0, tol=1e-11, max_iter=10_000)
+    assert {(one.covariance_type, one.n_components) for one in found.candidates} == {*want}
+    assert all(one.status in SOUND for one in found.candidates)
+    ranked = [(one.covariance_type, one.n_components, one.bic) for one in found.ranked()]
+    for covariance, K, bic in ranked:
+        gain = want[covariance, K] - bic
+        assert 0.1 < gain < 3 if covariance == "VVE" else abs(gain) < 1e-4, (covariance, K, gain)
+    order = [want[covariance, K] for covariance, K, _ in ranked if covariance != "VVE"]
+    assert order == sorted(order)
+
+
+def test_mclust_is_the_name_of_fourteen(faithful):
+    found = fastem.select(faithful, 1, ["full", "mclust", "VVV"], random_state=0)
+    types = [one.covariance_type for one in found.candidates]
+    assert types == ["full", *families.MCLUST]
+    with pytest.raises(ValueError, match="'covariance_type' parameter"):
+        fastem.select(faithful, 1, "mclus")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -481,6 +507,14 @@ def test_plot_of_a_criterion(faithful):
     assert axes.get_ylabel() == "BIC"
     assert axes.get_ylim()[0] < found.ranked()[0].bic
     assert axes.get_ylim()[1] < found.candidates[0].bic  # one component is far worse than the others
+
+
+def test_fourteen_lines_can_be_told_apart(faithful):
+    pytest.importorskip("matplotlib")
+    axes = fastem.select(faithful, [1, 2], "mclust", random_state=0).plot()
+    lines = [line for line in axes.get_lines() if line.get_label() in families.MCLUST]
+    assert len({(str(line.get_color()), line.get_marker()) for line in lines}) == len(lines) == 14
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*families.MCLUST, "best"]
 
 
 def test_plot_of_cross_validation(faithful):

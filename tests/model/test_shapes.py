@@ -351,10 +351,11 @@ def test_ascent(letters, remedy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("letters", CONSTRAINED)
-@pytest.mark.parametrize("remedy", [None, *MONOTONE])
-def test_ascent_on_a_hundred_problems(letters, remedy):
+def test_ascent_on_a_hundred_problems(letters):
+    """Without a remedy, and under each of them in turn."""
     for seed in range(100):
-        assert_ascends(letters, remedy, seed)
+        assert_ascends(letters, None, seed)
+        assert_ascends(letters, MONOTONE[seed % 4], seed)
 
 
 @pytest.mark.parametrize("letters", ["VEI", "EEV"])
