@@ -67,19 +67,21 @@ def test_from_mclusts_starts_its_table_and_order(name):
     )
 
 
-@pytest.mark.parametrize("name", ["faithful", pytest.param("iris", marks=pytest.mark.slow)])
-def test_all_fourteen_from_mclusts_starts(name):
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("faithful", [2, 3]), ("diabetes", [3]), pytest.param("iris", [2, 3], marks=pytest.mark.slow)]
+)
+def test_all_fourteen_from_mclusts_starts(name, sizes):
     """Its BIC and order; the BIC of its VVE is larger, as its M-steps end before their maximum."""
     X = np.loadtxt(GOLDEN / "data" / f"{name}.csv", delimiter=",", skiprows=1)
     entries = json.loads((GOLDEN / "fits" / f"{name}.json").read_text())
-    want = {(e["model"], e["G"]): e["bic_sklearn"] for e in entries if e["G"] in (2, 3)}
-    found = fastem.select(X, [2, 3], "mclust", partitions=_golden(name)[1], reg_covar=0.0, tol=1e-11, max_iter=10_000)
+    want = {(e["model"], e["G"]): e["bic_sklearn"] for e in entries if e["G"] in sizes}
+    found = fastem.select(X, sizes, "mclust", partitions=_golden(name)[1], reg_covar=0.0, tol=1e-11, max_iter=10_000)
     assert {(one.covariance_type, one.n_components) for one in found.candidates} == {*want}
     assert all(one.status in SOUND for one in found.candidates)
     ranked = [(one.covariance_type, one.n_components, one.bic) for one in found.ranked()]
     for covariance, K, bic in ranked:
         gain = want[covariance, K] - bic
-        assert 0.1 < gain < 3 if covariance == "VVE" else abs(gain) < 1e-4, (covariance, K, gain)
+        assert 0.1 < gain < 7 if covariance == "VVE" else abs(gain) < 1e-4, (covariance, K, gain)
     order = [want[covariance, K] for covariance, K, _ in ranked if covariance != "VVE"]
     assert order == sorted(order)
 
