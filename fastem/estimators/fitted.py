@@ -69,7 +69,8 @@ class Fitted(MixtureState):
         Returns
         -------
         GaussianMixture
-            a new one of the same covariance type, float64
+            a new one of the same covariance type, float64. (Where volume, shape or axes are shared, as in mclust's
+            "VEI", a part of the mixture is "full" or "diag")
 
         Raises
         ------
@@ -108,7 +109,8 @@ class Fitted(MixtureState):
         Returns
         -------
         GaussianMixture
-            a new one of the same covariance type, float64. Its weights are the responsibilities, given the values
+            a new one, of the covariance type that `marginal` gives, float64. Its weights are the responsibilities,
+            given the values
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import make_mixture
+from helpers import CONSTRAINED, STORED, make_mixture
 
 import fastem
 from fastem.estimators.recommended import recommended_model
@@ -23,6 +23,16 @@ def test_it_is_gaussian_mixture_with_what_is_recommended(data):
     assert model.get_params() == want.get_params()
     np.testing.assert_array_equal(model.means_, want.means_)
     assert model.fit_report_.starts[0].certificate.gain < 0.1
+
+
+@pytest.mark.parametrize("letters", CONSTRAINED)
+def test_with_mclusts_families(data, letters):
+    """Search, acceleration and remedy together; parts of the mixture obey nothing, and are plain."""
+    model = fastem.fit(data.X, 3, letters, random_state=1)
+    assert model.status_ is fastem.Status.CONVERGED
+    assert model.score(data.X) > fastem.GaussianMixture(1).fit(data.X).score(data.X) + 0.15
+    for part in (model.marginal([0]), model.condition([1], [0.0])):
+        assert part.covariance_type == STORED[letters]
 
 
 def test_options_and_rows_as_in_fit(data, tmp_path):

@@ -53,6 +53,8 @@ FITS = {
     "parameters": dict(stop="parameters", n_init=2),
     "aitken": dict(stop="aitken", n_init=2),
     "accelerated": dict(solver="auto", n_init=2, tol=1e-9, init_params="random"),
+    "VVE, accelerated": dict(covariance_type="VVE", solver="auto", regularization="geometric", init_params="random"),
+    "VEE": dict(covariance_type="VEE", regularization="geometric", tol=1e-4),
     "accelerated, reseed": dict(
         solver="auto", n_components=6, regularization="map", n_init=2, init_params="random_from_data"
     ),
