@@ -429,6 +429,7 @@ def test_without_a_sound_fit_of_more_components_the_statistic_is_0(faithful, mon
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:No sound fit")
 def test_the_test_holds_its_level():
     """Of 200 sets of one component about 5 % are rejected; the p-values are uniform."""
     rng = np.random.default_rng(0)
