@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,22 @@ from fastem.sources.opening import find_named
 from fastem.sources.parts import local_rows
 from fastem.sources.rows import check_n_features
 
+Mixture = TypeVar("Mixture", bound="Fitted")
+
+
+def model_like(model: Mixture, params: Params, names: NDArray[Any] | None) -> Mixture:
+    """Return a model with other parameters, whose features have these names or None.
+
+    It is of the same family if that leaves every number free: what a part of a mixture obeys is another matter.
+    """
+    family, noise = family_of(model), params.noise
+    shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
+    covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
+    made = model.from_parameters(shares, params.means, covariances, family.plain, noise, count_seen(model))
+    made.set_params(random_state=model.random_state, n_threads=model.n_threads)
+    set_names(made, names)
+    return made
+
 
 class Fitted(MixtureState):
     """The methods of `GaussianMixture` for marginals, regression, divergence and merging.
@@ -41,19 +57,6 @@ class Fitted(MixtureState):
         check_fitted(self)
         D, names = self.means_.shape[1], names_of(self)
         return check_features(features, D - some_left, D, names), names
-
-    def _like(self, params: Params, names: NDArray[Any] | None) -> Self:
-        """Return a model with other parameters, whose features have these names or None.
-
-        It is of the same family if that leaves every number free: what a part of a mixture obeys is another matter.
-        """
-        family, noise = family_of(self), params.noise
-        shares = params.weights / (params.weights.sum() + (noise.weight if noise else 0.0))  # float32's sum is off
-        covariances = params.covariances.reshape(family.natural_shape(*params.means.shape))
-        model = self.from_parameters(shares, params.means, covariances, family.plain, noise, count_seen(self))
-        model.set_params(random_state=self.random_state, n_threads=self.n_threads)
-        set_names(model, names)
-        return model
 
     # --- marginal and conditional mixtures ------------------------------------------------------------------------
 
@@ -95,7 +98,7 @@ class Fitted(MixtureState):
         array([[[3.]]])
         """
         chosen, names = self._features(features)
-        return self._like(marginalise(self.params_, chosen), None if names is None else names[chosen])
+        return model_like(self, marginalise(self.params_, chosen), None if names is None else names[chosen])
 
     def condition(self, features: Any, values: ArrayLike) -> Self:
         """Return the mixture of the other features, in their order, given values of these.
@@ -140,7 +143,7 @@ class Fitted(MixtureState):
         chosen, names = self._features(features, some_left=True)
         mixture = Conditional.given_features(self.params_, chosen).mixture_at(check_values(values, len(chosen)))
         rest = np.setdiff1d(np.arange(self.means_.shape[1]), chosen)
-        return self._like(mixture, None if names is None else names[rest])
+        return model_like(self, mixture, None if names is None else names[rest])
 
     def conditional_mean(self, X: Any, features: Any) -> NDArray[Any]:
         """Return the mean of the other features for each row of values of these: regression.

@@ -71,29 +71,12 @@ class GroupScores(ABC):
         """
         return self._scores(X, groups, sizes, density=True)[0]
 
-    def _codes(self, labels: NDArray[Any]) -> NDArray[np.intp]:
-        """Return the indices of labels among those of the fit; raise a ValueError for others."""
-        codes = np.minimum(np.searchsorted(self.labels, labels), len(self.labels) - 1)
-        unknown = np.flatnonzero(self.labels[codes] != labels)
-        if len(unknown):
-            raise ValueError(f"group {labels[unknown[0]]} was not there when the mixtures were fitted")
-        return codes
-
-    def _parts(self, X: Any, groups: ArrayLike | None, sizes: ArrayLike | None) -> tuple[NDArray[Any], Partition]:
-        rows = check_rows(X, n_features=self.terms.means.shape[2]).astype(np.float64, copy=False)
-        if groups is None or sizes is not None:
-            parts = Partition.of(len(rows), groups, sizes)
-            if len(parts.labels) != len(self.labels):
-                raise ValueError(f"sizes must be those of all {len(self.labels)} groups; got {len(parts.labels)}")
-            return rows, parts
-        return rows, Partition.by_codes(self.labels, self._codes(check_groups(groups, len(rows))))
-
     def _scores(
         self, X: ArrayLike, groups: ArrayLike | None, sizes: ArrayLike | None, **wanted: bool
     ) -> tuple[Array, NDArray[np.int64], Array]:
         """Return the scores of rows, in the order of X; `wanted` as in `score_groups`."""
         if not self.columns:
-            rows, parts = self._parts(X, groups, sizes)
+            rows, parts = rows_of_groups(self, X, groups, sizes)
             return score_groups(rows, parts, self.terms, **wanted)
         if groups is not None or sizes is not None:
             raise ValueError("the mixtures are those of columns: pass X alone, without groups or sizes")
@@ -105,6 +88,28 @@ class GroupScores(ABC):
         density, label, resp = found
         by_column = density.reshape(G, -1).T, label.reshape(G, -1).T, resp.reshape(G, -1, resp.shape[1])
         return *by_column[:2], by_column[2].swapaxes(0, 1)
+
+
+def codes_of(fits: GroupScores, labels: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the indices of labels among those of the fit; raise a ValueError for others."""
+    codes = np.minimum(np.searchsorted(fits.labels, labels), len(fits.labels) - 1)
+    unknown = np.flatnonzero(fits.labels[codes] != labels)
+    if len(unknown):
+        raise ValueError(f"group {labels[unknown[0]]} was not there when the mixtures were fitted")
+    return codes
+
+
+def rows_of_groups(
+    fits: GroupScores, X: Any, groups: ArrayLike | None, sizes: ArrayLike | None
+) -> tuple[NDArray[Any], Partition]:
+    """Return checked rows, float64, and which belong to each group of a fit."""
+    rows = check_rows(X, n_features=fits.terms.means.shape[2]).astype(np.float64, copy=False)
+    if groups is None or sizes is not None:
+        parts = Partition.of(len(rows), groups, sizes)
+        if len(parts.labels) != len(fits.labels):
+            raise ValueError(f"sizes must be those of all {len(fits.labels)} groups; got {len(parts.labels)}")
+        return rows, parts
+    return rows, Partition.by_codes(fits.labels, codes_of(fits, check_groups(groups, len(rows))))
 
 
 def rows_of_columns(X: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.analysis.fisher import fisher_vectors, improve
-from fastem.estimators.fitted import Fitted
+from fastem.estimators.fitted import Fitted, model_like
 from fastem.estimators.group_sums import under_one_mixture
 from fastem.estimators.groups import Partition, check_groups
 from fastem.estimators.many import ManyMixtures
@@ -117,7 +117,7 @@ class GroupUses(Fitted):
         storage = family_of(self).storage
         if groups is None:
             stats = sums_of_all(self, rows_for(self, X, sample_weight), params)
-            model = self._like(adapt(params, stats, storage, float(relevance), update), names_of(self))
+            model = model_like(self, adapt(params, stats, storage, float(relevance), update), names_of(self))
             set_record(model, None, stats.loglik / stats.sum_w, [stats.loglik / stats.sum_w], 1)
             return model
         source, parts = groups_of(self, X, sample_weight, groups)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.group_scores import GroupScores
+from fastem.estimators.group_scores import GroupScores, codes_of, rows_of_groups
 from fastem.estimators.group_sums import accumulate_groups
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array
@@ -93,7 +93,7 @@ class ManyMixtures(GroupScores):
         >>> fastem.fit_many(X, ["a", "a", "b", "b"], reg_covar=0.0).model("b").means_
         array([[7.]])
         """
-        g = int(self._codes(np.asarray([label]))[0])
+        g = int(codes_of(self, np.asarray([label]))[0])
         if np.isnan(self.weights[g, 0]):
             raise ValueError(f"group {label} has no mixture. {self.status[g].advice}")
         parameters = self.weights[g], self.means[g], self.covariances[g]
@@ -131,7 +131,7 @@ class ManyMixtures(GroupScores):
         ValueError
             for rows or weights that cannot be used, or a group that the fit has not seen
         """
-        rows, parts = self._parts(X, groups, sizes)
+        rows, parts = rows_of_groups(self, X, groups, sizes)
         weight = check_weight(sample_weight, len(rows))
         parts = parts.without_absent(weight)
         weights = np.empty(0) if weight is None else parts.by_group(weight)

@@ -5,13 +5,12 @@ import copy
 import numpy as np
 import pytest
 from errors_of_rows import as_matrices, draw_errors, mixture_and_rows
-from helpers import quiet_fit
+from helpers import FAMILIES, quiet_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem.fitting.totals import moments_of_all
 from fastem.model import reference
-from fastem.model.families import COVARIANCES
 from fastem.model.remedies.table import REMEDIES
 
 TRUE = fastem.make_params([0.4, 0.6], [[0.0, 0.0], [3.0, 1.0]], [[[1.0, 0.3], [0.3, 0.2]], [[0.2, -0.1], [-0.1, 0.4]]])
@@ -39,7 +38,7 @@ def slow_em(X, errors, params, covariance, weight, steps):
     return params, stats.loglik / weight.sum()
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize("kind", ["variances", "matrices with gaps", "one matrix"])
 def test_em_is_the_slow_twin_for_five_steps(kind, covariance):
     params, X, weight = mixture_and_rows(60, 3, 2, covariance)
@@ -53,7 +52,7 @@ def test_em_is_the_slow_twin_for_five_steps(kind, covariance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 def test_em_is_the_slow_twin_for_forty_steps(covariance):
     params, X, weight = mixture_and_rows(60, 7, 2, covariance)
     errors = draw_errors(60, 7, "variances")
@@ -95,7 +94,7 @@ def test_true_places_are_nearer_than_rows_and_as_uncertain_as_they_say():
     assert_allclose(z.mean(), 2.0, atol=4 * z.std() / np.sqrt(len(z)))
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize("remedy", [None, *REMEDIES])
 def test_the_objective_never_falls(covariance, remedy):
     X, _, errors = measured(300)

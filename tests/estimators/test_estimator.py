@@ -61,6 +61,7 @@ OURS = {
     "noise": False,
     "assignment": "soft",
     "fixed": (),
+    "missing": False,
 }
 
 

@@ -94,7 +94,7 @@ def test_only_what_is_named_is_compiled():
 
 @pytest.mark.parametrize("calls", ["fits", [], ["fit", "score"]])
 def test_other_calls_are_refused(calls):
-    with pytest.raises(ValueError, match="calls must be of 'fit', 'predict', .*'fit_many'; got"):
+    with pytest.raises(ValueError, match=r"calls must be of 'fit', 'predict', .*'fit_many'; got"):
         fastem.warmup("float64", calls=calls)
 
 

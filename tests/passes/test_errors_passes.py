@@ -4,13 +4,13 @@ import numba
 import numpy as np
 import pytest
 from errors_of_rows import KINDS, as_matrices, draw_errors, mixture_and_rows
+from helpers import FAMILIES
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem.kernels import errors as kernel
 from fastem.kernels.mixture import HARD
 from fastem.model import reference
-from fastem.model.families import COVARIANCES
 from fastem.passes.scores import score
 from fastem.passes.statistics import evaluate
 
@@ -28,7 +28,7 @@ def assert_same(found, expected, rtol=1e-11):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize("D", [1, 2, 5, 7])
 def test_a_pass_equals_its_twin(D, covariance, kind):
     N, K = 70, 3
