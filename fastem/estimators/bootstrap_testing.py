@@ -17,7 +17,7 @@ from fastem.estimators.replicates import BootstrapInterrupted, Rows, batches, si
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads, check_random_state
-from fastem.model.families import Covariance, Free, find_family
+from fastem.model.families import COVARIANCES, Covariance, find_family
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.sources.blocks import ArraySource
@@ -104,6 +104,7 @@ def bootstrap_test(
     n_components : int, default 1
         K, that of the first test
     covariance_type : str, default "full"
+        one whose stored numbers are free: not "VEI", "VEE" and the like
     max_components : int, optional
         test K + 1 against K + 2 if K is rejected, and so on until a number is not rejected or this one is an
         alternative. Default: one test, K against K + 1
@@ -255,8 +256,9 @@ def check_test(n_components: Any, max_components: Any, level: Any, family: Covar
         raise ValueError(f"max_components must be more than n_components, {n_components}; got {max_components!r}")
     if not isinstance(level, (int, float, np.floating)) or not 0 < level < 1:
         raise ValueError(f"level must be a number in (0, 1), such as 0.05; got {level!r}")
-    if not isinstance(family.constraint, Free):
-        raise ValueError(f"bootstrap_test does not fit covariance_type={family.name!r}: take a family that is free")
+    if not family.free:
+        free = ", ".join(one.name for one in COVARIANCES.values() if one.free)
+        raise ValueError(f"bootstrap_test fits the covariance types {free}; got {family.name!r}")
     return tried
 
 

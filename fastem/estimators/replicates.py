@@ -21,7 +21,6 @@ from fastem.fitting.steps import last_update
 from fastem.fitting.stopping import Stop
 from fastem.kernels import groups as kernel
 from fastem.kernels.jit import n_threads
-from fastem.model.families import Free
 from fastem.model.matrices import Array, SingularCovarianceError
 from fastem.model.maximisation import GaussianModel
 from fastem.model.numbers import Numbers
@@ -160,7 +159,7 @@ class Refit:
 
     def __init__(self, params: Params, numbers: Numbers, model: GaussianModel, n_rows: int) -> None:
         self.params, self.numbers, self.model = params, numbers, model
-        plain = isinstance(model.remedy, RegCovar) and isinstance(model.family.constraint, Free)
+        plain = isinstance(model.remedy, RegCovar) and model.family.free
         special = model.hard or model.held.anything or params.noise is not None
         self.batched = plain and not special and n_rows < LARGE
         self.tol = NATS / n_rows

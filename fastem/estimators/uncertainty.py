@@ -15,11 +15,10 @@ from fastem.estimators.state import MixtureState, family_of, names_of, remedy_of
 from fastem.fitting.models import model_for
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads
-from fastem.model.families import Free
 from fastem.model.maximisation import held_parameters
 from fastem.model.numbers import Numbers
 from fastem.passes.statistics import ONE_DRAW
-from fastem.sources.blocks import Source
+from fastem.sources.blocks import Source, kind_of_rows
 from fastem.sources.labels import is_labelled
 
 
@@ -54,8 +53,8 @@ class Uncertainty(MixtureState):
         SingularInformationError
             (a ValueError) if the rows do not determine the parameters
         ValueError
-            for data that cannot be used, labelled rows, a component of weight 0, or hard assignment, which maximises no
-            likelihood
+            for data that cannot be used, rows that are labelled or incomplete, a component of weight 0, hard
+            assignment, which maximises no likelihood, or a covariance_type whose numbers are not free, such as "VEI"
 
         See Also
         --------
@@ -77,9 +76,12 @@ class Uncertainty(MixtureState):
         """
         source = self._rows_of_fit("standard_errors", X, sample_weight)
         params, family = self.params_, family_of(self)
-        if self.assignment != "soft" or not isinstance(family.constraint, Free):
-            what = f"assignment={self.assignment!r} and covariance_type={family.name!r}"
-            raise ValueError(f"standard_errors has no formula for {what}: use bootstrap(X)")
+        for option, known in {
+            f"assignment={self.assignment!r}": self.assignment == "soft",
+            f"covariance_type={family.name!r}": family.free,
+        }.items():
+            if not known:
+                raise ValueError(f"standard_errors has no formula for {option}: use bootstrap(X)")
         with threads(check_n_threads(self.n_threads)):
             information = empirical_information(source, params)
         covariance = covariance_of_numbers(information, params, source.n_present, self.fixed)
@@ -129,7 +131,7 @@ class Uncertainty(MixtureState):
         NotFittedError
             if the mixture is not fitted
         ValueError
-            for arguments or data that cannot be used, and labelled rows
+            for arguments or data that cannot be used, and rows that are labelled or incomplete
         BootstrapInterrupted
             (a KeyboardInterrupt) on Ctrl-C, with the replicates that are done as ``.result``
 
@@ -175,4 +177,6 @@ class Uncertainty(MixtureState):
         source = rows_for(self, X, sample_weight)
         if is_labelled(source):
             raise ValueError(f"{who} takes no rows of known components: pass the rows without labels")
+        if source.n_present and (kind := kind_of_rows(source)) != "complete":  # a stream knows it after its first pass
+            raise ValueError(f"{who} takes complete rows without errors of measurement; the kind of these is {kind!r}")
         return source

@@ -14,7 +14,7 @@ from fastem import BootstrapInterrupted, GaussianMixture, Parametrization, Statu
 from fastem.analysis.information import empirical_information, jacobian_of_numbers
 from fastem.estimators import bootstrap_testing, likelihood_ratios, replicates
 from fastem.estimators.replicates import Rows
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import factorise, variances
 from fastem.model.numbers import Numbers
@@ -112,6 +112,36 @@ def test_where_there_is_no_formula_the_error_says_what_to_try(faithful, model):
             method(np.ones((10, 3)))
         with pytest.raises(fastem.NotFittedError):
             getattr(GaussianMixture(2), method.__name__)(faithful)
+
+
+@pytest.mark.parametrize("covariance_type", ["VEI", "EVV"])
+def test_families_with_a_constraint_have_the_bootstrap_alone(covariance_type, faithful):
+    model = GaussianMixture(2, covariance_type=covariance_type, **TIGHT).fit(faithful)
+    with pytest.raises(ValueError, match=f"no formula for covariance_type='{covariance_type}': use bootstrap"):
+        model.standard_errors(faithful)
+    with pytest.raises(ValueError, match=f"bootstrap_test fits the covariance types full, .*; got '{covariance_type}'"):
+        fastem.bootstrap_test(faithful, 1, covariance_type)
+    found = model.bootstrap(faithful, 10, random_state=0)
+    assert found.sound.all()
+    for covariances in (model.covariances_, *found.covariances_):  # these families have equal shapes, or volumes
+        values = np.sort(np.linalg.eigvalsh(covariances) if covariances.ndim == 3 else covariances)
+        equal = values[:, 1] / values[:, 0] if covariance_type == "VEI" else values.prod(axis=1)
+        if covariance_type == "EVV" or (np.argsort(covariances, axis=1)[0] == np.argsort(covariances, axis=1)[1]).all():
+            assert_allclose(equal[0], equal[1], rtol=1e-3)
+
+
+def test_rows_that_are_not_complete_are_refused(faithful):
+    gaps = faithful.copy()
+    gaps[::7, 1] = np.nan
+    model = GaussianMixture(2, missing=True, random_state=0).fit(gaps)
+    stream = fastem.as_source(lambda: iter(np.array_split(gaps, 3)), missing=True)
+    measured = fastem.as_source(faithful, errors=np.full(faithful.shape, 0.01))
+    for rows in (gaps, stream, measured):
+        for method in (model.standard_errors, model.bootstrap):
+            with pytest.raises(ValueError, match=rf"{method.__name__} takes complete rows"):
+                method(rows)
+    assert (model.standard_errors(faithful).vector > 0).all()
+    assert model.bootstrap(faithful, 5, random_state=0).sound.all()
 
 
 # --- the bootstrap
