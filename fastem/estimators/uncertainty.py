@@ -177,6 +177,11 @@ class Uncertainty(MixtureState):
         source = rows_for(self, X, sample_weight)
         if is_labelled(source):
             raise ValueError(f"{who} takes no rows of known components: pass the rows without labels")
-        if source.n_present and (kind := kind_of_rows(source)) != "complete":  # a stream knows it after its first pass
-            raise ValueError(f"{who} takes complete rows without errors of measurement; the kind of these is {kind!r}")
+        if source.n_present and kind_of_rows(source) == "missing":  # a stream knows it after its first pass
+            raise ValueError(
+                f"{who} takes no rows with missing values: compute it of several draws of them, by "
+                "impute(X, kind='draw', n_samples=...), and add the variance between these to that within"
+            )
+        if kind_of_rows(source) != "complete":
+            raise ValueError(f"{who} takes no rows with errors of measurement")
         return source

@@ -233,9 +233,16 @@ def test_refused_by_default(three):
         lambda: fastem.moments(source, labels=mixture.labels),
         lambda: fastem.elbo(source, model.params_, np.ones((len(X), 3)) / 3),
         lambda: model.predict(source),
+        lambda: fastem.StudentMixture(3).fit(source),
+        lambda: fastem.fit(X, 3, missing=True, random_state=0).standard_errors(X),
+        lambda: fastem.fit(X, 3, missing=True, random_state=0).bootstrap(X, 2),
     ):
         with pytest.raises(ValueError, match="missing values"):
             call()
+    with pytest.raises(ValueError, match="contains NaN"):
+        fastem.MixtureRegressor(3).fit(X, mixture.X[:, 0])
+    with pytest.raises(ValueError, match="contains NaN"):
+        fastem.bootstrap_test(X, 1)
     with pytest.raises(ValueError, match="missing values"):
         fastem.select(X, [3], ["full"], missing=True, partitions={3: mixture.labels})
     with pytest.raises(ValueError, match="'missing' parameter"):
