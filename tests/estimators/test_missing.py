@@ -11,6 +11,7 @@ from incomplete import em_step, slow, with_gaps
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
+from fastem.fitting.totals import moments_of_all
 from fastem.model.params import Noise
 
 
@@ -307,8 +308,42 @@ def test_a_pattern_of_one_row_and_few_rows():
         fastem.GaussianMixture(40, missing=True).fit(X)
 
 
+def test_moments_of_all_rows():
+    """They are those of complete rows where nothing is missing, and the observed ones where features are apart."""
+    X = np.random.default_rng(0).normal(size=(300, 3)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]] + 3.0
+    X = np.column_stack([X, np.where(np.arange(300) % 3, 5.0, np.nan)])
+    found = moments_of_all(fastem.as_source(X, missing=True), (1, 4, 4))
+    mean, covariance = found.origin + found.s1 / 300, found.s2[0] / 300
+    assert_allclose(mean[0], [*X[:, :3].mean(axis=0), 5.0], rtol=1e-9)
+    assert_allclose(covariance[:3, :3], np.cov(X[:, :3].T, bias=True), rtol=1e-7, atol=1e-7)
+    assert not covariance[3].any()
+    assert not covariance[:, 3].any()
+    for shape, variances in (((1, 1, 4), [*X[:, :3].var(axis=0), 0.0]), ((1, 1, 1), None)):
+        found = moments_of_all(fastem.as_source(X, missing=True), shape).s2[0, 0] / 300
+        if variances is not None:
+            assert_allclose(found, variances, rtol=1e-9, atol=1e-15)
+        else:  # of all that is observed, and as much for what is not
+            assert found[0] == pytest.approx(4 * 300 * X[:, :3].var(axis=0).sum() / 1100, rel=1e-9)
+
+
+def test_factors_by_another_way(monkeypatch):
+    """Where rounding makes a part of a covariance indefinite, its factor comes of that of the mixture."""
+    mixture = make_mixture(80, 4, 2, seed=1)
+    params = start_params(make_start(mixture, "full"), "full")
+    source = fastem.as_source(with_gaps(mixture.X, 0.4), missing=True)
+    expected = fastem.accumulate(source, params)
+
+    def fails(matrices):
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(np.linalg, "cholesky", fails)
+    found = fastem.accumulate(source, params)
+    assert found.loglik == pytest.approx(expected.loglik, rel=1e-12)
+    assert_allclose(found.s2, expected.s2, rtol=1e-10, atol=1e-10)
+
+
 def test_nearly_singular_mixtures():
-    """Covariances whose parts are indefinite by rounding are factored another way."""
+    """A covariance of rank 2 but for rounding."""
     rng = np.random.default_rng(0)
     basis = rng.normal(size=(5, 2))
     covariance = basis @ basis.T + 1e-15 * np.eye(5)
@@ -384,6 +419,16 @@ def test_impute_draws_have_the_conditional_covariance(family):
     covariance = slow(given.params_, family).covariances[0]
     assert_allclose(draws.mean(axis=0), given.means_[0], atol=0.05)
     assert_allclose(np.cov(draws.T), covariance, atol=0.05)
+
+
+def test_draws_of_components_and_of_values_are_independent():
+    means, covariances = [[-50.0, 0.0], [50.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]
+    model = fastem.GaussianMixture.from_parameters([0.5, 0.5], means, covariances, "diag").set_params(random_state=0)
+    draws = model.impute([[np.nan, 0.0]] * 4000, kind="draw")[:, 0]
+    left = draws < 0
+    assert left.mean() == pytest.approx(0.5, abs=0.03)
+    assert_allclose([draws[left].mean(), draws[~left].mean()], [-50.0, 50.0], atol=0.1)
+    assert_allclose([draws[left].std(), draws[~left].std()], 1.0, atol=0.05)
 
 
 def test_impute_noise():
