@@ -129,15 +129,17 @@ def observed_moments(source: Source, shape: tuple[int, ...]) -> Stats:
 
 
 def completed(source: Source, n: int, rng: np.random.RandomState) -> ArraySource:
-    """Return a sample of about n rows with gaps, with values drawn from the fit of one Gaussian to all rows.
+    """Return a sample of about n rows with gaps, with values drawn from the fit of one Gaussian to it.
 
     Draws keep the spread of the data, where means would put rows into subspaces, in which likelihoods have no bound.
+    If the sample lacks all values of a column, the Gaussian is that of all rows.
     """
-    D = source.n_features
-    params, model = one_gaussian(source, COVARIANCES["full"].shape(1, D))
     X, weight, labels = source.sample(n, rng)
-    rows = np.where(np.isnan(X) & ~model.units.varying, params.means, drawn_rows(X, params, rng))
-    return ArraySource(rows, weight, labels=labels)
+    shown = bool((~np.isnan(X)).any(axis=0).all())
+    rows = ArraySource(X, weight, rows_kind="missing") if shown else source
+    params, model = one_gaussian(rows, COVARIANCES["full"].shape(1, source.n_features))
+    filled = np.where(np.isnan(X) & ~model.units.varying, params.means, drawn_rows(X, params, rng))
+    return ArraySource(filled, weight, labels=labels)
 
 
 TOTALS: dict[str, Callable[[Source, tuple[int, ...], Source | None], Stats]] = {
