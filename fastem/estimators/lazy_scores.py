@@ -14,6 +14,7 @@ from fastem.estimators.rows import rows_for
 from fastem.estimators.state import MixtureState, has_noise, set_names
 from fastem.kernels.jit import threads
 from fastem.sources.dask_source import DaskSource, is_dask
+from fastem.sources.errors import has_errors
 from fastem.sources.rows import cast_rows
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -39,6 +40,10 @@ def lazy_scores(model: MixtureState, method: str, X: Any, **options: Any) -> Any
     """
     from dask import delayed
 
+    if options.pop("error_covariance", None) is not None or has_errors(X):
+        raise ValueError(
+            f"{method} of a Dask collection is lazy, and takes no errors of measurement: compute some rows first"
+        )
     source: Any = rows_for(model, X)
     bare = copy.copy(model)
     set_names(bare, None)  # they have been compared

@@ -21,7 +21,7 @@ from fastem.passes.sizes import BLOCK_FLOPS, MAX_BLOCKS, SLICE_BYTES, SLICE_FLOP
 from fastem.passes.sums import NO_COLUMN, NO_MATRIX, Accumulator, Given, Sums, given_of, in_form
 from fastem.sources.blocks import Block
 
-BATCH_BYTES = 1 << 25  # of matrices of rows and components that LAPACK works on at a time
+BATCH_BYTES = 1 << 23  # of joint densities, or of matrices that LAPACK works on, at a time
 
 
 class ErrorsMixture:
@@ -157,8 +157,9 @@ class ErrorsScorer:
 
     def fill(self, block: Block, scores: Scores) -> None:
         """Score the rows of a block into arrays of as many rows."""
-        for start in range(0, len(block.X), self.slice_rows):
-            rows = slice(start, start + self.slice_rows)
+        step = max(1, BATCH_BYTES // (8 * self.mixture.columns * self.block_rows)) * self.block_rows
+        for start in range(0, len(block.X), step):
+            rows = slice(start, start + step)
             fill_scores(
                 self.joint(block.take(rows)), self.mixture.log_weights, Scores._make(out[rows] for out in scores)
             )

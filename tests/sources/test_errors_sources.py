@@ -170,6 +170,21 @@ def test_dask(kind):
         pandas = pytest.importorskip("pandas")
         table = pandas.DataFrame(np.column_stack([X, errors, weight]), columns=["x", "y", "vx", "vy", "w"])
         rows, weight, given = frame.from_pandas(table, npartitions=3), "w", ["vx", "vy"]
-    found = fastem.accumulate(fastem.as_source(rows, weight, errors=given), params)
+    source = fastem.as_source(rows, weight, errors=given)
+    found = fastem.accumulate(source, params)
     for field in FIELDS:
         np.testing.assert_allclose(getattr(found, field), getattr(want, field), rtol=1e-10, err_msg=field)
+    model = fastem.GaussianMixture(2, random_state=0).fit(source)
+    with pytest.raises(ValueError, match="takes no errors"):
+        model.predict(source)
+
+
+def test_mpi_of_one_rank():
+    mpi = pytest.importorskip("mpi4py.MPI")
+    params, X, weight = mixture_and_rows(500, 2, 3, "full")
+    for kind in ("one matrix", "variances with gaps", "matrices"):
+        errors = draw_errors(500, 2, kind)
+        found = fastem.accumulate(fastem.MPISource(mpi.COMM_SELF, X, weight, errors=errors), params)
+        want = fastem.accumulate(fastem.as_source(X, weight, errors=errors), params)
+        for field in FIELDS:
+            assert_array_equal(getattr(found, field), getattr(want, field))
