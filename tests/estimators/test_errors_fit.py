@@ -5,13 +5,12 @@ import copy
 import numpy as np
 import pytest
 from errors_of_rows import as_matrices, draw_errors, mixture_and_rows
-from helpers import FAMILIES, quiet_fit
+from helpers import ALL, FAMILIES, PAIRS, quiet_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem.fitting.totals import moments_of_all
 from fastem.model import reference
-from fastem.model.remedies.table import REMEDIES
 
 TRUE = fastem.make_params([0.4, 0.6], [[0.0, 0.0], [3.0, 1.0]], [[[1.0, 0.3], [0.3, 0.2]], [[0.2, -0.1], [-0.1, 0.4]]])
 
@@ -94,8 +93,7 @@ def test_true_places_are_nearer_than_rows_and_as_uncertain_as_they_say():
     assert_allclose(z.mean(), 2.0, atol=4 * z.std() / np.sqrt(len(z)))
 
 
-@pytest.mark.parametrize("covariance", FAMILIES)
-@pytest.mark.parametrize("remedy", [None, *REMEDIES])
+@pytest.mark.parametrize(("covariance", "remedy"), [*PAIRS, *((family, None) for family in ALL)])
 def test_the_objective_never_falls(covariance, remedy):
     X, _, errors = measured(300)
     start = "kmeans" if remedy is None else "random_from_data"  # whose components have no variance

@@ -31,7 +31,7 @@ def assert_same(found, expected, rtol=1e-11):
 @pytest.mark.parametrize("covariance", FAMILIES)
 @pytest.mark.parametrize("D", [1, 2, 5, 7])
 def test_a_pass_equals_its_twin(D, covariance, kind):
-    N, K = 70, 3
+    N, K = 40, 3
     params, X, weight = mixture_and_rows(N, D, K, covariance, noise=D == 2)
     errors = draw_errors(N, D, kind)
     found = evaluate(fastem.as_source(X, weight, errors=errors), params)
