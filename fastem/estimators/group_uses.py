@@ -131,7 +131,7 @@ class GroupUses(Fitted):
             bound[some] = stats.loglik / stats.s0.sum(axis=-1)
         status = np.full(G, None, dtype=object)
         n_iter = np.ones(G, dtype=np.int64)
-        return ManyMixtures(parts.labels, mixtures, family_of(self).name, status, n_iter, bound, type(self))
+        return ManyMixtures(parts.labels, mixtures, family_of(self).plain, status, n_iter, bound, type(self))
 
     def fisher_vector(
         self,
