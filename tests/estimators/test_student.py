@@ -21,7 +21,7 @@ from fastem import GaussianMixture, Parametrization, StudentMixture
 from fastem.files.archive import ModelFileError
 from fastem.fitting.accelerated import climb
 from fastem.fitting.loop import iterate
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.student import accumulate
 from fastem.model.remedies.table import find_remedy

@@ -15,7 +15,7 @@ from fastem import FitInterrupted, GaussianMixture, Parametrization, Status
 from fastem.fitting import accelerated, acceleration, levels
 from fastem.fitting.accelerated import climb
 from fastem.fitting.loop import iterate
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.fitting.stopping import Stop
 from fastem.model.remedies.table import find_remedy
 from fastem.sources.blocks import ArraySource

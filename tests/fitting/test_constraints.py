@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem import GaussianMixture, KMeans, Status
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.model import reference
 from fastem.model.families import COVARIANCES
 from fastem.model.maximisation import held_parameters

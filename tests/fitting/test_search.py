@@ -11,8 +11,8 @@ import fastem
 from fastem import FitInterrupted, GaussianMixture
 from fastem.fitting.degenerate import are_thin, find_lost
 from fastem.fitting.loop import iterate
+from fastem.fitting.models import model_for
 from fastem.fitting.starts import moves, race, search
-from fastem.fitting.steps import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.families import COVARIANCES

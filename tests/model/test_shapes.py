@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 import fastem
 from fastem.fitting.loop import iterate
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.fitting.stopping import Stop
 from fastem.model.common_axes import axes_of, common_axes
 from fastem.model.families import COVARIANCES, MCLUST, PLAIN

@@ -7,7 +7,7 @@ import pytest
 from helpers import CONSTRAINED, GOLDEN, Fitted, assert_close, from_params, natural
 
 import fastem
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.model.families import COVARIANCES
 from fastem.model.remedies.table import RECOMMENDED
 from fastem.sources.blocks import ArraySource
