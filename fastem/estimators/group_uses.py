@@ -152,7 +152,7 @@ class GroupUses(Fitted):
         ----------
         X : (N, D) array-like, or what `fastem.as_source` takes; with `groups`, rows in memory
         improved : bool, default False
-            whether to take powers, sign(z) |z|^alpha, and then divide by the length
+            whether to take powers, ``sign(z) * abs(z) ** alpha``, and then divide by the length
         alpha : float in (0, 1], default 0.5
             the exponent
         sample_weight : (N,) array-like, non-negative, optional

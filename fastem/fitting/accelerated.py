@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.fitting.acceleration import Memory, Way, scaled_length
+from fastem.fitting.acceleration import STRETCH, Memory, Way, scaled_length
 from fastem.fitting.degenerate import collapsed_result
 from fastem.fitting.interruption import handing_over
 from fastem.fitting.loop import Callback
@@ -44,12 +44,14 @@ class Point(NamedTuple):
     params : Params
     stats : Stats
     updated : Params or None, EM's iterate; None if a component has no covariance
+    target : Params or None, what acceleration takes it for, as `Model.target` returns it
     singular : sequence of int, the components without one
     """
 
     params: Params
     stats: Stats
     updated: Params | None
+    target: Params | None = None
     singular: Sequence[int] = ()
 
 
@@ -105,8 +107,8 @@ class Ascent:
         """Decide what follows the pass at a point, which is a trial or EM's own iterate."""
         self.certificate = self.certificate._replace(passes=self.certificate.passes + 1)
         bound = self.model.objective(point.params, point.stats)
-        if point.updated is not None:
-            self.memory.add(point.params, point.updated)
+        if point.target is not None:
+            self.memory.add(point.params, point.target)
         fell = self.at is not None and self.model.fell(
             self.bounds[-1], bound, point.params, max(point.stats.eps, self.at.stats.eps)
         )
@@ -124,7 +126,8 @@ class Ascent:
         """Decide what follows a trial in vain: EM's iterate, if there may be another pass."""
         assert self.at is not None
         assert self.way is not None
-        self.memory.note_failure(self.way.concave)
+        shortest = STRETCH if self.at.target is self.at.updated else 1.0  # a step of 1 is EM's own, or a guess
+        self.memory.note_failure(self.way.concave, shortest)
         if self.certificate.passes + 1 > self.max_iter:
             return Turn(False, bound, self.certificate, status=Status.MAX_ITER)
         return Turn(False, bound, self.certificate, params=self.at.updated)
@@ -132,10 +135,10 @@ class Ascent:
     def take(self, point: Point) -> Turn:
         """Decide what follows a point that the fit has gone to."""
         gain = np.inf
-        if point.updated is not None:
+        if point.target is not None:
             self.way = self.memory.look_ahead()
             self.memory.gains.append(self.way.gain)
-            gradient = scaled_length(point.params, point.updated)
+            gradient = scaled_length(point.params, point.target)
             gain = self.gain_left(point.stats.eps, gradient)
             self.certificate = Certificate(self.certificate.passes, gain * point.stats.sum_w, gradient)
         here = partial(Turn, True, self.bounds[-1], self.certificate)
@@ -157,10 +160,10 @@ class Ascent:
         self.at, self.bounds = at, list(result.history)
         if result.certificate is not None:
             self.certificate = result.certificate
-        if at.updated is None:
+        if at.target is None:
             return Turn(True, self.bounds[-1], self.certificate, status=Status.DEGENERATE)
         if not len(self.memory.points):
-            self.memory.add(at.params, at.updated)
+            self.memory.add(at.params, at.target)
         self.way = self.memory.look_ahead()
         return self.go_on(at, self.way)
 
@@ -271,9 +274,10 @@ def look(source: Source, model: Model, params: Params, stats: Stats) -> Point:
     """Return the point at which a pass gave these statistics, with EM's iterate from there."""
     try:
         begun = Result(params, stats, stats.loglik, [], 0, Status.INTERRUPTED)
-        return Point(params, stats, last_update(source, begun, model))
+        updated = last_update(source, begun, model)
+        return Point(params, stats, updated, model.target(updated, stats))
     except SingularCovarianceError as error:
-        return Point(params, stats, None, error.components)
+        return Point(params, stats, None, None, error.components)
 
 
 def extend(before: Result | None, point: Point, turn: Turn, done: int) -> Result:

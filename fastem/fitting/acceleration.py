@@ -208,9 +208,12 @@ class Memory:
         else:
             self.pace = self.pace._replace(stretch=STRETCH * self.pace.stretch, failed=0)
 
-    def note_failure(self, concave: bool) -> None:
-        """Note that a trial was in vain: forget what led to it, and make 2, 4, 8, ... steps of EM before the next."""
-        stretch = self.pace.stretch if concave else max(STRETCH, self.pace.stretch / STRETCH**2)
+    def note_failure(self, concave: bool, shortest: float = STRETCH) -> None:
+        """Note that a trial was in vain: forget what led to it, and make 2, 4, 8, ... steps of EM before the next.
+
+        A trial is at least `shortest` steps long where the objective is not concave.
+        """
+        stretch = self.pace.stretch if concave else max(shortest, self.pace.stretch / STRETCH**2)
         failed = max(2, 2 * self.pace.failed)
         self.pace = self.pace._replace(stretch=stretch, wait=failed, failed=failed)
         self.follows = self.follows & (np.arange(len(self.follows)) >= len(self.follows) - AFTER_FAILURE)

@@ -141,6 +141,10 @@ class GaussianModel:
         """Return the shape of the second moments that `update` needs: that of the covariances."""
         return self.family.shape(K, D)
 
+    def target(self, updated: Params, stats: Stats) -> Params:
+        """Return the M-step's own parameters."""
+        return updated
+
     def n_parameters(self, params: Params) -> int:
         """Return the number of free parameters: those that are held do not count."""
         held = (("weights", self.held.weights), ("means", self.held.means), ("covariances", self.held.precisions))

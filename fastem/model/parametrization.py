@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem.model.matrices import Array, inverse_triangular, variances
 from fastem.model.params import Noise, Params
 from fastem.model.stats import Stats
-from fastem.model.student import StudentParams, information_of_dof
+from fastem.model.student import StudentParams, bent, information_of_dof, straightened
 
 LARGEST = 300.0  # logarithm of a root: a line search that goes far meets neither infinity nor NaN
 LEAST_SHARE = 0.01  # times 1/K: the least weight of a component that the scales of its coordinates are made of
@@ -58,8 +58,8 @@ class Parametrization:
     box : (2, D) float64, or None
         the box of the noise component; None if there is none
     reg_covar : float
-    log_dof : (K,) float64, or None
-        what is added to the logarithms of degrees of freedom, which then end a vector; None: components are Gaussian
+    tails : (K,) float64, or None
+        what is added to coordinates of degrees of freedom, which then end a vector; None: components are Gaussian
 
     See Also
     --------
@@ -90,7 +90,7 @@ class Parametrization:
     shape: tuple[int, ...]
     box: Array | None
     reg_covar: float = 0.0
-    log_dof: Array | None = None
+    tails: Array | None = None
 
     @classmethod
     def of(cls, params: Params) -> Parametrization:
@@ -122,11 +122,11 @@ class Parametrization:
         curvature[_diagonal(shape)] = 2 * (D // shape[-1])
         information = np.concatenate([mass, np.repeat(mass[:K], D), np.outer(own, curvature).ravel()])
         mean_root, box = _inverse(params.factor), params.noise and params.noise.box
-        dof = np.log(params.dof) if isinstance(params, StudentParams) else None
+        tails = straightened(params.dof) if isinstance(params, StudentParams) else None
         if isinstance(params, StudentParams):
-            information = np.concatenate([information, mass * information_of_dof(params.dof)])
+            information = np.concatenate([information, mass * information_of_dof(params.dof, D)])
         unit = 1 / np.sqrt(information)
-        return cls(logits, params.means, mean_root, root, unit, shape, box, reg_covar, dof)
+        return cls(logits, params.means, mean_root, root, unit, shape, box, reg_covar, tails)
 
     def pack(self, params: Params) -> Array:
         """Return the vector of a mixture, (P,) float64.
@@ -139,7 +139,9 @@ class Parametrization:
         box = params.noise and params.noise.box
         if params.covariances.shape != self.shape or (box is None) != (self.box is None):
             raise ValueError(f"the vectors are those of mixtures with covariances of shape {self.shape}")
-        tails = np.log(params.dof) - self.log_dof if isinstance(params, StudentParams) else np.empty(0)
+        tails = np.empty(0)
+        if isinstance(params, StudentParams) and self.tails is not None:
+            tails = straightened(params.dof) - self.tails
         triangles = _times(_inverse(self.root), _root(params, self.reg_covar))
         variances(triangles)[...] = np.log(variances(triangles))
         a = _logarithms(params.shares) - self.logits
@@ -155,9 +157,9 @@ class Parametrization:
         lower = _times(self.root, triangles)
         covariances = _times(lower, _transposed(lower)) + self.reg_covar * _identity(self.shape)
         factor, means = _inverse(self._cholesky(lower)), self.means + _applied(self.mean_root, b)
-        if self.log_dof is not None:
-            tails = (np.asarray(theta) * self.unit)[-K:] + self.log_dof
-            return StudentParams(shares[:K], means, covariances, factor, np.exp(np.clip(tails, -LARGEST, LARGEST)))
+        if self.tails is not None:
+            dof = bent((np.asarray(theta) * self.unit)[-K:] + self.tails)
+            return StudentParams(shares[:K], means, covariances, factor, dof)
         return Params(shares[:K], means, covariances, factor, noise)
 
     def gradient(self, theta: ArrayLike, stats: Stats) -> Array:

@@ -46,6 +46,13 @@ class Model(Protocol):
             if a component has no covariance
         """
 
+    def target(self, updated: Params, stats: Stats) -> Params:
+        """Return where an accelerated fit takes the M-step to lead to: `updated`, or a guess that is nearer to the end.
+
+        `stats` are those that `updated` was made of. A guess need not ascend: the fit goes to what is made of it only
+        if the objective does not fall there.
+        """
+
     def objective(self, params: Params, stats: Stats) -> float:
         """Return what EM maximises, per row; `stats` are those of a pass under `params`."""
 

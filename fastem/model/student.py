@@ -20,6 +20,8 @@ from fastem.model.params import Params, Terms, log_determinants
 from fastem.model.stats import Stats
 
 DOF_RANGE = 0.1, 1e6  # of degrees of freedom that are fitted: the density of 1e6 is that of a Gaussian to 1e-6
+BEND = 10.0  # degrees of freedom up to which a fit goes by their logarithm, and beyond by their inverse
+FLAT = 1000.0
 LARGE = 30.0  # argument from which Stirling's series has all digits
 
 
@@ -121,12 +123,41 @@ def log_less_digamma(x: Any) -> Any:
     return np.where(np.asarray(x) < LARGE, np.log(x) - digamma(x), series)
 
 
-def information_of_dof(dof: Array) -> Array:
-    """Return the Fisher information of a row's g about log dof; it goes to 1/2 as dof grows, (K,)."""
+def information_of_dof(dof: Array, D: int) -> Array:
+    """Return the Fisher information of a row about the coordinate of `straightened`, (K,).
+
+    Means and scale matrices are known: Lange, Little & Taylor (1989), J. Am. Stat. Assoc. 84, 881-896, appendix B. From
+    FLAT degrees of freedom on, where differences of 1 / dof would leave dof^-4, it goes on as that.
+    """
     from scipy.special import polygamma
 
-    series = 0.5 + (1 / 3 - 2 / 15 * (2 / dof) ** 2 * 2) / dof  # of x^2 digamma'(x) - x, for x = dof / 2
-    return np.where(dof < 1e3, dof**2 * (polygamma(1, 0.5 * dof) / 4 - 0.5 / dof), series)
+    nu = np.minimum(dof, FLAT)
+    about_dof = (polygamma(1, 0.5 * nu) - polygamma(1, 0.5 * (nu + D))) / 4
+    about_dof -= 0.5 * D * (nu + D + 4) / (nu * (nu + D) * (nu + D + 2))
+    return np.asarray(about_dof * (nu / dof) ** 4 * slope(dof) ** 2)
+
+
+def score_of_dof(stats: StudentStats) -> Array:
+    """Return the derivative of the log-likelihood by each component's coordinate of `straightened`, (K,)."""
+    D = stats.s1.shape[1]
+    excess = log_less_digamma(0.5 * stats.dof) - log_less_digamma(0.5 * (stats.dof + D))
+    return np.asarray(0.5 * (stats.s0 * excess - stats.tail) * slope(stats.dof))
+
+
+def slope(dof: Array) -> Array:
+    """Return the derivative of the degrees of freedom by the coordinate of `straightened`."""
+    return dof * (dof + BEND) / BEND
+
+
+def straightened(dof: Array) -> Array:
+    """Return log(dof / (dof + BEND)), a coordinate in which the log-likelihood is more nearly quadratic."""
+    return np.asarray(-np.log1p(BEND / dof))
+
+
+def bent(coordinate: Array) -> Array:
+    """Return the degrees of freedom of a coordinate; the largest of the range where there are none."""
+    far = coordinate > -BEND / (2 * DOF_RANGE[1])
+    return np.where(far, DOF_RANGE[1], BEND / np.expm1(np.minimum(-np.where(far, -1.0, coordinate), 300.0)))
 
 
 def best_dof(before: float, D: int, tail: float) -> float:

@@ -51,6 +51,10 @@ class VariationalModel:
         """Return the shape of the second moments that `update` needs: that of the covariances."""
         return self.family.shape(K, D)
 
+    def target(self, updated: Params, stats: Stats) -> Params:
+        """Return the M-step's own parameters."""
+        return updated
+
     def n_parameters(self, params: Params) -> int:
         """Return the number of free parameters of the mixture of expected parameters."""
         return self.gaussian.n_parameters(params)
