@@ -43,19 +43,20 @@ FARTHEST = 1e300  # squared distance: one that overflows counts as this
 
 
 @njit(**EXACT)
-def log1p(x):
-    """Return log(1 + x) for 0 <= x < infinity, with what is lost in 1 + x made up for."""
+def log1p(x, inverse):
+    """Return log(1 + x) for 0 <= x < infinity and inverse = 1 / (1 + x); what is lost in 1 + x is made up for."""
     y = 1.0 + x
-    return log(y) + (x - (y - 1.0)) / y
+    return log(y) + (x - (y - 1.0)) * inverse
 
 
 @njit(**HELPER)
 def thicken(lp, c, nu, D, n, u, tail):
     """Turn lp[:n], minus half a squared distance, into the log joint density of a component; u and tail (B) OUT."""
-    half, most, shift, inverse = 0.5 * (nu + D), nu + D, log1p(D / nu), 1.0 / nu
+    half, most, shift, inverse = 0.5 * (nu + D), nu + D, log1p(D / nu, nu / (nu + D)), 1.0 / nu
     for b in range(n):
         q = min(-2.0 * lp[b], FARTHEST)
-        left, longer = 1.0 / (nu + q), log1p(q * inverse)
+        left = 1.0 / (nu + q)
+        longer = log1p(q * inverse, nu * left)
         u[b] = most * left
         tail[b] = (D - q) * left - shift + longer
         lp[b] = c - half * longer
@@ -106,10 +107,11 @@ def accumulate_rows(given, start, stop, mixture, dof, form, out, scratch):
         if within:
             restrict(given.labels, given.allowed, first, n, inverse, lp)
         log_sum_exp(lp, n, top, tile.total, tile.spread, inverse)
-        for b in range(n):
+        for b in range(n if within else 0):  # else no density underflows
             if top[b] == -np.inf:
                 lp[0, b] = 0.0
                 lp[first_of(given.labels, given.allowed, first + b, mixture.lognorm), b] = 1.0
+        for b in range(n):
             inverse[b] *= w[b]
         fill(inverse[n:], 0.0)
         scale(lp, lp.shape[1], inverse)
