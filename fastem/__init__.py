@@ -24,6 +24,7 @@ from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
 from fastem.estimators.binned import fit_binned
 from fastem.estimators.bootstrap import Bootstrap
 from fastem.estimators.bootstrap_testing import BootstrapTest, bootstrap_test
+from fastem.estimators.factor_mixture import FactorMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
@@ -80,6 +81,7 @@ __all__ = [
     "ConvergenceWarning",
     "EigenvalueFloor",
     "EigenvalueRatio",
+    "FactorMixture",
     "FitInterrupted",
     "GaussianMixture",
     "GeometricRidge",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.model.factors import FactorParams
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.student import StudentParams
@@ -30,7 +31,8 @@ class Estimate(NamedTuple):
 def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
     """Draw rows (n, D), sorted by component, and return them with their components (n,), in which K is noise.
 
-    They are drawn in scikit-learn's order; of t distributions the row's distance from the mean is drawn at last.
+    They are drawn in scikit-learn's order; of t distributions the row's distance from the mean is drawn at last, and of
+    factor analysers the factors.
     """
     K, D = params.means.shape
     weights = params.shares
@@ -41,6 +43,10 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
             rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
         else:
             rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
+    if isinstance(params, FactorParams):
+        factors = rng.standard_normal((n, params.loadings.shape[-1]))
+        for k in range(K):
+            rows[y == k] += factors[y == k] @ params.loadings[k].T
     if isinstance(params, StudentParams):
         stretch = np.sqrt(params.dof[y] / rng.chisquare(params.dof[y]))
         rows = params.means[y] + stretch[:, None] * (rows - params.means[y])

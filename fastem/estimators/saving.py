@@ -35,6 +35,8 @@ Files of other models have another ``format``, and, beside ``version``, ``featur
   ``mean_precision`` and ``degrees_of_freedom`` (K,); the same names and ``mean`` (D,) and ``covariance`` of the prior,
   behind ``prior_``; ``n_samples_seen``; and the last five arrays above that say how the fit went;
 - ``fastem.StudentMixture``: the arrays of a mixture without noise and stream, and ``dof`` (K,);
+- ``fastem.FactorMixture``: ``weights``, ``means``, ``loadings`` (K, D, q), ``uniquenesses`` and ``noise``, which says
+  of what shape these are; ``parameters`` and how the fit went, as above;
 - ``fastem.KMeans``: ``cluster_centers`` (K, D), ``inertia`` and ``n_iter``;
 - ``fastem.ManyMixtures``, of `fit_many`, without these two: ``labels`` (G,), ``weights`` (G, K), ``means`` (G, K, D),
   ``covariances`` and ``factor``, ``covariance_type``, and ``status``, ``n_iter`` and ``lower_bound``, (G,);
@@ -52,11 +54,13 @@ from typing import Any, TypeAlias
 
 from fastem.estimators.anomaly import AnomalyDetector
 from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
+from fastem.estimators.factor_mixture import FactorMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.many import ManyMixtures
 from fastem.estimators.many_posteriors import ManyPosteriors
 from fastem.estimators.regressor import MixtureRegressor
+from fastem.estimators.stored.factors import FACTORS
 from fastem.estimators.stored.group_posteriors import GROUP_POSTERIORS
 from fastem.estimators.stored.groups import GROUPS
 from fastem.estimators.stored.kmeans import KMEANS
@@ -68,11 +72,12 @@ from fastem.estimators.student_mixture import StudentMixture
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
 from fastem.files.tables import check_output
 
-CLASSES = (MIXTURE, POSTERIOR, STUDENT, DETECTOR, REGRESSOR, KMEANS, GROUPS, GROUP_POSTERIORS)
+CLASSES = (MIXTURE, POSTERIOR, STUDENT, FACTORS, DETECTOR, REGRESSOR, KMEANS, GROUPS, GROUP_POSTERIORS)
 Saveable: TypeAlias = (
     GaussianMixture
     | BayesianGaussianMixture
     | StudentMixture
+    | FactorMixture
     | KMeans
     | AnomalyDetector
     | MixtureRegressor

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.model.factor_space import FactorSpace, coordinates_about
 from fastem.model.matrices import Array
 from fastem.model.parametrization import Parametrization
 from fastem.model.params import Params
@@ -112,7 +113,7 @@ class Pace(NamedTuple):
 class Memory:
     """The last points of a fit with EM's steps from them, as vectors.
 
-    The vectors are those of `Parametrization.around` a mixture on the way. There the information of the complete data
+    The vectors are those of `coordinates_about` a mixture on the way. There the information of the complete data
     is the identity per row. So EM's step is the gradient of the objective per row, and half its product with another
     step is the gain of a quadratic objective on that step. As coordinates go stale, they are renewed every ROUND
     points, together with all vectors.
@@ -147,10 +148,10 @@ class Memory:
         return bool(right_shapes and finite and 1 <= n <= DEPTH + 1)
 
     @cached_property
-    def space(self) -> Parametrization:
+    def space(self) -> Parametrization | FactorSpace:
         """The coordinates."""
         assert self.origin is not None
-        return Parametrization.around(self.origin)
+        return coordinates_about(self.origin)
 
     def change_rows(self) -> None:
         """Note that EM goes on with other rows. Old differences still tell how steps change from place to place."""
@@ -220,8 +221,8 @@ class Memory:
 
 
 def scaled_length(params: Params, updated: Params) -> float:
-    """Return the length of EM's step in the coordinates of `Parametrization.around` the mixture where it begins."""
-    step = Parametrization.around(_with_logits(params)).pack(_with_logits(updated))
+    """Return the length of EM's step in the coordinates about the mixture where it begins."""
+    step = coordinates_about(_with_logits(params)).pack(_with_logits(updated))
     return float(np.sqrt(dot(step, step)))
 
 

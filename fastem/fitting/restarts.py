@@ -21,11 +21,13 @@ from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
 from fastem.fitting.seeds import SEED_ROWS
 from fastem.fitting.starts.clutter import without_clutter
+from fastem.fitting.starts.factors import begin_factors
 from fastem.fitting.starts.table import Given, make_start, start_posterior
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.fitting.totals import completed
 from fastem.model.checks import check_random_state
+from fastem.model.factor_model import FactorModel
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.protocol import Model
@@ -94,7 +96,7 @@ class Runs:
     """
 
     source: Source
-    model: GaussianModel | VariationalModel | StudentModel
+    model: GaussianModel | VariationalModel | StudentModel | FactorModel
     options: FitOptions
     given: Given
     sample: ArraySource | None
@@ -146,7 +148,7 @@ class Runs:
                 run, memory = self.keep.memory or (number, None)
                 begin = {"resume": current, "memory": memory if run == number else None}
             first, again = partial(climb_by_levels, keep=keep, **begin), climb
-        if isinstance(self.model, StudentModel):
+        if isinstance(self.model, StudentModel | FactorModel):
             return first
         return partial(fit_with_reseeds, on_collapse=options.on_collapse, first=first, again=again)
 
@@ -161,6 +163,9 @@ class Runs:
             near = rows if is_labelled(rows) else without_clutter(rows, self.rng)
             params, events = make_start(near, K, self.model.gaussian, init, self.rng, self.given)
             return self.model.begin(params), events
+        if isinstance(self.model, FactorModel):
+            params, events = make_start(rows, K, self.model.gaussian, init, self.rng, self.given)
+            return begin_factors(rows, params, self.model, self.rng), events
         params, events = make_start(rows, K, self.model, init, self.rng, self.given)
         if self.options.solver == "lbfgs" and self.given.precisions is None:
             params = after_one_step(self.source, params, self.model)
@@ -174,7 +179,7 @@ def after_start(events: tuple[Event, ...], result: Result) -> Result:
 
 def fit_from_starts(
     source: Source,
-    model: GaussianModel | VariationalModel | StudentModel,
+    model: GaussianModel | VariationalModel | StudentModel | FactorModel,
     options: FitOptions,
     given: Given,
     before: tuple[Params, float] | None = None,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.model.checks import copy_of_shape, finite_of_shape, real_numbers
+from fastem.model.factors import FactorParams
 from fastem.model.families import COVARIANCES, find_family
 from fastem.model.matrices import Array, SingularCovarianceError, factorise, from_precisions, variances
 from fastem.model.params import Noise, Params
@@ -56,11 +57,16 @@ def check_params(params: Params) -> Params:
 
 
 def check_gaussian(params: Params) -> Params:
-    """Return `params`; raise an error as `check_params` does, and a TypeError for a mixture of t distributions."""
+    """Return `params`; raise an error as `check_params` does, and a TypeError for components that are not Gaussian."""
     if isinstance(params, StudentParams):
         raise TypeError(
             "params are those of a mixture of t distributions, and this works with Gaussian mixtures alone: use the "
             "methods of StudentMixture"
+        )
+    if isinstance(params, FactorParams):
+        raise TypeError(
+            "params are those of a mixture of factor analysers, and this works with stored covariances alone: use the "
+            "methods of FactorMixture, or the params_ of its to_mixture()"
         )
     return check_params(params)
 

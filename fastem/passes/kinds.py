@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from fastem.model.factors import FactorParams
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.stats import Stats
 from fastem.passes.binned import binned_accumulator, no_scorer
 from fastem.passes.errors import errors_accumulator, errors_scorer
+from fastem.passes.factors import FactorAccumulator, FactorScorer
 from fastem.passes.missing import MissingAccumulator, MissingScorer
 from fastem.passes.patterns import KnownPatterns
 from fastem.passes.scorer import Scorer, Scores
@@ -87,19 +89,24 @@ def stats_of(sums: Addable) -> Stats:
 
 def accumulator_for(source: Source, params: Params, *args: Any, **options: Any) -> RowsAccumulator:
     """Return what sums up the rows of a source under a mixture; arguments as of `fastem.passes.sums.Accumulator`."""
-    kind = kind_of(source)
+    kind = kind_of(source, params)
     return kind.accumulator(params, *args, **options, **kind.known(source))
 
 
 def scorer_for(source: Source, params: Params, *, distances: bool = False) -> RowsScorer:
     """Return what scores the rows of a source under a mixture; arguments as of `fastem.passes.scorer.Scorer`."""
-    kind = kind_of(source)
+    kind = kind_of(source, params)
     return kind.scorer(params, distances=distances, **kind.known(source))
 
 
-def kind_of(source: Source) -> Kind:
-    """Return what handles the rows of a source."""
-    return KINDS[kind_of_rows(source)]
+def kind_of(source: Source, params: Params) -> Kind:
+    """Return what handles the rows of a source under a mixture."""
+    rows = kind_of_rows(source)
+    if not isinstance(params, FactorParams):
+        return KINDS[rows]
+    if rows != "complete":
+        raise ValueError(f"mixtures of factor analysers take complete rows; these are of the kind {rows!r}")
+    return FACTORS
 
 
 def find_observed_mass(source: Source, params: Params, mode: int) -> Array | None:
@@ -116,6 +123,7 @@ def known_patterns(source: Source) -> dict[str, Any]:
     return {} if notes is None else {"known": notes.setdefault("patterns", KnownPatterns())}
 
 
+FACTORS = Kind(FactorAccumulator, FactorScorer)
 KINDS = {
     "complete": Kind(Accumulator, Scorer),
     "missing": Kind(MissingAccumulator, MissingScorer, known_patterns),

@@ -1,0 +1,123 @@
+"""The fit of a `FactorMixture`: what is fitted, from which starts, and what the estimator takes over."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from fastem.estimators.factor_state import NAME, FactorState
+from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
+from fastem.estimators.rows import rows_for
+from fastem.estimators.state import family_of, remedy_of, set_names, set_params_of, set_record
+from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
+from fastem.fitting.levels import draw_sample
+from fastem.fitting.loop import Callback
+from fastem.fitting.restarts import FitOptions, fit_from_starts
+from fastem.fitting.starts.table import Given
+from fastem.fitting.steps import model_for
+from fastem.fitting.stopping import Stop
+from fastem.kernels.jit import threads
+from fastem.model.checks import demand
+from fastem.model.factor_model import FLOOR, NOISE, FactorModel
+from fastem.model.factors import FactorParams, canonical
+from fastem.model.matrices import Array
+from fastem.model.remedies.inverse_wishart import InverseWishart
+from fastem.passes.factors import factor_means
+from fastem.passes.statistics import overall
+from fastem.sources.blocks import Source
+from fastem.sources.labels import is_labelled
+from fastem.sources.opening import find_source
+from fastem.sources.parts import failing_together
+from fastem.sources.scans import check_extent, check_known
+
+
+def fit_factors(
+    model: FactorState, X: Any, sample_weight: Any = None, callback: Callback | None = None, labels: Any = None
+) -> Source:
+    """Fit a mixture of factor analysers to rows, and return their source.
+
+    All is computed and checked before an attribute is set. Warnings are those of the caller's caller.
+    """
+    check_parameters(model)
+    source = find_source(X, sample_weight, labels, min_rows=2, who=NAME)
+    check_extent(source, model.n_components, NAME)
+    check_known(source, model.n_components)
+    if model.n_factors > source.n_features:
+        raise ValueError(
+            f"n_factors={model.n_factors} is more than the number of columns of X (n_features = {source.n_features}): "
+            "use fewer factors, or GaussianMixture, whose full covariances have no factors"
+        )
+    before = None
+    if model.warm_start and hasattr(model, "converged_"):
+        check_warm(model, source.n_features, n_factors=(model.n_factors, np.shape(model.loadings_)[2]))
+        before = model.params_, model.lower_bound_
+    with failing_together(source), threads(model.n_threads):
+        auto = model.solver == "auto" and before is None
+        sample = draw_sample(source, model.n_components) if auto else None
+        gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
+        total = overall(source, (1, 1, source.n_features), near=sample)
+        least = FLOOR * total.s2[0, 0] / total.sum_w
+        least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
+        options = options_of(model)
+        if is_labelled(source):
+            options = options._replace(init_params="labels")
+        update = FactorModel(gaussian, model.n_factors, least)
+        results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
+        kept, params = keep_best(source, results, update, ends_on_m_step=True)
+    assert isinstance(params, FactorParams)
+    take_over(model, params, results, kept, np.dtype(np.float64))
+    model.loadings_ = canonical(params).loadings
+    set_names(model, source.columns)
+    warn_of_fit(model, results[kept], 0.0)
+    return source
+
+
+def set_factors(model: FactorState, params: FactorParams) -> None:
+    """Set the attributes of a mixture whose parameters are given."""
+    set_params_of(model, params, np.dtype(np.float64))
+    model.loadings_ = params.loadings.copy()
+    set_record(model, None, -np.inf, [], 0)
+
+
+def options_of(model: FactorState) -> FitOptions:
+    """Return how many fits there are, from which starts, and by what each ends."""
+    return FitOptions(
+        n_components=model.n_components,
+        init_params=model.init_params,
+        n_init=model.n_init,
+        solver=model.solver,
+        stop=Stop("change", model.tol),
+        max_iter=model.max_iter,
+        on_collapse="reseed",
+        random_state=model.random_state,
+        verbose=model.verbose,
+        verbose_interval=model.verbose_interval,
+        described=model.get_params(deep=False),
+    )
+
+
+def check_parameters(model: FactorState) -> None:
+    """Raise a ValueError, in scikit-learn's words, for constructor parameters that cannot be used."""
+    check_strings(model, NAME, noise=NOISE, solver=[name for name in SOLVERS if name != "lbfgs"])
+    check_shared(model, NAME)
+    q = model.n_factors
+    is_int = isinstance(q, numbers.Integral) and not isinstance(q, bool | np.bool_)
+    demand(is_int and q >= 1, "n_factors", "an int in the range [1, inf)", q, NAME)
+    remedy = remedy_of(model)
+    if isinstance(remedy, InverseWishart) and remedy.shrinkage > 0:
+        raise ValueError(
+            "FactorMixture: regularization='map' has a prior of means, which depends on whole covariances. Use "
+            "fastem.InverseWishart(shrinkage=0), which has none, or 'geometric'"
+        )
+
+
+def scores_of_factors(model: FactorState, X: Any) -> Array:
+    """Return the posterior means of the factors of each row's most probable component, (N, q)."""
+    return factor_means(rows_for(model, X), model.params_)
+
+
+def noise_of(model: FactorState) -> str:
+    """Return what `noise` was when the mixture was made, whatever it has been set to since."""
+    return next(name for name, family in NOISE.items() if family == family_of(model).name)
