@@ -21,8 +21,24 @@ from fastem.sources.labels import check_range
 from fastem.sources.parts import local_rows
 
 TILE_VALUES = 2**21  # of a tile of rows: BLAS starts its threads four times per tile
-TILE_ROWS = 256, 2**14
+TILE_ROWS = 16, 2**14
 MOST_SPREAD = 1e6  # squared distance of means from a common centre, in uniquenesses: costs 1e-10 of a log density
+
+
+class Look(NamedTuple):
+    """What a group of components sees of a tile of rows.
+
+    Attributes
+    ----------
+    rows, squares : (n, D), the rows about the centre of the group, and their squares
+    y : (n, G, q), products with the planes
+    distances : (n, G), squared distances from the components
+    """
+
+    rows: Array
+    squares: Array
+    y: Array
+    distances: Array
 
 
 class Group(NamedTuple):
@@ -59,23 +75,19 @@ class Group(NamedTuple):
             (precision * away**2).sum(axis=1),
         )
 
-    def centred(self, X: NDArray[Any]) -> Array:
-        """Return rows about the centre, contiguous whatever the layout of X, so that bits do not depend on it."""
-        return np.subtract(X, self.centre, out=np.empty(X.shape))
-
-    def look(self, Z: Array) -> tuple[Array, Array]:
-        """Return the products y (n, G, q) of centred rows, and their squared distances (n, G)."""
-        G, q = self.shift.shape
-        products = Z @ self.planes
+    def look(self, X: NDArray[Any]) -> Look:
+        """Return what the group sees of rows."""
+        Z = np.subtract(X, self.centre, out=np.empty(X.shape))  # contiguous: bits do not depend on the layout of X
+        (G, q), products, squares = self.shift.shape, Z @ self.planes, Z * Z
         y = products[:, : G * q].reshape(-1, G, q) - self.shift
-        squares = (Z * Z) @ self.weights - 2 * products[:, G * q :] + self.square
-        return y, np.maximum(squares - np.einsum("ngq,ngq->ng", y, y), 0.0)
+        distances = squares @ self.weights - 2 * products[:, G * q :] + self.square
+        return Look(Z, squares, y, np.maximum(distances - np.einsum("ngq,ngq->ng", y, y), 0.0))
 
-    def sums(self, Z: Array, y: Array, resp: Array) -> tuple[Array, ...]:
-        """Return the sums of r (G,), r z (D, G), r z^2 (D, G) and r z y' (D, G q) over centred rows."""
-        own = np.ascontiguousarray(resp[:, self.own])
-        both = Z.T @ np.concatenate([(y * own[..., None]).reshape(len(Z), -1), own], axis=1)
-        return own.sum(axis=0), both[:, -len(self.shift) :], (Z * Z).T @ own, both[:, : -len(self.shift)]
+    def sums(self, seen: Look, resp: Array) -> tuple[Array, ...]:
+        """Return the sums of r (G,), r z (D, G), r z^2 (D, G) and r z y' (D, G q) over rows z about the centre."""
+        own, G = np.ascontiguousarray(resp[:, self.own]), len(self.shift)
+        both = seen.rows.T @ np.concatenate([(seen.y * own[..., None]).reshape(len(own), -1), own], axis=1)
+        return own.sum(axis=0), both[:, -G:], seen.squares.T @ own, both[:, :-G]
 
 
 class Tile(NamedTuple):
@@ -83,22 +95,20 @@ class Tile(NamedTuple):
 
     Attributes
     ----------
-    rows : list of (n, D), the rows about the centre of each group
-    y : list of (n, G, q)
+    seen : list of Look, by each group
     joint : (n, K), log weight + log density of each component that a row may belong to, -inf of the others
     density : (n,), their logarithmic sum
     resp : (n, K); a row that is too far from all components belongs to the first one
     """
 
-    rows: list[Array]
-    y: list[Array]
+    seen: list[Look]
     joint: Array
     density: Array
     resp: Array
 
 
 class FactorPass:
-    """The E-step and the sums of a pass, for tiles of rows on a grid that depends on the shape of the mixture alone."""
+    """The E-step and the sums of a pass, for tiles of rows on a grid that depends on the mixture alone."""
 
     def __init__(self, params: FactorParams) -> None:
         self.params, self.terms = params, Woodbury.of(params)
@@ -108,14 +118,14 @@ class FactorPass:
         apart = [(slice(k, k + 1), params.means[k]) for k in range(K)]
         parts = together if spread <= MOST_SPREAD * D else apart
         self.groups = [Group.of(params, self.terms, *part) for part in parts]
-        self.tile_rows = int(np.clip(TILE_VALUES // D, *TILE_ROWS))
+        values = max(D * len(parts), K * (params.loadings.shape[-1] + 1))
+        self.tile_rows = int(np.clip(TILE_VALUES // values, *TILE_ROWS))
 
     @np.errstate(all="ignore")
     def look(self, X: NDArray[Any], allowed: NDArray[np.bool_] | None = None) -> Tile:
         """Return what the E-step says of rows; `allowed` (n, K) are the components that they may belong to."""
-        rows = [group.centred(X) for group in self.groups]
-        y, squares = zip(*(group.look(Z) for group, Z in zip(self.groups, rows, strict=True)), strict=True)
-        joint = self.terms.log_norm - np.concatenate(squares, axis=1) / 2
+        seen = [group.look(X) for group in self.groups]
+        joint = self.terms.log_norm - np.concatenate([look.distances for look in seen], axis=1) / 2
         joint[np.isnan(joint)] = -np.inf  # of rows whose squares overflow
         if allowed is not None:
             joint[~allowed] = -np.inf
@@ -126,7 +136,7 @@ class FactorPass:
             first = np.zeros(int(far.sum())) if allowed is None else allowed[far].argmax(axis=1)
             resp[far] = first[:, None] == np.arange(joint.shape[1])
         total = resp.sum(axis=1, keepdims=True)
-        return Tile(rows, list(y), joint, (top + np.log(total))[:, 0], resp / total)
+        return Tile(seen, joint, (top + np.log(total))[:, 0], resp / total)
 
     @np.errstate(all="ignore")
     def sums(self, block: Block) -> Array:
@@ -138,8 +148,8 @@ class FactorPass:
         logs = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
         scalars = w @ tile.density[present], w @ tile.joint[present].max(axis=1), -(w @ logs), len(w)
         resp = tile.resp * weight[:, None]
-        parts = zip(self.groups, tile.rows, tile.y, strict=True)
-        arrays = (array.ravel() for group, Z, y in parts for array in group.sums(Z, y, resp))
+        parts = zip(self.groups, tile.seen, strict=True)
+        arrays = (array.ravel() for group, seen in parts for array in group.sums(seen, resp))
         return np.concatenate([scalars, *arrays])
 
     def allowed(self, block: Block) -> NDArray[np.bool_] | None:
@@ -229,7 +239,7 @@ def factor_means(source: Source, params: FactorParams) -> Array:
 
     def fill(block: Block) -> None:
         tile = work.look(block.X)
-        each = work.terms.factor_means(np.concatenate(tile.y, axis=1))
+        each = work.terms.factor_means(np.concatenate([seen.y for seen in tile.seen], axis=1))
         own = tile.resp.argmax(axis=1)
         out[block.start : block.start + len(own)] = each[np.arange(len(own)), own]
 

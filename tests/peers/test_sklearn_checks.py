@@ -10,7 +10,15 @@ import pytest
 from helpers import FAMILIES
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import AnomalyDetector, BayesianGaussianMixture, GaussianMixture, KMeans, MixtureRegressor, StudentMixture
+from fastem import (
+    AnomalyDetector,
+    BayesianGaussianMixture,
+    FactorMixture,
+    GaussianMixture,
+    KMeans,
+    MixtureRegressor,
+    StudentMixture,
+)
 
 # Checks that fail, with the reason: there are none. (One is skipped: check_array_api_input, for arrays that are not
 # NumPy's, which the tags of these classes do not promise.)
@@ -30,6 +38,8 @@ KINDS = [
         n_components=2, covariance_type="diag", weight_concentration_prior_type="dirichlet_distribution"
     ),
     StudentMixture(),
+    FactorMixture(),
+    FactorMixture(2, noise="isotropic", regularization=None),
     KMeans(),
     KMeans(3, init="random", algorithm="elkan"),
     AnomalyDetector(GaussianMixture(random_state=0)),

@@ -1,0 +1,445 @@
+"""Mixtures of factor analysers: dense D x D matrices, scikit-learn's FactorAnalysis, closed forms, and bad input."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import COLLAPSED, run_child
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import entr
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA, FactorAnalysis
+
+import fastem
+from fastem import FactorMixture, GaussianMixture
+from fastem.files.archive import ModelFileError
+from fastem.fitting.accelerated import climb
+from fastem.fitting.loop import iterate
+from fastem.fitting.steps import model_for
+from fastem.fitting.stopping import Stop
+from fastem.model.factor_model import NOISE, FactorModel
+from fastem.model.factor_space import FactorSpace
+from fastem.model.factors import FactorParams
+from fastem.model.remedies.table import find_remedy
+from fastem.passes import factors
+from fastem.passes.statistics import evaluate
+from fastem.sources.blocks import ArraySource
+
+K, D, Q = 3, 7, 2
+PLAIN = dict(regularization=None, reg_covar=0.0)
+
+
+def make_rows(n=600, k=K, d=D, q=Q, spacing=3.0, seed=0):
+    """Draw rows of k factor analysers, and their components."""
+    rng = np.random.default_rng(seed)
+    means, loadings = spacing * rng.normal(size=(k, d)), rng.normal(size=(k, d, q))
+    labels, noise = rng.integers(0, k, n), rng.uniform(0.3, 1.0, (k, d))
+    labels[:k] = np.arange(k)
+    rows = np.einsum("ndq,nq->nd", loadings[labels], rng.normal(size=(n, q)))
+    return means[labels] + rows + noise[labels] * rng.normal(size=(n, d)), labels
+
+
+def make_mixture(noise="each", k=K, d=D, q=Q, seed=1, spacing=3.0):
+    """Draw a mixture."""
+    rng = np.random.default_rng(seed)
+    shape = {"each": (k, 1, d), "shared": (1, 1, d), "isotropic": (k, 1, 1)}[noise]
+    uniquenesses = rng.uniform(0.5, 1.5, shape)
+    weights, means = rng.dirichlet(np.full(k, 5.0)), spacing * rng.normal(size=(k, d))
+    return FactorParams(weights, means, uniquenesses, 1 / np.sqrt(uniquenesses), rng.normal(size=(k, d, q)))
+
+
+def log_joint(X, params):
+    """Log weight + log density, (N, K), with dense covariances."""
+    covariances = params.full_covariances()
+    each = zip(params.weights, params.means, covariances, strict=True)
+    return np.transpose([np.log(w) + multivariate_normal(m, c).logpdf(X) for w, m, c in each])
+
+
+def dense_step(X, weight, params):
+    """One step of parameter-expanded EM, with D x D matrices; returns the mean log-likelihood before it, too."""
+    joint = log_joint(X, params)
+    density = np.logaddexp.reduce(joint, axis=1)
+    r = weight[:, None] * np.exp(joint - density[:, None])
+    mass = r.sum(axis=0)
+    k, d, q = params.loadings.shape
+    means, loadings, left = np.empty((k, d)), np.empty((k, d, q)), np.empty((k, d))
+    for j, (L, cov) in enumerate(zip(params.loadings, params.full_covariances(), strict=True)):
+        beta = np.linalg.solve(cov, L).T
+        means[j] = r[:, j] @ X / mass[j]
+        S = (r[:, j, None] * (X - means[j])).T @ (X - means[j]) / mass[j]
+        R = np.eye(q) - beta @ L + beta @ S @ beta.T
+        values, vectors = np.linalg.eigh(R)
+        regression = S @ beta.T @ np.linalg.inv(R)
+        loadings[j] = regression @ (vectors * np.sqrt(values)) @ vectors.T
+        left[j] = np.diag(S - regression @ beta @ S)
+    shape = params.covariances.shape
+    new = left if shape[0] == k else (mass @ left / mass.sum())[None]
+    new = new if shape[2] == d else new.mean(axis=1, keepdims=True)
+    new = new[:, None]
+    return (weight @ density) / weight.sum(), FactorParams(mass / mass.sum(), means, new, 1 / np.sqrt(new), loadings)
+
+
+def model_of(X, noise, remedy=None, reg_covar=0.0, q=Q):
+    source = ArraySource(X)
+    variance = X.var(axis=0)
+    least = 1e-8 * (variance.mean(keepdims=True) if noise == "isotropic" else variance)
+    return source, FactorModel(model_for(source, NOISE[noise], find_remedy(remedy, reg_covar)), q, least)
+
+
+def start_of(noise, k=K, d=D, q=Q, seed=1):
+    return make_mixture(noise, k, d, q, seed)
+
+
+# ---- a pass and a step ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("known", ["nothing", "labels", "several"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_pass_by_dense_matrices(noise, known, apart, monkeypatch):
+    if apart:  # each component about a centre of its own
+        monkeypatch.setattr(factors, "MOST_SPREAD", 0.0)
+    monkeypatch.setattr(factors, "TILE_ROWS", (50, 50))
+    rng, params = np.random.default_rng(0), make_mixture(noise)
+    X = make_rows(seed=1)[0].astype(np.float32)
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    labels = {"nothing": None, "labels": rng.integers(-1, K, len(X)), "several": rng.random((len(X), K)) < 0.6}[known]
+    joint = log_joint(X.astype(float), params)
+    if known == "labels":
+        joint[(labels[:, None] >= 0) & (labels[:, None] != np.arange(K))] = -np.inf
+    elif known == "several":
+        labels[:, 0] |= ~labels.any(axis=1)
+        joint[~labels] = -np.inf
+    density = np.logaddexp.reduce(joint, axis=1)
+    r = weight[:, None] * np.exp(joint - density[:, None])
+    stats = evaluate(ArraySource(X, weight, labels=labels), params)
+    assert (len(factors.FactorPass(params).groups) == K) == apart
+    away = X[:, None] - stats.origin
+    assert_allclose(stats.loglik, weight @ density, rtol=1e-11)
+    assert_allclose(stats.class_loglik, weight @ joint.max(axis=1), rtol=1e-11)
+    entropy = weight @ entr(np.exp(joint - density[:, None])).sum(axis=1)
+    assert_allclose(stats.entropy, entropy, rtol=1e-9)
+    assert stats.n_rows == np.count_nonzero(weight)
+    assert_allclose(stats.s0, r.sum(axis=0), rtol=1e-11)
+    assert_allclose(stats.s1, np.einsum("nk,nkd->kd", r, away), rtol=1e-10, atol=1e-9)
+    assert_allclose(stats.s2[:, 0], np.einsum("nk,nkd->kd", r, away**2), rtol=1e-10)
+    planes = factors.Woodbury.of(params).planes
+    y = np.einsum("nkd,kdq->nkq", X[:, None] - params.means, planes)
+    assert_allclose(stats.cross, np.einsum("nk,nkd,nkq->kdq", r, away, y), rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_steps_by_dense_matrices(noise):
+    X, _ = make_rows(400, seed=2)
+    weight = np.random.default_rng(3).integers(0, 3, size=len(X)).astype(float)
+    _, model = model_of(X, noise)
+    source = ArraySource(X, weight)
+    mine = dense = start_of(noise)
+    for step in range(1, 41):
+        stats = evaluate(source, mine)
+        mine = model.update(stats, mine)
+        bound, dense = dense_step(X, weight, dense)
+        if step in (1, 5, 40):
+            assert_allclose(stats.loglik / stats.sum_w, bound, rtol=1e-10)
+            for got, want in zip((*mine[:3], mine.loadings), (*dense[:3], dense.loadings), strict=True):
+                assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_scores_by_dense_matrices(noise):
+    params, X = make_mixture(noise), make_rows(seed=4)[0]
+    shape = {"each": (K, D), "shared": (D,), "isotropic": (K,)}[noise]
+    given = params.weights, params.means, params.loadings, params.covariances.reshape(shape)
+    model = FactorMixture.from_parameters(*given, noise)
+    joint = log_joint(X, params)
+    density = np.logaddexp.reduce(joint, axis=1)
+    resp = np.exp(joint - density[:, None])
+    assert_allclose(model.score_samples(X), density, rtol=1e-10)
+    assert_allclose(model.predict_proba(X), resp, atol=1e-10)
+    assert_array_equal(model.predict(X), joint.argmax(axis=1))
+    assert_allclose(model.predict_top(X, 2)[1], -np.sort(-resp, axis=1)[:, :2], atol=1e-10)
+    assert_allclose(model.score(X), density.mean(), rtol=1e-12)
+    assert_allclose(fastem.log_density(X, model.params_), density, rtol=1e-10)
+    means = [
+        params.loadings[k].T @ np.linalg.solve(model.covariances_[k], x - params.means[k])
+        for k, x in zip(model.predict(X), X, strict=True)
+    ]
+    assert_allclose(model.factor_scores(X), means, atol=1e-10)
+    other = model.to_mixture()
+    assert_allclose(other.score_samples(X), density, rtol=1e-10)
+    assert_allclose(other.covariances_, params.full_covariances(), rtol=1e-14)
+
+
+def test_components_far_apart_keep_their_digits():
+    params = make_mixture(spacing=1e7)
+    X = params.means[1] + np.random.default_rng(0).normal(size=(50, D))
+    assert_allclose(FactorMixture.from_parameters(*params[:2], params.loadings, params.covariances[:, 0]).score_samples(X),
+                    log_joint(X, params)[:, 1], rtol=1e-8)
+
+
+def test_rows_far_out():
+    model = FactorMixture.from_parameters([0.0, 1.0], np.zeros((2, 2)), np.ones((2, 2, 1)), np.ones((2, 2)))
+    with np.errstate(over="ignore"):
+        assert_array_equal(model.score_samples([[1e200, 0.0]]), [-np.inf])
+    assert_array_equal(model.predict_proba([[1e200, 0.0], [0.0, 0.0]]), [[1.0, 0.0], [0.0, 1.0]])
+    stats = evaluate(ArraySource(np.zeros((1, 2)), labels=np.array([0])), model.params_)
+    assert_array_equal(stats.s0, [1.0, 0.0])
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_coordinates(noise):
+    """They go there and back; a step of the means has the length that the covariances give it."""
+    a, b = make_mixture(noise), make_mixture(noise, seed=5)
+    space = FactorSpace.around(a)
+    back = space.unpack(space.pack(b))
+    for got, want in zip((*back[:4], back.loadings), (*b[:4], b.loadings), strict=True):
+        assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+    assert not space.pack(a).any()
+    moved = FactorParams(a.weights, b.means, *a[2:4], a.loadings)
+    step, covariances = b.means - a.means, a.full_covariances()
+    want = sum(a.weights[k] * step[k] @ np.linalg.solve(covariances[k], step[k]) for k in range(K))
+    assert_allclose(np.sum(space.pack(moved) ** 2), want, rtol=1e-12)
+
+
+# ---- fits ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    noise=st.sampled_from([*NOISE]),
+    remedy=st.sampled_from([None, "ridge", fastem.InverseWishart(0.0), "floor", "ratio", "geometric"]),
+    seed=st.integers(0, 99),
+    q=st.integers(1, 4),
+)
+def test_every_fit_ascends(noise, remedy, seed, q):
+    X, _ = make_rows(90, 2, 4, 2, spacing=1.0, seed=seed)
+    source, model = model_of(X, noise, remedy, q=q)
+    start = model.feasible(start_of(noise, 2, 4, q, seed))
+    plain = iterate(source, start, model, stop=Stop("change", 0.0), max_iter=30)
+    fast = climb(source, start, model, stop=Stop("change", 1e-9), max_iter=60)
+    assert model.monotone
+    for result in (plain, fast):
+        assert np.diff(result.history).min(initial=0) > -1e-9 * (1 + abs(result.history[-1]))
+        assert result.status.name in ("CONVERGED", "MAX_ITER")
+
+
+@pytest.mark.parametrize("solver", ["em", "auto"])
+@pytest.mark.parametrize("data", ["iris", "drawn"])
+def test_one_component_is_not_below_factor_analysis(solver, data):
+    X, q = (load_iris().data, 1) if data == "iris" else (make_rows(500, 1, 9, 3, seed=1)[0], 3)
+    theirs = FactorAnalysis(q, svd_method="lapack", tol=1e-10, max_iter=10_000).fit(X)
+    model = FactorMixture(1, q, tol=1e-13 if solver == "em" else 1e-10, max_iter=5000, solver=solver, **PLAIN).fit(X)
+    assert model.score(X) >= theirs.score(X) - 1e-6 / len(X)
+    scores = (theirs.transform(X) @ theirs.components_, model.factor_scores(X) @ model.loadings_[0].T)
+    assert_allclose(*scores, atol=1e-3 * X.std())
+
+
+@pytest.mark.parametrize("solver", ["em", "auto"])
+@pytest.mark.parametrize("q", [1, 4])
+def test_one_isotropic_component_is_principal_components(solver, q):
+    """Tipping & Bishop (1999), closed form; scikit-learn divides by N - 1."""
+    X, _ = make_rows(300, 1, 8, 3, seed=2)
+    options = dict(noise="isotropic", tol=1e-15 if solver == "em" else 1e-12, max_iter=5000, solver=solver, **PLAIN)
+    model = FactorMixture(1, q, **options).fit(X)
+    peer = PCA(q).fit(X)
+    peer.explained_variance_ *= 299 / 300
+    peer.noise_variance_ *= 299 / 300
+    assert_allclose(model.score(X), peer.score(X), rtol=0, atol=1e-10)
+    assert_allclose(model.uniquenesses_, peer.noise_variance_, rtol=1e-5)
+    # Columns of the loadings are the principal axes, in order.
+    assert_allclose(np.abs(np.diag(peer.components_ @ model.loadings_[0])) ** 2,
+                    peer.explained_variance_ - peer.noise_variance_, rtol=1e-4)
+
+
+def test_held_out_digits():
+    """At equal K, above full, diag and tied covariances. Noise makes densities of the counts 0..16."""
+    rng = np.random.default_rng(0)
+    X = load_digits().data
+    X = (X + rng.uniform(size=X.shape))[rng.permutation(len(X))]
+    train, test = X[:1200], X[1200:]
+    model = FactorMixture(10, 6, random_state=0, tol=1e-3).fit(train)
+    for covariance_type in ("full", "diag", "tied"):
+        options = dict(covariance_type=covariance_type, regularization="ridge", max_iter=500, random_state=0)
+        other = GaussianMixture(10, init_params="kmeans", tol=1e-4, **options).fit(train)
+        assert model.score(test) > other.score(test) + 5
+    drawn = model.set_params(random_state=1).sample(20_000)[0]
+    assert_allclose(drawn.mean(axis=0), model.weights_ @ model.means_, atol=0.2)
+    whole = np.einsum("k,kij->ij", model.weights_, model.covariances_)
+    away = model.means_ - model.weights_ @ model.means_
+    whole += np.einsum("k,ki,kj->ij", model.weights_, away, away)
+    assert np.linalg.norm(np.cov(drawn.T) - whole) < 0.06 * np.linalg.norm(whole)
+
+
+def test_free_parameters():
+    X, _ = make_rows()
+    own = {"each": K * D, "shared": D, "isotropic": K}
+    for noise, count in own.items():
+        model = FactorMixture(K, Q, noise=noise, random_state=0, tol=1e-3).fit(X)
+        P = K - 1 + K * D + K * (D * Q - Q * (Q - 1) // 2) + count
+        loglik = model.score(X) * len(X)
+        assert model.bic(X) == pytest.approx(P * np.log(len(X)) - 2 * loglik)
+        assert model.aic(X) == pytest.approx(2 * P - 2 * loglik)
+        inner = model.loadings_.swapaxes(1, 2) @ (model.loadings_ / model.params_.covariances.swapaxes(1, 2))
+        assert_allclose(inner, inner * np.eye(Q), atol=1e-9 * inner.max())
+        assert (np.diff(np.diagonal(inner, axis1=1, axis2=2), axis=1) <= 0).all()
+
+
+def test_a_heywood_case_ends_at_the_floor():
+    """A feature that the factor explains: its uniqueness goes to 0."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(200, 1))
+    X = np.hstack([z, z + rng.normal(size=(200, 3))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastem.ConvergenceWarning)
+        model = FactorMixture(1, 1, max_iter=300, **PLAIN).fit(X)
+    assert model.uniquenesses_.min() >= 0.99e-8 * X[:, 0].var()
+    assert model.uniquenesses_[0, 0] < 1e-3
+    assert np.isfinite(model.score(X))
+    assert FactorMixture(1, 1).fit(X).converged_
+
+
+def test_labels():
+    X, truth = make_rows(seed=3)
+    labels = np.full(len(X), -1)
+    labels[:90] = (truth[:90] + 1) % K  # components in another order
+    model = FactorMixture(K, Q, random_state=0).fit(X, labels=labels)
+    assert np.mean(model.predict(X) == (truth + 1) % K) > 0.95
+    allowed = labels[:, None] == np.arange(K)
+    allowed[90:] = True
+    again = FactorMixture(K, Q, random_state=0).fit(X, labels=allowed)
+    assert_allclose(again.score(X), model.score(X), rtol=1e-4)
+
+
+def test_weights_bits_and_sources(tmp_path):
+    X, _ = make_rows(seed=5)
+    options = dict(random_state=0, tol=1e-9)
+    times = np.random.default_rng(0).integers(1, 3, size=len(X))
+    one = FactorMixture(K, Q, **options).fit(X, sample_weight=times)
+    two = FactorMixture(K, Q, **options).fit(np.repeat(X, times, axis=0))
+    order = [np.argsort(model.means_[:, 0]) for model in (one, two)]
+    assert_allclose(one.means_[order[0]], two.means_[order[1]], atol=1e-3)
+    assert_allclose(one.score(X, sample_weight=times), two.score(np.repeat(X, times, axis=0)), atol=1e-8)
+    np.save(tmp_path / "X.npy", X)
+    model = FactorMixture(K, Q, **options).fit(X)
+    others = [
+        FactorMixture(K, Q, n_threads=1, **options).fit(np.asfortranarray(X)),
+        FactorMixture(K, Q, **options).fit(tmp_path / "X.npy"),
+        FactorMixture(K, Q, **options).fit(lambda: iter([X[:100], X[100:]])),
+    ]
+    for other in others:
+        for name in ("weights_", "means_", "loadings_", "uniquenesses_"):
+            assert getattr(other, name).tobytes() == getattr(model, name).tobytes()
+    warm = model.set_params(warm_start=True, random_state=5).fit(X)
+    assert warm.n_iter_ <= 6
+    with pytest.raises(ValueError, match="n_factors has changed: 2"):
+        warm.set_params(n_factors=1).fit(X)
+
+
+def test_no_matrix_of_features():
+    """60,000 x 784 takes under 500 MB above the data: here a twentieth of the rows and all features, in a child."""
+    code = """
+    import json, resource, warnings
+    import numpy as np, fastem
+    warnings.simplefilter("ignore")
+    X = np.random.default_rng(0).normal(size=(3000, 784))
+    fastem.FactorMixture(2, 2, max_iter=2, random_state=0).fit(X[:200])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fastem.FactorMixture(10, 10, max_iter=2, init_params="random_from_data", random_state=0).fit(X)
+    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    """
+    assert run_child(code) < 250
+
+
+# ---- the estimator -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_save_load_and_pickle(noise, tmp_path):
+    frame = pd.DataFrame(make_rows()[0], columns=list("abcdefg"))
+    model = FactorMixture(K, Q, noise=noise, regularization="floor", random_state=1, tol=1e-4).fit(frame)
+    fastem.save(model, tmp_path / "f.npz")
+    for other in (fastem.load(tmp_path / "f.npz"), pickle.loads(pickle.dumps(model))):
+        assert type(other) is FactorMixture
+        assert other.get_params() == model.get_params()
+        assert_array_equal(other.score_samples(frame), model.score_samples(frame))
+        assert_array_equal(other.loadings_, model.loadings_)
+        assert (other.status_, other.lower_bound_) == (model.status_, model.lower_bound_)
+        assert list(other.feature_names_in_) == list("abcdefg")
+    assert_array_equal(pickle.loads(pickle.dumps(model.params_)).loadings, model.loadings_)
+    arrays = dict(np.load(tmp_path / "f.npz"))
+    loadings = model.loadings_
+    for name, bad in (("loadings", loadings[:2]), ("loadings", loadings * np.nan), ("uniquenesses", -model.uniquenesses_)):
+        np.savez(tmp_path / "bad.npz", **arrays | {name: bad})
+        with pytest.raises(ModelFileError, match="do not describe a mixture of factor analysers"):
+            fastem.load(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_factors": 0}, "'n_factors' parameter of FactorMixture must be an int in the range"),
+        ({"n_factors": 2.0}, "n_factors"),
+        ({"n_factors": True}, "n_factors"),
+        ({"n_factors": D + 1}, r"n_factors=8 is more than the number of columns of X \(n_features = 7\)"),
+        ({"noise": "some"}, "'noise' parameter of FactorMixture must be a str among"),
+        ({"noise": True}, "noise"),
+        ({"solver": "lbfgs"}, "'solver' parameter of FactorMixture"),
+        ({"n_components": 0}, "'n_components' parameter of FactorMixture"),
+        ({"regularization": "none"}, "regularization"),
+        ({"regularization": "map"}, "InverseWishart.shrinkage=0."),
+    ],
+)
+def test_parameters_that_cannot_be_used(options, message):
+    with pytest.raises(ValueError, match=message):
+        FactorMixture(**options).fit(make_rows()[0])
+
+
+def test_parts_that_do_not_fit():
+    good = dict(weights=[1.0], means=np.zeros((1, 3)), loadings=np.ones((1, 3, 2)), uniquenesses=np.ones((1, 3)))
+    FactorMixture.from_parameters(**good)
+    for name, bad in (
+        ("weights", [0.5]),
+        ("means", np.zeros(3)),
+        ("loadings", np.ones((1, 3, 4))),
+        ("loadings", np.ones((3, 2))),
+        ("uniquenesses", np.zeros((1, 3))),
+        ("uniquenesses", np.ones(3)),
+        ("noise", "diag"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            FactorMixture.from_parameters(**good | {name: bad})
+
+
+def test_columns_that_do_not_vary():
+    X, _ = make_rows()
+    X[:, 2] = 4.0
+    for noise in NOISE:
+        model = FactorMixture(K, Q, noise=noise, random_state=0, tol=1e-3).fit(X)
+        assert np.isfinite(model.score(X))
+    with pytest.raises(ValueError, match=COLLAPSED.split("(")[0] + ".*Column 2 of X is constant|Column 2 of X is constant"):
+        FactorMixture(K, Q, random_state=0, **PLAIN).fit(X)
+    FactorMixture(K, D, random_state=0, tol=1e-2).fit(X)  # as many factors as features
+    few = FactorMixture(3, 5, random_state=0).fit(X[:8])  # fewer rows than factors
+    assert np.isfinite(few.score(X))
+
+
+def test_what_takes_stored_covariances_alone():
+    params, X = make_mixture(), make_rows()[0]
+    for use in (
+        fastem.embed.pack,
+        lambda params: fastem.accumulate(X, params),
+        lambda params: fastem.em(X, params),
+        lambda params: fastem.elbo(X, params, np.ones((len(X), K)) / K),
+    ):
+        with pytest.raises(TypeError, match="factor analysers"):
+            use(params)
+    with pytest.raises(TypeError, match="factor analysers"):
+        params.terms()
+    with pytest.raises(ValueError, match="not fitted"):
+        FactorMixture().factor_scores(X)
+    assert not hasattr(FactorMixture(), "covariances_")
