@@ -13,7 +13,7 @@ from fastem.model.checks import check_fitted, finite_of_shape
 from fastem.model.factor_model import NOISE, n_loadings
 from fastem.model.factors import FactorParams
 from fastem.model.families import find_family
-from fastem.model.given import check_params
+from fastem.model.given import check_params, check_weights
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 
@@ -95,6 +95,6 @@ def make_factors(weights: Any, means: Any, loadings: Any, uniquenesses: Any, fam
             f"got {np.shape(loadings)}"
         )
     variances = noise.reshape(storage.shape(K, D))
-    shares, centres = finite_of_shape("weights", weights, (K,)), finite_of_shape("means", means, (K, D))
+    shares, centres = check_weights(weights, K), finite_of_shape("means", means, (K, D))
     params = check_params(Params(shares, centres, variances, 1 / np.sqrt(variances)))
     return FactorParams(*params[:4], finite_of_shape("loadings", loadings, (K, D, q)))

@@ -53,8 +53,9 @@ class Units:
         varying = variances(covariance)[0] > 0
         size = np.where(means[0] != 0, np.abs(means[0]), 1.0)
         scale = np.where(varying, np.sqrt(variances(covariance)[0]), size[: len(varying)])
-        correlation = covariance[0] / scale / scale[:, None] if family.matrices else np.eye(len(scale))
-        values, vectors = np.linalg.eigh(correlation)
+        values, vectors = np.ones(len(scale)), np.eye(len(scale))
+        if family.matrices:
+            values, vectors = np.linalg.eigh(covariance[0] / scale / scale[:, None])
         wide = values > (variances_of_rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
         values = np.where(wide, values, 1.0)
         axes = scale[:, None] * vectors * np.sqrt(values)

@@ -1,18 +1,18 @@
 """Mixtures of factor analysers: dense D x D matrices, scikit-learn's FactorAnalysis, closed forms, and bad input."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COLLAPSED, run_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import entr
 from scipy.stats import multivariate_normal
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
 import fastem
@@ -139,7 +139,7 @@ def test_steps_by_dense_matrices(noise):
     weight = np.random.default_rng(3).integers(0, 3, size=len(X)).astype(float)
     _, model = model_of(X, noise)
     source = ArraySource(X, weight)
-    mine = dense = start_of(noise)
+    mine = dense = start_of(noise)._replace(means=X[:K])  # of a component each
     for step in range(1, 41):
         stats = evaluate(source, mine)
         mine = model.update(stats, mine)
@@ -209,7 +209,7 @@ def test_coordinates(noise):
 # ---- fits ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     noise=st.sampled_from([*NOISE]),
     remedy=st.sampled_from([None, "ridge", fastem.InverseWishart(0.0), "floor", "ratio", "geometric"]),
@@ -229,9 +229,9 @@ def test_every_fit_ascends(noise, remedy, seed, q):
 
 
 @pytest.mark.parametrize("solver", ["em", "auto"])
-@pytest.mark.parametrize("data", ["iris", "drawn"])
+@pytest.mark.parametrize("data", ["wine", "drawn"])
 def test_one_component_is_not_below_factor_analysis(solver, data):
-    X, q = (load_iris().data, 1) if data == "iris" else (make_rows(500, 1, 9, 3, seed=1)[0], 3)
+    X, q = (load_wine().data[:, :7], 1) if data == "wine" else (make_rows(500, 1, 9, 3, seed=1)[0], 3)
     theirs = FactorAnalysis(q, svd_method="lapack", tol=1e-10, max_iter=10_000).fit(X)
     model = FactorMixture(1, q, tol=1e-13 if solver == "em" else 1e-10, max_iter=5000, solver=solver, **PLAIN).fit(X)
     assert model.score(X) >= theirs.score(X) - 1e-6 / len(X)
@@ -261,14 +261,14 @@ def test_held_out_digits():
     rng = np.random.default_rng(0)
     X = load_digits().data
     X = (X + rng.uniform(size=X.shape))[rng.permutation(len(X))]
-    train, test = X[:1200], X[1200:]
-    model = FactorMixture(10, 6, random_state=0, tol=1e-3).fit(train)
+    train, test = X[:900], X[900:]
+    model = FactorMixture(10, 4, random_state=0, tol=0.1).fit(train)
     for covariance_type in ("full", "diag", "tied"):
-        options = dict(covariance_type=covariance_type, regularization="ridge", max_iter=500, random_state=0)
-        other = GaussianMixture(10, init_params="kmeans", tol=1e-4, **options).fit(train)
+        options = dict(covariance_type=covariance_type, regularization="ridge", tol=1e-2, random_state=0)
+        other = GaussianMixture(10, init_params="kmeans", **options).fit(train)
         assert model.score(test) > other.score(test) + 5
-    drawn = model.set_params(random_state=1).sample(20_000)[0]
-    assert_allclose(drawn.mean(axis=0), model.weights_ @ model.means_, atol=0.2)
+    drawn = model.set_params(random_state=1).sample(10_000)[0]
+    assert_allclose(drawn.mean(axis=0), model.weights_ @ model.means_, atol=0.3)
     whole = np.einsum("k,kij->ij", model.weights_, model.covariances_)
     away = model.means_ - model.weights_ @ model.means_
     whole += np.einsum("k,ki,kj->ij", model.weights_, away, away)
@@ -341,18 +341,16 @@ def test_weights_bits_and_sources(tmp_path):
 
 
 def test_no_matrix_of_features():
-    """60,000 x 784 takes under 500 MB above the data: here a twentieth of the rows and all features, in a child."""
-    code = """
-    import json, resource, warnings
-    import numpy as np, fastem
-    warnings.simplefilter("ignore")
-    X = np.random.default_rng(0).normal(size=(3000, 784))
-    fastem.FactorMixture(2, 2, max_iter=2, random_state=0).fit(X[:200])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fastem.FactorMixture(10, 10, max_iter=2, init_params="random_from_data", random_state=0).fit(X)
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
-    """
-    assert run_child(code) < 250
+    """A pass and its M-step stay below 120 MB at 784 features, where ten covariances take 49 MB each time."""
+    X = np.random.default_rng(0).normal(size=(4000, 784))
+    params = make_mixture(k=10, d=784, q=10)
+    model = FactorModel(model_for(ArraySource(X[:50]), NOISE["each"], find_remedy("ridge")), 10, np.full(784, 1e-8))
+    tracemalloc.start()
+    try:
+        model.update(evaluate(ArraySource(X), params), params)
+        assert tracemalloc.get_traced_memory()[1] < 120e6
+    finally:
+        tracemalloc.stop()
 
 
 # ---- the estimator -------------------------------------------------------------------------------------
@@ -421,7 +419,7 @@ def test_columns_that_do_not_vary():
     for noise in NOISE:
         model = FactorMixture(K, Q, noise=noise, random_state=0, tol=1e-3).fit(X)
         assert np.isfinite(model.score(X))
-    with pytest.raises(ValueError, match=COLLAPSED.split("(")[0] + ".*Column 2 of X is constant|Column 2 of X is constant"):
+    with pytest.raises(ValueError, match="Column 2 of X is constant"):
         FactorMixture(K, Q, random_state=0, **PLAIN).fit(X)
     FactorMixture(K, D, random_state=0, tol=1e-2).fit(X)  # as many factors as features
     few = FactorMixture(3, 5, random_state=0).fit(X[:8])  # fewer rows than factors
