@@ -14,9 +14,9 @@ from fastem.estimators.state import family_of, remedy_of, set_names, set_params_
 from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
 from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback
+from fastem.fitting.models import model_for
 from fastem.fitting.restarts import FitOptions, fit_from_starts
 from fastem.fitting.starts.table import Given
-from fastem.fitting.steps import model_for
 from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import demand

@@ -51,10 +51,14 @@ class FactorModel:
         """Return the shape of the second moments that `update` needs."""
         return K, 1, D
 
+    def target(self, updated: Params, stats: Stats) -> Params:
+        """See Model."""
+        return updated
+
     def n_parameters(self, params: Params) -> int:
         """Return the number of free parameters; a rotation of the factors changes nothing."""
         K, D = params.means.shape
-        return self.gaussian.n_parameters(params) + K * n_loadings(D, self.n_factors)
+        return int(self.gaussian.n_parameters(params) + K * n_loadings(D, self.n_factors))
 
     def feasible(self, params: Params) -> FactorParams:
         """Return a mixture whose uniquenesses are within the constraints."""

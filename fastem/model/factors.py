@@ -97,7 +97,7 @@ class Woodbury(NamedTuple):
 
     def factor_means(self, y: Array) -> Array:
         """Return the posterior means of the factors, (..., K, q), of the products y = P' (x - mean)."""
-        return np.einsum("kij,...kj->...ki", self.axes, y / np.sqrt(1 + self.squares))
+        return np.asarray(np.einsum("kij,...kj->...ki", self.axes, y / np.sqrt(1 + self.squares)))
 
 
 def scaled_axes(params: FactorParams) -> tuple[Array, Array]:

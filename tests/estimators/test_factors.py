@@ -20,7 +20,7 @@ from fastem import FactorMixture, GaussianMixture
 from fastem.files.archive import ModelFileError
 from fastem.fitting.accelerated import climb
 from fastem.fitting.loop import iterate
-from fastem.fitting.steps import model_for
+from fastem.fitting.models import model_for
 from fastem.fitting.stopping import Stop
 from fastem.model.factor_model import NOISE, FactorModel
 from fastem.model.factor_space import FactorSpace
@@ -178,8 +178,11 @@ def test_scores_by_dense_matrices(noise):
 def test_components_far_apart_keep_their_digits():
     params = make_mixture(spacing=1e7)
     X = params.means[1] + np.random.default_rng(0).normal(size=(50, D))
-    assert_allclose(FactorMixture.from_parameters(*params[:2], params.loadings, params.covariances[:, 0]).score_samples(X),
-                    log_joint(X, params)[:, 1], rtol=1e-8)
+    assert_allclose(
+        FactorMixture.from_parameters(*params[:2], params.loadings, params.covariances[:, 0]).score_samples(X),
+        log_joint(X, params)[:, 1],
+        rtol=1e-8,
+    )
 
 
 def test_rows_far_out():
@@ -252,8 +255,11 @@ def test_one_isotropic_component_is_principal_components(solver, q):
     assert_allclose(model.score(X), peer.score(X), rtol=0, atol=1e-10)
     assert_allclose(model.uniquenesses_, peer.noise_variance_, rtol=1e-5)
     # Columns of the loadings are the principal axes, in order.
-    assert_allclose(np.abs(np.diag(peer.components_ @ model.loadings_[0])) ** 2,
-                    peer.explained_variance_ - peer.noise_variance_, rtol=1e-4)
+    assert_allclose(
+        np.abs(np.diag(peer.components_ @ model.loadings_[0])) ** 2,
+        peer.explained_variance_ - peer.noise_variance_,
+        rtol=1e-4,
+    )
 
 
 def test_held_out_digits():
@@ -371,7 +377,11 @@ def test_save_load_and_pickle(noise, tmp_path):
     assert_array_equal(pickle.loads(pickle.dumps(model.params_)).loadings, model.loadings_)
     arrays = dict(np.load(tmp_path / "f.npz"))
     loadings = model.loadings_
-    for name, bad in (("loadings", loadings[:2]), ("loadings", loadings * np.nan), ("uniquenesses", -model.uniquenesses_)):
+    for name, bad in (
+        ("loadings", loadings[:2]),
+        ("loadings", loadings * np.nan),
+        ("uniquenesses", -model.uniquenesses_),
+    ):
         np.savez(tmp_path / "bad.npz", **arrays | {name: bad})
         with pytest.raises(ModelFileError, match="do not describe a mixture of factor analysers"):
             fastem.load(tmp_path / "bad.npz")

@@ -48,8 +48,9 @@ def factors_to_arrays(model: FactorMixture, feature_names: Sequence[str] | None)
 
 def factors_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> FactorMixture:
     """Return the mixture that the arrays of a file describe; raise a ValueError if they describe none."""
-    parts = (floats(path, arrays, name) for name in ("weights", "means", "loadings", "uniquenesses"))
-    model = FactorMixture.from_parameters(*parts, text(path, arrays, "noise"))
+    weights, means = floats(path, arrays, "weights"), floats(path, arrays, "means")
+    loadings, uniquenesses = floats(path, arrays, "loadings"), floats(path, arrays, "uniquenesses")
+    model = FactorMixture.from_parameters(weights, means, loadings, uniquenesses, text(path, arrays, "noise"))
     model.set_params(**parse_parameters(text(path, arrays, "parameters")))
     restore_names(path, arrays, model, model.means_.shape[1])
     restore_record(path, arrays, model)
