@@ -20,22 +20,17 @@ from fastem.fitting.levels import climb_by_levels
 from fastem.fitting.loop import Callback, iterate
 from fastem.fitting.reseeding import fit_with_reseeds
 from fastem.fitting.seeds import SEED_ROWS
-from fastem.fitting.starts.clutter import without_clutter
-from fastem.fitting.starts.factors import begin_factors
-from fastem.fitting.starts.table import Given, make_start, start_posterior
+from fastem.fitting.starts.models import KINDS
+from fastem.fitting.starts.table import Given
 from fastem.fitting.steps import e_step
 from fastem.fitting.stopping import Stop
 from fastem.fitting.totals import completed
 from fastem.model.checks import check_random_state
-from fastem.model.factor_model import FactorModel
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.protocol import Model
 from fastem.model.result import Event, Result, Status
-from fastem.model.student_model import StudentModel
-from fastem.model.variational_model import VariationalModel
 from fastem.sources.blocks import ArraySource, Source, lacks_values
-from fastem.sources.labels import is_labelled
 from fastem.sources.parts import agreed, check_alike, is_leader
 
 
@@ -96,7 +91,7 @@ class Runs:
     """
 
     source: Source
-    model: GaussianModel | VariationalModel | StudentModel | FactorModel
+    model: Model
     options: FitOptions
     given: Given
     sample: ArraySource | None
@@ -138,8 +133,6 @@ class Runs:
         options = self.options
         if options.solver == "lbfgs":
             return ascend
-        if isinstance(self.model, VariationalModel):  # a component that has no rows is no fault there
-            return partial(iterate, previous=self.bound)
         first: Callable[..., Result] = partial(iterate, previous=self.bound, resume=current, keep=keep)
         again: Callable[..., Result] = iterate
         if options.solver == "auto":
@@ -148,7 +141,7 @@ class Runs:
                 run, memory = self.keep.memory or (number, None)
                 begin = {"resume": current, "memory": memory if run == number else None}
             first, again = partial(climb_by_levels, keep=keep, **begin), climb
-        if isinstance(self.model, StudentModel | FactorModel):
+        if not KINDS[type(self.model)].mends:
             return first
         return partial(fit_with_reseeds, on_collapse=options.on_collapse, first=first, again=again)
 
@@ -157,17 +150,9 @@ class Runs:
         K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
         if lacks_values(rows):
             rows = completed(rows, max(SEED_ROWS, 50 * K), self.rng)
-        if isinstance(self.model, VariationalModel):
-            return start_posterior(rows, K, self.model, init, self.rng)
-        if isinstance(self.model, StudentModel):
-            near = rows if is_labelled(rows) else without_clutter(rows, self.rng)
-            params, events = make_start(near, K, self.model.gaussian, init, self.rng, self.given)
-            return self.model.begin(params), events
-        if isinstance(self.model, FactorModel):
-            params, events = make_start(rows, K, self.model.gaussian, init, self.rng, self.given)
-            return begin_factors(rows, params, self.model, self.rng), events
-        params, events = make_start(rows, K, self.model, init, self.rng, self.given)
+        params, events = KINDS[type(self.model)].begin(rows, K, self.model, init, self.rng, self.given)
         if self.options.solver == "lbfgs" and self.given.precisions is None:
+            assert isinstance(self.model, GaussianModel)  # the only model that L-BFGS fits
             params = after_one_step(self.source, params, self.model)
         return params, events
 
@@ -179,7 +164,7 @@ def after_start(events: tuple[Event, ...], result: Result) -> Result:
 
 def fit_from_starts(
     source: Source,
-    model: GaussianModel | VariationalModel | StudentModel | FactorModel,
+    model: Model,
     options: FitOptions,
     given: Given,
     before: tuple[Params, float] | None = None,

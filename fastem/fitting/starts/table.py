@@ -25,10 +25,8 @@ from fastem.model.maximisation import GaussianModel, pooled
 from fastem.model.params import Noise, Params, unit_spheres
 from fastem.model.result import Event
 from fastem.model.stats import Stats
-from fastem.model.variational_model import VariationalModel
 from fastem.passes.statistics import evaluate, overall
 from fastem.sources.blocks import Source
-from fastem.sources.parts import agreed
 from fastem.sources.scans import Known
 
 
@@ -109,23 +107,6 @@ def start_without_noise(
         weights if given.weights is None else given.weights, means if given.means is None else given.means, *precisions
     )
     return params, events
-
-
-def start_posterior(
-    source: Source, K: int, model: VariationalModel, init: str, rng: np.random.RandomState
-) -> tuple[Params, tuple[Event, ...]]:
-    """Return the posterior of a start, the update on the statistics of one that is found for a mixture; its events.
-
-    Raises
-    ------
-    SingularCovarianceError
-        with the column or component that is the cause
-    """
-    stats, events = STARTS[init](source, K, model.gaussian, rng)
-    try:
-        return agreed(source, lambda: model.update(stats)), events
-    except SingularCovarianceError as error:
-        raise error.because(why_singular(source, stats)) from None
 
 
 def nearest_order(means: Array, given: Array, stats: Stats) -> NDArray[np.intp]:
