@@ -33,8 +33,7 @@ def run(*args, code=0):
 
 @pytest.mark.parametrize("file", ["rows.csv", "rows.npy"])
 def test_fit_and_score(table, file):
-    outputs = "-o", "model.npz", "--write-labels", "labels.npy", "--plot", "fit.png"
-    out, err = run("fit", file, "-k", 2, "--missing", "--seed", 0, *outputs)
+    out, _ = run("fit", file, "-k", 2, "--missing", "--seed", 0, "-o", "model.npz", "--write-labels", "labels.npy")
     assert "log-likelihood" in out
     model = fastem.load("model.npz")
     assert model.missing
@@ -46,8 +45,14 @@ def test_fit_and_score(table, file):
     assert f"{model.score(table):.6f}"[:7] in out
     _, err = run("anomalies", "model.npz", file, "--share", 0.02)
     assert "6 of 300 rows" in err
-    out, _ = run("select", file, "-k", "1-2", "--covariance", "full", "--missing", "--seed", 0)
-    assert "full" in out
+
+
+def test_select_and_plot(table):
+    out, _ = run(
+        "select", "rows.csv", "-k", "1-2", "--covariance", "diag", "--missing", "--init", "kmeans", "--seed", 0
+    )
+    assert "diag" in out
+    run("fit", "rows.csv", "--missing", "--plot", "fit.png")
 
 
 def test_refused_by_default(table):

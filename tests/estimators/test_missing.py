@@ -39,7 +39,7 @@ def golden(name):
 )
 def test_steps(family, D, share):
     """The parameters after 1, 5 and 40 steps, and the bound before each."""
-    mixture = make_mixture(90, D, 2, spacing=3.0, seed=D)
+    mixture = make_mixture(20 + 10 * D, D, 2, spacing=3.0, seed=D)
     X, start = with_gaps(mixture.X, share, seed=1), make_start(mixture, family)
     expected, bounds = slow(start_params(start, family), family), []
     for step in range(1, 41):
