@@ -44,7 +44,7 @@ from fastem.kernels.mixture import (
     weighted_sum,
 )
 
-MOST_FEATURES = 16  # for which a kernel is made: its code grows as D^3
+MOST_FEATURES = 24  # for which a kernel is made: its code grows as D^3, and takes 1 to 2 s to compile, 5 s at the most
 TILE = 64  # rows: a multiple of what the micro-kernels step by, everywhere
 LOG_2PI, LOG_2 = float(np.log(2 * pi)), float(np.log(2))
 N_ROWS = 8  # per-row values of a tile: weight, top, label, total, spread, constant, mantissa, exponent
