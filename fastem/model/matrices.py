@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
 
+LARGE = 256  # features from which on LAPACK inverts triangular matrices
+
 TINY = float(np.finfo(np.float64).tiny)  # a variance below it has lost digits, and its inverse overflows
 
 
@@ -101,11 +103,17 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
 
 
 def inverse_triangular(lower: Array) -> Array:
-    """Return the inverses of lower triangular matrices (..., D, D), computed row by row.
+    """Return the inverses of lower triangular matrices (..., D, D): row by row, or by LAPACK where they are LARGE.
 
-    (LAPACK's dtrtri starts OpenBLAS's threads for matrices of any size; they spin for 25 ms, against the next pass.)
+    (LAPACK's dtrtri starts OpenBLAS's threads for matrices of any size; they spin for 25 ms, against the next pass.
+    That is less than what it saves where D is in the hundreds: row by row takes 1.6 times its time at D = 256, and 3
+    times at D = 1024, on one thread.)
     """
     inverse = np.zeros_like(lower)
+    if lower.shape[-1] >= LARGE:
+        for index in np.ndindex(lower.shape[:-2]):
+            inverse[index] = lapack.dtrtri(lower[index], lower=1)[0]
+        return inverse
     variances(inverse)[...] = 1.0 / lower.diagonal(0, -2, -1)
     for i in range(1, lower.shape[-1]):
         row = lower[..., i, None, :i] @ inverse[..., :i, :i]

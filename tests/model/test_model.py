@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 import fastem
 from fastem.model import reference
 from fastem.model.families import COVARIANCES
-from fastem.model.matrices import factorise, from_precisions
+from fastem.model.matrices import factorise, from_precisions, inverse_triangular
 from fastem.model.params import log_norm
 from fastem.model.stats import outer
 
@@ -103,6 +103,14 @@ def test_factor_and_precisions(covariance, K, D):
     params = fastem.Params(np.full(K, 1 / K), np.zeros((K, D)), covariances, factor)
     log_det = np.linalg.slogdet(dense(covariances))[1]
     assert_allclose(log_norm(params), -np.log(K) - 0.5 * (D * np.log(2 * np.pi) + log_det), rtol=1e-12)
+
+
+@pytest.mark.parametrize("D", [255, 256, 300])
+def test_large_triangles_are_inverted_by_lapack(D):
+    lower = np.linalg.cholesky(well_conditioned(np.random.default_rng(0), 2, 1, D))
+    inverse = inverse_triangular(lower)
+    assert_allclose(inverse @ lower, np.broadcast_to(np.eye(D), (2, 1, D, D)), atol=1e-11)
+    assert (np.triu(inverse, 1) == 0).all()
 
 
 def test_estimates_are_batched_over_leading_axes():
