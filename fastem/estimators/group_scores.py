@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastem.estimators.group_sums import row_work
 from fastem.estimators.groups import Partition, check_groups, make_scratch, split_calls
 from fastem.kernels import groups as kernel
 from fastem.model.frames import column_names
 from fastem.model.matrices import Array
 from fastem.model.params import Terms
-from fastem.passes.sizes import row_flops
 from fastem.sources.rows import check_rows
 
 
@@ -138,11 +138,12 @@ def score_groups(
         np.full(N if label else 0, -1),
         np.full((N if resp else 0, K), np.nan),
     )
-    rows = parts.by_group(rows)
-    for g in split_calls(parts.bounds, row_flops(K, D)):
+    rows, flops = parts.by_group(rows), row_work(terms)
+    for g in split_calls(parts.bounds, flops):
         bounds = parts.bounds[g.start : g.stop + 1]
-        scratch = make_scratch(bounds, K, D, row_flops(K, D))
-        mixtures = (array[g] for array in (terms.log_norm, terms.means, terms.factor))
+        scratch = make_scratch(bounds, K, D, flops)
+        # What was not adapted is one array for all groups, of stride 0.
+        mixtures = (np.ascontiguousarray(array[g]) for array in (terms.log_norm, terms.means, terms.factor))
         kernel.score(rows, bounds, *mixtures, *outputs, scratch)
     first, second, third = (parts.by_row(out) if len(out) else out for out in outputs)
     return first, second, third

@@ -23,7 +23,7 @@ from fastem.model.checks import check_fitted, check_n_threads, demand
 from fastem.model.params import Params
 from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate
-from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.blocks import ArraySource, Source, kind_of_rows
 
 
 class GroupUses(Fitted):
@@ -67,7 +67,7 @@ class GroupUses(Fitted):
 
         Parameters
         ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes; with `groups`, rows in memory
+        X : (N, D) array-like, or what `fastem.as_source` takes; with `groups`, complete rows in memory
         relevance : float > 0, default 16
             how many rows a component counts for; a component with n rows goes n / (n + relevance) of the way to them
         update : tuple of names among "weights", "means" and "covariances", default ("means",)
@@ -150,7 +150,7 @@ class GroupUses(Fitted):
 
         Parameters
         ----------
-        X : (N, D) array-like, or what `fastem.as_source` takes; with `groups`, rows in memory
+        X : (N, D) array-like, or what `fastem.as_source` takes; with `groups`, complete rows in memory
         improved : bool, default False
             whether to take powers, ``sign(z) * abs(z) ** alpha``, and then divide by the length
         alpha : float in (0, 1], default 0.5
@@ -241,6 +241,11 @@ def groups_of(model: Fitted, X: Any, sample_weight: Any, groups: ArrayLike) -> t
         raise TypeError(
             "groups need rows in memory, and these are read block by block: pass them as an array, or the rows of a "
             "group at a time, without groups"
+        )
+    if kind_of_rows(source) != "complete":
+        raise ValueError(
+            "groups need complete rows without errors of measurement: impute values that are missing, or pass the rows "
+            "of a group at a time, without groups"
         )
     labels = check_groups(groups, source.n_rows)
     parts = Partition.of(source.n_rows, labels, None).without_absent(source.weight)

@@ -27,8 +27,8 @@ class StudentMixture(Scoring, Criteria, StudentState):
     Parameters
     ----------
     n_components : int, default 1
-    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
-        the shape of the components' scale matrices
+    covariance_type : str, default "full"
+        the shape of the components' scale matrices, as in `GaussianMixture`
     dof : {"each", "shared"} or float, default "each"
         degrees of freedom: of each component, of all together, or a number that is held. Those that are estimated lie
         between 0.1 and 1e6
@@ -52,8 +52,8 @@ class StudentMixture(Scoring, Criteria, StudentState):
         as in `GaussianMixture`, for the scale matrices. No iteration lowers the objective under one. Of
         `fastem.InverseWishart` the `shrinkage` must be 0: there is no prior of means
     solver : {"auto", "em"}, default "auto"
-        "auto" is EM with longer steps, by Anderson's method. EM takes hundreds of iterations to find degrees of freedom
-        that are large, "auto" a tenth of that
+        "auto" is EM with longer steps, by Anderson's method and, for degrees of freedom, by scoring. EM takes thousands
+        of iterations to find degrees of freedom that are large, "auto" tens of passes
 
     Attributes
     ----------
@@ -77,8 +77,9 @@ class StudentMixture(Scoring, Criteria, StudentState):
     -----
     Starts are those of a Gaussian mixture on a sample whose rows are weighted by the probability that they are no
     clutter (Byers & Raftery 1998): a Gaussian start on all rows would often give a component to the outliers. Fits are
-    float64, whatever the dtype of X. There are no `partial_fit`, noise, `fixed`, hard assignment, `on_collapse` and
-    checkpoints, and the methods for marginals and conditionals are those of `GaussianMixture` alone.
+    float64, whatever the dtype of X. There are no `missing` values, errors of measurement, `partial_fit`, noise,
+    `fixed`, hard assignment, `on_collapse` and checkpoints, and the methods for marginals and conditionals are those of
+    `GaussianMixture` alone.
 
     References
     ----------

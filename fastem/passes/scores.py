@@ -50,8 +50,8 @@ def log_density(X: ArrayLike, params: Params) -> Array:
     array([-0.919, -2.919])
     """
     check_params(params)
-    gaussian = type(params) is Params  # errors of others' rows have no such density
-    source = find_source(X, n_features=params.means.shape[1], takes_gaps=True, with_errors=gaussian)
+    gaussian = type(params) is Params  # others are for complete rows without errors
+    source = find_source(X, n_features=params.means.shape[1], takes_gaps=gaussian, with_errors=gaussian)
     return score(source, params, density=True).density
 
 

@@ -234,6 +234,36 @@ def test_improved_vectors(rows):
     assert_allclose(two.fisher_vector([[2.0]]), [0, 0, 2, 0, 3 / np.sqrt(2), 0])
 
 
+def test_gradients_of_rows_with_gaps_and_errors():
+    """By Fisher's identity, expected moments make the gradient of what is observed; groups of such rows are refused."""
+    rng = np.random.default_rng(0)
+    X, K, D = rng.normal(size=(200, 3)), 2, 3
+    gaps = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    gaps[np.isnan(gaps).all(axis=1)] = 0.0
+    sources = fastem.as_source(gaps, missing=True), fastem.as_source(X, errors=rng.uniform(0.1, 0.4, size=X.shape))
+    w, means, sd = np.array([0.4, 0.6]), rng.normal(size=(K, D)), rng.uniform(0.7, 1.2, size=(K, D))
+    theta = np.concatenate([np.log(w), means.ravel(), sd.ravel()])
+    scale = [1 / np.sqrt(w), (sd / np.sqrt(w)[:, None]).ravel(), (sd / np.sqrt(2 * w)[:, None]).ravel()]
+
+    def model(theta):
+        mu, sigma = theta[K : K + K * D].reshape(K, D), theta[K + K * D :].reshape(K, D)
+        return GaussianMixture.from_parameters(softmax(theta[:K]), mu, sigma**2, "diag").set_params(missing=True)
+
+    for source in sources:
+        slopes = [
+            (
+                fastem.log_density(source, model(theta + step).params_).mean()
+                - fastem.log_density(source, model(theta - step).params_).mean()
+            )
+            / 2e-5
+            for step in 1e-5 * np.eye(len(theta))
+        ]
+        assert_allclose(model(theta).fisher_vector(source), slopes * np.concatenate(scale), rtol=0, atol=1e-6)
+        for call in ("adapt", "fisher_vector"):
+            with pytest.raises(ValueError, match="groups need complete rows without errors"):
+                getattr(model(theta), call)(source, groups=np.zeros(len(X), int))
+
+
 # ---- both --------------------------------------------------------------------------------------------
 
 

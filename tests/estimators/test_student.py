@@ -432,6 +432,29 @@ def test_what_takes_gaussian_mixtures_alone(data):
     assert_allclose(fastem.log_density(data.X, params), want, rtol=1e-7)
 
 
+def test_rows_that_are_for_gaussian_mixtures_alone(data):
+    gaps = data.X.copy()
+    gaps[0, 0] = np.nan
+    model = StudentMixture(K, random_state=0).fit(data.X)
+    for source in (fastem.as_source(gaps, missing=True), fastem.as_source(data.X, errors=np.full(data.X.shape, 0.1))):
+        for use in (StudentMixture(K).fit, model.predict, model.score_samples, model.outlier_weights):
+            with pytest.raises(ValueError, match=r"missing values|errors of measurement"):
+                use(source)
+        with pytest.raises(ValueError, match=r"missing values|errors of measurement"):
+            fastem.log_density(source, model.params_)
+
+
+@pytest.mark.parametrize("covariance_type", ["VEI", "EVE", "VVE", "EEV", "VEV"])
+def test_mclusts_families(data, covariance_type):
+    """Their M-steps iterate inside; the objective ascends all the same."""
+    options = dict(covariance_type=covariance_type, random_state=0, solver="em", max_iter=30, tol=1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastem.ConvergenceWarning)
+        model = StudentMixture(K, **options).fit(data.X)
+    assert np.diff(model.lower_bounds_).min() > 0
+    assert model.score(data.X) > StudentMixture(K, covariance_type="EII", random_state=0).fit(data.X).score(data.X)
+
+
 def test_plain_em_and_a_fit_that_does_not_converge(data):
     with pytest.warns(fastem.ConvergenceWarning):
         StudentMixture(K, max_iter=2, random_state=0).fit(data.X)
