@@ -130,3 +130,14 @@ def test_kmeans_starts(tmp_path, monkeypatch, capsys):
         assert max(one["reached"] for one in packages.values()) > 0
         assert all(one["gap"] >= 0 for one in packages.values())
     assert "| KMeans, n_init=1 | fastem |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_worked_examples():
+    command = [sys.executable, str(SCRIPTS / "worked_data.py"), "--cells", "20000", "--grid", "100"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=child_env())
+    assert result.returncode == 0, result.stderr
+    found = re.search(r"([\d.]+)% in their class(?:.|\n)*moments to ([\d.e-]+), (\d+) without", result.stdout)
+    assert float(found[1]) > 99
+    assert float(found[2]) < 1e-13
+    assert int(found[3]) == 0
