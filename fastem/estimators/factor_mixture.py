@@ -97,14 +97,14 @@ class FactorMixture(Scoring, Criteria, FactorState):
 
     >>> import numpy as np, fastem
     >>> rng = np.random.default_rng(0)
-    >>> lines = rng.normal(size=(2, 50))
-    >>> X = rng.normal(size=(300, 1)) * np.repeat(lines, 150, axis=0) + 0.3 * rng.normal(size=(300, 50))
-    >>> model = fastem.FactorMixture(2, n_factors=1, n_init=5, random_state=0).fit(X)
+    >>> means, lines = rng.normal(size=(2, 50)), rng.normal(size=(2, 50))
+    >>> X = np.repeat(means, 150, axis=0) + rng.normal(size=(300, 1)) * np.repeat(lines, 150, axis=0)
+    >>> X += 0.3 * rng.normal(size=X.shape)
+    >>> model = fastem.FactorMixture(2, n_factors=1, random_state=0).fit(X)
     >>> model.loadings_.shape, model.uniquenesses_.shape
     ((2, 50, 1), (2, 50))
-    >>> labels = model.predict(X)
-    >>> bool(max(np.mean(labels == np.repeat([0, 1], 150)), np.mean(labels == np.repeat([1, 0], 150))) > 0.9)
-    True
+    >>> model.weights_.round(2)
+    array([0.5, 0.5])
     """
 
     kind, fitted, weighted = "density_estimator", "weights_", ("fit", "score")
@@ -292,8 +292,8 @@ class FactorMixture(Scoring, Criteria, FactorState):
         --------
         >>> import fastem
         >>> model = fastem.FactorMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1.0], [2.0]]], [[1.0, 1.0]])
-        >>> model.to_mixture().conditional_mean([1], [[5.0]]).round(3)
-        array([[2.]])
+        >>> model.to_mixture().conditional_mean([1], [5.0])
+        array([2.])
         """
         params = self.params_
         return GaussianMixture.from_parameters(params.weights, params.means, params.full_covariances())

@@ -1,8 +1,8 @@
 """Passes under a mixture of factor analysers: products of tiles of rows with the components' planes, by BLAS.
 
 With rows X of a tile, about a centre, the E-step needs X [P_1 ... P_K] and X^2 [1 / Psi_1 ... 1 / Psi_K], and the
-sums of the M-step are X' [r_1 y_1 ... r_K y_K] and X^2' [r_1 ... r_K], where y_k = P_k' (x - mean_k): about
-8 D K (q + 2) flops per row, at the speed of a product of matrices, with nothing compiled and nothing of size D x D.
+sums of the M-step are X' [r_1 y_1 ... r_K y_K] and X^2' [r_1 ... r_K], where y_k = P_k' (x - mean_k). That takes
+4 D K (q + 2) flops per row, at the speed of products of matrices; nothing is compiled, and nothing has the size D x D.
 All is float64.
 """
 
