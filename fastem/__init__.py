@@ -20,25 +20,25 @@ from fastem.analysis.bounds import Bound, elbo
 from fastem.analysis.information import SingularInformationError
 from fastem.analysis.merging import Merging
 from fastem.estimators.anomaly import AnomalyDetector
-from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
+from fastem.estimators.bayesian.mixture import BayesianGaussianMixture
 from fastem.estimators.binned import fit_binned
-from fastem.estimators.bootstrap import Bootstrap
-from fastem.estimators.bootstrap_testing import BootstrapTest, bootstrap_test
-from fastem.estimators.factor_mixture import FactorMixture
+from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.groups.fit_many import fit_many
+from fastem.estimators.groups.mixtures import ManyMixtures
+from fastem.estimators.groups.posteriors import ManyPosteriors
 from fastem.estimators.kmeans import KMeans
-from fastem.estimators.many import ManyMixtures
-from fastem.estimators.many_fits import fit_many
-from fastem.estimators.many_posteriors import ManyPosteriors
 from fastem.estimators.outputs import write_scores
 from fastem.estimators.protocol import InconsistentVersionWarning
 from fastem.estimators.recommended import fit
 from fastem.estimators.regressor import MixtureRegressor
-from fastem.estimators.replicates import BootstrapInterrupted
 from fastem.estimators.saving import load, save
-from fastem.estimators.selection import Selection, SelectionInterrupted, select
-from fastem.estimators.standard_errors import StandardErrors
-from fastem.estimators.student_mixture import StudentMixture
+from fastem.estimators.selecting.selection import Selection, SelectionInterrupted, select
+from fastem.estimators.students.mixture import StudentMixture
+from fastem.estimators.uncertainty.bootstrap import Bootstrap
+from fastem.estimators.uncertainty.replicates import BootstrapInterrupted
+from fastem.estimators.uncertainty.standard_errors import StandardErrors
+from fastem.estimators.uncertainty.testing import BootstrapTest, bootstrap_test
 from fastem.files.datasets import load_faithful
 from fastem.fitting.em_api import em
 from fastem.fitting.gradient import lbfgs, log_likelihood_and_gradient

@@ -16,7 +16,7 @@ from fastem.cli.rows import Rows
 from fastem.estimators.criteria import aic, bic
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.scoring import mean_density_of
-from fastem.estimators.selection import Selection
+from fastem.estimators.selecting.selection import Selection
 from fastem.estimators.state import count_parameters
 from fastem.files import tables
 from fastem.model.matrices import variances

@@ -24,8 +24,8 @@ from fastem.cli.options import (
 )
 from fastem.cli.progress import bar
 from fastem.cli.reporting import reporting, say
-from fastem.estimators.bootstrap_testing import bootstrap_test
-from fastem.estimators.replicates import KINDS, BootstrapInterrupted
+from fastem.estimators.uncertainty.replicates import KINDS, BootstrapInterrupted
+from fastem.estimators.uncertainty.testing import bootstrap_test
 from fastem.files import tables
 from fastem.passes.statistics import ONE_DRAW
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.deconvolving import Deconvolving
-from fastem.estimators.group_uses import GroupUses
+from fastem.estimators.groups.uses import GroupUses
 from fastem.estimators.imputation import Imputing
 from fastem.estimators.interchange import Interchange
 from fastem.estimators.ordering import Ordering
@@ -21,7 +21,7 @@ from fastem.estimators.protocol import available_if, request_weights
 from fastem.estimators.scoring import Criteria, Scoring
 from fastem.estimators.state import count_seen, set_names, set_params_of, set_record
 from fastem.estimators.training import begin_stream, check_stream, continue_stream, fit_mixture, follow, take_over
-from fastem.estimators.uncertainty import Uncertainty
+from fastem.estimators.uncertainty.methods import Uncertainty
 from fastem.fitting.loop import Callback
 from fastem.fitting.options import check_mixture
 from fastem.model.checks import check_seen

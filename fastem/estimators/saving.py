@@ -53,12 +53,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fastem.estimators.anomaly import AnomalyDetector
-from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
-from fastem.estimators.factor_mixture import FactorMixture
+from fastem.estimators.bayesian.mixture import BayesianGaussianMixture
+from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.groups.mixtures import ManyMixtures
+from fastem.estimators.groups.posteriors import ManyPosteriors
 from fastem.estimators.kmeans import KMeans
-from fastem.estimators.many import ManyMixtures
-from fastem.estimators.many_posteriors import ManyPosteriors
 from fastem.estimators.regressor import MixtureRegressor
 from fastem.estimators.stored.factors import FACTORS
 from fastem.estimators.stored.group_posteriors import GROUP_POSTERIORS
@@ -68,7 +68,7 @@ from fastem.estimators.stored.mixtures import DETECTOR, MIXTURE
 from fastem.estimators.stored.posteriors import POSTERIOR
 from fastem.estimators.stored.regressors import REGRESSOR
 from fastem.estimators.stored.students import STUDENT
-from fastem.estimators.student_mixture import StudentMixture
+from fastem.estimators.students.mixture import StudentMixture
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
 from fastem.files.tables import check_output
 

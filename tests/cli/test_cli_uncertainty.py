@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem.estimators import replicates
+from fastem.estimators.uncertainty import replicates
 
 pytest.importorskip("typer")
 

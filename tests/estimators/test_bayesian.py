@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastem
 from fastem import BayesianGaussianMixture, NotFittedError
 from fastem.analysis.posteriors import draw_mixtures
-from fastem.estimators.posterior_state import prior_of_fit
+from fastem.estimators.bayesian.state import prior_of_fit
 from fastem.model.families import find_family
 from fastem.model.variational_model import VariationalModel
 

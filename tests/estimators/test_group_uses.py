@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal, norm
 
 import fastem
 from fastem import GaussianMixture
-from fastem.estimators.group_sums import cut
+from fastem.estimators.groups.sums import cut
 from fastem.model.families import COVARIANCES
 from fastem.passes.sizes import block_rows
 
@@ -294,7 +294,7 @@ def test_rows_in_batches_of_groups(rows, monkeypatch):
     X, groups, weight = rows
     model = make_background()
     whole = model.adapt(X, groups=groups, sample_weight=weight, update=EVERYTHING)
-    monkeypatch.setattr("fastem.estimators.group_sums.BATCH_BYTES", 1)
+    monkeypatch.setattr("fastem.estimators.groups.sums.BATCH_BYTES", 1)
     again = model.adapt(X, groups=groups, sample_weight=weight, update=EVERYTHING)
     for name in ("weights", "means", "covariances", "lower_bound"):
         assert getattr(again, name).tobytes() == getattr(whole, name).tobytes()

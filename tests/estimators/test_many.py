@@ -9,7 +9,7 @@ from tiles import jitted
 
 import fastem
 from fastem import GaussianMixture, Status, fit_many
-from fastem.estimators.groups import find_codes, stable_order
+from fastem.estimators.groups.partition import find_codes, stable_order
 from fastem.kernels import groups as kernel
 from fastem.kernels import jit
 from fastem.kernels.mixture import add_point

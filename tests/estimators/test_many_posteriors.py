@@ -10,9 +10,9 @@ from sklearn.mixture import BayesianGaussianMixture as Theirs
 
 import fastem
 from fastem import BayesianGaussianMixture, ManyPosteriors, Status, fit_many
-from fastem.estimators import posterior_fits
-from fastem.estimators.posterior_fits import GroupRows, arrays_of, clusters_as_stats, clusters_of, cut_stats
-from fastem.estimators.posterior_state import prior_of_fit
+from fastem.estimators.bayesian.state import prior_of_fit
+from fastem.estimators.groups import posterior_fits
+from fastem.estimators.groups.posterior_fits import GroupRows, arrays_of, clusters_as_stats, clusters_of, cut_stats
 from fastem.fitting.loop import iterate
 from fastem.fitting.steps import last_update
 from fastem.fitting.stopping import Stop

@@ -12,10 +12,10 @@ from helpers import ALL, FAMILIES, GOLDEN, from_params, make_mixture
 
 import fastem
 from fastem import GaussianMixture
-from fastem.estimators import best, folds
-from fastem.estimators.best import SOUND, Fit
-from fastem.estimators.folds import Rows
-from fastem.estimators.selection import Candidate, Fold
+from fastem.estimators.selecting import best, folds
+from fastem.estimators.selecting.best import SOUND, Fit
+from fastem.estimators.selecting.folds import Rows
+from fastem.estimators.selecting.selection import Candidate, Fold
 from fastem.model import families
 from fastem.model.families import COVARIANCES
 from fastem.sources.blocks import ArraySource

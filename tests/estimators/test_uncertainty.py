@@ -13,8 +13,8 @@ from sklearn.mixture import GaussianMixture as Theirs
 import fastem
 from fastem import BootstrapInterrupted, GaussianMixture, Parametrization, Status
 from fastem.analysis.information import empirical_information, jacobian_of_numbers
-from fastem.estimators import bootstrap_testing, likelihood_ratios, replicates
-from fastem.estimators.replicates import Rows
+from fastem.estimators.uncertainty import likelihood_ratios, replicates, testing
+from fastem.estimators.uncertainty.replicates import Rows
 from fastem.fitting.models import model_for
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import factorise, variances
@@ -478,5 +478,5 @@ def test_sets_are_fitted_from_given_starts_or_k_means():
     )
     assert (ratios >= 0).all()
     assert [part.shape for part in null] == [(2, 2), (2, 2, 2), (2, 2, 2, 2), (2, 2, 2, 2)]
-    assert bootstrap_testing.scaled(X, COVARIANCES["full"]).X.std(axis=0).round(12).tolist() == [1.0, 1.0]
+    assert testing.scaled(X, COVARIANCES["full"]).X.std(axis=0).round(12).tolist() == [1.0, 1.0]
     assert outcome(lambda: null)[1] is None

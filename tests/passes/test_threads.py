@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem.estimators.groups import make_scratch
+from fastem.estimators.groups.partition import make_scratch
 from fastem.kernels import jit
 from fastem.kernels.micro import DIAG, FIRST, FULL
 from fastem.passes.scorer import Scorer, Scores

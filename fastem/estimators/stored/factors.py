@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastem.estimators.factor_mixture import FactorMixture
-from fastem.estimators.factor_training import noise_of
+from fastem.estimators.factors.mixture import FactorMixture
+from fastem.estimators.factors.training import noise_of
 from fastem.estimators.stored.mixtures import record_to_arrays, restore_record
 from fastem.estimators.stored.shared import (
     StoredClass,

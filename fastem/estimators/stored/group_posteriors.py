@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.many_posteriors import ManyPosteriors
+from fastem.estimators.groups.posteriors import ManyPosteriors
 from fastem.estimators.stored.shared import StoredClass
 from fastem.files.archive import ArchiveFormat, floats, scalar, text
 from fastem.model.families import COVARIANCES

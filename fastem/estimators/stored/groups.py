@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.many import ManyMixtures
+from fastem.estimators.groups.mixtures import ManyMixtures
 from fastem.estimators.stored.shared import StoredClass
 from fastem.files.archive import ArchiveFormat, floats, text
 from fastem.model.families import COVARIANCES

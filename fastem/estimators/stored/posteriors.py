@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
-from fastem.estimators.bayesian_training import check_scatter
-from fastem.estimators.posterior_state import positive, prior_of_fit, set_posterior, set_prior
+from fastem.estimators.bayesian.mixture import BayesianGaussianMixture
+from fastem.estimators.bayesian.state import positive, prior_of_fit, set_posterior, set_prior
+from fastem.estimators.bayesian.training import check_scatter
 from fastem.estimators.state import family_of, set_params_of
 from fastem.estimators.stored.mixtures import record_to_arrays, restore_record
 from fastem.estimators.stored.shared import (

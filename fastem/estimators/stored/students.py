@@ -18,7 +18,7 @@ from fastem.estimators.stored.shared import (
     plain_parameters,
     restore_names,
 )
-from fastem.estimators.student_mixture import StudentMixture
+from fastem.estimators.students.mixture import StudentMixture
 from fastem.files.archive import ArchiveFormat, floats, text
 
 LAYOUT = ArchiveFormat(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.replicates import KINDS, BootstrapInterrupted, Refit, Rows, batches
-from fastem.estimators.standard_errors import StandardErrors, parameter_table
+from fastem.estimators.uncertainty.replicates import KINDS, BootstrapInterrupted, Refit, Rows, batches
+from fastem.estimators.uncertainty.standard_errors import StandardErrors, parameter_table
 from fastem.model.checks import check_random_state
 from fastem.model.matrices import Array
 from fastem.model.maximisation import GaussianModel

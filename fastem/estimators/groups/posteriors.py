@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
-from fastem.estimators.bayesian_training import check_parameters, prior_of
-from fastem.estimators.group_fits import STATUSES
-from fastem.estimators.group_scores import GroupScores
-from fastem.estimators.groups import Partition
-from fastem.estimators.posterior_fits import GroupPosteriors, GroupRows, clusters_as_stats, clusters_of
-from fastem.estimators.posterior_state import set_posterior, set_prior
-from fastem.estimators.posterior_uses import IN_USE
+from fastem.estimators.bayesian.mixture import BayesianGaussianMixture
+from fastem.estimators.bayesian.state import set_posterior, set_prior
+from fastem.estimators.bayesian.training import check_parameters, prior_of
+from fastem.estimators.bayesian.uses import IN_USE
+from fastem.estimators.groups.fits import STATUSES
+from fastem.estimators.groups.partition import Partition
+from fastem.estimators.groups.posterior_fits import GroupPosteriors, GroupRows, clusters_as_stats, clusters_of
+from fastem.estimators.groups.scores import GroupScores
 from fastem.estimators.state import set_params_of, set_record
 from fastem.kernels import groups as kernel
 from fastem.model.checks import check_random_state

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.estimators.scoring import Criteria, Scoring
-from fastem.estimators.student_state import StudentState, positive_dof
-from fastem.estimators.student_training import fit_student, set_student, weights_of_rows
+from fastem.estimators.students.state import StudentState, positive_dof
+from fastem.estimators.students.training import fit_student, set_student, weights_of_rows
 from fastem.fitting.loop import Callback
 from fastem.model.given import make_params
 from fastem.model.matrices import Array

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.estimators.factor_state import NAME, FactorState
+from fastem.estimators.factors.state import NAME, FactorState
 from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, remedy_of, set_names, set_params_of, set_record

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem import plot
-from fastem.estimators.best import SOUND, Fit, best_fit
 from fastem.estimators.criteria import aic, bic
-from fastem.estimators.folds import Rows, deal
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.parameters import check_constructor
+from fastem.estimators.selecting.best import SOUND, Fit, best_fit
+from fastem.estimators.selecting.folds import Rows, deal
 from fastem.estimators.state import count_parameters
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.bayesian_training import fit_posterior, follow_posterior
-from fastem.estimators.posterior_state import STICKS
-from fastem.estimators.posterior_uses import PosteriorUses
+from fastem.estimators.bayesian.state import STICKS
+from fastem.estimators.bayesian.training import fit_posterior, follow_posterior
+from fastem.estimators.bayesian.uses import PosteriorUses
 from fastem.estimators.protocol import request_weights
 from fastem.fitting.loop import Callback
 

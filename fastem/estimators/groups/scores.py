@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.group_sums import row_work
-from fastem.estimators.groups import Partition, check_groups, make_scratch, split_calls
+from fastem.estimators.groups.partition import Partition, check_groups, make_scratch, split_calls
+from fastem.estimators.groups.sums import row_work
 from fastem.kernels import groups as kernel
 from fastem.model.frames import column_names
 from fastem.model.matrices import Array

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.groups import Partition, make_scratch, split_calls
+from fastem.estimators.groups.partition import Partition, make_scratch, split_calls
 from fastem.kernels import groups as kernel
 from fastem.kernels.lanes import aligned
 from fastem.model.matrices import Array, pivot_tolerance

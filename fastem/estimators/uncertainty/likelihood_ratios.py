@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.replicates import Fits, Rows, fit_sets
+from fastem.estimators.uncertainty.replicates import Fits, Rows, fit_sets
 from fastem.fitting.lost import HALF
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array, factorise

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.group_fits import run_fits
-from fastem.estimators.group_sums import accumulate_groups
-from fastem.estimators.groups import Partition
+from fastem.estimators.groups.fits import run_fits
+from fastem.estimators.groups.partition import Partition
+from fastem.estimators.groups.sums import accumulate_groups
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.analysis.posteriors import draw_mixtures, predictive_density
+from fastem.estimators.bayesian.state import PosteriorState, prior_of_fit
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.lazy_scores import lazy_on_dask
-from fastem.estimators.posterior_state import PosteriorState, prior_of_fit
 from fastem.estimators.rows import rows_for
 from fastem.estimators.scoring import Scoring, mean_density_of, scores_of
 from fastem.estimators.state import family_of, names_of, set_names

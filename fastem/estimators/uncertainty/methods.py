@@ -7,11 +7,11 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastem.analysis.information import covariance_of_numbers, empirical_information
-from fastem.estimators.bootstrap import Bootstrap, Progress, bootstrap_fit
-from fastem.estimators.replicates import KINDS, Rows
 from fastem.estimators.rows import rows_for
-from fastem.estimators.standard_errors import StandardErrors, feature_list
 from fastem.estimators.state import MixtureState, family_of, names_of, remedy_of
+from fastem.estimators.uncertainty.bootstrap import Bootstrap, Progress, bootstrap_fit
+from fastem.estimators.uncertainty.replicates import KINDS, Rows
+from fastem.estimators.uncertainty.standard_errors import StandardErrors, feature_list
 from fastem.fitting.models import model_for
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.groups import Partition, make_scratch, split_calls
+from fastem.estimators.groups.partition import Partition, make_scratch, split_calls
 from fastem.kernels import groups as kernel
 from fastem.kernels.micro import DIAG, FULL, ROWS
 from fastem.kernels.mixture import N_SCALARS, n_values

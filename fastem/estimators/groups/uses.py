@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.analysis.fisher import fisher_vectors, improve
 from fastem.estimators.fitted import Fitted, model_like
-from fastem.estimators.group_sums import under_one_mixture
-from fastem.estimators.groups import Partition, check_groups
-from fastem.estimators.many import ManyMixtures
+from fastem.estimators.groups.mixtures import ManyMixtures
+from fastem.estimators.groups.partition import Partition, check_groups
+from fastem.estimators.groups.sums import under_one_mixture
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, has_noise, names_of, set_record
 from fastem.fitting.options import FIXABLE, list_names

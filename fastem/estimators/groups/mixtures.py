@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.group_scores import GroupScores, codes_of, rows_of_groups
-from fastem.estimators.group_sums import accumulate_groups
+from fastem.estimators.groups.scores import GroupScores, codes_of, rows_of_groups
+from fastem.estimators.groups.sums import accumulate_groups
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array
 from fastem.model.params import Params, Terms, log_norm

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.estimators.bayesian_mixture import BayesianGaussianMixture
+from fastem.estimators.bayesian.mixture import BayesianGaussianMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.group_fits import STATUSES, run_fits
-from fastem.estimators.group_scores import rows_of_columns
-from fastem.estimators.groups import Partition
-from fastem.estimators.many import ManyMixtures
-from fastem.estimators.many_posteriors import ManyPosteriors, check_prior, fit_posteriors
+from fastem.estimators.groups.fits import STATUSES, run_fits
+from fastem.estimators.groups.mixtures import ManyMixtures
+from fastem.estimators.groups.partition import Partition
+from fastem.estimators.groups.posteriors import ManyPosteriors, check_prior, fit_posteriors
+from fastem.estimators.groups.scores import rows_of_columns
 from fastem.estimators.parameters import check_constructor
 from fastem.kernels import groups as kernel
 from fastem.kernels.jit import threads

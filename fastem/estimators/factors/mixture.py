@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.estimators.factor_state import FactorState, make_factors
-from fastem.estimators.factor_training import fit_factors, scores_of_factors, set_factors
+from fastem.estimators.factors.state import FactorState, make_factors
+from fastem.estimators.factors.training import fit_factors, scores_of_factors, set_factors
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.parameters import check_strings
 from fastem.estimators.scoring import Criteria, Scoring

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.estimators.likelihood_ratios import log_likelihood_ratios
 from fastem.estimators.recommended import recommended_model
-from fastem.estimators.replicates import BootstrapInterrupted, Rows, batches, simulated
+from fastem.estimators.uncertainty.likelihood_ratios import log_likelihood_ratios
+from fastem.estimators.uncertainty.replicates import BootstrapInterrupted, Rows, batches, simulated
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_samples, check_n_threads, check_random_state

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fastem.estimators.bayesian.state import STICKS, PosteriorState, prior_of_fit, set_posterior, set_prior
 from fastem.estimators.parameters import check_shared, check_strings
-from fastem.estimators.posterior_state import STICKS, PosteriorState, prior_of_fit, set_posterior, set_prior
 from fastem.estimators.protocol import check_hooks
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, set_names, set_params_of, set_record

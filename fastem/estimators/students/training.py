@@ -9,7 +9,7 @@ import numpy as np
 from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import remedy_of, set_names, set_params_of, set_record
-from fastem.estimators.student_state import NAME, StudentState, is_given, rule_of
+from fastem.estimators.students.state import NAME, StudentState, is_given, rule_of
 from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
 from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback

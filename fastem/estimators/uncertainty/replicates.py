@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fastem.analysis.align import match_components
 from fastem.analysis.montecarlo import draw
-from fastem.estimators.group_fits import STATUSES, run_fits
-from fastem.estimators.groups import Partition
+from fastem.estimators.groups.fits import STATUSES, run_fits
+from fastem.estimators.groups.partition import Partition
 from fastem.fitting.loop import iterate
 from fastem.fitting.steps import last_update
 from fastem.fitting.stopping import Stop

@@ -1,0 +1,1 @@
+"""`BayesianGaussianMixture`: mixtures by variational Bayes."""

@@ -1,0 +1,1 @@
+"""`FactorMixture`: mixtures of factor analysers."""

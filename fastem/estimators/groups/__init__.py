@@ -1,0 +1,1 @@
+"""Mixtures of groups of rows: many at once, in one call of a kernel."""

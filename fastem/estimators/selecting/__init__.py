@@ -1,0 +1,1 @@
+"""`select`: the number of components and the covariance family."""

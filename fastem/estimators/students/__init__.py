@@ -1,0 +1,1 @@
+"""`StudentMixture`: mixtures of t distributions."""
