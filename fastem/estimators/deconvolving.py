@@ -15,6 +15,8 @@ from fastem.sources.parts import local_rows
 class Deconvolving(MixtureState):
     """The method of `GaussianMixture` for rows with errors of measurement."""
 
+    takes_errors = True
+
     def deconvolve(self, X: Any, error_covariance: Any = None) -> tuple[Array, Array]:
         """Return where each row truly is, as far as the row, its errors and the fitted mixture tell.
 

@@ -32,7 +32,7 @@ ROWS_PER_PARAMETER = 10  # that given parameters stand for
 class MixtureState(Estimator):
     """The attributes of a `GaussianMixture`, and the names by which users of scikit-learn's class read and set them."""
 
-    takes_errors: ClassVar[bool] = True  # whether its rows may have errors of measurement
+    takes_errors: ClassVar[bool] = False  # whether its rows may have errors of measurement
 
     if TYPE_CHECKING:  # what the constructor and a fit set
         n_components: int

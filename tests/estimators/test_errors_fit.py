@@ -221,6 +221,7 @@ def test_who_cannot_take_errors_says_so():
     source = fastem.as_source(X, errors=errors)
     model = fastem.GaussianMixture(2, random_state=0).fit(X)
     bayes = fastem.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+    factors = fastem.FactorMixture(2, 1, random_state=0).fit(X)
     student = fastem.StudentMixture(2, random_state=0).fit(X)
     for call in (
         lambda: fastem.KMeans(2).fit(source),
@@ -230,6 +231,9 @@ def test_who_cannot_take_errors_says_so():
         lambda: fastem.select(source, [1, 2]),
         lambda: fastem.AnomalyDetector().fit(source),
         lambda: fastem.moments(source, labels=np.zeros(50, int)),
+        lambda: factors.predict(source),
+        lambda: factors.fit(fastem.as_source(X, errors=np.eye(2))),
+        lambda: fastem.log_density(source, factors.params_),
         lambda: student.fit(source),
         lambda: student.predict(source),
         lambda: student.score(X, error_covariance=errors),

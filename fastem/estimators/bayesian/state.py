@@ -19,8 +19,6 @@ STICKS = "dirichlet_process"  # the type of prior under which weights are made o
 class PosteriorState(MixtureState):
     """The attributes that a `BayesianGaussianMixture` has beside those of a mixture."""
 
-    takes_errors = False
-
     if TYPE_CHECKING:  # what the constructor and a fit set
         weight_concentration_prior_type: str
         weight_concentration_prior: float | None

@@ -20,7 +20,6 @@ NAME = "StudentMixture"
 class StudentState(MixtureState):
     """The attributes that a `StudentMixture` has beside those of a mixture."""
 
-    takes_errors = False
     if TYPE_CHECKING:  # what the constructor and a fit set
         dof: str | float
         dof_: NDArray[Any]
