@@ -95,7 +95,7 @@ def climb_sample(
     memory, passes = Memory(), 0.0
     for n in rows_of_levels(n_rows, sample.n_features, len(params.means)):
         X, weight = sample.X[:: sample.n_rows // n], weights_of(sample)[:: sample.n_rows // n]
-        weight *= sample.sum_w / weight.sum()
+        weight = weight * (sample.sum_w / weight.sum())  # a copy: these are views of the sample's
         rows = ArraySource(np.ascontiguousarray(X), weight, rows_kind=kind_of_rows(sample))
         most = int(min(max_iter, (max_iter - 1 - passes) * n_rows / n))
         if most < 1:
