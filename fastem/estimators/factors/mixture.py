@@ -292,8 +292,8 @@ class FactorMixture(Scoring, Criteria, FactorState):
         --------
         >>> import fastem
         >>> model = fastem.FactorMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1.0], [2.0]]], [[1.0, 1.0]])
-        >>> model.to_mixture().conditional_mean([1], [5.0])
-        array([2.])
+        >>> model.to_mixture().conditional_mean([[5.0]], 1).round(3)
+        array([[2.]])
         """
         params = self.params_
         return GaussianMixture.from_parameters(params.weights, params.means, params.full_covariances())
