@@ -148,8 +148,8 @@ def test_a_damaged_k_means_is_refused(tmp_path, rng, centres):
 
 
 def test_what_cannot_be_saved(tmp_path, rng):
-    kinds = "GaussianMixture", "BayesianGaussianMixture", "StudentMixture", "AnomalyDetector", "MixtureRegressor"
-    known = ", ".join([*kinds, "KMeans", "ManyMixtures", "ManyPosteriors"])
+    kinds = "GaussianMixture", "BayesianGaussianMixture", "StudentMixture", "FactorMixture", "AnomalyDetector"
+    known = ", ".join([*kinds, "MixtureRegressor", "KMeans", "ManyMixtures", "ManyPosteriors"])
     with pytest.raises(TypeError, match=f"one of {known}; got dict"):
         fastem.save({}, tmp_path / "m.npz")
     for model in (fastem.KMeans(2), fastem.AnomalyDetector()):

@@ -206,14 +206,14 @@ def test_what_cannot_be_read_is_named(tmp_path, case):
 def test_incomplete_rows_are_left_out_and_counted(tmp_path):
     path = write(tmp_path, "a,b,c\n1,2,x\n,3,y\n4,NA,z\n5,6,\n")
     layout = find_layout(path)
-    X, n_dropped = read_text(path, layout, [0, 1], drop_incomplete=True)
+    X, n_dropped = read_text(path, layout, [0, 1], gaps="drop")
     np.testing.assert_array_equal(X, [[1, 2], [5, 6]])  # the empty cell of c is nobody's
     assert n_dropped == 2
     with pytest.raises(ValueError, match="column 'a', row 3: expected a finite number, found ''"):
         read_text(path, layout, [0, 1])
     path = write(tmp_path, "a,b\n,2\n3,inf\n")
     with pytest.raises(ValueError, match="column 'b', row 3: expected a finite number, found 'inf'"):
-        read_text(path, find_layout(path), [0, 1], drop_incomplete=True)
+        read_text(path, find_layout(path), [0, 1], gaps="drop")
 
 
 def test_as_source_reads_text_on_each_pass(tmp_path):

@@ -576,7 +576,7 @@ def test_bad_sources(data):
         ("labels must be 600 integers", lambda: model.fit(lambda: [(X, None, labels), (X, None, labels[1:])])),
         ("expected labels as in the first", lambda: model.fit(lambda: [(X, None, labels), (X, None, X > 0)])),
         ("row 607 has label -5", lambda: model.fit(lambda: [(X, None, labels), (X, None, changed(labels, 7, -5))])),
-        ("got 4 parts", lambda: model.fit(lambda: [(X, None, labels, None)])),
+        ("got 5 parts", lambda: model.fit(lambda: [(X, None, labels, None, None)])),
         ("found 7 in row 606", lambda: model.fit(lambda: [(X, None, labels), (X, None, changed(labels, 6, 7))])),
     ]  # fmt: skip
     for words, call in cases:
