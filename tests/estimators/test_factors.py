@@ -21,10 +21,12 @@ from fastem.files.archive import ModelFileError
 from fastem.fitting.accelerated import climb
 from fastem.fitting.loop import iterate
 from fastem.fitting.models import model_for
+from fastem.fitting.starts.factors import principal
 from fastem.fitting.stopping import Stop
-from fastem.model.factor_model import NOISE, FactorModel
+from fastem.model.factor_model import FLOOR, NOISE, FactorModel
 from fastem.model.factor_space import FactorSpace
 from fastem.model.factors import FactorParams
+from fastem.model.matrices import EPS
 from fastem.model.remedies.table import find_remedy
 from fastem.passes import factors
 from fastem.passes.statistics import evaluate
@@ -87,7 +89,7 @@ def dense_step(X, weight, params):
 def model_of(X, noise, remedy=None, reg_covar=0.0, q=Q):
     source = ArraySource(X)
     variance = X.var(axis=0)
-    least = 1e-8 * (variance.mean(keepdims=True) if noise == "isotropic" else variance)
+    least = FLOOR * (variance.mean(keepdims=True) if noise == "isotropic" else variance)
     return source, FactorModel(model_for(source, NOISE[noise], find_remedy(remedy, reg_covar)), q, least)
 
 
@@ -209,7 +211,7 @@ def test_coordinates(noise):
 # ---- fits ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     noise=st.sampled_from([*NOISE]),
     remedy=st.sampled_from([None, "ridge", fastem.InverseWishart(0.0), "floor", "ratio", "geometric"]),
@@ -223,8 +225,10 @@ def test_every_fit_ascends(noise, remedy, seed, q):
     plain = iterate(source, start, model, stop=Stop("change", 0.0), max_iter=30)
     fast = climb(source, start, model, stop=Stop("change", 1e-9), max_iter=60)
     assert model.monotone
+    # Rounding is EPS times the largest ratio of a variance to its uniqueness, which the ridge and the prior bound.
+    rounding = 1e-11 if remedy in ("ridge", fastem.InverseWishart(0.0)) else EPS / FLOOR
     for result in (plain, fast):
-        assert np.diff(result.history).min(initial=0) > -1e-9 * (1 + abs(result.history[-1]))
+        assert np.diff(result.history).min(initial=0) > -rounding * (1 + abs(result.history[-1]))
         assert result.status.name in ("CONVERGED", "MAX_ITER")
 
 
@@ -270,12 +274,17 @@ def test_held_out_digits():
         options = dict(covariance_type=covariance_type, regularization="ridge", tol=1e-2, random_state=0)
         other = GaussianMixture(10, init_params="kmeans", **options).fit(train)
         assert model.score(test) > other.score(test) + 5
-    drawn = model.set_params(random_state=1).sample(10_000)[0]
-    assert_allclose(drawn.mean(axis=0), model.weights_ @ model.means_, atol=0.3)
+
+
+def test_draws_have_the_covariances():
+    params = make_mixture()
+    model = FactorMixture.from_parameters(*params[:2], params.loadings, params.covariances[:, 0])
+    drawn = model.set_params(random_state=1).sample(20_000)[0]
+    assert_allclose(drawn.mean(axis=0), model.weights_ @ model.means_, atol=0.1)
     whole = np.einsum("k,kij->ij", model.weights_, model.covariances_)
     away = model.means_ - model.weights_ @ model.means_
     whole += np.einsum("k,ki,kj->ij", model.weights_, away, away)
-    assert np.linalg.norm(np.cov(drawn.T) - whole) < 0.06 * np.linalg.norm(whole)
+    assert np.linalg.norm(np.cov(drawn.T) - whole) < 0.03 * np.linalg.norm(whole)
 
 
 def test_free_parameters():
@@ -304,6 +313,27 @@ def test_a_heywood_case_ends_at_the_floor():
     assert model.uniquenesses_[0, 0] < 1e-3
     assert np.isfinite(model.score(X))
     assert FactorMixture(1, 1).fit(X).converged_
+
+
+def test_principal_axes_of_large_and_small_rows():
+    """Those that ARPACK finds are those of all; a factor that rows do not have is 0, and so are axes of no rows."""
+    X, _ = make_rows(300, 1, 250, 3, spacing=0.0)
+    _, lengths, axes = np.linalg.svd(X, full_matrices=False)
+    rest = (lengths[3:] ** 2).sum() / 247
+    want = np.sqrt(lengths[:3] ** 2 - rest) * axes[:3].T
+    assert_allclose(np.abs(principal(X, 3)), np.abs(want), atol=0.02 * np.abs(want).max())
+    assert_allclose(np.abs(principal(X[:, :150], 2)[:, 0]), np.abs(principal(X[:, :150], 1)[:, 0]), rtol=0.05, atol=0.1)
+    assert_array_equal(principal(X[:1], 2)[:, 1], 0.0)
+    assert_array_equal(principal(np.zeros((300, 250)), 2), 0.0)
+
+
+def test_no_uniqueness_is_less_than_the_least():
+    for remedy, noise in (("geometric", "each"), ("ridge", "isotropic"), (None, "shared")):
+        _, model = model_of(make_rows()[0], noise, remedy)
+        params = make_mixture(noise)
+        thin = FactorParams(*params[:2], params.covariances * 1e-20, params.factor * 1e10, params.loadings)
+        assert_array_equal(model.feasible(thin).covariances, np.broadcast_to(model.least, thin.covariances.shape))
+        assert_allclose(model.feasible(params).covariances, params.covariances, rtol=1e-14)
 
 
 def test_labels():

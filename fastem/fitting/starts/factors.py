@@ -15,6 +15,7 @@ from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed
 
 ROWS_PER_COMPONENT = 500, 10_000  # of the sample: at least these rows times K, and in all
+DENSE = 200  # rows or columns of a matrix of which all axes are found; of larger ones, the first alone
 LEAST_SHARE = 0.01  # of a principal variance, for a factor: along a loading of 0 there is no gradient
 
 
@@ -57,20 +58,16 @@ def split(params: Params, model: FactorModel, X: Array, weight: Array, given: Ar
 
 
 def principal(rows: Array, q: int) -> Array:
-    """Return the q principal axes of rows (n, D), (D, q), each as long as what its variance has above the others'.
-
-    The smaller of the two matrices of products is factorised, n x n or D x D.
-    """
-    n, D = rows.shape
-    if n >= D:
-        values, vectors = np.linalg.eigh(rows.T @ rows)
-        axes = vectors[:, ::-1][:, :q]
+    """Return the q principal axes of rows (n, D), (D, q), each as long as what its variance has above the others'."""
+    (n, D), k = rows.shape, min(q, *rows.shape)
+    if min(n, D) <= DENSE or not rows.any():
+        _, lengths, axes = np.linalg.svd(rows, full_matrices=False)
     else:
-        values, vectors = np.linalg.eigh(rows @ rows.T)
-        axes = rows.T @ vectors[:, ::-1][:, :q]
-        axes = axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(float).tiny)
-    top = np.zeros(q)
-    top[: min(q, len(values))] = np.maximum(values[::-1][:q], 0.0)
-    rest = max((values.sum() - top.sum()) / max(D - q, 1), 0.0)
-    lengths = np.sqrt(np.maximum(top - rest, LEAST_SHARE * top))
-    return np.asarray(np.pad(axes, ((0, 0), (0, q - axes.shape[1]))) * lengths)
+        from scipy.sparse.linalg import svds  # 30 ms, which most programs need not pay
+
+        _, lengths, axes = svds(rows, k, tol=1e-3, v0=np.random.RandomState(0).uniform(size=min(n, D)))
+    order = np.argsort(-lengths, kind="stable")[:k]
+    top = lengths[order] ** 2
+    rest = max(((rows**2).sum() - top.sum()) / max(D - q, 1), 0.0)
+    long = np.sqrt(np.maximum(top - rest, LEAST_SHARE * top))
+    return np.pad(axes[order].T * long, ((0, 0), (0, q - k)))
