@@ -23,7 +23,7 @@ class Units:
     Attributes
     ----------
     matrices : bool, whether the family's covariances are matrices; whitening, unwhitening and constant are
-        for these
+        for these, and empty for others
     mean : (D,), the mean of all rows
     scale : (D|1,), standard deviations of the features; for a constant feature its absolute value, or 1 if it is 0
     varying : (D|1,) bool, which features are not constant
@@ -53,14 +53,14 @@ class Units:
         varying = variances(covariance)[0] > 0
         size = np.where(means[0] != 0, np.abs(means[0]), 1.0)
         scale = np.where(varying, np.sqrt(variances(covariance)[0]), size[: len(varying)])
-        values, vectors = np.ones(len(scale)), np.eye(len(scale))
-        if family.matrices:
-            values, vectors = np.linalg.eigh(covariance[0] / scale / scale[:, None])
+        if not family.matrices:  # nothing of size D x D
+            return cls(False, means[0], scale, varying, _EMPTY, _EMPTY, _EMPTY, float(2 * np.log(scale).sum()), eps)
+        values, vectors = np.linalg.eigh(covariance[0] / scale / scale[:, None])
         wide = values > (variances_of_rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
         values = np.where(wide, values, 1.0)
         axes = scale[:, None] * vectors * np.sqrt(values)
         return cls(
-            matrices=family.matrices,
+            matrices=True,
             mean=means[0],
             scale=scale,
             varying=varying,
@@ -70,7 +70,7 @@ class Units:
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
             eps=eps,
             # A Cholesky factor of correlations loses D EPS; the narrowest direction has `min(values)` of a variance.
-            least=4 * len(values) * EPS / float(values.min()) if family.matrices else 0.0,
+            least=4 * len(values) * EPS / float(values.min()),
         )
 
     @property

@@ -15,6 +15,7 @@ from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.parts import agreed
 
 ROWS_PER_COMPONENT = 500, 10_000  # of the sample: at least these rows times K, and in all
+MOST_BYTES = 2**28  # of the sample
 DENSE = 200  # rows or columns of a matrix of which all axes are found; of larger ones, the first alone
 LEAST_SHARE = 0.01  # of a principal variance, for a factor: along a loading of 0 there is no gradient
 
@@ -26,8 +27,8 @@ def begin_factors(source: Source, params: Params, model: FactorModel, rng: np.ra
     principal axes of these rows, in the units of the columns' standard deviations unless all uniquenesses of a
     component are equal; the uniquenesses are what the loadings leave of the variances.
     """
-    K = len(params.means)
-    X, weight, given = source.sample(max(ROWS_PER_COMPONENT[0] * K, ROWS_PER_COMPONENT[1]), rng)
+    rows = max(ROWS_PER_COMPONENT[0] * len(params.means), ROWS_PER_COMPONENT[1])
+    X, weight, given = source.sample(min(rows, MOST_BYTES // (8 * source.n_features)), rng)
     return agreed(source, partial(split, params, model, X, weight, given))
 
 
