@@ -33,7 +33,7 @@ def draw(N: int, D: int, K: int, q: int) -> np.ndarray:
 def one_iteration(X: np.ndarray, K: int, q: int) -> Callable[[], Any]:
     """A function that makes an iteration of fastem's, from where two iterations lead."""
     import fastem
-    from fastem.fitting.steps import model_for
+    from fastem.fitting.models import model_for
     from fastem.model.factor_model import FLOOR, NOISE, FactorModel
     from fastem.model.remedies.table import find_remedy
     from fastem.passes.statistics import evaluate
