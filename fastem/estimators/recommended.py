@@ -25,6 +25,7 @@ def fit(
     *,
     sample_weight: ArrayLike | None = None,
     labels: Any = None,
+    error_covariance: Any = None,
     random_state: Any = None,
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -47,6 +48,8 @@ def fit(
         Default None: each row has weight 1
     labels : (N,) array-like of int, or (N, K) of bool, optional
         known components, as `GaussianMixture.fit` takes them. Default None: no component is known
+    error_covariance : array-like, optional
+        errors of measurement, as `GaussianMixture.fit` takes them. Default None: rows are exact
     random_state : int, RandomState or None, default None
         seed of the search; None takes NumPy's global generator
     callback, checkpoint : optional
@@ -97,7 +100,8 @@ def fit(
            [ 4.29, 79.97]])
     """
     missing = bool(options.get("missing"))
-    source = find_source(X, sample_weight, labels, min_rows=2, missing=missing, with_errors=True)
+    options_of_rows: dict[str, Any] = {"missing": missing, "errors": error_covariance, "with_errors": True}
+    source = find_source(X, sample_weight, labels, min_rows=2, **options_of_rows)
     options |= {"covariance_type": covariance_type, "random_state": random_state}
     return recommended_model(source, n_components, **options).fit(source, callback=callback, checkpoint=checkpoint)
 

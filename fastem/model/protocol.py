@@ -1,9 +1,9 @@
 """What the EM loop asks of a model: the line between what a mixture is and how it is fitted.
 
-`fastem.model.maximisation.GaussianModel` is the model that fits Gaussian mixtures by maximum likelihood, and
-`fastem.model.variational_model.VariationalModel` that of variational Bayes. A model of another kind is another
-class with these methods, whose parameters give the passes their `fastem.model.params.Terms`; the loop, its stopping
-rules, its checkpoints and its reports stay as they are.
+`GaussianModel` (`fastem.model.maximisation`) fits Gaussian mixtures by maximum likelihood, `StudentModel` mixtures of t
+distributions, `FactorModel` mixtures of factor analysers, and `VariationalModel` does variational Bayes. A model of
+another kind is another class with these methods, whose parameters give the passes their `fastem.model.params.Terms`,
+or have passes of their own; the loop, its stopping rules, its checkpoints and its reports stay as they are.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ def cast_rows(
             "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
         )
     refuse_lazy(X)
+    if hasattr(X, "reduce") and hasattr(X, "for_each"):
+        raise TypeError(f"{who} takes an array or a frame here, no source of rows; got a {type(X).__name__}")
     if isinstance(X, np.matrix):
         raise TypeError(
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
