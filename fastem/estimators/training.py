@@ -168,6 +168,23 @@ def warn_of_fit(model: MixtureState, best: Result, reg_covar: float) -> None:
     warn_of_large_reg_covar(reg_covar, family_of(model), best.stats, stacklevel=4)
 
 
+def plain_options(model: MixtureState, solver: str) -> FitOptions:
+    """Return how many fits there are of a model without `stop` and `on_collapse`, from which starts, and their ends."""
+    return FitOptions(
+        n_components=model.n_components,
+        init_params=model.init_params,
+        n_init=model.n_init,
+        solver=solver,
+        stop=Stop("change", model.tol),
+        max_iter=model.max_iter,
+        on_collapse="reseed",
+        random_state=model.random_state,
+        verbose=model.verbose,
+        verbose_interval=model.verbose_interval,
+        described=model.get_params(deep=False),
+    )
+
+
 def options_of(model: MixtureState) -> FitOptions:
     """Return how many fits there are, from which starts, and by what each ends."""
     return FitOptions(

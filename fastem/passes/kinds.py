@@ -2,7 +2,8 @@
 
 A source tells its kind by the attribute `rows_kind`, a key of `KINDS`. A source without it has complete rows. What it
 knows of all rows beside is in its `rows_options`.
-To add a kind, write the two classes, and name them in a row of `KINDS` at the end of this module.
+To add a kind, write the two classes, and name them in a row of `KINDS` at the end of this module. `MIXTURES` there has
+what sums up and scores complete rows under mixtures whose components are not Gaussian.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fastem.model.factors import FactorParams
 from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.model.stats import Stats
+from fastem.model.student import StudentParams
 from fastem.passes.binned import binned_accumulator, no_scorer
 from fastem.passes.errors import errors_accumulator, errors_scorer
 from fastem.passes.factors import FactorAccumulator, FactorScorer
@@ -21,6 +23,7 @@ from fastem.passes.missing import MissingAccumulator, MissingScorer
 from fastem.passes.patterns import KnownPatterns
 from fastem.passes.scorer import Scorer, Scores
 from fastem.passes.shared_errors import shared_errors_accumulator, shared_errors_scorer
+from fastem.passes.students import student_accumulator, student_scorer
 from fastem.passes.sums import Accumulator
 from fastem.sources.blocks import Block, Source, kind_of_rows, options_of_rows
 
@@ -101,12 +104,12 @@ def scorer_for(source: Source, params: Params, *, distances: bool = False) -> Ro
 
 def kind_of(source: Source, params: Params) -> Kind:
     """Return what handles the rows of a source under a mixture."""
-    rows = kind_of_rows(source)
-    if not isinstance(params, FactorParams):
+    rows, own = kind_of_rows(source), MIXTURES.get(type(params))
+    if own is None:
         return KINDS[rows]
     if rows != "complete":
-        raise ValueError(f"mixtures of factor analysers take complete rows; these are of the kind {rows!r}")
-    return FACTORS
+        raise ValueError(f"components that are not Gaussian take complete rows; these are of the kind {rows!r}")
+    return own
 
 
 def find_observed_mass(source: Source, params: Params, mode: int) -> Array | None:
@@ -123,7 +126,11 @@ def known_patterns(source: Source) -> dict[str, Any]:
     return {} if notes is None else {"known": notes.setdefault("patterns", KnownPatterns())}
 
 
-FACTORS = Kind(FactorAccumulator, FactorScorer)
+# Of mixtures whose components are not Gaussian, for complete rows.
+MIXTURES: dict[type[Params], Kind] = {
+    StudentParams: Kind(student_accumulator, student_scorer),
+    FactorParams: Kind(FactorAccumulator, FactorScorer),
+}
 KINDS = {
     "complete": Kind(Accumulator, Scorer),
     "missing": Kind(MissingAccumulator, MissingScorer, known_patterns),

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.kernels import mixture as kernel
-from fastem.kernels import student
 from fastem.kernels.micro import DIAG, FULL
 from fastem.model.matrices import Array
 from fastem.model.params import Params
-from fastem.model.student import StudentParams
 from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.sizes import block_rows, slice_blocks
 from fastem.sources.blocks import Block
@@ -75,12 +73,19 @@ class Scorer:
     distances : bool, default False
         Leave the components' weights and normalising constants out: `Scores.joint` is then minus half the squared
         distance of each row to each component.
+
+    Attributes
+    ----------
+    whitens : bool
+        Whether the kernel can whiten rows.
     """
+
+    whitens = True
 
     def __init__(self, params: Params, *, distances: bool = False) -> None:
         if distances:
             params = params._replace(noise=None)
-        white = not distances and not isinstance(params, StudentParams) and may_whiten(params, WHITEN_LIMIT[0])
+        white = self.whitens and not distances and may_whiten(params, WHITEN_LIMIT[0])
         self.layout = KernelMixture(params, np.float64, distances, white)
         self.block_rows = block_rows(self.layout.K, self.layout.D)
         self.slice_rows = self.block_rows * slice_blocks(self.layout.K, self.layout.D, 1)
@@ -89,10 +94,4 @@ class Scorer:
         """Score the rows of a block into arrays of as many rows."""
         X, layout = block.X, self.layout
         n_blocks, form = -(-len(X) // self.block_rows), FULL if layout.factor.shape[1] > 1 else DIAG
-        if layout.dof is not None:
-            scratch = layout.scratch(len(X), n_blocks, form, student.tails_size)
-            mixture = layout.log_norm, layout.means, layout.factor, layout.dof
-            student.score(X, *mixture, self.block_rows, *scores, scratch)
-            return
-        scratch = layout.scratch(len(X), n_blocks, form)
-        kernel.score(X, *layout.arguments, self.block_rows, *scores, scratch)
+        kernel.score(X, *layout.arguments, self.block_rows, *scores, layout.scratch(len(X), n_blocks, form))

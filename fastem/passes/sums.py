@@ -9,14 +9,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.kernels import assignment, student
+from fastem.kernels import assignment
 from fastem.kernels import mixture as kernel
 from fastem.kernels.micro import DIAG, FIRST, FULL, ROWS, moments_rows
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
 from fastem.model.matrices import EPS, Array, inverse_triangular
 from fastem.model.params import Params
 from fastem.model.stats import Stats, outer
-from fastem.model.student import StudentParams, StudentStats
 from fastem.passes.layout import WHITEN_LIMIT, KernelMixture, may_whiten
 from fastem.passes.precision import EPS32, may_use_float32
 from fastem.passes.sizes import block_rows, slice_blocks
@@ -162,7 +161,7 @@ class Accumulator:
     distances : bool, default False
         Leave the components' weights and normalising constants out: the assignment of k-means.
     exact : bool, default False
-        Use float64 arithmetic, whatever the rows; under t distributions it always is.
+        Use float64 arithmetic, whatever the rows.
     """
 
     def __init__(
@@ -178,7 +177,6 @@ class Accumulator:
         if mode in (LABELS, RESP) or distances:
             params = params._replace(noise=None)
         self.params, self.mode, self.distances, self.exact = params, mode, distances, exact
-        self.tails = isinstance(params, StudentParams) and mode == SOFT and not distances
         self.shape = params.covariances.shape if shape is None else shape
         self.form = (FULL if self.shape[-2] > 1 else DIAG) if second_moments else FIRST
         K, D = params.means.shape
@@ -194,9 +192,8 @@ class Accumulator:
     def layout(self, dtype: np.dtype[Any]) -> KernelMixture:
         """Return the mixture for rows of a dtype."""
         if dtype not in self._layouts:
-            gaussian = self.mode == SOFT and not self.tails
-            single = dtype == np.float32 and gaussian and not self.exact and may_use_float32(self.params)
-            white = gaussian and self.form != FIRST and self.shape == self.params.factor.shape
+            single = dtype == np.float32 and self.mode == SOFT and not self.exact and may_use_float32(self.params)
+            white = self.mode == SOFT and self.form != FIRST and self.shape == self.params.factor.shape
             white = white and not self.distances and may_whiten(self.params, WHITEN_LIMIT[1 if single else 0])
             self._layouts[dtype] = KernelMixture(
                 self.params, np.float32 if single else np.float64, self.distances, white
@@ -206,7 +203,7 @@ class Accumulator:
     def n_values(self, white: bool) -> int:
         """Return how many values a block's statistics are in the kernel, with rows whitened or not."""
         K, D = self.params.n_columns, self.params.means.shape[1]
-        return student.n_sums(K, D, self.form) if self.tails else kernel.n_values(K, D, self.form, white)
+        return kernel.n_values(K, D, self.form, white)
 
     def __call__(self, block: Block) -> Stats:
         """Return the statistics of a block of rows."""
@@ -223,16 +220,10 @@ class Accumulator:
             scratch = layout.scratch(len(block.X), n_blocks, self.work, assignment.scratch_size)
             assignment.assign(block.X, weight, layout.means, self.block_rows, out, scratch)
             return Sums(self, layout, len(block.X), out)
-        known = given.arguments()
-        if self.tails:
-            scratch = layout.scratch(len(block.X), n_blocks, self.work, student.tails_size)
-            mixture = layout.log_norm, layout.means, layout.factor, layout.dof
-            student.accumulate(block.X, *known[:3], *mixture, self.form, self.block_rows, out, scratch)
-            return Sums(self, layout, len(block.X), out)
         kernel.accumulate(
             self.mode,
             block.X,
-            *known,
+            *given.arguments(),
             *layout.arguments,
             self.form,
             self.block_rows,
@@ -258,8 +249,7 @@ class Accumulator:
     def stats(self, layout: KernelMixture, total: Array, n_rows: int) -> Stats:
         """Return the statistics that a pass under `layout` has summed up in `total` (n_values)."""
         K, D = layout.K, layout.D
-        begin, end = kernel.N_SCALARS, len(total) - (2 * K if self.tails else 0)
-        total, tails = total[:end], total[end:]
+        begin = kernel.N_SCALARS
         scalars, s0, sums = total[:begin], total[begin : begin + K], total[begin + K :].reshape(-1, ROWS)
         if layout.white.size > 0:
             s1, s2 = _unwhitened(layout, s0, sums)
@@ -273,13 +263,7 @@ class Accumulator:
         loglik, class_loglik, entropy = scalars.tolist()
         noise = self.params.noise and self.params.noise._replace(weight=float(s0[-1]))
         eps = EPS if layout.dtype == np.float64 else EPS32
-        stats = Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise, eps)
-        return stats if layout.dof is None or not self.tails else with_tails(stats, tails.reshape(2, K), layout.dof)
-
-
-def with_tails(stats: Stats, tails: Array, dof: Array) -> StudentStats:
-    """Return the statistics of a pass under t distributions; `tails` (2, K) are the sums of r and of r t."""
-    return StudentStats(**vars(stats) | {"s0": tails[0]}, mass=stats.s0, tail=tails[1], dof=dof)
+        return Stats(loglik, class_loglik, entropy, s0[: len(s1)], s1, s2, layout.origin.copy(), n_rows, noise, eps)
 
 
 def unpacked(sums: Array, form: int, D: int) -> tuple[Array, Array]:

@@ -14,13 +14,12 @@ from fastem.estimators.parameters import check_shared, check_strings
 from fastem.estimators.protocol import check_hooks
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, set_names, set_params_of, set_record
-from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
+from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
-from fastem.fitting.restarts import FitOptions, fit_from_starts
+from fastem.fitting.restarts import fit_from_starts
 from fastem.fitting.starts.table import Given
 from fastem.fitting.steps import e_step
 from fastem.fitting.stepwise import step_towards
-from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_n_threads, copy_of_shape, demand
 from fastem.model.families import CONSTRAINED, COVARIANCES, Covariance, find_family
@@ -57,7 +56,7 @@ def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, call
         family = find_family(model.covariance_type)
         prior = prior_of(model, source.n_features, lambda: moments_of(source, family))
         update = VariationalModel(prior, family, model.reg_covar)
-        results = fit_from_starts(source, update, options_of(model), Given(), before, callback)
+        results = fit_from_starts(source, update, plain_options(model, "em"), Given(), before, callback)
         kept, posterior = keep_best(source, results, update, ends_on_m_step=True)
     take_over(model, posterior, results, kept, np.dtype(np.float64))
     assert isinstance(posterior, Posterior)
@@ -67,23 +66,6 @@ def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, call
     set_names(model, source.columns)
     warn_of_fit(model, results[kept], model.reg_covar)
     return source
-
-
-def options_of(model: PosteriorState) -> FitOptions:
-    """Return how many fits there are, from which starts, and by what each ends."""
-    return FitOptions(
-        n_components=model.n_components,
-        init_params=model.init_params,
-        n_init=model.n_init,
-        solver="em",
-        stop=Stop("change", model.tol),
-        max_iter=model.max_iter,
-        on_collapse="reseed",
-        random_state=model.random_state,
-        verbose=model.verbose,
-        verbose_interval=model.verbose_interval,
-        described=model.get_params(deep=False),
-    )
 
 
 def warm_start_of(model: PosteriorState, D: int) -> tuple[Params, float] | None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastem.estimators.factors.state import FactorState, make_factors
 from fastem.estimators.factors.training import fit_factors, scores_of_factors, set_factors
+from fastem.estimators.fitting import Fitting
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.parameters import check_strings
-from fastem.estimators.scoring import Criteria, Scoring
-from fastem.fitting.loop import Callback
+from fastem.estimators.scoring import Criteria
 from fastem.model.factor_model import NOISE
 from fastem.model.matrices import Array
 from fastem.model.remedies.base import Remedy
 
 
-class FactorMixture(Scoring, Criteria, FactorState):
+class FactorMixture(Fitting, Criteria, FactorState):
     """Mixture of factor analysers, fitted by expectation-maximisation.
 
     Each component has the covariance L L' + Psi: a few factors, whose loadings L are (D, q), and a variance for the
@@ -109,6 +108,8 @@ class FactorMixture(Scoring, Criteria, FactorState):
 
     kind, fitted, weighted = "density_estimator", "weights_", ("fit", "score")
 
+    _fit = fit_factors
+
     def __init__(
         self,
         n_components: int = 1,
@@ -188,61 +189,6 @@ class FactorMixture(Scoring, Criteria, FactorState):
         model.n_components, _, model.n_factors = params.loadings.shape
         set_factors(model, params)
         return model
-
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        labels: Any = None,
-        callback: Callback | None = None,
-    ) -> Self:
-        """Estimate the parameters from rows.
-
-        Parameters
-        ----------
-        X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
-        y : ignored
-        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
-            weight 2 is the row twice, weight 0 the row absent. Default: 1
-        labels : (N,) array-like of int, or (N, K) of bool, optional
-            the component of each row, -1 where it is unknown; or the components that each row may belong to
-        callback : function, optional
-            It is called as ``callback(iteration, lower_bound, params)`` after each pass. If it returns True, the fit
-            ends with Status.INTERRUPTED
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            for parameters or data that cannot be used. The estimator is then unchanged
-        FitInterrupted
-            (a KeyboardInterrupt) on Ctrl-C
-        SourceError
-            (an OSError) if rows cannot be read on a later pass
-
-        Warns
-        -----
-        ConvergenceWarning
-            if the fit that was kept has not converged
-        """
-        fit_factors(self, X, sample_weight, callback, labels)
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Fit, and return the most probable component of each row, (N,) int64, as `predict` does.
-
-        Arguments and errors are those of `fit`.
-
-        See Also
-        --------
-        fit, predict : do each alone
-        """
-        return self.predict(fit_factors(self, X, sample_weight))
 
     def factor_scores(self, X: Any) -> Array:
         """Return the posterior means of the factors of each row's most probable component.

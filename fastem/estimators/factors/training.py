@@ -11,13 +11,12 @@ from fastem.estimators.factors.state import NAME, FactorState
 from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, remedy_of, set_names, set_params_of, set_record
-from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
+from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
 from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback
 from fastem.fitting.models import model_for
-from fastem.fitting.restarts import FitOptions, fit_from_starts
+from fastem.fitting.restarts import fit_from_starts
 from fastem.fitting.starts.table import Given
-from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import demand
 from fastem.model.factor_model import FLOOR, NOISE, FactorModel
@@ -60,7 +59,7 @@ def fit_factors(
         total = overall(source, (1, 1, source.n_features), near=sample)
         least = FLOOR * total.s2[0, 0] / total.sum_w
         least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
-        options = options_of(model)
+        options = plain_options(model, model.solver)
         if is_labelled(source):
             options = options._replace(init_params="labels")
         update = FactorModel(gaussian, model.n_factors, least)
@@ -79,23 +78,6 @@ def set_factors(model: FactorState, params: FactorParams) -> None:
     set_params_of(model, params, np.dtype(np.float64))
     model.loadings_ = params.loadings.copy()
     set_record(model, None, -np.inf, [], 0)
-
-
-def options_of(model: FactorState) -> FitOptions:
-    """Return how many fits there are, from which starts, and by what each ends."""
-    return FitOptions(
-        n_components=model.n_components,
-        init_params=model.init_params,
-        n_init=model.n_init,
-        solver=model.solver,
-        stop=Stop("change", model.tol),
-        max_iter=model.max_iter,
-        on_collapse="reseed",
-        random_state=model.random_state,
-        verbose=model.verbose,
-        verbose_interval=model.verbose_interval,
-        described=model.get_params(deep=False),
-    )
 
 
 def check_parameters(model: FactorState) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from fastem.estimators.scoring import Criteria, Scoring
+from fastem.estimators.fitting import Fitting
+from fastem.estimators.scoring import Criteria
 from fastem.estimators.students.state import StudentState, positive_dof
 from fastem.estimators.students.training import fit_student, set_student, weights_of_rows
-from fastem.fitting.loop import Callback
 from fastem.model.given import make_params
 from fastem.model.matrices import Array
 from fastem.model.remedies.base import Remedy
 from fastem.model.student import StudentParams
 
 
-class StudentMixture(Scoring, Criteria, StudentState):
+class StudentMixture(Fitting, Criteria, StudentState):
     """Mixture of multivariate t distributions, fitted by expectation-maximisation.
 
     A row far from its component counts little for the component's mean and scale, so that outliers do not spoil them.
@@ -102,6 +102,8 @@ class StudentMixture(Scoring, Criteria, StudentState):
 
     kind, fitted, weighted = "density_estimator", "weights_", ("fit", "score")
 
+    _fit = fit_student
+
     def __init__(
         self,
         n_components: int = 1,
@@ -180,61 +182,6 @@ class StudentMixture(Scoring, Criteria, StudentState):
         model = cls(K, covariance_type=covariance_type)
         set_student(model, StudentParams(*params[:4], each))
         return model
-
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        labels: Any = None,
-        callback: Callback | None = None,
-    ) -> Self:
-        """Estimate the parameters from rows.
-
-        Parameters
-        ----------
-        X : (N, D) array-like, or pandas or polars frame, or what `fastem.as_source` takes
-        y : ignored
-        sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
-            weight 2 is the row twice, weight 0 the row absent. Default: 1
-        labels : (N,) array-like of int, or (N, K) of bool, optional
-            the component of each row, -1 where it is unknown; or the components that each row may belong to
-        callback : function, optional
-            It is called as ``callback(iteration, lower_bound, params)`` after each pass. If it returns True, the fit
-            ends with Status.INTERRUPTED
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            for parameters or data that cannot be used. The estimator is then unchanged
-        FitInterrupted
-            (a KeyboardInterrupt) on Ctrl-C
-        SourceError
-            (an OSError) if rows cannot be read on a later pass
-
-        Warns
-        -----
-        ConvergenceWarning
-            if the fit that was kept has not converged
-        """
-        fit_student(self, X, sample_weight, callback, labels)
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Fit, and return the most probable component of each row, (N,) int64, as `predict` does.
-
-        Arguments and errors are those of `fit`.
-
-        See Also
-        --------
-        fit, predict : do each alone
-        """
-        return self.predict(fit_student(self, X, sample_weight))
 
     def outlier_weights(self, X: Any) -> Array:
         """Return what each row counts for in means and scale matrices: about 1 in a cluster, near 0 far out.

@@ -10,13 +10,12 @@ from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import remedy_of, set_names, set_params_of, set_record
 from fastem.estimators.students.state import NAME, StudentState, is_given, rule_of
-from fastem.estimators.training import check_warm, keep_best, take_over, warn_of_fit
+from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
 from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback
 from fastem.fitting.models import model_for
-from fastem.fitting.restarts import FitOptions, fit_from_starts
+from fastem.fitting.restarts import fit_from_starts
 from fastem.fitting.starts.table import Given
-from fastem.fitting.stopping import Stop
 from fastem.kernels.jit import threads
 from fastem.model.checks import demand
 from fastem.model.matrices import Array
@@ -51,7 +50,7 @@ def fit_student(
         sample = draw_sample(source, model.n_components) if auto else None
         gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
         update = StudentModel(gaussian, rule_of(model.dof), float(model.dof) if is_given(model.dof) else START_DOF)
-        options = options_of(model)
+        options = plain_options(model, model.solver)
         if is_labelled(source):
             options = options._replace(init_params="labels")
         results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
@@ -69,23 +68,6 @@ def set_student(model: StudentState, params: StudentParams) -> None:
     set_params_of(model, params, np.dtype(np.float64))
     model.dof_ = params.dof
     set_record(model, None, -np.inf, [], 0)
-
-
-def options_of(model: StudentState) -> FitOptions:
-    """Return how many fits there are, from which starts, and by what each ends."""
-    return FitOptions(
-        n_components=model.n_components,
-        init_params=model.init_params,
-        n_init=model.n_init,
-        solver=model.solver,
-        stop=Stop("change", model.tol),
-        max_iter=model.max_iter,
-        on_collapse="reseed",
-        random_state=model.random_state,
-        verbose=model.verbose,
-        verbose_interval=model.verbose_interval,
-        described=model.get_params(deep=False),
-    )
 
 
 def check_parameters(model: StudentState) -> None:
