@@ -52,8 +52,11 @@ class Conditional(NamedTuple):
 
     @classmethod
     def given_features(cls, params: Params, features: NDArray[np.intp]) -> Conditional:
-        """Return the features that are left, given these."""
+        """Return the features that are left, given these; all of them if these are none."""
         V, D = len(features), params.means.shape[1]
+        if not V:
+            box, nothing = params.noise and params.noise.box, params._replace(means=params.means[:, :0])
+            return cls(nothing, params.means, np.zeros((1, D, 0)), params.covariances, params.factor, box)
         rest = np.setdiff1d(np.arange(D), features)
         turned = marginalise(params, np.concatenate([features, rest]))
         covariances, factor = turned.covariances[..., V:], turned.factor[..., V:]
@@ -76,6 +79,8 @@ class Conditional(NamedTuple):
 
     def responsibilities(self, rows: NDArray[np.floating]) -> Array:
         """Return the responsibilities of components (and noise) for rows of the given features, (n, K)."""
+        if not rows.shape[1]:  # nothing is given
+            return np.tile(self.given.shares, (len(rows), 1))
         return score(ArraySource(rows), self.given, resp=True).resp
 
     def component_means(self, rows: NDArray[np.floating]) -> Array:

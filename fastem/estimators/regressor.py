@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.analysis.marginals import Conditional
+from fastem.analysis.marginals import Conditional, marginalise
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
 from fastem.estimators.recommended import recommended_model
@@ -18,12 +18,13 @@ from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
 from fastem.model.matrices import Array
 from fastem.model.remedies.base import Remedy
+from fastem.passes.patterns import Patterns
 from fastem.sources.blocks import ArraySource, Block, Source, rows_at_once
-from fastem.sources.opening import find_named, find_source
+from fastem.sources.opening import find_named, find_source, may_have_gaps
 from fastem.sources.parts import local_rows
 from fastem.sources.rows import check_n_features
 
-OWN_PARAMETERS = ("n_components", "covariance_type", "regularization", "n_init", "random_state", "n_threads")
+OWN_PARAMETERS = ("n_components", "covariance_type", "regularization", "n_init", "missing", "random_state", "n_threads")
 
 
 class MixtureRegressor(Estimator):
@@ -42,6 +43,9 @@ class MixtureRegressor(Estimator):
         as in `GaussianMixture`; `fastem.Ridge` and others with a larger strength shrink where features are many
     n_init : int, default 1
         number of searches for a start; the fit with the largest lower bound is kept
+    missing : bool, default False
+        NaN in X is a value that is missing at random; y is predicted from the features that a row has. Default: NaN is
+        refused
     random_state : int, RandomState or None, default None
         seed of the search; None takes NumPy's global generator
     n_threads : int, optional
@@ -97,6 +101,7 @@ class MixtureRegressor(Estimator):
         covariance_type: str = "full",
         regularization: str | Remedy = "geometric",
         n_init: int = 1,
+        missing: bool = False,
         random_state: Any = None,
         n_threads: int | None = None,
     ) -> None:
@@ -104,6 +109,7 @@ class MixtureRegressor(Estimator):
         self.covariance_type = covariance_type
         self.regularization = regularization
         self.n_init = n_init
+        self.missing = missing
         self.random_state = random_state
         self.n_threads = n_threads
 
@@ -175,7 +181,8 @@ class MixtureRegressor(Estimator):
         ConvergenceWarning
             if the fit has not converged after 1000 passes
         """
-        source = find_source(X, sample_weight, min_rows=2, who=type(self).__name__)
+        gaps = bool(self.missing)
+        source = find_source(X, sample_weight, min_rows=2, who=type(self).__name__, missing=gaps)
         if not isinstance(source, ArraySource):
             raise TypeError(
                 "MixtureRegressor fits rows in memory: for others, fit a GaussianMixture to features and targets side "
@@ -185,7 +192,7 @@ class MixtureRegressor(Estimator):
         weight = source.weight
         if weight is not None:
             weight = weight / min(1.0, source.sum_w / source.n_present)
-        joint = ArraySource(np.column_stack([source.X, targets]), weight)
+        joint = find_source(np.column_stack([source.X, targets]), weight, missing=gaps)
         parameters = {name: getattr(self, name) for name in OWN_PARAMETERS}
         mixture = recommended_model(joint, parameters.pop("n_components"), **parameters).fit(joint)
         self._set_mixture(mixture, source.n_features, targets.shape[1:], source.columns)
@@ -230,9 +237,8 @@ class MixtureRegressor(Estimator):
         source = self._rows(X)
         mean, variance = np.empty((2, source.n_rows, self._n_targets))
 
-        def fill(conditional: Conditional, block: Block) -> None:
-            rows = slice(block.start, block.start + len(block.X))
-            mean[rows], variance[rows] = conditional.mean_and_variance(block.X)
+        def fill(conditional: Conditional, X: NDArray[Any], rows: NDArray[np.intp]) -> None:
+            mean[rows], variance[rows] = conditional.mean_and_variance(X)
 
         self._for_each(source, fill)
         shape = (source.n_rows, *self.target_shape_)
@@ -274,9 +280,8 @@ class MixtureRegressor(Estimator):
         uniforms = rng.uniform(size=(source.n_rows, n_samples))
         draws = rng.standard_normal((source.n_rows, n_samples, self._n_targets))
 
-        def fill(conditional: Conditional, block: Block) -> None:
-            rows = slice(block.start, block.start + len(block.X))
-            draws[rows] = conditional.draw(block.X, uniforms[rows], draws[rows])
+        def fill(conditional: Conditional, X: NDArray[Any], rows: NDArray[np.intp]) -> None:
+            draws[rows] = conditional.draw(X, uniforms[rows], draws[rows])
 
         self._for_each(source, fill, n_samples)
         return np.ascontiguousarray(np.moveaxis(draws, 1, 2)).reshape(source.n_rows, *self.target_shape_, n_samples)
@@ -318,9 +323,8 @@ class MixtureRegressor(Estimator):
             )
         values, out = targets.reshape(source.n_rows, -1), np.empty(source.n_rows)
 
-        def fill(conditional: Conditional, block: Block) -> None:
-            rows = slice(block.start, block.start + len(block.X))
-            out[rows] = conditional.log_density(block.X, values[rows])
+        def fill(conditional: Conditional, X: NDArray[Any], rows: NDArray[np.intp]) -> None:
+            out[rows] = conditional.log_density(X, values[rows])
 
         self._for_each(source, fill)
         return out
@@ -367,16 +371,38 @@ class MixtureRegressor(Estimator):
         """Return a source of rows that have the features of the fit."""
         check_fitted(self)
         who = type(self).__name__
-        source = local_rows(find_named(X, getattr(self, "feature_names_in_", None), who=who))
+        names = getattr(self, "feature_names_in_", None)
+        source = local_rows(find_named(X, names, who=who, missing=bool(self.missing)))
         check_n_features(source.n_features, self.n_features_in_, who)
         return source
 
-    def _for_each(self, source: Source, fill: Callable[[Conditional, Block], None], n_samples: int = 1) -> None:
-        """Call a function with the mixture of the targets and each block of rows."""
-        conditional = Conditional.given_features(self.mixture_.params_, np.arange(self.n_features_in_))
-        per_row = len(conditional.means) * (self.n_features_in_ + self._n_targets + n_samples)
+    def _for_each(
+        self, source: Source, fill: Callable[[Conditional, NDArray[Any], NDArray[np.intp]], None], n_samples: int = 1
+    ) -> None:
+        """Call a function with the mixture of the targets, rows that show the same features, and their numbers."""
+        params, V = self.mixture_.params_, self.n_features_in_
+        targets = np.arange(V, V + self._n_targets)
+
+        def given(observed: NDArray[np.bool_]) -> Conditional:
+            features = np.flatnonzero(observed)
+            part = marginalise(params, np.concatenate([features, targets]))
+            return Conditional.given_features(part, np.arange(len(features)))
+
+        whole = given(np.ones(V, np.bool_))
+
+        def each(block: Block) -> None:
+            rows = block.start + np.arange(len(block.X))
+            if not may_have_gaps(source):
+                fill(whole, block.X, rows)
+                return
+            gaps = Patterns.of(block.X)
+            for observed, start, stop in zip(gaps.observed, gaps.bounds[:-1], gaps.bounds[1:], strict=True):
+                own = gaps.order[start:stop]
+                fill(given(observed), block.X[own][:, observed], rows[own])
+
+        per_row = len(whole.means) * (V + self._n_targets + n_samples)
         with threads(check_n_threads(self.n_threads)):
-            source.for_each(lambda block: fill(conditional, block), rows_at_once(per_row))
+            source.for_each(each, rows_at_once(per_row))
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import RegressorTags

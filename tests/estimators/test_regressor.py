@@ -262,3 +262,36 @@ def test_targets_that_cannot_be_used(y, message):
 def test_rows_that_are_not_in_memory(rows):
     with pytest.raises(TypeError, match="from_mixture"):
         MixtureRegressor().fit(lambda: iter([rows[0]]), rows[1])
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_features_that_are_missing(covariance_type):
+    """Each row is predicted from what it has, as by the mixture of just these features; a file gives the same bits."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    y = np.column_stack([np.abs(X[:, 0]) + X[:, 1], X[:, 2]]) + 0.1 * rng.normal(size=(400, 2))
+    X[rng.random(X.shape) < 0.3] = np.nan
+    assert np.isnan(X).all(axis=1).any()
+    model = MixtureRegressor(2, covariance_type=covariance_type, missing=True, random_state=0).fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    density = model.log_density(X, y)
+    for row, target, m, s, d in zip(X, y, mean, std, density, strict=True):
+        there = np.flatnonzero(~np.isnan(row))
+        part = model.mixture_.marginal([*there, 3, 4])
+        want = MixtureRegressor.from_mixture(part, 2) if len(there) else None
+        if want is None:
+            shares, means = model.mixture_.weights_, model.mixture_.means_[:, 3:]
+            np.testing.assert_allclose(m, shares @ means, rtol=1e-12)
+            continue
+        wanted, spread = want.predict([row[there]], return_std=True)
+        np.testing.assert_allclose(m, wanted[0], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(s, spread[0], rtol=1e-9)
+        np.testing.assert_allclose(d, want.log_density([row[there]], [target])[0], rtol=1e-9)
+    assert model.sample_y(X, 3).shape == (400, 2, 3)
+    streamed = model.predict(lambda: [X[:150], X[150:]])
+    np.testing.assert_array_equal(streamed, mean)
+    assert model.__sklearn_tags__().input_tags.allow_nan
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        model.fit(X, np.where(y > 0, np.nan, y))
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        MixtureRegressor(2).fit(X, y)
