@@ -13,6 +13,11 @@ from fastem.model.rounding import variances_of_rounding
 from fastem.model.stats import Stats
 
 
+# The variance, of that of a feature, in directions in which rows do not vary: small, so that a feature is what others
+# make of it, and far above what rounding does to a covariance.
+NARROW = 1e-8
+
+
 @dataclass(frozen=True)
 class Units:
     """Coordinates in which the covariance of all rows, in a family's form, is the identity.
@@ -56,8 +61,9 @@ class Units:
         if not family.matrices:  # nothing of size D x D
             return cls(False, means[0], scale, varying, _EMPTY, _EMPTY, _EMPTY, float(2 * np.log(scale).sum()), eps)
         values, vectors = np.linalg.eigh(covariance[0] / scale / scale[:, None])
-        wide = values > (variances_of_rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
-        values = np.where(wide, values, 1.0)
+        lost = (variances_of_rounding(total, eps, one_by_one=True)[0] / scale**2) @ vectors**2
+        wide = values > lost
+        values = np.where(wide, values, np.maximum(NARROW, 4 * lost))
         axes = scale[:, None] * vectors * np.sqrt(values)
         return cls(
             matrices=True,
@@ -70,7 +76,7 @@ class Units:
             log_det=float(np.log(values).sum() + 2 * np.log(scale).sum()),
             eps=eps,
             # A Cholesky factor of correlations loses D EPS; the narrowest direction has `min(values)` of a variance.
-            least=4 * len(values) * EPS / float(values.min()),
+            least=4 * len(values) * EPS / float(values.min(where=wide, initial=1.0)),
         )
 
     @property
@@ -96,7 +102,7 @@ class Units:
         This is the inverse of `relative`.
         """
         if not self.matrices:
-            covariances = np.ones((*relative.shape[:-1], len(self.scale)))
+            covariances = np.full((*relative.shape[:-1], len(self.scale)), NARROW)
             covariances[..., self.varying] = relative
             return covariances * self.scale * self.scale
         inner = self.unwhitening @ relative @ self.unwhitening.T
