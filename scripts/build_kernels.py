@@ -11,6 +11,7 @@ for a level by Numba, with NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, and become pos
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import shutil
@@ -130,13 +131,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / PACKAGE
         package.mkdir()
-        package.joinpath("__init__.py").write_text(f'"""Kernels of fastem, compiled."""\n\nSTAMP = "{stamp().hex()}"\n')
+        hashes = {}
         for level in KINDS.get(platform.machine(), ("generic",)):
             features = ",".join(f"+{each}" for each in LEVELS[level].features) + ",-prefer-256-bit"
             env = os.environ | {"NUMBA_CPU_NAME": level, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": scratch}
             build = ["--level", level, "--output", str(package / f"{level}.so")]
             chosen = ["--calls", ",".join(calls), "--dtypes", ",".join(dtypes)]
             subprocess.run([sys.executable, __file__, *build, *chosen], check=True, env=env)
+            hashes[level] = hashlib.sha256(package.joinpath(f"{level}.so").read_bytes()).hexdigest()
+        constants = f'STAMP = "{stamp().hex()}"\nHASHES = {hashes!r}\n'
+        package.joinpath("__init__.py").write_text(f'"""Kernels of fastem, compiled."""\n\n{constants}')
         tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         Path(scratch, "setup.cfg").write_text(SETUP.format(version=__version__, platform=tag))
         Path(scratch, "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools>=77"]\n')

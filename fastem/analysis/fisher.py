@@ -27,9 +27,10 @@ def fisher_vectors(params: Params, stats: Stats) -> Array:
     """
     present = params.weights > 0
     root = np.sqrt(np.where(present, params.weights, 1.0))
-    sd, total = np.sqrt(params.covariances[:, 0]), stats.s0.sum(axis=-1, keepdims=True)
+    sd, weight = np.sqrt(params.covariances[:, 0]), stats.s0.sum(axis=-1, keepdims=True)
+    total = np.where(weight > 0, weight, 1.0)  # a set without rows has the vector 0
     scale = np.where(present, 1.0 / root, 0.0)[:, None] / total[..., None]
-    shares = (stats.s0 / total - params.weights) / root
+    shares = np.where(weight > 0, stats.s0 / total - params.weights, 0.0) / root
     means = scale * stats.s1 / sd
     spreads = scale * (stats.s2[..., 0, :] / sd**2 - stats.s0[..., None]) / np.sqrt(2.0)
     batch = stats.s0.shape[:-1]

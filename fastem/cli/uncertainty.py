@@ -68,7 +68,7 @@ def bootstrap(
         found = replace(found, features=load_model(model_file)[1])
         if not interrupted or len(found.replicates) > 1:
             typer.echo(str(found))
-        if output is not None:
+        if output is not None and len(found.replicates):
             tables.write_table(output, found.replicates, found.numbers.names(found.features))
         if interrupted:
             raise typer.Exit(130)

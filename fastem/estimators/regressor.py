@@ -130,6 +130,8 @@ class MixtureRegressor(Estimator):
 
         Raises
         ------
+        TypeError
+            for anything but a `GaussianMixture`
         NotFittedError
             if the mixture is not fitted
         ValueError
@@ -143,6 +145,8 @@ class MixtureRegressor(Estimator):
         >>> model.predict([[2.0], [4.0]]).round(1)
         array([54.2, 78.4])
         """
+        if not isinstance(model, GaussianMixture):
+            raise TypeError(f"from_mixture takes a GaussianMixture; got a {type(model).__name__}")
         check_fitted(model)
         D, U = model.means_.shape[1], check_targets(n_targets, model.means_.shape[1])
         parameters = {name: value for name, value in model.get_params().items() if name in OWN_PARAMETERS}

@@ -51,11 +51,13 @@ def read_blocks(
     }
     with open_text(path, layout, count) as stream:
         try:
-            for batch in arrow.open_csv(stream, **options):
-                table = np.empty((len(wanted), batch.num_rows))
-                for values, column in zip(table, batch.columns, strict=True):
-                    copy_column(column, values)
-                yield table.T
+            # Closed at once also after an error: else its thread may still read while the process ends, and abort it.
+            with arrow.open_csv(stream, **options) as reader:
+                for batch in reader:
+                    table = np.empty((len(wanted), batch.num_rows))
+                    for values, column in zip(table, batch.columns, strict=True):
+                        copy_column(column, values)
+                    yield table.T
         except pa.ArrowInvalid as error:
             found = find_fault(path, layout, chosen) or f"{path}: {str(error).splitlines()[0]}"
             raise ValueError(found) from error

@@ -152,6 +152,8 @@ def step_towards(block: Stats, running: Stats | None, exponent: float = EXPONENT
 
     They are scaled to the weight of all rows so far.
     """
+    if running is not None and block.sum_w == 0:  # rows of which nothing is observed
+        return running
     before = 0.0 if running is None else running.sum_w
     total = before + block.sum_w
     gamma = (block.sum_w / total) ** exponent

@@ -9,6 +9,7 @@ to compile, kernels are compiled as without it.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import logging
 from array import array
@@ -102,16 +103,22 @@ def _library() -> ctypes.CDLL | None:
         package = importlib.import_module(PACKAGE)
     except ImportError:
         return None
+    except Exception as error:  # whatever it is, kernels can be compiled
+        log.warning("%s is not used: %s: %s", PACKAGE, type(error).__name__, error)
+        return None
     told = numba.config.CPU_NAME, numba.config.CPU_FEATURES, numba.config.BOUNDSCHECK  # type: ignore[attr-defined]
     if any(told):
         log.info("%s is not used: Numba has been told how to compile", PACKAGE)
         return None
-    if stamp().hex() != package.STAMP:
+    if stamp().hex() != getattr(package, "STAMP", None):
         log.warning("%s is not used: it was built from other kernels than those of this fastem", PACKAGE)
         return None
     level = find_level(llvmlite.binding.get_host_cpu_features())
     path = Path(str(package.__file__)).parent / f"{level}.so"
     try:
+        whole = hashlib.sha256(path.read_bytes()).hexdigest()
+        if whole != getattr(package, "HASHES", {}).get(level):  # half a library would end the process
+            raise OSError(f"{path} is damaged")
         return ctypes.CDLL(str(path))
     except OSError as error:
         log.info("%s is not used: %s", PACKAGE, error)

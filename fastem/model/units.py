@@ -12,7 +12,6 @@ from fastem.model.matrices import EPS, Array, variances
 from fastem.model.rounding import variances_of_rounding
 from fastem.model.stats import Stats
 
-
 # The variance, of that of a feature, in directions in which rows do not vary: small, so that a feature is what others
 # make of it, and far above what rounding does to a covariance.
 NARROW = 1e-8

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.model.checks import real_numbers
+from fastem.model.frames import column_names
 from fastem.model.matrices import Array
 
 NAME = "error_covariance"
@@ -74,11 +75,33 @@ def check_errors(errors: Any, n_rows: int, n_features: int) -> Array:
     array = real_numbers(NAME, errors)
     check_error_shape(array.shape, n_rows, n_features)
     check_error_values(array, 0)
-    missing = np.isinf(variances_of(array)).all(axis=0)
-    if n_rows and missing.any():
+    return array if array.ndim == 2 else only_measured(array)
+
+
+def only_measured(errors: Array) -> Array:
+    """Return covariances (N, D, D) without those of features that were not measured, which may be NaN."""
+    measured = np.isfinite(variances_of(errors))
+    if measured.all():
+        return errors
+    counts = measured[:, :, None] & measured[:, None, :] | np.eye(errors.shape[1], dtype=bool)
+    return np.where(counts, errors, 0.0)
+
+
+def check_names_of_errors(errors: Any, names: NDArray[Any] | None) -> None:
+    """Raise a ValueError if errors are a data frame that has the columns of the rows, in another order."""
+    own = column_names(errors)
+    if own is not None and names is not None and set(own) == set(names) and list(own) != list(names):
+        raise ValueError(
+            f"{NAME} has the columns {list(map(str, own))}, but X {list(map(str, names))}: give them the same order"
+        )
+
+
+def check_measured(errors: Array) -> None:
+    """Raise a ValueError if a feature has an infinite variance in all rows (N, D) or (N, D, D) of a fit."""
+    missing = np.isinf(variances_of(errors)).all(axis=0)
+    if len(errors) and missing.any():
         column = int(np.argmax(missing))
         raise ValueError(f"{NAME}: column {column} has an infinite variance in all rows: nothing is known of it")
-    return array
 
 
 def variances_of(errors: Array) -> Array:

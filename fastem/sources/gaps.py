@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.sources.blocks import Block, Source, lacks_values, rows_at_once
+from fastem.sources.errors import check_measured
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,11 @@ def find_gaps(source: Source) -> Gaps | None:
     Raises
     ------
     ValueError
-        if a column has no value: nothing can be said of it
+        if a column has no value, or an infinite error in all rows: nothing can be said of it
     """
+    errors = getattr(source, "errors", None)
+    if isinstance(errors, np.ndarray):
+        check_measured(errors)
     if not lacks_values(source):
         return None
     found = source.reduce(_count_in_block, rows_at_once(source.n_features))

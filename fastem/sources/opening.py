@@ -19,6 +19,7 @@ from fastem.sources.errors import (
     are_columns,
     check_columns,
     check_errors,
+    check_names_of_errors,
     check_shared_errors,
     refuse_errors,
     split_shared,
@@ -174,6 +175,7 @@ def find_source(
             return with_shared_errors(StreamSource(reader, missing), shared)
     rows = check_rows(X, n_features=n_features, min_rows=min_rows, who=who, missing=missing)
     weight, known = check_weight(sample_weight, len(rows)), check_labels(labels, len(rows))
+    check_names_of_errors(errors, feature_names(X))
     own = None if errors is None else check_errors(errors, *rows.shape)
     if missing and shared is not None:
         D = rows.shape[1]

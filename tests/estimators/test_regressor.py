@@ -295,3 +295,17 @@ def test_features_that_are_missing(covariance_type):
         model.fit(X, np.where(y > 0, np.nan, y))
     with pytest.raises(ValueError, match="Input X contains NaN"):
         MixtureRegressor(2).fit(X, y)
+
+
+def test_mixtures_of_other_kinds_are_refused():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    for other in (fastem.StudentMixture(1).fit(X), fastem.KMeans(1).fit(X), "x"):
+        with pytest.raises(TypeError, match=f"takes a GaussianMixture; got a {type(other).__name__}"):
+            MixtureRegressor.from_mixture(other)
+
+
+def test_an_exact_linear_target():
+    """Rows that lie in a plane: the target is what the features make of it."""
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    assert MixtureRegressor(1).fit(X, y).score(X, y) > 1 - 1e-9

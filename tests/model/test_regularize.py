@@ -453,3 +453,16 @@ def test_reg_covar_that_does_no_harm_is_not_told():
     ):
         _, error, messages = outcome(lambda model=model, rows=rows: model.fit(rows))
         assert (error, messages) == (None, [])
+
+
+@pytest.mark.parametrize("remedy", ["geometric", "ridge", "map", "floor"])
+def test_a_column_that_another_makes_is_correlated_with_it(remedy):
+    """Where rows do not vary there is hardly a variance: columns keep the covariance that they have."""
+    x = np.random.default_rng(0).normal(size=(300, 1))
+    X = np.column_stack([x, 2 * x + 1, np.full(300, 7.0)])
+    model = fastem.GaussianMixture(1, regularization=remedy).fit(X)
+    covariance = model.covariances_[0]
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) > 1 - 1e-7
+    assert 0 < covariance[2, 2] < 1e-6 * 7.0**2
+    if remedy in ("geometric", "floor"):
+        np.testing.assert_allclose(covariance[:2, :2], np.cov(X[:, :2].T, bias=True), rtol=1e-2)
