@@ -65,7 +65,7 @@ def test_steps_with_weights_labels_and_noise(assignment):
     box = np.array([np.nanmin(X, axis=0), np.nanmax(X, axis=0)])
     params = params._replace(weights=0.9 * params.weights, noise=Noise(0.1, box))
     source = fastem.as_source(X, weight, labels, missing=True)
-    result = fastem.em(source, params, assignment=assignment, tol=0, max_iter=6)
+    result = fastem.em(source, params, assignment=assignment, tol=0, max_iter=40)
     allowed = np.equal.outer(labels, np.arange(3)) | (labels < 0)[:, None]
     expected = slow(params, "full")
     for bound in result.history:
