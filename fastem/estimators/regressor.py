@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.analysis.marginals import Conditional, marginalise
+from fastem.analysis.marginals import Conditional
+from fastem.estimators.conditioning import Fill, for_each_pattern
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
 from fastem.estimators.recommended import recommended_model
@@ -18,9 +18,8 @@ from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
 from fastem.model.matrices import Array
 from fastem.model.remedies.base import Remedy
-from fastem.passes.patterns import Patterns
-from fastem.sources.blocks import ArraySource, Block, Source, rows_at_once
-from fastem.sources.opening import find_named, find_source, may_have_gaps
+from fastem.sources.blocks import ArraySource, Source
+from fastem.sources.opening import find_named, find_source
 from fastem.sources.parts import local_rows
 from fastem.sources.rows import check_n_features
 
@@ -380,33 +379,10 @@ class MixtureRegressor(Estimator):
         check_n_features(source.n_features, self.n_features_in_, who)
         return source
 
-    def _for_each(
-        self, source: Source, fill: Callable[[Conditional, NDArray[Any], NDArray[np.intp]], None], n_samples: int = 1
-    ) -> None:
+    def _for_each(self, source: Source, fill: Fill, n_samples: int = 1) -> None:
         """Call a function with the mixture of the targets, rows that show the same features, and their numbers."""
-        params, V = self.mixture_.params_, self.n_features_in_
-        targets = np.arange(V, V + self._n_targets)
-
-        def given(observed: NDArray[np.bool_]) -> Conditional:
-            features = np.flatnonzero(observed)
-            part = marginalise(params, np.concatenate([features, targets]))
-            return Conditional.given_features(part, np.arange(len(features)))
-
-        whole = given(np.ones(V, np.bool_))
-
-        def each(block: Block) -> None:
-            rows = block.start + np.arange(len(block.X))
-            if not may_have_gaps(source):
-                fill(whole, block.X, rows)
-                return
-            gaps = Patterns.of(block.X)
-            for observed, start, stop in zip(gaps.observed, gaps.bounds[:-1], gaps.bounds[1:], strict=True):
-                own = gaps.order[start:stop]
-                fill(given(observed), block.X[own][:, observed], rows[own])
-
-        per_row = len(whole.means) * (V + self._n_targets + n_samples)
         with threads(check_n_threads(self.n_threads)):
-            source.for_each(each, rows_at_once(per_row))
+            for_each_pattern(source, self.mixture_.params_, fill, n_samples)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import RegressorTags
