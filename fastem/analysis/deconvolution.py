@@ -1,4 +1,4 @@
-"""Where rows with errors of measurement truly are, under a known mixture."""
+"""Find where rows with errors of measurement truly are, under a known mixture."""
 
 from __future__ import annotations
 

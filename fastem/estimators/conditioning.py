@@ -34,7 +34,7 @@ def for_each_pattern(source: Source, params: Params, fill: Fill, n_samples: int 
         part = marginalise(params, np.concatenate([features, np.arange(V, D)]))
         return Conditional.given_features(part, np.arange(len(features)))
 
-    whole = given(np.ones(V, np.bool_))
+    whole = Conditional.given_features(params, np.arange(V))
 
     def each(block: Block) -> None:
         rows = block.start + np.arange(len(block.X))

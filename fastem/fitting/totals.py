@@ -46,10 +46,7 @@ def _of_incomplete(source: Source, shape: tuple[int, ...], near: Source | None) 
     """Return what the fit of one Gaussian expects of the moments of all rows, about its mean."""
     params, model = one_gaussian(source, shape)
     stats = pass_over(source, params, model)
-    constant = ~model.units.varying  # missing values of such columns do not vary either
-    stats.s2[..., constant] = 0.0
-    if model.family.matrices:
-        stats.s2[:, constant] = 0.0
+    clear_constant(stats, model)  # missing values of such columns do not vary either
     return stats
 
 
@@ -65,10 +62,7 @@ def _of_true_places(source: Source, shape: tuple[int, ...], near: Source | None)
     (most, left), start = WITH_ERRORS, model.update(observed)
     result = climb(source, start, model, stop=Stop("change", left), max_iter=most, e_step=pass_over)
     expected = model.family.expected(result.params, observed.sum_w, 0.0)
-    constant = ~model.units.varying
-    expected.s2[..., constant] = 0.0
-    if model.family.matrices:
-        expected.s2[:, constant] = 0.0
+    clear_constant(expected, model)
     return replace(expected, n_rows=source.n_present)
 
 
@@ -93,6 +87,14 @@ def one_gaussian(source: Source, shape: tuple[int, ...]) -> tuple[Params, Gaussi
         if result.status in (Status.CONVERGED, Status.MAX_ITER):
             params = model.update(result.stats)
     return params, model
+
+
+def clear_constant(stats: Stats, model: GaussianModel) -> None:
+    """Set the second moments of columns that do not vary to 0, in place."""
+    constant = ~model.units.varying
+    stats.s2[..., constant] = 0.0
+    if model.family.matrices:
+        stats.s2[:, constant] = 0.0
 
 
 def pass_over(source: Source, params: Params, model: Model) -> Stats:

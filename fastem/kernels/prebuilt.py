@@ -60,11 +60,7 @@ def symbol(name: str, rows: Any, real: Any) -> str:
 
 def find(name: str, rows: Any, real: Any) -> Function | None:
     """Return ``entry(task, n_tasks, frame)`` of a kernel; None if it must be compiled."""
-    library = _library()
-    try:
-        function = None if library is None else library[symbol(name, rows, real)]
-    except AttributeError:
-        return None
+    function = getattr(_library(), symbol(name, rows, real), None)  # of no library, too
     if function is None:
         return None
     function.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_ssize_t, ctypes.c_void_p

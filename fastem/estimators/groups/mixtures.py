@@ -12,7 +12,7 @@ from fastem.estimators.groups.scores import GroupScores, codes_of, rows_of_group
 from fastem.estimators.groups.sums import accumulate_groups
 from fastem.model.families import COVARIANCES
 from fastem.model.matrices import Array
-from fastem.model.params import Params, Terms, log_norm
+from fastem.model.params import Params, Terms
 from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.sources.weights import check_weight
@@ -103,8 +103,7 @@ class ManyMixtures(GroupScores):
     @property
     def terms(self) -> Terms:
         """What the E-step computes with, with a leading axis of groups; a component of weight 0 has log_norm -inf."""
-        with np.errstate(all="ignore"):
-            return Terms(log_norm(self.params), self.params.means, self.params.factor)
+        return self.params.terms()
 
     def accumulate(
         self,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.factors.training import noise_of
-from fastem.estimators.stored.mixtures import record_to_arrays, restore_record
+from fastem.estimators.stored.mixtures import RECORD, record_to_arrays, restore_record
 from fastem.estimators.stored.shared import (
     StoredClass,
     names_to_store,
@@ -27,7 +27,7 @@ LAYOUT = ArchiveFormat(
     version=1,
     names=(
         *("weights", "means", "loadings", "uniquenesses", "noise", "feature_names", "parameters"),
-        *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+        *RECORD,
     ),
 )
 

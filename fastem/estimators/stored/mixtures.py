@@ -35,13 +35,14 @@ from fastem.model.checks import check_fitted, check_seen
 from fastem.model.maximisation import m_step
 from fastem.model.stats import Stats
 
+RECORD = "lower_bound", "lower_bounds", "n_iter", "status", "converged"  # how a fit went, as `record_to_arrays` has it
 MIXTURE_LAYOUT = ArchiveFormat(
     what="model",
     format="fastem.GaussianMixture",
     version=1,
     names=(
         *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names"),
-        *("parameters", "lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+        *("parameters", *RECORD),
     ),
     optional="n_samples_seen|statistics",
 )

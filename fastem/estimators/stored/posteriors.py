@@ -14,7 +14,7 @@ from fastem.estimators.bayesian.mixture import BayesianGaussianMixture
 from fastem.estimators.bayesian.state import positive, prior_of_fit, set_posterior, set_prior
 from fastem.estimators.bayesian.training import check_scatter
 from fastem.estimators.state import family_of, set_params_of
-from fastem.estimators.stored.mixtures import record_to_arrays, restore_record
+from fastem.estimators.stored.mixtures import RECORD, record_to_arrays, restore_record
 from fastem.estimators.stored.shared import (
     StoredClass,
     names_to_store,
@@ -37,7 +37,7 @@ LAYOUT = ArchiveFormat(
         *("means", "covariances", "covariance_type", "concentration", "mean_precision", "degrees_of_freedom"),
         *("prior_concentration", "prior_mean_precision", "prior_mean", "prior_degrees_of_freedom", "prior_covariance"),
         *("feature_names", "parameters", "n_samples_seen"),
-        *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+        *RECORD,
     ),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastem.estimators.state import family_of
-from fastem.estimators.stored.mixtures import record_to_arrays, restore_record
+from fastem.estimators.stored.mixtures import RECORD, record_to_arrays, restore_record
 from fastem.estimators.stored.shared import (
     StoredClass,
     names_to_store,
@@ -27,7 +27,7 @@ LAYOUT = ArchiveFormat(
     version=1,
     names=(
         *("weights", "means", "covariances", "covariance_type", "dof", "feature_names", "parameters"),
-        *("lower_bound", "lower_bounds", "n_iter", "status", "converged"),
+        *RECORD,
     ),
 )
 
