@@ -25,6 +25,7 @@ from fastem.plot.scene import full_covariances
 
 pytest.importorskip("typer")
 
+from commands import run
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -35,13 +36,6 @@ from fastem.cli import fitting, models, opening, printing
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def run(*args, code=0):
-    """Run a command, check its exit status and return what it printed, (stdout, stderr)."""
-    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.stdout, result.stderr
 
 
 def fails(*args):

@@ -8,22 +8,14 @@ from fastem.estimators.uncertainty import replicates
 
 pytest.importorskip("typer")
 
-from typer.testing import CliRunner
+from commands import run
 
-from fastem import cli
 from fastem.cli import uncertainty
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def run(*args, code=0):
-    """Run a command, check its exit status and return what it printed, (stdout, stderr)."""
-    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.stdout, result.stderr
 
 
 def progress_that_interrupts(monkeypatch, after):

@@ -9,9 +9,7 @@ import fastem
 pytest.importorskip("typer")
 pytest.importorskip("pyarrow")
 
-from typer.testing import CliRunner
-
-from fastem import cli
+from commands import run
 
 
 @pytest.fixture
@@ -27,12 +25,6 @@ def table(tmp_path, monkeypatch):
     frame.to_parquet("rows.parquet")
     np.save("rows.npy", frame.to_numpy())
     return X, errors, weight
-
-
-def run(*args, code=0):
-    result = CliRunner().invoke(cli.app, list(map(str, args)))
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("file", ["rows.csv", "rows.parquet", "rows.npy"])

@@ -9,9 +9,7 @@ import fastem
 
 pytest.importorskip("typer")
 
-from typer.testing import CliRunner
-
-from fastem import cli
+from commands import run
 
 
 @pytest.fixture
@@ -23,12 +21,6 @@ def table(tmp_path, monkeypatch):
     (tmp_path / "rows.csv").write_text("\n".join(["a,b,c", *lines]) + "\n")
     np.save(tmp_path / "rows.npy", X)
     return X
-
-
-def run(*args, code=0):
-    result = CliRunner().invoke(cli.app, list(map(str, args)))
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("file", ["rows.csv", "rows.npy"])
