@@ -51,7 +51,6 @@ def features_of(level: str) -> str:
 
 def compile_kernel(kernel: Any, rows: Any, real: Any, level: str) -> bytes:
     """Return the object code of a kernel, of whose functions only one can be seen: ``entry`` under its symbol."""
-    import llvmlite.binding as llvm
     import numba
     from numba import njit, types
     from numba.extending import intrinsic
@@ -79,7 +78,14 @@ def compile_kernel(kernel: Any, rows: Any, real: Any, level: str) -> bytes:
     compiled = njit(**KERNEL | dict(no_cpython_wrapper=True, no_cfunc_wrapper=True))(entry)
     compiled.compile(signature)
 
-    module = llvm.parse_assembly(next(iter(compiled.inspect_llvm().values())))
+    return object_code(next(iter(compiled.inspect_llvm().values())), name, level)
+
+
+def object_code(text: str, name: str, level: str) -> bytes:
+    """Return position-independent object code for LLVM's code, in which only the function of this name can be seen."""
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly(text)
     for function in module.functions:
         if function.is_declaration:
             continue
@@ -100,6 +106,7 @@ def build_level(level: str, output: Path, calls: list[str], dtypes: list[str]) -
     """Compile kernels for a level, in the process that has been told so, and link them."""
     import numpy as np
 
+    from fastem.kernels import shared
     from fastem.kernels.ahead import find_needed
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -109,8 +116,11 @@ def build_level(level: str, output: Path, calls: list[str], dtypes: list[str]) -
             objects.append(Path(scratch) / f"{kernel.name}_{rows}_{real}.o")
             objects[-1].write_bytes(compile_kernel(kernel, rows, real, level))
             print(f"{level}: {objects[-1].stem}, {objects[-1].stat().st_size / 1e3:.0f} kB", flush=True)
+        for symbol, library in shared.libraries.items():
+            objects.append(Path(scratch) / f"{symbol}.o")
+            objects[-1].write_bytes(object_code(library.get_llvm_str(), symbol, level))
         # -z defs: a symbol that is missing is an error now, and not in the user's process.
-        only_ours = [] if sys.platform == "darwin" else ["-Wl,-z,defs", "-Wl,--gc-sections"]
+        only_ours = [] if sys.platform == "darwin" else ["-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,-Bsymbolic"]
         subprocess.run(["cc", "-shared", "-o", output, *only_ours, *objects, "-lm"], check=True)
 
 

@@ -163,38 +163,17 @@ def stages() -> str:
 
 
 def micro_kernels() -> str:
-    """Return the lines of LLVM's code of each micro-kernel alone, optimised, for float64 and float32."""
-    import numba
-    from numba import types
+    """Return the lines of LLVM's code of each micro-kernel that first fits call, for float64 and float32."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["NUMBA_CACHE_DIR"] = cache
+        exec(START + FIT + "step(lambda: model.fit(X.astype(np.float32)))\n", {})
+        from fastem.kernels import shared
 
-    from fastem.kernels import micro
-    from fastem.kernels.compiler import COMMON
-
-    def kinds(real: Any) -> dict[str, tuple[Any, ...]]:
-        one, two, n = types.Array(real, 1, "C"), types.Array(real, 2, "C"), types.intp
-        sums, X = types.Array(types.float64, 2, "C"), types.Array(real, 2, "A", readonly=True, aligned=False)
-        return {
-            "log_joint_full": (two, one, two, real, n, two, one),
-            "whiten": (two, one, two, n, two, two),
-            "log_joint_diag": (two, one, two, two, n, two),
-            "nearest": (two, one, two, n, one, one),
-            "best": (two, n, one, one),
-            "exponentials": (two, n, one, one, one),
-            "moments_diag": (two, one, one, n, types.boolean, n, sums),
-            "moments_full": (two, one, one, n, two, two, sums),
-            "transpose": (two, X, n, n),
-            "add_rows": (sums, X, n, n, one, one, two),
-        }
-
-    def lines(name: str, real: Any) -> str:
-        arguments, space = kinds(real)[name], {name: getattr(micro, name)}
-        given = ", ".join(f"a{i}" for i in range(len(arguments)))
-        exec(f"def call({given}):\n    {name}({given})", space)
-        call = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **COMMON)(space["call"])
-        call.compile(types.void(*arguments))
-        return str(call.overloads[arguments].library.get_llvm_str().count("\n"))
-
-    rows = [[name, *(lines(name, real) for real in (types.float64, types.float32))] for name in kinds(types.float64)]
+        found: dict[str, dict[str, str]] = {}
+        for symbol, library in shared.libraries.items():
+            _, name, first, *_ = symbol.split(".")
+            found.setdefault(name, {}).setdefault(first.partition("x")[0], str(library.get_llvm_str().count("\n")))
+    rows = [[name, *(lines.get(real, "") for real in ("float64", "float32"))] for name, lines in found.items()]
     return table(["lines of LLVM's code", "float64", "float32"], rows)
 
 

@@ -22,33 +22,45 @@ from numba.core.sigutils import normalize_signature
 Function = Callable[..., Any]
 
 
-def cached(key: Any = None, **options: Any) -> Callable[[Function], Any]:
-    """Return `numba.njit` with a cache on disk; ``cache=True`` would raise where there is no place for one.
+class Sealed:
+    """Adds a checksum to what Numba writes to its cache: a flipped bit in machine code would kill the process.
 
-    `key` tells functions of one name apart that have the same source and signature.
+    It stands before a class of Numba's that turns compiled code into bytes, and back.
     """
 
-    def compile_later(function: Function) -> Any:
-        dispatcher = numba.njit(**options)(function)
-        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            dispatcher._cache = _Cache(function, key)
-        return dispatcher
-
-    return compile_later
-
-
-class _Sealed(CompileResultCacheImpl):
-    """What Numba writes to its cache, with a checksum: a flipped bit in machine code would kill the process."""
-
-    def reduce(self, cres: Any) -> tuple[bytes, bytes]:
-        code = dumps(super().reduce(cres))  # type: ignore[no-untyped-call]
+    def reduce(self, compiled: Any) -> tuple[bytes, bytes]:
+        code = dumps(super().reduce(compiled))  # type: ignore[misc]
         return hashlib.sha256(code).digest(), code
 
     def rebuild(self, target_context: Any, reduced: tuple[bytes, bytes]) -> Any:
         checksum, code = reduced
         if hashlib.sha256(code).digest() != checksum:
             raise ValueError("damaged")
-        return super().rebuild(target_context, pickle.loads(code))  # type: ignore[no-untyped-call]
+        return super().rebuild(target_context, pickle.loads(code))  # type: ignore[misc]
+
+
+class SealedFunction(Sealed, CompileResultCacheImpl):
+    """A compiled function."""
+
+    @staticmethod
+    def is_for(found: Any, signature: Any) -> bool:
+        """Tell whether what has been found is of this signature."""
+        return bool(found.signature.args == normalize_signature(signature)[0])
+
+
+def cached(key: Any = None, kind: type[Sealed] = SealedFunction, **options: Any) -> Callable[[Function], Any]:
+    """Return `numba.njit` with a cache on disk; ``cache=True`` would raise where there is no place for one.
+
+    `key` tells functions of one name apart that have the same source and signature; `kind` says what is kept of them.
+    """
+
+    def compile_later(function: Function) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            dispatcher._cache = Cache(function, key, kind)
+        return dispatcher
+
+    return compile_later
 
 
 @functools.cache
@@ -61,9 +73,8 @@ def stamp() -> bytes:
 
 
 class _Files(FunctionCache):
-    _impl_class = _Sealed
-
-    def __init__(self, function: Function, key: Any) -> None:
+    def __init__(self, function: Function, key: Any, kind: type[Sealed]) -> None:
+        self._impl_class = kind
         super().__init__(function)  # type: ignore[no-untyped-call]
         self._key = key
         self._cache_file._source_stamp = stamp()
@@ -72,19 +83,19 @@ class _Files(FunctionCache):
         return self._key, sig, codegen.magic_tuple()
 
 
-class _Cache(NullCache):
+class Cache(NullCache):
     """The cache of one function: on disk, or nowhere as soon as that has failed.
 
     It looks for the folder when the first kernel is needed: `import fastem` does nothing and says nothing.
     """
 
-    def __init__(self, function: Function, key: Any) -> None:
-        self._function, self._key = function, key
+    def __init__(self, function: Function, key: Any, kind: Any) -> None:
+        self._function, self._key, self._kind = function, key, kind
 
     @functools.cached_property
     def _files(self) -> Any:
         try:
-            return _Files(self._function, self._key)  # type: ignore[no-untyped-call]
+            return _Files(self._function, self._key, self._kind)  # type: ignore[no-untyped-call]
         except (RuntimeError, OSError) as error:  # Numba found no folder that it may write to, or no source
             return self._without_files(error)
 
@@ -93,10 +104,10 @@ class _Cache(NullCache):
         return self._files.cache_path  # type: ignore[no-any-return]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what is on disk; None if there is nothing sound: Numba then compiles, and calls `save_overload`."""
+        """Return what is on disk; None if there is nothing sound: it is then compiled, and `save_overload` called."""
         try:
             found = self._files.load_overload(sig, target_context)
-            if found is not None and found.signature.args != normalize_signature(sig)[0]:
+            if found is not None and not self._kind.is_for(found, sig):
                 raise ValueError("damaged: the index has the name of another signature's file")
             return found
         except Exception:  # bytes that are damaged raise whatever unpickling meets in them

@@ -10,7 +10,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastem.kernels.lanes import BYTES, micro_kernel
+from fastem.kernels.lanes import BYTES
+from fastem.kernels.shared import micro_kernel
 
 WIDTH = BYTES // 8  # rows of a vector
 
@@ -72,7 +73,6 @@ def eliminate_for(D: int, full: bool) -> Any:
     if numba.config.DISABLE_JIT:
         return partial(eliminate_plain, full)
 
-    @micro_kernel
     def eliminate(lanes, xt, st, mean, cov, root, n, out, q):
         E, one = packed(D, 0), lanes.constant(1.0)
         with lanes.loop(0, n, lanes.width) as b:
@@ -104,7 +104,7 @@ def eliminate_for(D: int, full: bool) -> Any:
                 total = (residual * inverse[i]).fma(residual, total)
             lanes.store(total, q.row(), b)
 
-    return eliminate
+    return micro_kernel(eliminate, f"eliminate_{D}_{'full' if full else 'diag'}")
 
 
 @cache
@@ -113,7 +113,6 @@ def add_moments_for(D: int) -> Any:
     if numba.config.DISABLE_JIT:
         return add_moments_plain
 
-    @micro_kernel
     def add_moments(lanes, factors, root, r, n, sums):
         E = packed(D, 0)
         with lanes.loop(0, n, lanes.width) as b:
@@ -147,4 +146,4 @@ def add_moments_for(D: int) -> Any:
                         M = scaled[t, i].fma(V[t, j], M)
                     add(weighted[i] * a[j] - w * M, D + packed(i, j))
 
-    return add_moments
+    return micro_kernel(add_moments, f"add_moments_{D}")

@@ -37,9 +37,10 @@ from numba import njit, prange, types
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastem.kernels import prebuilt
-from fastem.kernels.cache import cached
+from fastem.kernels.cache import Sealed, SealedFunction, cached
 from fastem.kernels.compiler import HELPER, KERNEL, LAUNCHER, PACKER
 from fastem.kernels.memory import FRAME, frame_size, getter, put
+from fastem.kernels.shared import SealedKernel
 
 THREAD_FLOPS: Final = 5e7  # the work of 0.5 to 1 ms, as `fastem.passes.sizes.work` counts it
 
@@ -114,12 +115,18 @@ class Compiled(NamedTuple):
     jitted: bool = True
 
 
-def _compile(function: Function, options: dict[str, Any], signature: types.Type, key: Any = None) -> Any:
+def _compile(
+    function: Function,
+    options: dict[str, Any],
+    signature: types.Type,
+    key: Any = None,
+    kind: type[Sealed] = SealedFunction,
+) -> Any:
     """Return a dispatcher with one signature, to which arguments are converted (the layout of X, for one).
 
     It never compiles another, whatever it is called with and from however many threads.
     """
-    dispatcher, collecting, since = cached(key, **options)(function), gc.isenabled(), time.perf_counter()
+    dispatcher, collecting, since = cached(key, kind, **options)(function), gc.isenabled(), time.perf_counter()
     gc.disable()  # a compiler makes millions of objects, and all are in use: a tenth of its time
     try:
         dispatcher.compile(signature)
@@ -202,7 +209,7 @@ class Kernel:
 
         entry.__name__ = entry.__qualname__ = self.name
         signature = types.void(types.intp, types.intp, FRAME)
-        return Compiled(_packer(kinds), _compile(entry, KERNEL, signature, (self.name, kinds)))
+        return Compiled(_packer(kinds), _compile(entry, KERNEL, signature, (self.name, kinds), SealedKernel))
 
     def __call__(self, X: np.ndarray, *args: Any) -> None:
         """Run over the blocks of the rows `X`, in as many tasks as the scratch memory, the last argument, has rows."""

@@ -15,9 +15,7 @@ lanes.loop` is a loop of the machine. A vector has `width` lanes and holds point
 Nothing here is specific to a processor: LLVM splits vectors that are too wide, and the sizes below are what fits well.
 """
 
-import inspect
 import math
-from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +26,6 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 
 def _wide() -> bool:
@@ -46,30 +43,6 @@ STEP = BYTES * VECTORS  # bytes of a row of points that a micro-kernel works on 
 CACHE_LINE = 64  # bytes
 _AS_WRITTEN = ("contract", "nsz", "arcp")
 _INDEX, _INT = ir.IntType(64), ir.IntType(32)
-
-
-def micro_kernel(emit: Callable[..., None]) -> Callable[..., None]:
-    """Return a function for Numba code, whose instructions `emit(lanes, *arguments)` writes.
-
-    Arrays are C-contiguous, and become `Array`; integers become `Index`; a float becomes a vector of it. The first
-    argument's dtype is that of the arithmetic.
-    """
-
-    def typed(context, *kinds):
-        real = kinds[0].dtype
-        exact = [
-            types.intp if isinstance(k, types.Integer) else real if isinstance(k, types.Float) else k for k in kinds
-        ]
-
-        def generate(context, builder, signature, args):
-            lanes = Lanes(builder, real)
-            emit(lanes, *(lanes.argument(context, kind, arg) for kind, arg in zip(exact, args, strict=True)))
-            return context.get_dummy_value()
-
-        return types.void(*exact), generate
-
-    typed.__name__, typed.__doc__, typed.__signature__ = emit.__name__, emit.__doc__, inspect.signature(emit)
-    return intrinsic(typed)
 
 
 class Index:
@@ -119,10 +92,10 @@ def _ir(number):
 class Array:
     """An argument that is an array, for addresses in it."""
 
-    def __init__(self, builder, struct):
-        self.builder, self.data = builder, struct.data
-        self.shape = [Index(builder, n) for n in cgutils.unpack_tuple(builder, struct.shape)]
-        self.strides = [Index(builder, n) for n in cgutils.unpack_tuple(builder, struct.strides)]
+    def __init__(self, builder, data, shape, strides):
+        self.builder, self.data = builder, data
+        self.shape = [Index(builder, n) for n in shape]
+        self.strides = [Index(builder, n) for n in strides]
 
     def row(self, i=0):
         """Return a pointer to row i (to the first element, if there is one axis)."""
@@ -216,13 +189,6 @@ class Lanes:
         self.step = STEP // self.size
         self.vector = ir.VectorType(ir.DoubleType() if self.double else ir.FloatType(), self.width)
         self.bits = ir.VectorType(ir.IntType(8 * self.size), self.width)
-
-    def argument(self, context, kind, value):
-        if isinstance(kind, types.Array):
-            return Array(self.builder, context.make_array(kind)(context, self.builder, value))
-        return (
-            Index(self.builder, value) if kind == types.intp else value if kind == types.boolean else self.splat(value)
-        )
 
     # --- vectors; an address is a pointer and offsets ---
 

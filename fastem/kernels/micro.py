@@ -49,7 +49,8 @@ from numba.core import cgutils
 from numba.extending import register_jitable
 
 from fastem.kernels.compiler import HELPER
-from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector, micro_kernel
+from fastem.kernels.lanes import CACHE_LINE, COLUMNS, VECTORS, Index, Vector
+from fastem.kernels.shared import micro_kernel
 
 ROWS = 4  # features that are worked on together
 # exp: r = x - n log 2 with log 2 in two parts (Cody & Waite), the Taylor series in r, |r| <= log(2) / 2, times 2**n.

@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import register_jitable
 
-from fastem.kernels.compiler import EXACT, HELPER
+from fastem.kernels.compiler import EXACT, HELPER, INLINED
 from fastem.kernels.jit import Kernel
 from fastem.kernels.lanes import BYTES, STEP
 from fastem.kernels.memory import part, to_float, to_integer
@@ -539,7 +539,7 @@ def add_labelled(given, first, n, mixture, form, tile, out):
     add_hard(given.X, first, n, mixture, form, tile, out)
 
 
-@njit(**HELPER)
+@njit(**INLINED)
 def accumulate_rows(fetch, add, given, start, stop, mixture, form, out, scratch):
     """Pass over rows start to stop of `given` (Rows), under `mixture` (Mixture), and add their statistics to out.
 
@@ -662,7 +662,7 @@ def fill_distances(first, n, mixture, tile, outputs):
             outputs.label[first + b] = np.intp(tile.label[b])
 
 
-@njit(**HELPER)
+@njit(**INLINED)
 def score_rows(fetch, fill, X, start, stop, mixture, outputs, scratch):
     """Score rows start to stop of X under `mixture` (Mixture) into `outputs` (Outputs); scratch (`scratch_size`).
 

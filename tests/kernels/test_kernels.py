@@ -14,8 +14,8 @@ import fastem
 from fastem.kernels import micro
 from fastem.kernels import mixture as kernel
 from fastem.kernels.compiler import COMMON
-from fastem.kernels.lanes import micro_kernel
 from fastem.kernels.mixture import HARD, LABELS, RESP, SOFT
+from fastem.kernels.shared import micro_kernel
 from fastem.model import reference
 from fastem.model.params import Params, unit_spheres
 from fastem.model.stats import Stats
