@@ -49,18 +49,18 @@ def features_of(level: str) -> str:
     return ",".join([*(f"+{each}" for each in LEVELS[level].features), *tuning])
 
 
-def compile_kernel(kernel: Any, rows: Any, real: Any, level: str) -> bytes:
+def compile_kernel(kernel: Any, real: Any, level: str) -> bytes:
     """Return the object code of a kernel, of whose functions only one can be seen: ``entry`` under its symbol."""
     import numba
     from numba import njit, types
     from numba.extending import intrinsic
 
     from fastem.kernels.compiler import HELPER, KERNEL
-    from fastem.kernels.jit import row_type
+    from fastem.kernels.memory import ROWS_OF_EITHER
     from fastem.kernels.prebuilt import symbol
 
-    arguments = types.Tuple((row_type(rows), *kernel.args(numba.from_dtype(real))))
-    worker, name = njit(**HELPER)(kernel.worker), symbol(kernel.name, rows, real)
+    arguments = types.Tuple((ROWS_OF_EITHER, *kernel.args(numba.from_dtype(real))))
+    worker, name = njit(**HELPER)(kernel.worker), symbol(kernel.name, real)
 
     @intrinsic
     def read(context: Any, frame: Any) -> Any:
@@ -111,10 +111,9 @@ def build_level(level: str, output: Path, calls: list[str], dtypes: list[str]) -
 
     with tempfile.TemporaryDirectory() as scratch:
         objects = []
-        for kernel, *names in find_needed(dtypes, calls):
-            rows, real = map(np.dtype, names)
-            objects.append(Path(scratch) / f"{kernel.name}_{rows}_{real}.o")
-            objects[-1].write_bytes(compile_kernel(kernel, rows, real, level))
+        for kernel, real in dict.fromkeys((kernel, real) for kernel, _, real in find_needed(dtypes, calls)):
+            objects.append(Path(scratch) / f"{kernel.name}_{real}.o")
+            objects[-1].write_bytes(compile_kernel(kernel, np.dtype(real), level))
             print(f"{level}: {objects[-1].stem}, {objects[-1].stat().st_size / 1e3:.0f} kB", flush=True)
         for symbol, library in shared.libraries.items():
             objects.append(Path(scratch) / f"{symbol}.o")

@@ -17,9 +17,9 @@ from numba.extending import register_jitable
 from fastem.kernels.compiler import HELPER
 from fastem.kernels.jit import Kernel
 from fastem.kernels.lanes import STEP
-from fastem.kernels.memory import part
+from fastem.kernels.memory import as_float32, as_float64, part
 from fastem.kernels.micro import ROWS, add_rows_and_squares, largest_products, nearest, padded, prefetch
-from fastem.kernels.mixture import N_SCALARS, fill, load, read_only, store, weigh
+from fastem.kernels.mixture import N_SCALARS, are_float32, fill, load, read_only, store, weigh
 
 LEAST_CENTRES, LEAST_PRODUCTS = 16, 2048  # a pass then takes at most 0.8 of the time with `nearest`
 MOST_REPEATED = 3  # tiles of a block that are done again, before products are given up in it
@@ -137,8 +137,10 @@ def assign_rows(X, weight, start, stop, means, scratch, most, out):
             nearest(xt, zero, means, n, largest, label)
         for b in range(n):
             s0[np.intp(label[b])] += w[b]
-        if contiguous:
-            add_rows_and_squares(sums, X, first, n, w, label, means, out[1:2])
+        if contiguous and are_float32(X):
+            add_rows_and_squares(sums, as_float32(X), first, n, w, label, means, out[1:2])
+        elif contiguous:
+            add_rows_and_squares(sums, as_float64(X), first, n, w, label, means, out[1:2])
         else:
             store(xt[:D], 0, n, buffer)
             add_rows_and_squares(sums, buffer, 0, n, w, label, means, out[1:2])

@@ -26,8 +26,8 @@ from numba import njit, types
 
 from fastem.kernels.compiler import EXACT, HELPER
 from fastem.kernels.elimination import WIDTH, add_moments_for, eliminate_for, packed
-from fastem.kernels.jit import Kernel, row_type
-from fastem.kernels.memory import part, to_float, to_integer
+from fastem.kernels.jit import Kernel
+from fastem.kernels.memory import ROWS_OF_EITHER, part, to_float, to_integer
 from fastem.kernels.micro import best, padded
 from fastem.kernels.mixture import (
     N_SCALARS,
@@ -273,7 +273,7 @@ def scorer(D: int, full: bool) -> Any:
 def _mixture_types():
     real = types.float64
     mixture = read_only(real, 1), read_only(real, 2), read_only(real, 3), read_only(real, 3), read_only(real, 1)
-    return row_type(np.float64), mixture
+    return ROWS_OF_EITHER, mixture
 
 
 def _accumulate_types(_):

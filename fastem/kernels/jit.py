@@ -39,7 +39,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastem.kernels import prebuilt
 from fastem.kernels.cache import Sealed, SealedFunction, cached
 from fastem.kernels.compiler import HELPER, KERNEL, LAUNCHER, PACKER
-from fastem.kernels.memory import FRAME, frame_size, getter, put
+from fastem.kernels.memory import FRAME, ROWS_OF_EITHER, frame_size, getter, put
 from fastem.kernels.shared import SealedKernel
 
 THREAD_FLOPS: Final = 5e7  # the work of 0.5 to 1 ms, as `fastem.passes.sizes.work` counts it
@@ -81,14 +81,6 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
-
-
-def row_type(dtype: Any) -> types.Array:
-    """Return the type of X in a kernel: any layout, read-only, unaligned.
-
-    Every array converts to it, so that one compilation serves C, F, strided, read-only and unaligned input.
-    """
-    return types.Array(numba.from_dtype(np.dtype(dtype)), 2, "A", readonly=True, aligned=False)
 
 
 def launch(entry: Function, n_tasks: int, frame: np.ndarray) -> None:
@@ -172,7 +164,9 @@ def _packer(kinds: tuple[types.Type, ...]) -> Function:
 
 
 class Kernel:
-    """A worker, compiled on first use, for float64 or float32 rows and arithmetic.
+    """A worker, compiled on first use, for float64 or float32 arithmetic; one compilation serves rows of both dtypes.
+
+    Every array of rows converts to the type of X in a kernel: C, F, strided, read-only and unaligned ones.
 
     Parameters
     ----------
@@ -185,6 +179,7 @@ class Kernel:
     def __init__(self, worker: Function, args: Callable[[Any], Sequence[types.Type]], name: str) -> None:
         self.worker, self.args, self.name = worker, args, name
         self._compiled: dict[tuple[Any, Any], Compiled] = {}
+        self._entries: dict[Any, Function] = {}
 
     def compiled(self, rows: Any, real: Any) -> Compiled:
         """Return the kernel for a dtype of the rows and one of the arithmetic."""
@@ -198,10 +193,15 @@ class Kernel:
     def _compile(self, rows: Any, real: Any) -> Compiled:
         if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return Compiled(lambda *args: args, lambda task, n_tasks, args: self.worker(task, n_tasks, *args))
-        kinds = row_type(rows), *self.args(numba.from_dtype(real))
-        found = prebuilt.find(self.name, rows, real)
+        kinds = ROWS_OF_EITHER.copy(dtype=numba.from_dtype(rows)), *self.args(numba.from_dtype(real))
+        found = prebuilt.find(self.name, real)
         if found is not None:
             return Compiled(prebuilt.packer(kinds), found, jitted=False)
+        if real not in self._entries:
+            self._entries[real] = self._compile_entry((ROWS_OF_EITHER, *kinds[1:]))
+        return Compiled(_packer(kinds), self._entries[real])
+
+    def _compile_entry(self, kinds: tuple[types.Type, ...]) -> Function:
         worker, get = njit(**HELPER)(self.worker), getter(types.Tuple(kinds))
 
         def entry(task, n_tasks, frame):  # type: ignore[no-untyped-def]
@@ -209,7 +209,7 @@ class Kernel:
 
         entry.__name__ = entry.__qualname__ = self.name
         signature = types.void(types.intp, types.intp, FRAME)
-        return Compiled(_packer(kinds), _compile(entry, KERNEL, signature, (self.name, kinds), SealedKernel))
+        return _compile(entry, KERNEL, signature, (self.name, kinds), SealedKernel)  # type: ignore[no-any-return]
 
     def __call__(self, X: np.ndarray, *args: Any) -> None:
         """Run over the blocks of the rows `X`, in as many tasks as the scratch memory, the last argument, has rows."""

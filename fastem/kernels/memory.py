@@ -65,6 +65,34 @@ def to_float_plain(value):
     return np.int64(value).view(np.float64)
 
 
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+# The type of rows in kernels: any layout, read-only, unaligned, and float64 or float32, as the size of an item tells.
+ROWS_OF_EITHER = types.Array(types.float64, 2, "A", readonly=True, aligned=False)
+
+
+def _as_rows_of(dtype):
+    """Return an intrinsic that gives an array, as it lies in memory, numbers of another type."""
+
+    @intrinsic
+    def rows_of(typingctx, X):
+        def generate(context, builder, signature, values):
+            given = context.make_array(X)(context, builder, values[0])
+            view = context.make_array(signature.return_type)(context, builder)
+            data = builder.bitcast(given.data, view.data.type)
+            populate_array(
+                view, data=data, shape=given.shape, strides=given.strides, itemsize=given.itemsize, meminfo=None
+            )
+            return view._getvalue()
+
+        return X.copy(dtype=dtype)(X), generate
+
+    return rows_of
+
+
+as_float64, as_float32 = _as_rows_of(types.float64), _as_rows_of(types.float32)
+
+
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 FRAME = types.Array(types.int64, 1, "C")
@@ -110,3 +138,4 @@ def frame_size(kinds):
 
 if numba.config.DISABLE_JIT:  # the interpreter has no instructions
     part, to_integer, to_float = part_plain, to_integer_plain, to_float_plain
+    as_float64 = as_float32 = lambda X: X

@@ -32,7 +32,7 @@ from numba.extending import register_jitable
 from fastem.kernels.compiler import EXACT, HELPER, INLINED
 from fastem.kernels.jit import Kernel
 from fastem.kernels.lanes import BYTES, STEP
-from fastem.kernels.memory import part, to_float, to_integer
+from fastem.kernels.memory import as_float32, as_float64, part, to_float, to_integer
 from fastem.kernels.micro import (
     DIAG,
     FIRST,
@@ -141,8 +141,23 @@ def log(x):
 
 
 @njit(**HELPER)
+def are_float32(X):
+    """Tell whether rows are float32: their type in a kernel does not."""
+    return X.itemsize == 4
+
+
+@njit(**HELPER)
 def load(X, start, n, xt):
     """Set xt[:D, :n] = X[start:start+n].T, in the precision of the tile."""
+    if are_float32(X):
+        load_from(as_float32(X), start, n, xt)
+    else:
+        load_from(as_float64(X), start, n, xt)
+
+
+@njit(**HELPER)
+def load_from(X, start, n, xt):
+    """Do what `load` does, with rows of their own type."""
     width, whole = BYTES // xt.itemsize, 0
     if width % ROWS == 0 and X.strides[1] == X.itemsize:
         whole = n // width * width
@@ -363,8 +378,10 @@ def add_hard(X, start, n, mixture, form, tile, out):
         first = part(out, head, (K, n_rows * ROWS))
         for b in range(n):
             s0[np.intp(label[b])] += w[b]
-        if X.strides[1] == X.itemsize:
-            add_rows(first, X, start, n, w, label, means)
+        if X.strides[1] == X.itemsize and are_float32(X):
+            add_rows(first, as_float32(X), start, n, w, label, means)
+        elif X.strides[1] == X.itemsize:
+            add_rows(first, as_float64(X), start, n, w, label, means)
         else:
             rows = part(buffer, 0, (buffer.shape[1], buffer.shape[0]))
             store(xt[:D], 0, n, rows)

@@ -13,6 +13,7 @@ from numba import njit, types
 
 from fastem.kernels.compiler import HELPER
 from fastem.kernels.jit import Kernel
+from fastem.kernels.memory import as_float32, as_float64
 from fastem.kernels.mixture import (
     HARD,
     Outputs,
@@ -21,6 +22,7 @@ from fastem.kernels.mixture import (
     add_best,
     add_softly,
     add_softly_within,
+    are_float32,
     fill,
     fill_scores,
     read_only,
@@ -43,6 +45,15 @@ class Marginal(NamedTuple):
 @njit(**HELPER)
 def fetch_observed(X, first, n, mixture, tile):
     """Load a tile of the observed features of rows order[first], order[first + 1], ...; zeros if none is observed."""
+    if are_float32(X):
+        fetch_from(as_float32(X), first, n, mixture, tile)
+    else:
+        fetch_from(as_float64(X), first, n, mixture, tile)
+
+
+@njit(**HELPER)
+def fetch_from(X, first, n, mixture, tile):
+    """Do what `fetch_observed` does, with rows of their own type."""
     order, features, xt = mixture.order, mixture.features, tile.xt
     if features.size == 0:
         fill(xt[0], 0.0)

@@ -53,14 +53,14 @@ log = logging.getLogger("fastem")
 Function = Callable[..., Any]
 
 
-def symbol(name: str, rows: Any, real: Any) -> str:
-    """Return the name of a kernel in the libraries, for a dtype of the rows and one of the arithmetic."""
-    return f"fastem_{name}_{np.dtype(rows)}_{np.dtype(real)}"
+def symbol(name: str, real: Any) -> str:
+    """Return the name of a kernel in the libraries, for a dtype of the arithmetic."""
+    return f"fastem_{name}_{np.dtype(real)}"
 
 
-def find(name: str, rows: Any, real: Any) -> Function | None:
+def find(name: str, real: Any) -> Function | None:
     """Return ``entry(task, n_tasks, frame)`` of a kernel; None if it must be compiled."""
-    function = getattr(_library(), symbol(name, rows, real), None)  # of no library, too
+    function = getattr(_library(), symbol(name, real), None)  # of no library, too
     if function is None:
         return None
     function.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_ssize_t, ctypes.c_void_p

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, child_env
 
-from fastem.kernels import jit, mixture, prebuilt
+from fastem.kernels import jit, memory, mixture, prebuilt
 from fastem.kernels.cache import stamp
 from fastem.kernels.lanes import BYTES
 
@@ -38,7 +38,7 @@ def test_frames_are_those_that_compiled_code_makes():
     """Every layout of X, strides of 0 and below 0, arrays without elements, and numbers."""
     if numba.config.DISABLE_JIT:
         pytest.skip("without JIT there are no frames")
-    kinds = jit.row_type(np.float64), *mixture._accumulate_types(numba.float64)
+    kinds = memory.ROWS_OF_EITHER, *mixture._accumulate_types(numba.float64)
     X = np.arange(60.0).reshape(20, 3)
     for rows in (X, np.asfortranarray(X), X[::-2], X[:, ::2], np.broadcast_to(X[:1], (20, 3)), X[:0]):
         empty = [np.empty(0), np.empty(0, np.int64), np.empty((0, 0), bool), np.empty((0, 0))]
@@ -66,14 +66,14 @@ def package(monkeypatch):
 def test_code_of_other_kernels_is_not_used(package, caplog):
     package("00")
     with caplog.at_level(logging.INFO, "fastem"):
-        assert prebuilt.find("score_all", "float64", "float64") is None
+        assert prebuilt.find("score_all", "float64") is None
     assert "built from other kernels" in caplog.text
 
 
 def test_a_missing_library_is_not_used(package, caplog):
     package(stamp().hex())
     with caplog.at_level(logging.INFO, "fastem"):
-        assert prebuilt.find("score_all", "float64", "float64") is None
+        assert prebuilt.find("score_all", "float64") is None
     assert "is not used" in caplog.text
 
 
@@ -81,7 +81,7 @@ def test_who_tells_numba_how_to_compile_gets_that(package, monkeypatch, caplog):
     package(stamp().hex())
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
     with caplog.at_level(logging.INFO, "fastem"):
-        assert prebuilt.find("score_all", "float64", "float64") is None
+        assert prebuilt.find("score_all", "float64") is None
     assert "has been told how to compile" in caplog.text
 
 
