@@ -295,6 +295,21 @@ def test_arguments_that_cannot_be_used(arguments, message, faithful, model):
         model.bootstrap(faithful, **arguments)
 
 
+@pytest.mark.parametrize("kind", ["nonparametric", "parametric", "weighted"])
+def test_weights_whose_sum_is_no_number_of_rows_are_refused(kind, faithful, model):
+    """Shares would make replicates of one row; a huge unit, more rows than memory holds."""
+    shares = np.full(len(faithful), 1 / len(faithful))
+    with pytest.raises(ValueError, match=r"272 rows sum to 1, .* 1 rows, for 11 free .* sample_weight \* len\(X\)"):
+        model.bootstrap(faithful, 2, kind, sample_weight=shares)
+    for unit in (1e15, 1e18):
+        if kind == "parametric" or (kind == "nonparametric" and unit == 1e18):
+            with pytest.raises(ValueError, match=rf"sum to {272 * unit:.6g}".replace("+", r"\+")):
+                model.bootstrap(faithful, 2, kind, sample_weight=unit * shares * 272)
+        else:
+            assert model.bootstrap(faithful, 2, kind, sample_weight=unit * shares * 272).sound.all()
+    assert model.bootstrap(faithful, 2, kind, sample_weight=shares * 100).sound.all()
+
+
 def test_an_interrupted_bootstrap_has_the_replicates_that_are_done(faithful, model, monkeypatch):
     monkeypatch.setattr(replicates, "BATCH_ROWS", 272 * 10)
     seen = []

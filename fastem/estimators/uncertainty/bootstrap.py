@@ -20,6 +20,7 @@ from fastem.model.result import Status
 
 Progress = Callable[[int, int], Any]  # of how many replicates are done, and of how many
 SOUND = (Status.CONVERGED, Status.MAX_ITER)
+MOST_DRAWN = 2**30  # numbers of a replicate that is drawn from the mixture: 8 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +172,7 @@ def bootstrap_fit(
     features: Sequence[str] | None = None,
 ) -> Bootstrap:
     """Return the fits to replicates of rows; the arguments are those of `GaussianMixture.bootstrap`."""
+    check_unit(rows, model.n_parameters(params), kind)
     rng, numbers = check_random_state(random_state), Numbers.of(params, model.family)
     refit, make = Refit(params, numbers, model, rows.n_rows), KINDS[kind]
     vectors, status = np.empty((0, sum(numbers.sizes))), np.empty(0, dtype=object)
@@ -188,3 +190,15 @@ def bootstrap_fit(
     except KeyboardInterrupt as interrupt:
         raise BootstrapInterrupted(so_far()) from interrupt
     return so_far()
+
+
+def check_unit(rows: Rows, n_parameters: int, kind: str) -> None:
+    """Raise a ValueError for weights whose unit is not a row: replicates would have too few rows, or too many."""
+    (N, D), n_rows = rows.X.shape, rows.n_rows
+    most = {"nonparametric": np.iinfo(np.int64).max, "parametric": max(N, MOST_DRAWN // D)}.get(kind, np.inf)
+    if not min(n_parameters, N) <= n_rows <= most:
+        raise ValueError(
+            f"sample_weight: the weights of {N} rows sum to {rows.weight.sum():.6g}, so that a replicate would have "
+            f"{n_rows:.6g} rows, for {n_parameters} free parameters. A weight says how often a row is there: where "
+            "only their ratios matter, pass sample_weight * len(X) / sample_weight.sum()"
+        )

@@ -115,7 +115,8 @@ class Uncertainty(MixtureState):
             with random weights from a Dirichlet distribution. The last is the weighted likelihood bootstrap: no
             component loses all of its rows by it, and the replicates resemble draws from a posterior
         sample_weight : (N,) array-like, non-negative, or as `fastem.as_source` takes it, optional
-            weight 2 is the row twice. A replicate has as many rows as the sum of the weights, rounded
+            weight 2 is the row twice. A replicate has as many rows as the sum of the weights, rounded: weights
+            that sum to 1 are refused
         random_state : int, RandomState or None, default None
             the same seed gives the same bits, whatever the number of threads
         callback : function, optional
@@ -131,7 +132,8 @@ class Uncertainty(MixtureState):
         NotFittedError
             if the mixture is not fitted
         ValueError
-            for arguments or data that cannot be used, and rows that are labelled or incomplete
+            for arguments or data that cannot be used, rows that are labelled or incomplete, and weights that sum to
+            fewer rows than there are free parameters, or to more than memory holds
         BootstrapInterrupted
             (a KeyboardInterrupt) on Ctrl-C, with the replicates that are done as ``.result``
 
