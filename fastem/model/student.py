@@ -20,6 +20,7 @@ from fastem.model.params import Params, Terms, log_determinants
 from fastem.model.stats import Stats
 
 DOF_RANGE = 0.1, 1e6  # of degrees of freedom that are fitted: the density of 1e6 is that of a Gaussian to 1e-6
+MOST_DOF = 1e16  # that are computed with: the density is that of a Gaussian to the last digit, and so is that of more
 BEND = 10.0  # degrees of freedom up to which a fit goes by their logarithm, and beyond by their inverse
 FLAT = 1000.0
 LARGE = 30.0  # argument from which Stirling's series has all digits

@@ -283,6 +283,28 @@ def test_many_degrees_of_freedom_are_a_gaussian_fit(covariance_type):
     assert_allclose(model.means_[order[0]], gaussian.means_[order[1]], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("solver", ["auto", "em"])
+@pytest.mark.parametrize("dof", [1e16, 1e300, 10**400, 1.7e308])
+def test_degrees_of_freedom_without_end_are_a_gaussian_and_do_not_overflow(dof, solver):
+    X = make_mixture(300, 2, 2, spacing=4.0, seed=1).X
+    options = dict(regularization=None, reg_covar=0.0, random_state=0, solver=solver, tol=1e-12)
+    model, gaussian = StudentMixture(2, dof=dof, **options).fit(X), GaussianMixture(2, max_iter=1000, **options).fit(X)
+    order = np.argsort(model.means_[:, 0]), np.argsort(gaussian.means_[:, 0])
+    assert_allclose(model.means_[order[0]], gaussian.means_[order[1]], rtol=0, atol=1e-5)
+    assert_allclose(model.dof_, 1e16)
+    assert_allclose(model.outlier_weights(X), 1.0, rtol=1e-12)
+    most = StudentMixture.from_parameters(gaussian.weights_, gaussian.means_, gaussian.covariances_, min(dof, 1.7e308))
+    assert_allclose(most.score_samples(X), gaussian.score_samples(X), rtol=1e-13)
+    assert np.isfinite(most.sample(1000)[0]).all()
+
+
+def test_draws_of_the_least_degrees_of_freedom_are_finite():
+    model = StudentMixture.from_parameters([1.0], [[0.0]], [[[1.0]]], DOF_RANGE[0]).set_params(random_state=0)
+    assert np.isfinite(model.sample(100_000)[0]).all()
+    with pytest.raises(ValueError, match=r"'dof' should be at least 0\.1"):
+        StudentMixture.from_parameters([1.0], [[0.0]], [[[1.0]]], 0.01)
+
+
 def test_degrees_of_freedom_that_are_large_take_few_passes():
     """EM's own steps would take thousands; components are Gaussian, or nearly."""
     X = np.concatenate([fastem.load_faithful()[0]] * 20) + 0.1 * np.random.default_rng(0).normal(size=(5440, 2))
@@ -402,6 +424,7 @@ def test_save_load_and_pickle(data, tmp_path):
     ("options", "message"),
     [
         ({"dof": 0.0}, "'dof' parameter of StudentMixture must be 'each', 'shared' or a float"),
+        ({"dof": 0.01}, r"in the range \[0\.1, inf\)"),
         ({"dof": "one"}, "dof"),
         ({"dof": np.inf}, "dof"),
         ({"dof": True}, "dof"),

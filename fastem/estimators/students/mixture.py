@@ -30,8 +30,8 @@ class StudentMixture(Fitting, Criteria, StudentState):
     covariance_type : str, default "full"
         the shape of the components' scale matrices, as in `GaussianMixture`
     dof : {"each", "shared"} or float, default "each"
-        degrees of freedom: of each component, of all together, or a number that is held. Those that are estimated lie
-        between 0.1 and 1e6
+        degrees of freedom: of each component, of all together, or a number that is held, of at least 0.1; more than
+        1e16 is a Gaussian to the last digit, and counts as 1e16. Those that are estimated lie between 0.1 and 1e6
     tol : float, default 1e-6
         the fit has converged when each row has less than this to gain in log-likelihood; with solver="em", when the
         mean log-likelihood changes by less
@@ -156,7 +156,7 @@ class StudentMixture(Fitting, Criteria, StudentState):
         means : (K, D) array-like
         covariances : array-like
             scale matrices, in the shape of `covariances_`
-        dof : (K,) array-like or float
+        dof : (K,) array-like or float, at least 0.1
         covariance_type : str, default "full"
 
         Returns

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastem.estimators.state import MixtureState, family_of
 from fastem.model.checks import finite_of_shape
 from fastem.model.matrices import Array
-from fastem.model.student import StudentParams
+from fastem.model.student import DOF_RANGE, MOST_DOF, StudentParams
 from fastem.model.student_model import GIVEN, RULES, Dof
 
 NAME = "StudentMixture"
@@ -45,16 +45,23 @@ class StudentState(MixtureState):
 
 
 def positive_dof(dof: Any, K: int) -> Array:
-    """Return degrees of freedom as (K,) float64; raise a ValueError unless they are positive, finite numbers."""
+    """Return degrees of freedom as (K,) float64, of at most MOST_DOF.
+
+    Raises
+    ------
+    ValueError
+        unless they are finite numbers of at least 0.1: a draw of 0.01 lies beyond float64 once in a thousand times
+    """
     array = finite_of_shape("dof", dof, (K,))
-    if not (array > 0).all():
-        raise ValueError(f"The parameter 'dof' should be positive: degrees of freedom; got {array}")
-    return array
+    if not (array >= DOF_RANGE[0]).all():
+        raise ValueError(f"The parameter 'dof' should be at least {DOF_RANGE[0]}: degrees of freedom; got {array}")
+    return np.minimum(array, MOST_DOF)
 
 
 def is_given(dof: Any) -> bool:
-    """Return whether degrees of freedom are a positive, finite number, and so are not estimated."""
-    return isinstance(dof, numbers.Real) and not isinstance(dof, bool | np.bool_) and 0 < float(dof) < np.inf
+    """Return whether degrees of freedom are a finite number that can be held, and so are not estimated."""
+    is_real = isinstance(dof, numbers.Real) and not isinstance(dof, bool | np.bool_)
+    return is_real and DOF_RANGE[0] <= dof < np.inf
 
 
 def rule_of(dof: str | float) -> Dof:

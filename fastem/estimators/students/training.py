@@ -20,7 +20,7 @@ from fastem.kernels.jit import threads
 from fastem.model.checks import demand
 from fastem.model.matrices import Array
 from fastem.model.remedies.inverse_wishart import InverseWishart
-from fastem.model.student import StudentParams
+from fastem.model.student import DOF_RANGE, MOST_DOF, StudentParams
 from fastem.model.student_model import RULES, START_DOF, StudentModel
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource, Block, Source, rows_at_once
@@ -49,7 +49,8 @@ def fit_student(
         auto = model.solver == "auto" and before is None
         sample = draw_sample(source, model.n_components) if auto else None
         gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
-        update = StudentModel(gaussian, rule_of(model.dof), float(model.dof) if is_given(model.dof) else START_DOF)
+        dof = START_DOF if isinstance(model.dof, str) else float(min(model.dof, MOST_DOF))
+        update = StudentModel(gaussian, rule_of(model.dof), dof)
         options = plain_options(model, model.solver)
         if is_labelled(source):
             options = options._replace(init_params="labels")
@@ -75,7 +76,7 @@ def check_parameters(model: StudentState) -> None:
     check_shared(model, NAME)
     check_strings(model, NAME, solver=[name for name in SOLVERS if name != "lbfgs"])
     known = model.dof in RULES if isinstance(model.dof, str) else is_given(model.dof)
-    demand(known, "dof", "'each', 'shared' or a float in the range (0.0, inf)", model.dof, NAME)
+    demand(known, "dof", f"'each', 'shared' or a float in the range [{DOF_RANGE[0]}, inf)", model.dof, NAME)
     remedy = remedy_of(model)
     if isinstance(remedy, InverseWishart) and remedy.shrinkage > 0:
         raise ValueError(
