@@ -38,6 +38,9 @@ GOLDEN = 0.6180339887498949
 def common_axes(covariances: Array, share: Array, equal_volumes: bool, start: Array | None) -> Array:
     """Return the common axes of maximum likelihood, as columns, (D, D); a local maximum.
 
+    They do not depend on the unit of the covariances, which is a power of 2 here about their size: squares of variances
+    would overflow from 1e154 on.
+
     Parameters
     ----------
     covariances : (K, D, D), of each component's rows
@@ -45,6 +48,7 @@ def common_axes(covariances: Array, share: Array, equal_volumes: bool, start: Ar
     equal_volumes : bool, whether all components have the same volume
     start : (K, D, D), covariances with common axes than which the result is no worse; None if there are none
     """
+    covariances = np.ldexp(covariances, -np.frexp(covariances.max())[1])
     if start is not None and np.isfinite(start).all():
         beginnings = [axes_of(start)]
     else:

@@ -129,6 +129,16 @@ def test_common_axes_are_where_majorisation_goes(letters, K, D):
         assert height(majorised_axes(rows, mass, letters, near, 50)) >= height(axes) - 1e-13
 
 
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize("exponent", [-600, -332, 332, 600])
+def test_common_axes_do_not_depend_on_the_unit(exponent, equal):
+    root = np.random.default_rng(1).normal(size=(3, 4, 4))
+    rows, share, unit = root @ root.swapaxes(-1, -2), np.array([0.2, 0.3, 0.5]), 2.0**exponent
+    for start in (None, rows):
+        want = common_axes(rows, share, equal, start)
+        np.testing.assert_array_equal(common_axes(rows * unit, share, equal, None if start is None else start * unit), want)
+
+
 def test_axes_that_rows_have_in_common_are_found():
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(20, 20)))[0]
