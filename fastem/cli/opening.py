@@ -97,7 +97,7 @@ def open_rows(
         raise ValueError(f"--errors: {len(noisy)} columns of variances for {len(features)} features, expected one each")
     missing = gaps == "keep"
     if found.text is not None or gaps == "drop":
-        X, D = _read(file, path, found.text, chosen, gaps), len(features)
+        X, D = _read(file, path, found.text, chosen, gaps, noisy), len(features)
         own = X[:, D : D + len(noisy)] if noisy else None
         weight = X[:, D + len(noisy)] if weights else None
         source = as_source(X[:, :D], weight, X[:, -1] if labels else None, errors=own, missing=missing)
@@ -114,10 +114,12 @@ def open_rows(
     return Rows(source), names and [names[j] for j in features]
 
 
-def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], gaps: Gaps) -> NDArray[Any]:
+def _read(
+    file: Path, path: Path, text: TextLayout | None, chosen: list[int], gaps: Gaps, variances: list[int]
+) -> NDArray[Any]:
     """Read columns into memory; print how a table of text is laid out, and how many rows are left out."""
     if text is not None:
-        X, n_dropped = _read_text(path, text, chosen, gaps)
+        X, n_dropped = _read_text(path, text, chosen, gaps, variances)
         if path == file:  # the layout of a built-in data set is no news
             say("", f"{file}: {describe(text, len(X) + n_dropped)}")
     else:
@@ -131,13 +133,15 @@ def _read(file: Path, path: Path, text: TextLayout | None, chosen: list[int], ga
     return X
 
 
-def _read_text(path: Path, text: TextLayout, chosen: Sequence[int], gaps: Gaps) -> tuple[NDArray[Any], int]:
+def _read_text(
+    path: Path, text: TextLayout, chosen: Sequence[int], gaps: Gaps, variances: Sequence[int]
+) -> tuple[NDArray[Any], int]:
     """Read a table of text, and show a progress bar if it is large."""
     size = path.stat().st_size
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn()) if size > SHOWN_BYTES else ()
     with bar(*columns, total=size) as update:
         count = (lambda n: None) if update is None else (lambda n: update(advance=n))
-        return read_text(path, text, chosen, count, gaps)
+        return read_text(path, text, chosen, count, gaps, variances)
 
 
 def _read_binary(path: Path, chosen: list[int]) -> NDArray[Any]:
@@ -172,17 +176,21 @@ def load_model(path: Path) -> tuple[GaussianMixture, list[str] | None]:
 
 
 def open_for_model(
-    model_file: Path, file: Path, columns: str | None, options: TextOptions
+    model_file: Path, file: Path, columns: str | None, options: TextOptions, errors: str | None = None
 ) -> tuple[GaussianMixture, Rows]:
-    """Return a model and the rows for it: columns that the user names, else those that the model names, else all."""
+    """Return a model and the rows for it: columns that the user names, else those that the model names, else all.
+
+    `errors` names the columns of variances, which are no features; None means that there are none.
+    """
     model, wanted = load_model(model_file)
     gaps: Gaps = "keep" if model.missing else "refuse"
     if columns is not None:
-        return model, open_rows(file, split_names(columns), options=options, gaps=gaps)[0]
-    there = tables.find_columns(find_file(file), options).names
-    if wanted is None and there is not None:
+        wanted = split_names(columns)
+    elif tables.find_columns(find_file(file), options).names is None:
+        wanted = None
+    elif wanted is None:
         say("warning", f"{model_file} has no column names: the columns of {file} are taken in their order")
-    return model, open_rows(file, None if there is None else wanted, options=options, gaps=gaps)[0]
+    return model, open_rows(file, wanted, options=options, gaps=gaps, errors=split_names(errors))[0]
 
 
 def open_for_scoring(
@@ -192,8 +200,9 @@ def open_for_scoring(
     columns: str | None,
     options: TextOptions,
     threads: int | None,
+    errors: str | None = None,
 ) -> tuple[GaussianMixture, Rows]:
     """Return what `open_for_model` does, once it is sure that the table `output` can be written, if it is not None."""
     check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
-    model, rows = open_for_model(model_file, file, columns, options)
+    model, rows = open_for_model(model_file, file, columns, options, errors)
     return model.set_params(n_threads=threads), rows

@@ -9,7 +9,7 @@ import typer
 
 from fastem.cli.app import app
 from fastem.cli.opening import load_model, open_for_scoring, text_options
-from fastem.cli.options import Columns, DataFile, Decimal, Delimiter, Header, Index, ModelFile, Output, Threads
+from fastem.cli.options import Columns, DataFile, Decimal, Delimiter, Errors, Header, Index, ModelFile, Output, Threads
 from fastem.cli.printing import print_pairs, quality, standard_csv
 from fastem.cli.reporting import reporting
 from fastem.estimators import outputs
@@ -27,6 +27,7 @@ def predict(
     file: DataFile,
     output: Output = None,
     columns: Columns = None,
+    errors: Errors = None,
     proba: Annotated[bool, typer.Option("--proba", help="Give the probability of each component instead.")] = False,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
@@ -37,7 +38,7 @@ def predict(
     """Print or write the component of each row."""
     with reporting():
         text = text_options(delimiter, decimal, header, index)
-        model, source = open_for_scoring(model_file, file, output, columns, text, threads)
+        model, source = open_for_scoring(model_file, file, output, columns, text, threads, errors)
         what = "proba" if proba else "label"
         if output is None:
             checked = rows_for(model, source)  # before the header is out
@@ -53,6 +54,7 @@ def score(
     file: DataFile,
     output: Output = None,
     columns: Columns = None,
+    errors: Errors = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
     header: Header = None,
@@ -62,7 +64,7 @@ def score(
     """Print log-likelihood, BIC and AIC of a table; with -o also write the log-likelihood of each row."""
     with reporting():
         text = text_options(delimiter, decimal, header, index)
-        model, source = open_for_scoring(model_file, file, output, columns, text, threads)
+        model, source = open_for_scoring(model_file, file, output, columns, text, threads, errors)
         if output is not None:
             outputs.write_scores(model, source, output, "log_likelihood")
         print_pairs(quality(model, source))

@@ -33,3 +33,8 @@ def is_word(cell: str, decimal: str) -> bool:
 def is_finite(cell: str, decimal: str) -> bool:
     """Tell whether a cell is a finite number."""
     return is_number(cell, decimal) and math.isfinite(float(cell.replace(decimal, ".")))
+
+
+def is_variance(cell: str, decimal: str) -> bool:
+    """Tell whether a cell is a number of at least 0, or infinite."""
+    return is_number(cell, decimal) and float(cell.replace(decimal, ".")) >= 0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.files.arrow import copy_column, require_pyarrow
-from fastem.files.cells import EMPTY, is_finite
+from fastem.files.cells import EMPTY, is_finite, is_variance
 from fastem.files.text_layout import TextLayout
 from fastem.files.text_stream import open_text
 
@@ -69,10 +69,12 @@ def read_text(
     chosen: Sequence[int],
     count: Callable[[int], None] = lambda n: None,
     gaps: Gaps = "refuse",
+    variances: Sequence[int] = (),
 ) -> tuple[Array, int]:
     """Read the columns chosen, (N, D) float64; `gaps` says what becomes of rows with an empty cell.
 
-    Return the table and the number of rows left out. A ValueError names the first cell that is no finite number.
+    Return the table and the number of rows left out. A ValueError names the first cell that is no finite number, or in
+    the columns of `variances` neither a variance nor infinite, as that of what was not measured.
     """
     cells, n_dropped = array("d"), 0  # it grows in place: no second copy of all rows is made
     for block in read_blocks(path, layout, chosen, count):
@@ -82,13 +84,17 @@ def read_text(
             block = block[complete]
         cells.frombytes(block.tobytes())
     table = np.asarray(cells).reshape(-1, len(chosen))
-    if np.isinf(table).any() or (gaps != "keep" and np.isnan(table).any()):
-        raise ValueError(find_fault(path, layout, chosen, gaps))
+    own = np.isin(chosen, variances)
+    values = table[:, ~own] if variances else table
+    if np.isinf(values).any() or (gaps != "keep" and np.isnan(values).any()) or not (table[:, own] >= 0).all():
+        raise ValueError(find_fault(path, layout, chosen, gaps, variances))
     return table, n_dropped
 
 
-def find_fault(path: Path, layout: TextLayout, chosen: Sequence[int], gaps: Gaps = "refuse") -> str | None:
-    """Say where the first row of another length, or cell that is no finite number, is; return None without one."""
+def find_fault(
+    path: Path, layout: TextLayout, chosen: Sequence[int], gaps: Gaps = "refuse", variances: Sequence[int] = ()
+) -> str | None:
+    """Say where the first row of another length, or cell that `read_text` refuses, is; return None without one."""
     for line, cells in _read_rows(path, layout):
         if len(cells) != layout.n_columns:
             return f"{path}: row {line} has {len(cells)} cells, expected {layout.n_columns}"
@@ -96,11 +102,13 @@ def find_fault(path: Path, layout: TextLayout, chosen: Sequence[int], gaps: Gaps
             empty = cells[j].strip() in EMPTY
             if empty and gaps == "drop":
                 break
-            if empty and gaps == "keep":
-                continue
-            if empty or not is_finite(cells[j], layout.decimal):
+            if j in variances:
+                expected, fits = "a variance, or inf", not empty and is_variance(cells[j], layout.decimal)
+            else:
+                expected, fits = "a finite number", gaps == "keep" if empty else is_finite(cells[j], layout.decimal)
+            if not fits:
                 name = layout.names[j] if layout.names else j
-                return f"{path}: column '{name}', row {line}: expected a finite number, found '{cells[j]:.40}'"
+                return f"{path}: column '{name}', row {line}: expected {expected}, found '{cells[j]:.40}'"
     return None
 
 

@@ -60,7 +60,7 @@ def check_shared_errors(errors: Any, n_features: int) -> Array:
         raise ValueError(f"{NAME} must have shape {SHAPES}, with D = {n_features}; got {array.shape}")
     if np.isinf(np.diagonal(array)).any():
         raise ValueError(f"{NAME}: an infinite variance in all rows leaves out a feature: remove its column")
-    check_error_values(array[None], 0, "")
+    check_error_values(array[None], 0, named=False)
     return array
 
 
@@ -138,42 +138,43 @@ def check_error_columns(errors: Sequence[Any] | None, n_features: int) -> tuple[
     return (n_features,)
 
 
-def check_error_values(errors: NDArray[Any], first: int, where: str = " in row {}") -> None:
-    """Refuse errors, as in a Block, that are no covariances; `first` is the index of the first row.
+def check_error_values(errors: NDArray[Any], first: int, named: bool = True) -> None:
+    """Refuse errors, as in a Block, that are no covariances; `first` is the index of the first row, if it is `named`.
 
     A variance may be infinite: that feature of that row is not measured, and its covariances count for nothing.
     """
     variance = variances_of(errors)
-    _refuse(~(variance >= 0), variance, first, where, "expected variances that are not negative, found {}")
+    _refuse(~(variance >= 0), variance, first, named, "expected variances that are not negative, found {}")
     if errors.ndim == 2:
         return
     step = max(1, CHECKED_AT_ONCE // errors[:1].size)
     for start in range(0, len(errors), step):
-        _check_matrices(errors[start : start + step], first + start, where)
+        _check_matrices(errors[start : start + step], first + start, named)
 
 
-def _refuse(bad: NDArray[np.bool_], values: NDArray[Any], first: int, where: str, what: str) -> None:
-    """Raise a ValueError that names the first row with a bad value."""
+def _refuse(bad: NDArray[np.bool_], values: NDArray[Any], first: int, named: bool, what: str) -> None:
+    """Raise a ValueError that names the place of the first bad value: its row, if that is `named`, and its column."""
     if bad.any():
-        place = tuple(np.argwhere(bad)[0])
-        raise ValueError(f"{NAME}: {what.format(values[place])}{where.format(first + place[0])}.")
+        row, *columns = place = tuple(np.argwhere(bad)[0])
+        where = [f"row {first + row}"] * named + [f"column {column}" for column in columns[-1:]]
+        raise ValueError(f"{NAME}: {what.format(values[place])}{' in ' * bool(where)}{', '.join(where)}.")
 
 
-def _check_matrices(matrices: NDArray[Any], first: int, where: str) -> None:
+def _check_matrices(matrices: NDArray[Any], first: int, named: bool) -> None:
     """Refuse matrices that are not symmetric and positive semidefinite but for rounding."""
     D, variance = matrices.shape[1], np.einsum("nii->ni", matrices)
     measured = np.isfinite(variance)
     both = measured[:, :, None] & measured[:, None, :]
     known = np.where(both, matrices, 0.0)
-    _refuse(~np.isfinite(known), known, first, where, "expected finite covariances, found {}")
+    _refuse(~np.isfinite(known), known, first, named, "expected finite covariances, found {}")
     largest = np.abs(known).max(axis=(1, 2), keepdims=True)[..., 0]
     unit = np.sqrt(np.where(known.diagonal(0, 1, 2) > 0, known.diagonal(0, 1, 2), np.where(largest > 0, largest, 1.0)))
     relative = known / unit[:, :, None] / unit[:, None, :]
     off = np.abs(relative - relative.swapaxes(1, 2)).max(axis=(1, 2))
-    _refuse(off > TOLERANCE, off, first, where, "expected symmetric matrices, found one that is not (by {:.3g})")
+    _refuse(off > TOLERANCE, off, first, named, "expected symmetric matrices, found one that is not (by {:.3g})")
     try:
         np.linalg.cholesky(relative + TOLERANCE * np.eye(D))
     except np.linalg.LinAlgError:
         least = np.linalg.eigvalsh(relative).min(axis=1)
         what = "expected positive semidefinite matrices, found one whose correlations have the eigenvalue {:.3g}"
-        _refuse(least < -TOLERANCE / 2, least, first, where, what)
+        _refuse(least < -TOLERANCE / 2, least, first, named, what)

@@ -136,7 +136,8 @@ def test_common_axes_do_not_depend_on_the_unit(exponent, equal):
     rows, share, unit = root @ root.swapaxes(-1, -2), np.array([0.2, 0.3, 0.5]), 2.0**exponent
     for start in (None, rows):
         want = common_axes(rows, share, equal, start)
-        np.testing.assert_array_equal(common_axes(rows * unit, share, equal, None if start is None else start * unit), want)
+        found = common_axes(rows * unit, share, equal, None if start is None else start * unit)
+        np.testing.assert_array_equal(found, want)
 
 
 def test_axes_that_rows_have_in_common_are_found():
