@@ -504,7 +504,9 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Deconvolving, Orde
         fit_mixture(self, X, sample_weight, callback, checkpoint, labels, error_covariance)
         return self
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, error_covariance: Any = None
+    ) -> NDArray[np.int64]:
         """Fit, and return the most probable component of each row, (N,) int64, as `predict` does.
 
         Arguments and errors are those of `fit`.
@@ -513,7 +515,7 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Deconvolving, Orde
         --------
         fit, predict : do each alone
         """
-        source = fit_mixture(self, X, sample_weight)
+        source = fit_mixture(self, X, sample_weight, error_covariance=error_covariance)
         return self.predict(source)
 
     @available_if(check_stream)

@@ -184,6 +184,18 @@ def test_scores_take_errors():
     assert_allclose(fastem.log_density(source, model.params_), density, rtol=1e-12)
 
 
+@pytest.mark.parametrize("matrices", [False, True])
+def test_fit_predict_is_fit_and_predict(matrices):
+    X, _, errors = measured(200, matrices=matrices)
+    labels = fastem.GaussianMixture(2, random_state=0).fit_predict(X, error_covariance=errors)
+    model = fastem.GaussianMixture(2, random_state=0).fit(X, error_covariance=errors)
+    assert_array_equal(labels, model.predict(X, error_covariance=errors))
+    shared = np.diag([0.1, 0.2])
+    model.fit(X, error_covariance=shared)
+    labels = fastem.GaussianMixture(2, random_state=0).fit_predict(X, error_covariance=shared)
+    assert_array_equal(labels, model.predict(X, error_covariance=shared))
+
+
 def test_a_checkpoint_knows_its_errors(tmp_path):
     X, _, errors = measured(300)
 
