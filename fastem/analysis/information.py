@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import block_diag, helmert
 
 from fastem.model.matrices import Array, variances
@@ -78,6 +79,7 @@ def empirical_information(source: Source, params: Params) -> Array:
     """Return sum_n w_n s_n s_n' of the scores of all rows, (P, P), in one pass: McLachlan & Peel (2000), eq. 2.60."""
     scorer = scorer_for(source, params)
 
+    @np.errstate(over="ignore", invalid="ignore")  # of rows that are far: `covariance_of_numbers` refuses it
     def add(block: Block) -> Array:
         present = block.present()
         scores = Scores.empty(len(present.X), params.n_columns, resp=True)
@@ -108,7 +110,11 @@ def covariance_of_numbers(information: Array, params: Params, n_rows: int, held:
     ------
     SingularInformationError
         if the rows do not determine the numbers
+    ValueError
+        if the information or the covariance is beyond float64
     """
+    if not np.isfinite(information).all():
+        raise ValueError("Rows lie so far from all components that their squared distances overflow: scale the data.")
     directions = _directions(params, held)
     values, vectors = np.linalg.eigh(directions.T @ information @ directions)
     if not len(values):
@@ -117,7 +123,26 @@ def covariance_of_numbers(information: Array, params: Params, n_rows: int, held:
         undetermined = (directions @ vectors[:, values <= LEAST * values[-1]]) ** 2
         raise SingularInformationError(_owners(params, undetermined.sum(axis=1)), n_rows, len(values))
     root = jacobian_of_numbers(params) @ directions @ vectors / np.sqrt(values)
-    return np.asarray(root @ root.T)
+    with np.errstate(over="ignore", invalid="ignore"):
+        covariance = root @ root.T
+    return check_range(covariance, root.any(axis=1))
+
+
+def check_range(covariance: Array, varies: NDArray[np.bool_]) -> Array:
+    """Return the covariance of a mixture's numbers, (P, P); refuse one that is beyond float64.
+
+    Parameters
+    ----------
+    covariance : (P, P)
+    varies : (P,) bool, which numbers have a variance
+    """
+    lost = varies & (np.diagonal(covariance) < np.finfo(np.float64).tiny)
+    if lost.any() or not np.isfinite(covariance).all():
+        raise ValueError(
+            "The values of X are too large or too small: the variances of the covariances' estimates, which have the "
+            "fourth power of the unit of X, are beyond float64. Scale the data."
+        )
+    return covariance
 
 
 def jacobian_of_numbers(params: Params) -> Array:

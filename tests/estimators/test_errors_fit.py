@@ -184,6 +184,17 @@ def test_scores_take_errors():
     assert_allclose(fastem.log_density(source, model.params_), density, rtol=1e-12)
 
 
+@pytest.mark.parametrize("errors", [np.eye(2), np.full((3, 2), 1e200), np.full((3, 2), [1.0, np.inf])])
+def test_rows_whose_squared_distances_overflow_have_no_true_place(errors):
+    model = fastem.GaussianMixture.from_parameters(*TRUE[:3])
+    X = np.array([[0.0, 0.0], [1.0, 0.0], [1e300, 1e300]])
+    with pytest.raises(ValueError, match=r"row 2 lies so far .* overflow float64"):
+        model.deconvolve(X, errors)
+    mean, covariance = model.deconvolve(np.minimum(X, 1e140), errors)
+    assert np.isfinite(mean).all()
+    assert np.isfinite(covariance).all()
+
+
 @pytest.mark.parametrize("matrices", [False, True])
 def test_fit_predict_is_fit_and_predict(matrices):
     X, _, errors = measured(200, matrices=matrices)

@@ -82,6 +82,24 @@ def test_twice_the_weights_are_half_the_variances(faithful, model):
     assert_allclose(model.standard_errors(np.repeat(faithful, 2, axis=0)).covariance, twice.covariance, rtol=1e-9)
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_units_that_float64_does_not_hold_are_refused(covariance_type, faithful):
+    """The variance of a variance has the fourth power of the unit: it would be infinite, or 0."""
+    options = dict(covariance_type=covariance_type, reg_covar=0.0, **TIGHT)
+    want = GaussianMixture(2, **options).fit(faithful).standard_errors(faithful)
+    for unit in (1e-70, 1e70):
+        found = GaussianMixture(2, **options).fit(faithful * unit).standard_errors(faithful * unit)
+        assert_allclose(found.covariances_ / unit**2, want.covariances_, rtol=1e-4)
+    for unit in (1e-120, 1e120):
+        model, X = GaussianMixture(2, **options).fit(faithful * unit), faithful * unit
+        replicates = model.bootstrap(X, 5, random_state=0)
+        for use in (lambda model=model, X=X: model.standard_errors(X), lambda found=replicates: found.standard_errors):
+            with pytest.raises(ValueError, match=r"too large or too small: .* Scale the data"):
+                use()
+    with pytest.raises(ValueError, match="squared distances overflow"):
+        GaussianMixture(2, **options).fit(faithful).standard_errors(faithful * 1e200)
+
+
 def test_rows_of_a_cluster(faithful, model):
     dask = pytest.importorskip("dask.array")
     rows = dask.from_array(faithful, chunks=(100, 2))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.analysis.information import check_range
 from fastem.estimators.uncertainty.replicates import KINDS, BootstrapInterrupted, Refit, Rows, batches
 from fastem.estimators.uncertainty.standard_errors import StandardErrors, parameter_table
 from fastem.model.checks import check_random_state
@@ -105,9 +106,12 @@ class Bootstrap:
         Raises
         ------
         ValueError
-            if fewer than two replicates have a sound fit
+            if fewer than two replicates have a sound fit, or variances of the covariances are beyond float64
         """
-        covariance = np.atleast_2d(np.cov(self._sound_ones(), rowvar=False))
+        sound = self._sound_ones()
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = np.atleast_2d(np.cov(sound, rowvar=False))
+        check_range(covariance, (sound != sound[0]).any(axis=0))
         return StandardErrors(self.estimate, covariance, self.numbers, self.features)
 
     def interval(self, level: float = 0.95) -> tuple[StandardNumbers, StandardNumbers]:
