@@ -1,5 +1,6 @@
 """Mixtures of factor analysers: dense D x D matrices, scikit-learn's FactorAnalysis, closed forms, and bad input."""
 
+import itertools
 import pickle
 import tracemalloc
 import warnings
@@ -478,3 +479,37 @@ def test_what_takes_stored_covariances_alone():
     with pytest.raises(ValueError, match="not fitted"):
         FactorMixture().factor_scores(X)
     assert not hasattr(FactorMixture(), "covariances_")
+
+
+def extended_score(params, X):
+    """The mean log density in long double, from dense covariances, without Woodbury's formula."""
+    (K, D), extended = params.means.shape, np.longdouble
+    joint = np.empty((K, len(X)), dtype=extended)
+    noise = np.broadcast_to(params.covariances, (K, 1, D)).astype(extended)
+    for k, loadings in enumerate(params.loadings.astype(extended)):
+        root, z = loadings @ loadings.T + np.diag(noise[k, 0]), (X - params.means[k].astype(extended)).T
+        for i in range(D):  # Cholesky, and the solution with it; NumPy has neither for long double
+            root[i, i] = np.sqrt(root[i, i] - root[i, :i] @ root[i, :i])
+            root[i + 1 :, i] = (root[i + 1 :, i] - root[i + 1 :, :i] @ root[i, :i]) / root[i, i]
+            z[i] = (z[i] - root[i, :i] @ z[:i]) / root[i, i]
+        norm = np.log(extended(params.weights[k])) - np.log(np.diag(root)).sum() - D * np.log(2 * extended(np.pi)) / 2
+        joint[k] = norm - (z**2).sum(axis=0) / 2
+    return np.logaddexp.reduce(joint, axis=0).mean()
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
+def test_where_bounds_fall_without_a_remedy_it_is_rounding_near_a_uniqueness_of_0():
+    rng = np.random.default_rng(3)
+    loadings, means, labels = rng.normal(size=(2, 4, 2)), rng.normal(size=(2, 4)) * 2, rng.integers(2, size=400)
+    X = means[labels] + np.einsum("ndq,nq->nd", loadings[labels], rng.normal(size=(400, 2)))
+    X += rng.normal(size=X.shape) * rng.uniform(0.1, 1, 4)
+    seen = []
+    model = FactorMixture(2, 2, noise="shared", regularization=None, reg_covar=0.0, tol=1e-10, random_state=0)
+    model.fit(X, callback=lambda iteration, bound, params: seen.append((bound, params)))
+    for (before, at), (after, to) in itertools.pairwise(seen):
+        ratio = ((to.loadings**2).sum(axis=-1) / to.covariances[:, 0]).max() + 1
+        assert before - after < ratio * EPS * (1 + abs(before))
+        if before - after > 1e-10:
+            assert extended_score(to, X) - extended_score(at, X) > -1e-10
+    assert ratio > 1e5
+    assert_allclose(after, float(extended_score(to, X)), rtol=1e-8)

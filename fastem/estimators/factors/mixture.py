@@ -79,7 +79,9 @@ class FactorMixture(Fitting, Criteria, FactorState):
     This is a class of its own, and no `covariance_type` of `GaussianMixture`, since `n_factors`, loadings and factor
     scores have a meaning here alone. An iteration is a step of parameter-expanded EM (Liu, Rubin & Wu 1998) on sums of
     size K D (q + 2). No uniqueness is less than 1e-8 of the variance of its feature over all rows (isotropic: of their
-    mean): in Heywood cases, where one goes to 0, the fit ends there. Arithmetic is float64, whatever the dtype of X.
+    mean): in Heywood cases, where one goes to 0, the fit ends there. A log-likelihood is rounded by up to EPS times the
+    largest ratio of a variance to its uniqueness, times its size: there, `lower_bounds_` may seem to fall by 1e-8,
+    though no iteration lowers what they round. Arithmetic is float64, whatever the dtype of X.
     Results have the same bits for the same number of threads of BLAS, whatever the source of the rows. There are no
     `partial_fit`, noise component, `fixed`, hard assignment, `on_collapse`, checkpoints and solver="lbfgs".
 
