@@ -53,22 +53,13 @@ def compile_kernel(kernel: Any, real: Any, level: str) -> bytes:
     """Return the object code of a kernel, of whose functions only one can be seen: ``entry`` under its symbol."""
     import numba
     from numba import njit, types
-    from numba.extending import intrinsic
 
     from fastem.kernels.compiler import HELPER, KERNEL
-    from fastem.kernels.memory import ROWS_OF_EITHER
+    from fastem.kernels.memory import ROWS_OF_EITHER, getter
     from fastem.kernels.prebuilt import symbol
 
     arguments = types.Tuple((ROWS_OF_EITHER, *kernel.args(numba.from_dtype(real))))
-    worker, name = njit(**HELPER)(kernel.worker), symbol(kernel.name, real)
-
-    @intrinsic
-    def read(context: Any, frame: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            struct = context.get_value_type(signature.return_type)
-            return builder.load(builder.bitcast(values[0], struct.as_pointer()), align=8)
-
-        return arguments(frame), generate
+    worker, read, name = njit(**HELPER)(kernel.worker), getter(arguments), symbol(kernel.name, real)
 
     def entry(task, n_tasks, frame):  # type: ignore[no-untyped-def]
         worker(task, n_tasks, *read(frame))

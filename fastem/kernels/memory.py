@@ -117,12 +117,17 @@ def put(typingctx, frame, arguments):
 
 
 def getter(kinds):
-    """Return a function for compiled code, which reads from a frame the arguments, of these types, that `put` wrote."""
+    """Return a function for compiled code, which reads from a frame the arguments, of these types, that `put` wrote.
+
+    The frame is an array or, in code that is compiled ahead of time, a pointer to its first number.
+    """
 
     @intrinsic
     def get(typingctx, frame):
         def generate(context, builder, signature, values):
-            data = context.make_array(signature.args[0])(context, builder, values[0]).data
+            data = values[0]
+            if isinstance(frame, types.Array):
+                data = context.make_array(frame)(context, builder, data).data
             struct = context.get_value_type(signature.return_type)
             return builder.load(builder.bitcast(data, struct.as_pointer()), align=8)
 
