@@ -47,8 +47,8 @@ def check_columns(errors: Any) -> Sequence[str | int] | None:
 def split_shared(errors: Any, X: Any) -> tuple[Any, Any]:
     """Return one matrix of errors for all rows of X, and the errors of each row; one of them is None, or both are."""
     shape: tuple[int, ...] = () if errors is None or are_columns(errors) else np.shape(errors)
-    n_rows = np.shape(X)[0] if hasattr(X, "shape") or isinstance(X, list | tuple) else None
-    if len(shape) == 2 and len(set(shape)) == 1 and shape[0] != n_rows:
+    rows = np.shape(X) if hasattr(X, "shape") or isinstance(X, list | tuple) else ()
+    if len(shape) == 2 and len(set(shape)) == 1 and rows[:1] != shape[:1]:
         return errors, None
     return None, errors
 

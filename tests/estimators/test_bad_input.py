@@ -131,6 +131,8 @@ ROWS = {
     "ragged": (lambda: [[1.0, 2.0, 3.0], [1.0, 2.0]], ValueError, "inhomogeneous"),
     "None": (lambda: None, ValueError, "Expected 2D array, got scalar"),
     "a number": (lambda: 3.0, ValueError, "Expected 2D array, got scalar"),
+    "a number of NumPy": (lambda: np.float64(3.0), ValueError, "Expected 2D array, got scalar"),
+    "an array of no dimension": (lambda: np.array(3.0), ValueError, "Expected 2D array, got scalar"),
     "a dict": (lambda: {"a": [1.0]}, TypeError, "not 'dict'"),
     "a set": (lambda: {1.0, 2.0}, TypeError, "not 'set'"),
     "a generator": (lambda: (row for row in X), TypeError, "one pass would use up the rows: pass the function"),
