@@ -141,7 +141,7 @@ def choose_columns(
             problem = "more than one column" if found else "no column"
             raise ValueError(f"{path}: {problem} '{column}'; the columns are {there}")
         if found[0] in chosen:
-            raise ValueError(f"{path}: column '{column}' is chosen twice")
+            raise ValueError(f"{path}: column '{column if names is None else names[found[0]]}' is chosen twice")
         chosen += found
     return chosen
 

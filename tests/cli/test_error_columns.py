@@ -91,6 +91,8 @@ def test_columns_that_do_not_fit(table):
     for errors, message in (("vx", "1 columns of variances for 3 features"), ("vx,nothing", "no column 'nothing'")):
         _, err = run("fit", "rows.csv", "-k", 2, "--weights", "w", "--errors", errors, code=1)
         assert message in err
+    _, err = run("fit", "rows.csv", "-k", 2, "--columns", "w,x", "--errors", "x,vy", code=1)
+    assert "column 'x' is chosen twice" in err
     _, err = run("fit", "rows.csv", "-k", 2, "--columns", "w,x", "--errors", "y,vy", code=1)
     assert "column 'y'" in err
     assert "expected a variance, or inf, found '-" in err
