@@ -98,7 +98,9 @@ def check_bins(edges: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
         place = int(np.argmax(bad))
         raise ValueError(f"counts must be finite and not negative; found {counted[place]} in bin {place}")
     if np.count_nonzero(counted) < 2:
-        raise ValueError("all rows are in one bin: its width is all that is known of them")
+        raise ValueError(
+            "all rows are in one bin: its width is all that is known of them" if counted.any() else "no bin has a row"
+        )
     return bounds, counted
 
 

@@ -164,7 +164,7 @@ def seeded(seed: int) -> np.random.RandomState:
 
 def check_n_samples(n_samples: Any, least: int = 1) -> None:
     """Raise a ValueError unless `n_samples` is an integer of at least `least`, which is 1 or 2."""
-    is_int = isinstance(n_samples, numbers.Integral)
+    is_int = isinstance(n_samples, numbers.Integral) and not isinstance(n_samples, bool | np.bool_)
     if not is_int or not least <= n_samples <= np.iinfo(np.intp).max:
         needs = "at least one sample" if least == 1 else "at least two samples"
         raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires {needs}, an int.")

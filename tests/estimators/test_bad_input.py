@@ -462,7 +462,7 @@ CASES |= {
 
 CASES |= {
     f"sample({n!r})": (lambda n=n: model().sample(n), (ValueError, "'n_samples'"))
-    for n in (0, -1, 1.5, None, "3", NAN, 10**30, [3])
+    for n in (0, -1, 1.5, None, "3", NAN, 10**30, [3], True)
 }
 
 # ---- the functions under the estimator ---------------------------------------------------------------

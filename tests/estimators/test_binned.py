@@ -128,6 +128,7 @@ def test_lbfgs_has_the_gradient():
         ([0, 1, 2, 3], [1, np.nan, 3], {}, "found nan in bin 1"),
         ([0, 1, 2, 3], [1, 2], {}, r"got shapes \(4,\) and \(2,\)"),
         ([0, 1, 2, 3], [0, 2, 0], {}, "all rows are in one bin"),
+        ([0, 1, 2, 3], [0, 0, 0], {}, "no bin has a row"),
         ([0, 1, 2, 3], [1, 2, 0], {"n_components": 3}, "n_samples >= n_components"),
         ([0, 1, 2, 3], [1, 2, 3], {"noise": True}, "noise=True"),
         ([0, 1, 2, 3], [1, 2, 3], {"assignment": "hard"}, "assignment='hard'"),
