@@ -41,6 +41,7 @@ from fastem.kernels.cache import Sealed, SealedFunction, cached
 from fastem.kernels.compiler import HELPER, KERNEL, LAUNCHER, PACKER
 from fastem.kernels.memory import FRAME, ROWS_OF_EITHER, frame_size, getter, put
 from fastem.kernels.shared import SealedKernel
+from fastem.kernels.signals import held_back
 
 THREAD_FLOPS: Final = 5e7  # the work of 0.5 to 1 ms, as `fastem.passes.sizes.work` counts it
 
@@ -121,7 +122,8 @@ def _compile(
     dispatcher, collecting, since = cached(key, kind, **options)(function), gc.isenabled(), time.perf_counter()
     gc.disable()  # a compiler makes millions of objects, and all are in use: a tenth of its time
     try:
-        dispatcher.compile(signature)
+        with held_back():
+            dispatcher.compile(signature)
     finally:
         if collecting:
             gc.enable()
