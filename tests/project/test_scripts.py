@@ -87,6 +87,7 @@ def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path
     [
         ("embedding", ["--quick"], ["seconds_per_call", "accepted", "means_moved"]),
         ("many_fits", ["--quick", "--rounds=1"], ["the same start", "k-means, each its own"]),
+        ("many_optima", ["--quick"], ["2 x 3"]),
         ("factors_speed", ["--quick", "--rounds=1"], ["seconds", "megabytes", "share_of_products"]),
         ("page_figures", ["--quick", "--rounds=1"], ["figures", "machine"]),
     ],

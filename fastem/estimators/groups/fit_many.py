@@ -23,6 +23,7 @@ from fastem.estimators.groups.mixtures import ManyMixtures
 from fastem.estimators.groups.partition import Partition
 from fastem.estimators.groups.posteriors import ManyPosteriors, check_prior, fit_posteriors
 from fastem.estimators.groups.scores import rows_of_columns
+from fastem.estimators.groups.search import Fits, Rows, search
 from fastem.estimators.parameters import check_constructor
 from fastem.kernels import groups as kernel
 from fastem.kernels.jit import threads
@@ -52,6 +53,7 @@ def fit_many(
     reg_covar: float | None = None,
     regularization: str | EigenvalueFloor | None = None,
     max_iter: int = 100,
+    init_params: str = "kmeans",
     weights_init: ArrayLike | None = None,
     means_init: ArrayLike | None = None,
     precisions_init: ArrayLike | None = None,
@@ -78,6 +80,10 @@ def fit_many(
         instead of reg_covar: the floor's share of the group's own variance of a feature is added to each variance of
         it (spherical: of the mean over features), so that a change of the features' units changes nothing. Default,
         if there is no reg_covar: 1e-10
+    init_params : {"kmeans", "auto"}, default "kmeans"
+        how EM starts. "auto" goes on from the fit of "kmeans" with a search for a better optimum, for three components
+        and more: they move from where two share a cluster to where one has two, as in `GaussianMixture`. It takes 10 to
+        30 times as long
     weights_init, means_init, precisions_init : array-like, optional
         as in `GaussianMixture`, one start for all groups, or with a leading axis of groups in the order of `labels`
         of the result (that is ascending). What is not given is found by k-means in each group
@@ -146,6 +152,7 @@ def fit_many(
             "weights_init": weights_init,
             "means_init": means_init,
             "precisions_init": precisions_init,
+            "init_params": None if init_params == "kmeans" else init_params,
         }.items():
             if value is not None:
                 raise ValueError(f"with a prior, fit_many takes no {name}: leave it out")
@@ -156,6 +163,8 @@ def fit_many(
         raise ValueError("columns=True needs a prior; without one, pass X.T.reshape(-1, 1) and sizes")
     chosen = unit_free(reg_covar, regularization)
     check_constructor(GaussianMixture(n_components, n_threads=n_threads, **options, **chosen))
+    if init_params not in ("kmeans", "auto"):
+        raise ValueError(f"fit_many's init_params must be 'kmeans' or 'auto'; got {init_params!r}")
     remedy = find_remedy(chosen.get("regularization"), chosen.get("reg_covar", 0.0))
     if not isinstance(remedy, RegCovar | EigenvalueFloor):
         raise ValueError(f"fit_many's regularization must be 'floor' or an EigenvalueFloor; got {regularization!r}")
@@ -170,6 +179,10 @@ def fit_many(
     status, n_iter, bound = np.zeros(G, dtype=np.int64), np.zeros(G, dtype=np.int64), np.empty(G)
     with threads(n_threads):
         run_fits(parts, rows, weight, uniforms, given, mixtures, (remedy, tol, max_iter), (status, n_iter, bound))
+        if init_params == "auto" and max_iter:
+            there = Rows.of(parts, rows, weight)
+            fits = Fits(Params(*mixtures), status, n_iter, bound)
+            search(there, COVARIANCES[covariance_type], fits, (remedy, tol, max_iter))
     lost = (status == kernel.TOO_FEW_ROWS) | ((status == kernel.DEGENERATE) & (n_iter == 0))
     for array in mixtures:
         array[lost] = np.nan

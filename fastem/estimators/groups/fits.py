@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ CODES = {
     kernel.DEGENERATE: Status.DEGENERATE,
     kernel.TOO_FEW_ROWS: Status.TOO_FEW_ROWS,
 }
+Settings = tuple[RegCovar | EigenvalueFloor, float, int]  # the remedy, tol and max_iter
 STATUSES = np.array([CODES[code] for code in range(len(CODES))], dtype=object)  # by the kernel's code
 
 
@@ -31,8 +33,8 @@ def run_fits(
     weight: Array | None,
     uniforms: Array,
     given: int,
-    mixtures: tuple[Array, Array, Array, Array],
-    options: tuple[RegCovar | EigenvalueFloor, float, int],
+    mixtures: Sequence[Array],
+    options: Settings,
     results: tuple[NDArray[Any], ...],
 ) -> None:
     """Fit the mixtures of all groups, by kernel calls of about 0.1 s.

@@ -59,6 +59,13 @@ class Partition:
         there = weight[order] > 0
         return Partition(self.labels, np.concatenate([[0], np.cumsum(there)])[self.bounds], order[there])
 
+    def only(self, groups: NDArray[np.intp]) -> Partition:
+        """Return the partition of the rows of some groups."""
+        sizes = np.diff(self.bounds)[groups]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        order = np.arange(bounds[-1]) + np.repeat(self.bounds[groups] - bounds[:-1], sizes)
+        return Partition(self.labels[groups], bounds, order if self.order is None else self.order[order])
+
     def by_group(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the rows of an array by group."""
         return array if self.order is None else array.take(self.order, axis=0)  # 8 times as fast as array[order]

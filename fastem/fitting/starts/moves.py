@@ -77,38 +77,42 @@ def merge_costs(params: Params, members: Members, family: Covariance) -> Array:
 
 
 def separate_merge_costs(params: Params, pairs: NDArray[np.intp], family: Covariance) -> Array:
-    """Return what merging pairs (2, P) of components costs if rows of the two do not overlap, in nats per row, (P,).
+    """Return what merging pairs (2, P) of components costs if their rows do not overlap, in nats per row, (..., P).
 
     The merged component has the weight, the mean and the covariance of both together. With W = w_i + w_j and its
     covariance C the cost is (W log|C| - w_i log|C_i| - w_j log|C_j|) / 2 - W H(w_i / W), where H is the entropy of a
-    choice between two. A covariance that all share has the weight 1 in place of W, w_i and w_j.
+    choice between two. A covariance that all share has the weight 1 in place of W, w_i and w_j. The arrays of `params`
+    may have leading axes, of many mixtures.
     """
-    D, share = params.means.shape[1], params.weights / params.weights.sum()
-    w = share[pairs]
-    both = np.maximum(w.sum(axis=0), TINY)
+    D, share = params.means.shape[-1], params.weights / params.weights.sum(axis=-1, keepdims=True)
+    w = share[..., pairs]
+    both = np.maximum(w.sum(axis=-2), TINY)
     before, after = log_dets(params.covariances, D), log_dets(merged_covariances(params, pairs, family), D)
-    change = after - before if family.shared else both * after - (w * before[pairs]).sum(axis=0)
-    return np.asarray(change / 2 + (w * np.log(np.maximum(w, TINY) / both)).sum(axis=0))
+    change = after - before if family.shared else both * after - (w * before[..., pairs]).sum(axis=-2)
+    return np.asarray(change / 2 + (w * np.log(np.maximum(w, TINY) / both[..., None, :])).sum(axis=-2))
 
 
 def merged_covariances(params: Params, pairs: NDArray[np.intp], family: Covariance) -> Array:
-    """Return the covariances of pairs (2, P) of components together, or the one that all share if a pair is merged."""
-    D, share = params.means.shape[1], params.weights / params.weights.sum()
-    w = share[pairs][..., None, None]
-    both = np.maximum(w.sum(axis=0), TINY)
-    apart = params.means[pairs[0]] - params.means[pairs[1]]
-    spread = outer(apart, apart, (pairs.shape[1], *params.covariances.shape[1:]))
-    between = w[0] * w[1] / both * spread / (D // spread.shape[-1])
+    """Return the covariances of pairs (2, P) of components together, or the one that all share if a pair is merged.
+
+    The arrays of `params` may have leading axes, of many mixtures.
+    """
+    D, share = params.means.shape[-1], params.weights / params.weights.sum(axis=-1, keepdims=True)
+    w = share[..., pairs, None, None]
+    both = np.maximum(w.sum(axis=-4), TINY)
+    apart = params.means[..., pairs[0], :] - params.means[..., pairs[1], :]
+    spread = outer(apart, apart, (pairs.shape[1], *params.covariances.shape[-2:]))
+    between = w[..., 0, :, :, :] * w[..., 1, :, :, :] / both * spread / (D // spread.shape[-1])
     if family.shared:
         return np.asarray(params.covariances + between)
-    return np.asarray(((w * params.covariances[pairs]).sum(axis=0) + between) / both)
+    return np.asarray(((w * params.covariances[..., pairs, :, :]).sum(axis=-4) + between) / both)
 
 
 def log_dets(covariances: Array, D: int) -> Array:
-    """Return the log determinants of covariances (n, D|1, D|1) in D dimensions, (n,)."""
+    """Return the log determinants of covariances (..., D|1, D|1) in D dimensions, (...,)."""
     if covariances.shape[-2] > 1:
         return np.asarray(np.linalg.slogdet(covariances)[1])
-    return np.asarray(np.log(covariances[:, 0]).sum(axis=-1) * (D // covariances.shape[-1]))
+    return np.asarray(np.log(covariances[..., 0, :]).sum(axis=-1) * (D // covariances.shape[-1]))
 
 
 def overlaps(members: Members, K: int) -> Array:
