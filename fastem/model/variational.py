@@ -203,6 +203,12 @@ def weights_of_sticks(taken: Array, left: Array) -> Array:
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
+def later_sums(x: Array) -> Array:
+    """Return the sum of what comes after each entry of the last axis."""
+    after = np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
+    return np.concatenate([after, np.zeros_like(x[..., :1])], axis=-1)
+
+
 def log_dirichlet(concentration: Array) -> Array:
     """Return the logarithm of the integral that normalises a Dirichlet density, (...)."""
     from scipy.special import gammaln
