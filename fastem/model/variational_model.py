@@ -13,7 +13,9 @@ from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.remedies.reg_covar import RegCovar
 from fastem.model.stats import Stats, component_mass, outer
-from fastem.model.variational import Posterior, Prior, later_sums
+from fastem.model.variational import Posterior, Prior, later_sums, squares_of_prior
+
+MOST_OF_PRIOR = 2.0  # of what the prior may make of covariances; an extrapolation may go somewhat beyond 1
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,28 @@ class VariationalModel:
         """Return the number of free parameters of the mixture of expected parameters."""
         return self.gaussian.n_parameters(params)
 
+    @np.errstate(all="ignore")
     def feasible(self, params: Params) -> Posterior:
-        """Return a posterior whose counts are those of the prior and of rows, none of them negative."""
+        """Return a posterior whose counts are those of the prior and of rows, none of them negative.
+
+        Raises
+        ------
+        SingularCovarianceError
+            if covariances are less than the prior alone makes them: no rows lead there
+        """
         assert isinstance(params, Posterior)
-        rows = params.mean_precision - self.prior.mean_precision
+        rows, D = params.mean_precision - self.prior.mean_precision, params.means.shape[1]
         mass = np.maximum(rows, 0.0)
         mass *= rows.sum() / mass.sum()
-        counts = self.concentration(mass), self.prior.mean_precision + mass, self.degrees_of_freedom(mass)
-        return Posterior(params.means, params.covariances, params.factor, *counts)
+        dof = self.degrees_of_freedom(mass)
+        least = sum(squares_of_prior(params, self.prior)) / (D * dof)  # after an update at most 1, without rows 1
+        few = np.flatnonzero(~((least.mean(keepdims=True) if self.family.shared else least) <= MOST_OF_PRIOR))
+        if len(few):
+            raise SingularCovarianceError(few.tolist())
+        return Posterior(
+            *(params.means, params.covariances, params.factor),
+            *(self.concentration(mass), self.prior.mean_precision + mass, dof),
+        )
 
     def update(self, stats: Stats, previous: Params | None = None) -> Posterior:
         """Return the posterior that maximises the bound, given the responsibilities that statistics are made of.

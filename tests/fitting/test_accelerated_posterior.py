@@ -14,6 +14,7 @@ from fastem.estimators.bayesian.state import prior_of_fit
 from fastem.fitting import levels
 from fastem.model.families import find_family
 from fastem.model.posterior_space import PosteriorSpace
+from fastem.model.variational import squares_of_prior
 from fastem.model.variational_model import VariationalModel
 from fastem.sources.blocks import ArraySource
 
@@ -151,6 +152,23 @@ def test_vectors_are_posteriors(family, kind):
     assert mended.mean_precision.min() == model.prior.mean_precision
     assert mended.mean_precision.sum() == pytest.approx(one.mean_precision_.sum())
     assert (mended.concentration > 0).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_posterior_is_narrower_than_its_prior(family):
+    """Such a trial is not made: its numbers may be none."""
+    fitted = fit(make_mixture(200, 2, 3, spacing=4.0, seed=4).X, n_components=5, covariance_type=family)
+    model, mine = model_of(fitted), fitted.posterior_
+    assert sum(squares_of_prior(mine, model.prior)).max() <= 2 * mine.degrees_of_freedom.max() * (1 + 1e-12)
+    counts = mine.concentration, mine.mean_precision, mine.degrees_of_freedom
+    far = mine.means + np.where(np.arange(5)[:, None] == 1, 1e200, 0.0)
+    for parts in (
+        (mine.means, 1e-6 * mine.covariances, 1e3 * mine.factor),
+        (far, mine.covariances, mine.factor),
+        (mine.means, mine.covariances, np.nan * mine.factor),
+    ):
+        with pytest.raises(fastem.SingularCovarianceError):
+            model.feasible(fastem.Posterior(*parts, *counts))
 
 
 def test_samples_lead_to_the_optimum_of_all_rows(monkeypatch):
