@@ -97,8 +97,9 @@ class Cells(NamedTuple):
         free = move.pair[1] if move.pair else int(weights.argmin())
         if move.pair:
             into, pair = move.pair[0], np.array(move.pair)
-            if not model.family.shared:
-                covariances[into] = merged_covariances(self.mixture, pair[:, None], model.family)[0]
+            covariances[0 if model.family.shared else into] = merged_covariances(
+                self.mixture, pair[:, None], model.family
+            )[0]
             means[into] = np.average(means[pair], axis=0, weights=weights[pair])
             weights[pair] = weights[pair].sum(), 0.0
         if move.halves is not None:
