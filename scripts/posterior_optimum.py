@@ -1,6 +1,6 @@
 """How often fits of a BayesianGaussianMixture end at the best bound that is known, over random problems.
 
-    python scripts/posterior_optimum.py [--problems 30] [--seeds 3] [--quick]
+    python scripts/posterior_optimum.py [--problems 30] [--seeds 3] [--quick] [--docs]
 
 The problems are of the make of scripts/optimum.py, of 500 to 3000 rows, 2 to 8 features and 2 to 8 components, to which
 mixtures of three components more are fitted, under either type of prior in turn. A fit is compared by its exact bound
@@ -31,8 +31,8 @@ def methods() -> dict[str, Callable[..., Any]]:
 
     ours = fastem.BayesianGaussianMixture
     return {
-        'fastem, init_params="auto"': lambda **prior: ours(init_params="auto", solver="auto", **ENDS, **prior),
-        'fastem, "kmeans"': lambda **prior: ours(solver="auto", **ENDS, **prior),
+        'fastem, `"auto"`': lambda **prior: ours(init_params="auto", solver="auto", **ENDS, **prior),
+        'fastem, `"kmeans"`': lambda **prior: ours(solver="auto", **ENDS, **prior),
         "scikit-learn": lambda **prior: sklearn.mixture.BayesianGaussianMixture(**ENDS, **prior),
     }
 
@@ -108,25 +108,36 @@ def compare(n: int, seeds: int) -> dict[str, dict[str, float]]:
     }
 
 
+def table(found: dict[str, dict[str, float]]) -> str:
+    """The results as markdown."""
+    titles = ["method", "reached", "by the best seed", "mean gap, nats", "worst gap", "components more", "seconds"]
+    lines = [
+        [
+            *(name, f"{one['reached']:.0%}", f"{one['by best seed']:.0%}", f"{one['mean gap']:.3g}"),
+            *(f"{one['worst gap']:.3g}", f"{one['components more than true']:+.1f}", f"{one['seconds']:.3g}"),
+        ]
+        for name, one in found.items()
+    ]
+    return _common.table(titles, lines, left=1)
+
+
 def main() -> None:
     options = _common.parser(__doc__, rounds=False)
     options.add_argument("--problems", type=int, default=30)
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--docs", action="store_true", help="rewrite the table of docs/bayesian.md")
     args = options.parse_args()
+    _common.restart_in_clean_environment()
     if args.quick:
         args.problems, args.seeds = min(args.problems, 2), 1
     _common.add_root_to_path()
     warnings.simplefilter("ignore")
-    found = compare(args.problems, args.seeds)
-    lines = [
-        [
-            *(name, f"{one['reached']:.0%}", f"{one['by best seed']:.0%}", f"{one['mean gap']:.3g}"),
-            *(f"{one['worst gap']:.3g}", f"{one['components more than true']:+.1f}", f"{one['seconds']:.1f}"),
-        ]
-        for name, one in found.items()
-    ]
-    titles = ["method", "reached", "by the best seed", "mean gap, nats", "worst gap", "components more", "seconds"]
-    _common.write(args.output, "posterior_optimum", found, _common.table(titles, lines, left=1))
+    found, machine = compare(args.problems, args.seeds), _common.machine()
+    _common.progress()
+    section = table(found) + "\n\n" + _common.describe(machine)
+    _common.write(args.output, "posterior_optimum", {"machine": machine, "found": found}, section)
+    if args.docs:
+        _common.rewrite_section(_common.DOCS / "bayesian.md", "posterior-optimum", section)
 
 
 if __name__ == "__main__":
