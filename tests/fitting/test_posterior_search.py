@@ -146,6 +146,18 @@ def test_a_sample_stands_for_all_rows(monkeypatch):
     )
     assert model.mean_precision_.sum() == pytest.approx(3000 + 6)
     assert fit(X).n_components_in_use_ == 4
+    weights, found = [], posterior_search.search_on_sample
+
+    def look(sample, *args):
+        weights.append((sample.n_rows, sample.sum_w))
+        return found(sample, *args)
+
+    monkeypatch.setattr(posterior_search, "search_on_sample", look)
+    model, rng = model_of(X), np.random.RandomState(0)
+    for source in (ArraySource(X), ArraySource(X[:300], np.full(300, 10.0)), ArraySource(X[:200], np.full(200, 2.0))):
+        begun = posterior_search.from_posterior_search(source, 5, model, rng)
+        assert begun.stats.sum_w == pytest.approx(source.sum_w)
+    assert weights == [(300, pytest.approx(300)), (300, pytest.approx(300)), (200, pytest.approx(400))]
 
 
 def test_small_and_odd_rows():

@@ -36,7 +36,8 @@ class BayesianGaussianMixture(PosteriorUses):
     n_init : int, default 1
         number of starts; the fit with the largest lower bound is kept
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        as in `GaussianMixture`
+        as in `GaussianMixture`; but "auto" searches for the best bound: on a sample it merges components, cuts them
+        and puts them in order
     weight_concentration_prior_type : {"dirichlet_process", "dirichlet_distribution"}, default "dirichlet_process"
         the prior of the weights. Components are alike under a Dirichlet distribution; under a Dirichlet process the
         first are given more weight

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from fastem.fitting.accelerated import climb
 from fastem.fitting.interruption import handing_over
-from fastem.fitting.seeds import distinct_sample
+from fastem.fitting.levels import ROWS_PER_COMPONENT
+from fastem.fitting.seeds import distinct_sample, weights_of
 from fastem.fitting.starts.beginning import Beginning
 from fastem.fitting.starts.cuts import LOOKAHEAD, cut
 from fastem.fitting.starts.kmeans import from_kmeans
@@ -113,10 +114,14 @@ class Cells(NamedTuple):
 def from_posterior_search(source: Source, K: int, model: VariationalModel, rng: np.random.RandomState) -> Beginning:
     """Return the statistics of the best posterior that a search on a sample finds.
 
-    It begins at the winner of the race of `fastem.fitting.starts.race`, or, if all are out of it, at k-means.
+    It begins at the winner of the race of `fastem.fitting.starts.race`, or, if all are out of it, at k-means. The rows
+    of a sample count once each, also those of one that stands for all rows: else cuts would fit its noise.
     """
+    most = max(RACE_ROWS, ROWS_PER_COMPONENT * K)
     with handing_over(lambda _: None):  # a result of the search is that of a fit to a sample
         sample = distinct_sample(source, K, rng, RACE_ROWS)
+        if source.n_present >= most:
+            sample = ArraySource(sample.X, weights_of(sample) * (most / sample.sum_w))
         mine = search_on_sample(sample, K, model, rng, rounding_of(source))
     found = agreed(source, lambda: mine)
     return found._replace(stats=found.stats.scaled(source.sum_w / found.stats.sum_w))
