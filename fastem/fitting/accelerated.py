@@ -137,7 +137,7 @@ class Ascent:
         gain = np.inf
         if point.target is not None:
             self.way = self.memory.look_ahead()
-            rows = 1.0 if self.model.per_row else point.stats.sum_w  # that one unit of the objective is the gain of
+            rows = 1.0 if self.model.per_row else point.stats.sum_w  # times the gain per row is that of the objective
             self.memory.gains.append(rows * self.way.gain)
             gradient = scaled_length(point.params, point.target)
             gain = self.gain_left(point.stats.eps, rows * (gradient**2 / 2))

@@ -111,6 +111,7 @@ class VariationalModel:
 
     @np.errstate(all="ignore")
     def _updated(self, stats: Stats) -> Posterior:
+        """Return what `update` does, computed."""
         prior, family, (K, D) = self.prior, self.family, stats.s1.shape[-2:]
         mass = component_mass(stats)
         _, means, covariances = self.gaussian.estimate(stats)

@@ -48,7 +48,7 @@ def exact_bound(model, posterior, X, weight):
     return weight @ expected - made.divergence(model.prior)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     family=st.sampled_from(FAMILIES),
     kind=st.sampled_from(PRIOR_TYPES),

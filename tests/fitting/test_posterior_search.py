@@ -59,8 +59,7 @@ def bound_of(model, X, resp):
     return float((resp * joint).sum() - xlogy(resp, resp).sum() - posterior.divergence(model.prior))
 
 
-@pytest.mark.parametrize("sticks", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "sticks"), [(family, i % 2 == 0) for i, family in enumerate(FAMILIES)])
 def test_a_merge_gains_what_it_promises(family, sticks):
     """The bound of merged responsibilities is known without a pass."""
     X = make_mixture(300, 2, 3, spacing=2.0, seed=3).X
@@ -122,7 +121,7 @@ def test_it_ends_no_lower_than_kmeans():
     assert max(gains) > 1.0
 
 
-@pytest.mark.parametrize(("family", "kind"), [(family, PRIOR_TYPES[i % 2]) for i, family in enumerate(FAMILIES[1:])])
+@pytest.mark.parametrize(("family", "kind"), [(family, PRIOR_TYPES[i % 2]) for i, family in enumerate(FAMILIES[1:4])])
 def test_all_families(family, kind):
     X = four_clusters(600)
     model = fit(X, covariance_type=family, weight_concentration_prior_type=kind)
