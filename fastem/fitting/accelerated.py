@@ -61,7 +61,7 @@ class Turn(NamedTuple):
     Attributes
     ----------
     taken : bool, whether the fit has gone to the point of the pass
-    bound : float, the objective per row there
+    bound : float, the objective there
     certificate : Certificate or None, of the last point that was taken
     fell : bool, whether the objective fell by more than rounding
     status : Status or None, how the fit ends; None if it goes on
@@ -137,10 +137,12 @@ class Ascent:
         gain = np.inf
         if point.target is not None:
             self.way = self.memory.look_ahead()
-            self.memory.gains.append(self.way.gain)
+            rows = 1.0 if self.model.per_row else point.stats.sum_w  # times the gain per row is that of the objective
+            self.memory.gains.append(rows * self.way.gain)
             gradient = scaled_length(point.params, point.target)
-            gain = self.gain_left(point.stats.eps, gradient)
-            self.certificate = Certificate(self.certificate.passes, gain * point.stats.sum_w, gradient)
+            gain = self.gain_left(point.stats.eps, rows * (gradient**2 / 2))
+            of_all = gain * point.stats.sum_w / rows
+            self.certificate = Certificate(self.certificate.passes, of_all, gradient)
         here = partial(Turn, True, self.bounds[-1], self.certificate)
         try:
             if self.callback is not None and self.callback(self.done + len(self.bounds), self.bounds[-1], point.params):
@@ -175,16 +177,15 @@ class Ascent:
                 return ahead(params=self.model.feasible(way.params), trial=True)
         return ahead(params=point.updated)
 
-    def gain_left(self, eps: float, gradient: float) -> float:
-        """Return what the objective per row has yet to gain, as predictions at the last points say.
+    def gain_left(self, eps: float, own: float) -> float:
+        """Return what the objective has yet to gain, as predictions at the last points say.
 
         It is the last prediction, or more if the one before fell short of what was gained; with those to come if they
-        go on shrinking as the last ones did. Where it is no number, because the objective is not concave, but EM's step
-        gains less than rounding of relative size `eps` hides, it is what that gains.
+        go on shrinking as the last ones did. Where it is no number, because the objective is not concave, but EM's
+        own step gains less than rounding of relative size `eps` hides, it is that.
         """
         *_, first, before, last = np.inf, np.inf, *self.memory.gains
         if last == np.inf:
-            own = gradient**2 / 2
             return own if own <= 64 * eps * (1 + abs(self.bounds[-1])) else np.inf
         if len(self.memory.gains) < 2:
             return last
@@ -216,7 +217,7 @@ def climb(
     Parameters
     ----------
     source, params, model : the rows, the start and what is fitted
-    stop : Stop, whose tol bounds what the objective per row has yet to gain
+    stop : Stop, whose tol bounds what the objective has yet to gain
     max_iter : int, how many passes over the rows there are at most, with those of trials in vain
     callback : function, called at each point that is taken; the fit ends if it returns True
     done : int, how many such points came before the first of this loop

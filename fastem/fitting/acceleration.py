@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.model.factor_space import FactorSpace, coordinates_about
+from fastem.model.coordinates import Coordinates, coordinates_about
 from fastem.model.matrices import Array
-from fastem.model.parametrization import Parametrization
 from fastem.model.params import Params
+from fastem.model.variational import Posterior
 
 DEPTH = 20  # differences that are remembered
 RIDGE = 1e-10  # on differences of length 1: where they nearly depend on each other, the step stays bounded
@@ -123,7 +123,7 @@ class Memory:
     origin : Params, about which the coordinates are; None before the first point
     points, steps : (n, P) float64, the latest last
     follows : (n,) bool, whether a point's step was taken with the same rows as that of the point before
-    gains : list of float, what was predicted with the present rows, at the points that the fit went to
+    gains : list of float, of the objective: what was predicted with the present rows, at points that the fit went to
     pace : Pace
     new_rows : bool, whether the next point does not follow
     """
@@ -148,7 +148,7 @@ class Memory:
         return bool(right_shapes and finite and 1 <= n <= DEPTH + 1)
 
     @cached_property
-    def space(self) -> Parametrization | FactorSpace:
+    def space(self) -> Coordinates:
         """The coordinates."""
         assert self.origin is not None
         return coordinates_about(self.origin)
@@ -228,5 +228,7 @@ def scaled_length(params: Params, updated: Params) -> float:
 
 def _with_logits(params: Params) -> Params:
     """Return a mixture whose weights all have logits: those of 0 become LEAST_WEIGHT."""
+    if isinstance(params, Posterior):  # whose counts are positive
+        return params
     noise = params.noise and params.noise._replace(weight=max(params.noise.weight, LEAST_WEIGHT))
     return params._replace(weights=np.maximum(params.weights, LEAST_WEIGHT), noise=noise)

@@ -101,7 +101,8 @@ def climb_sample(
         if most < 1:
             break
         memory.change_rows()
-        stop = Stop("change", SHARE_OF_ERROR * model.n_parameters(params) / (2 * n))
+        error = model.n_parameters(params) / (2 * n) * (1.0 if model.per_row else rows.sum_w)
+        stop = Stop("change", SHARE_OF_ERROR * error)
         level = climb(rows, params, model, stop=stop, max_iter=most, memory=memory)
         passes += level.n_passes * n / n_rows
         if level.status in (Status.CONVERGED, Status.MAX_ITER):

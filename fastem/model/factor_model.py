@@ -47,6 +47,11 @@ class FactorModel:
         """Whether an update cannot lower the objective."""
         return self.gaussian.monotone or self.gaussian.strict
 
+    @property
+    def per_row(self) -> bool:
+        """True: the objective is a mean over rows."""
+        return True
+
     def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the shape of the second moments that `update` needs."""
         return K, 1, D

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastem.model.factors import FactorParams, scaled_axes
 from fastem.model.matrices import Array
-from fastem.model.parametrization import LARGEST, LEAST_SHARE, Parametrization
+from fastem.model.parametrization import LARGEST, LEAST_SHARE
 from fastem.model.params import Params
 
 
@@ -86,8 +86,3 @@ class FactorSpace:
         change = -1 / (self.spread + self.spread**2) if inverse else 1 / (1 + self.spread)
         along = np.einsum("kdq,kd->kq", self.inner, steps)
         return np.asarray(steps + np.einsum("kdq,kq->kd", self.inner, change * along))
-
-
-def coordinates_about(params: Params) -> Parametrization | FactorSpace:
-    """Return coordinates about a mixture in which a step of EM is the gradient of the objective per row."""
-    return FactorSpace.around(params) if isinstance(params, FactorParams) else Parametrization.around(params)

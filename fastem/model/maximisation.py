@@ -137,6 +137,11 @@ class GaussianModel:
         """Whether an update cannot lower the objective."""
         return self.remedy.monotone
 
+    @property
+    def per_row(self) -> bool:
+        """True: the objective is a mean over rows."""
+        return True
+
     def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the shape of the second moments that `update` needs: that of the covariances."""
         return self.family.shape(K, D)

@@ -24,12 +24,16 @@ class Model(Protocol):
         log-likelihood, which takes the log-likelihood's place in the objective
     monotone : bool
         whether `update` cannot lower `objective`, so that a fall is a fault
+    per_row : bool
+        whether `objective` is the mean over rows; else it is that of all rows together
     """
 
     @property
     def hard(self) -> bool: ...  # noqa: D102
     @property
     def monotone(self) -> bool: ...  # noqa: D102
+    @property
+    def per_row(self) -> bool: ...  # noqa: D102
 
     def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the shape of the second moments that `update` needs."""
@@ -54,7 +58,7 @@ class Model(Protocol):
         """
 
     def objective(self, params: Params, stats: Stats) -> float:
-        """Return what EM maximises, per row; `stats` are those of a pass under `params`."""
+        """Return what EM maximises; `stats` are those of a pass under `params`."""
 
     def fell(self, before: float, after: float, params: Params, eps: float) -> bool:
         """Return whether the objective fell by more than rounding of relative size `eps` explains."""

@@ -69,7 +69,7 @@ class Event(NamedTuple):
         the components that it concerns
     detail : str
     change : float
-        the change of the objective per row, if `what` is "fell", "moved" or "searched"; else 0
+        the change of the objective (per row, but for posteriors), if `what` is "fell", "moved" or "searched"; else 0
     """
 
     iteration: int

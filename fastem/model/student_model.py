@@ -99,6 +99,11 @@ class StudentModel:
         """Return the start that a Gaussian mixture makes."""
         return StudentParams(*params[:4], np.full(len(params.weights), self.start))
 
+    @property
+    def per_row(self) -> bool:
+        """True: the objective is a mean over rows."""
+        return True
+
     def moments_shape(self, K: int, D: int) -> tuple[int, int, int]:
         """Return the shape of the second moments that `update` needs."""
         return self.gaussian.moments_shape(K, D)

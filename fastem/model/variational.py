@@ -203,6 +203,12 @@ def weights_of_sticks(taken: Array, left: Array) -> Array:
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
+def later_sums(x: Array) -> Array:
+    """Return the sum of what comes after each entry of the last axis."""
+    after = np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
+    return np.concatenate([after, np.zeros_like(x[..., :1])], axis=-1)
+
+
 def log_dirichlet(concentration: Array) -> Array:
     """Return the logarithm of the integral that normalises a Dirichlet density, (...)."""
     from scipy.special import gammaln
@@ -246,17 +252,28 @@ def divergence_of_components(posterior: Posterior, prior: Prior) -> Array:
     from scipy.special import digamma
 
     K, D = posterior.means.shape
-    factor, dof = posterior.factor, posterior.degrees_of_freedom
+    dof = posterior.degrees_of_freedom
     before = np.full(K, prior.degrees_of_freedom)
     log_scale, log_prior_scale = posterior.log_scales(), 2 * log_determinants(factorise(prior.scatter), D)
     expected = log_scale + D * np.log(2.0) + digamma(0.5 * (dof[:, None] - np.arange(D))).sum(axis=1)
+    trace, moved = squares_of_prior(posterior, prior)
+    ratio = prior.mean_precision / posterior.mean_precision
+    means = D * (ratio - 1 - np.log(ratio)) + moved
+    wisharts = log_wishart(log_prior_scale, before, D) - log_wishart(log_scale, dof, D)
+    return np.asarray(0.5 * means + wisharts + 0.5 * ((dof - before) * expected - dof * D + trace))
+
+
+def squares_of_prior(posterior: Posterior, prior: Prior) -> tuple[Array, Array]:
+    """Return the squares that a prior adds to those of rows, in standard deviations of each component: two of (K,).
+
+    They are the trace of the expected precision times the prior's scatter; and kappa0 times the squared distance of the
+    mean from the prior's.
+    """
+    factor, D = posterior.factor, posterior.means.shape[1]
     if factor.shape[-2] > 1:
         moved = (factor @ (posterior.means - prior.mean)[..., None])[..., 0]
         trace = (factor.swapaxes(-1, -2) @ factor * prior.scatter).sum(axis=(-2, -1))
     else:
         moved = factor[:, 0] * (posterior.means - prior.mean)
         trace = (factor**2 * prior.scatter).sum(axis=(-2, -1)) * (D // factor.shape[-1])
-    ratio = prior.mean_precision / posterior.mean_precision
-    means = D * (ratio - 1 - np.log(ratio)) + prior.mean_precision * (moved**2).sum(axis=1)
-    wisharts = log_wishart(log_prior_scale, before, D) - log_wishart(log_scale, dof, D)
-    return np.asarray(0.5 * means + wisharts + 0.5 * ((dof - before) * expected - dof * D + trace))
+    return np.asarray(trace), np.asarray(prior.mean_precision * (moved**2).sum(axis=1))

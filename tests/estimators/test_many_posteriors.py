@@ -166,6 +166,44 @@ def test_a_group_without_a_posterior_does_not_stop_the_others():
         fits.model(17)
 
 
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
+def test_groups_of_fewer_rows_than_features_under_a_prior_that_is_one(family, kind):
+    """With them groups in a plane and of equal rows: each is what the class makes of it, and no other group changes."""
+    rng, eye = np.random.default_rng(0), np.eye(4)
+    plane, large = rng.normal(size=(9, 2)) @ rng.normal(size=(2, 4)), make_mixture(40, 4, 2, spacing=6.0).X
+    pairs = np.repeat(10.0 * eye[:2], [2, 1], axis=0) + 0.01 * rng.normal(size=(3, 4))  # two clusters, of 2 rows and 1
+    parts = [rng.normal(size=(2, 4)), pairs, plane, np.full((3, 4), 7.0), large]
+    groups = np.repeat(np.arange(5), [len(part) for part in parts])
+    scatter = {"full": eye, "tied": eye, "diag": np.ones(4), "spherical": 1.0}[family]
+    prior = {"covariance_prior": scatter, "weight_concentration_prior_type": kind, "mean_precision_prior": 0.1}
+    options = dict(covariance_type=family, reg_covar=0.0, tol=1e-10, max_iter=3000, random_state=0)
+    one = fit_many(np.concatenate(parts), groups, 1, prior=prior, **options)
+    assert one.converged.all()
+    for g, part in enumerate(parts):
+        alone = BayesianGaussianMixture(**options, **prior).fit(part)
+        assert_allclose(one.lower_bound[g], alone.lower_bound_, rtol=1e-9)
+        assert_allclose(one.means[g], alone.means_, rtol=1e-9, atol=1e-9)
+        assert_allclose(one.model(g).covariances_, alone.covariances_, rtol=1e-9, atol=1e-9)
+    two = quiet(np.concatenate(parts[1:]), groups[2:], 2, prior=prior, **options)
+    alone = BayesianGaussianMixture(n_components=2, **options, **prior).fit(pairs)
+    assert_allclose(two.lower_bound[0], alone.lower_bound_, rtol=1e-9)
+    assert_allclose(np.sort(two.means[0, :, 0]), np.sort(alone.means_[:, 0]), rtol=1e-6)
+    same = quiet(large, np.full(40, 4), 2, prior=prior, **options)
+    assert np.isfinite(two.lower_bound).all()
+    assert same.lower_bound[0] == pytest.approx(two.lower_bound[-1], rel=1e-8)
+
+
+def test_a_prior_of_fewer_rows_than_features_is_none():
+    """Without reg_covar it is singular; with some, each group is what the class makes of it."""
+    X, groups = np.random.default_rng(0).normal(size=(5, 4)), np.array([0, 0, 1, 1, 1])
+    assert quiet(X, groups, 1, prior={}).status.tolist() == [Status.DEGENERATE] * 2
+    fits = fit_many(X, groups, 1, prior={}, reg_covar=1e-6)
+    for g in range(2):
+        alone = BayesianGaussianMixture(reg_covar=1e-6).fit(X[groups == g])
+        assert fits.lower_bound[g] == pytest.approx(alone.lower_bound_, rel=1e-6)
+
+
 def test_a_given_prior_is_that_of_all_groups():
     X, groups = make_groups()
     prior = {"mean_prior": [1.0, 2.0], "covariance_prior": np.eye(2), "degrees_of_freedom_prior": 4.0}

@@ -135,5 +135,5 @@ def test_messages(options):
 
 def test_parameters_are_scikit_learns():
     ours, theirs = BayesianGaussianMixture().get_params(), Theirs().get_params()
-    assert ours.pop("n_threads") is None
+    assert (ours.pop("n_threads"), ours.pop("solver")) == (None, "em")
     assert ours == theirs

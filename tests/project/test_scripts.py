@@ -10,6 +10,7 @@ from pathlib import Path
 import _common
 import compare_peers
 import kmeans_starts
+import posterior_optimum
 import pytest
 from helpers import ROOT, child_env
 
@@ -133,6 +134,18 @@ def test_kmeans_starts(tmp_path, monkeypatch, capsys):
         assert max(one["reached"] for one in packages.values()) > 0
         assert all(one["gap"] >= 0 for one in packages.values())
     assert "| KMeans, n_init=1 | fastem |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_posterior_optimum(tmp_path, monkeypatch, capsys):
+    """Two problems: the search of fastem ends at the best bound that is known."""
+    monkeypatch.setattr(sys, "argv", ["posterior_optimum.py", "--quick", "--output", str(tmp_path)])
+    monkeypatch.setattr(_common, "restart_in_clean_environment", lambda: None)
+    posterior_optimum.main()
+    found = json.loads((tmp_path / "posterior_optimum.json").read_text())["found"]
+    assert found['fastem, `"auto"`']["reached"] == 1
+    assert all(one["mean gap"] >= 0 for one in found.values())
+    assert "| scikit-learn |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -26,15 +26,18 @@ class BayesianGaussianMixture(PosteriorUses):
     covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default "full"
         scikit-learn does not have the last two
     tol : float, default 1e-3
-        the fit has converged when the lower bound, which is that of all rows, changes by less
+        the fit has converged when the lower bound, which is that of all rows, changes by less; with solver="auto",
+        when it has less than this to gain, as far as the last steps tell
     reg_covar : float, default 1e-6
         is added to every variance of the rows of a component, in the square of the data's units. The prior keeps
         covariances regular, so that 0 does as well, and then no iteration lowers the bound
     max_iter : int, default 100
+        most iterations from one start; with solver="auto", most passes over all rows
     n_init : int, default 1
         number of starts; the fit with the largest lower bound is kept
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        as in `GaussianMixture`
+        as in `GaussianMixture`; but "auto" searches for the best bound: on a sample it merges components, cuts them
+        and puts them in order
     weight_concentration_prior_type : {"dirichlet_process", "dirichlet_distribution"}, default "dirichlet_process"
         the prior of the weights. Components are alike under a Dirichlet distribution; under a Dirichlet process the
         first are given more weight
@@ -49,6 +52,9 @@ class BayesianGaussianMixture(PosteriorUses):
     covariance_prior : array-like or float, optional
         (D, D) full and tied, (D,) diag and tied_diag, a number for spherical and tied_spherical: the inverse of the
         scale matrix of the precisions' Wishart distribution. Default: the covariance of the rows
+    solver : {"em", "auto"}, default "em"
+        "em" makes scikit-learn's updates; "auto" makes longer steps where the bound does not fall on them, on large
+        data first on samples that grow (see `GaussianMixture`), and takes far fewer passes where components overlap
     random_state : int, RandomState or None, default None
         seed of all random numbers; None takes NumPy's global generator
     warm_start : bool, default False
@@ -75,6 +81,8 @@ class BayesianGaussianMixture(PosteriorUses):
     converged_ : bool
     status_ : Status or None, why the fit ended; None after a step of `partial_fit`
     fit_report_ : Report, what happened, for every start
+        with solver="auto" each of its `starts` has a `certificate`, as in `GaussianMixture`: passes over all rows, nats
+        that the bound has yet to gain, and the scaled gradient
     n_iter_ : int
     lower_bound_ : float
         scikit-learn's bound after the last iteration; the exact one is `elbo`
@@ -156,6 +164,7 @@ class BayesianGaussianMixture(PosteriorUses):
         mean_prior: ArrayLike | None = None,
         degrees_of_freedom_prior: float | None = None,
         covariance_prior: ArrayLike | None = None,
+        solver: str = "em",
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -175,6 +184,7 @@ class BayesianGaussianMixture(PosteriorUses):
         self.mean_prior = mean_prior
         self.degrees_of_freedom_prior = degrees_of_freedom_prior
         self.covariance_prior = covariance_prior
+        self.solver = solver
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose

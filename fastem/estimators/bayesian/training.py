@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from fastem.estimators.bayesian.state import STICKS, PosteriorState, prior_of_fit, set_posterior, set_prior
-from fastem.estimators.parameters import check_shared, check_strings
+from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.protocol import check_hooks
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, set_names, set_params_of, set_record
 from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
+from fastem.fitting.levels import draw_sample
 from fastem.fitting.loop import Callback
 from fastem.fitting.restarts import fit_from_starts
 from fastem.fitting.starts.table import Given
@@ -56,7 +57,10 @@ def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, call
         family = find_family(model.covariance_type)
         prior = prior_of(model, source.n_features, lambda: moments_of(source, family))
         update = VariationalModel(prior, family, model.reg_covar)
-        results = fit_from_starts(source, update, plain_options(model, "em"), Given(), before, callback)
+        auto = model.solver == "auto" and before is None
+        sample = draw_sample(source, model.n_components) if auto else None
+        options = plain_options(model, model.solver)
+        results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
         kept, posterior = keep_best(source, results, update, ends_on_m_step=True)
     take_over(model, posterior, results, kept, np.dtype(np.float64))
     assert isinstance(posterior, Posterior)
@@ -104,7 +108,8 @@ def follow_posterior(model: PosteriorState, X: Any, sample_weight: Any) -> None:
 def check_parameters(model: PosteriorState) -> None:
     """Raise a ValueError, in scikit-learn's words, for constructor parameters that cannot be used."""
     check_shared(model, NAME, [name for name in COVARIANCES if name not in CONSTRAINED])
-    check_strings(model, NAME, weight_concentration_prior_type=PRIOR_TYPES)
+    solvers = [name for name in SOLVERS if name != "lbfgs"]
+    check_strings(model, NAME, weight_concentration_prior_type=PRIOR_TYPES, solver=solvers)
     for name in ("weight_concentration_prior", "mean_precision_prior", "degrees_of_freedom_prior"):
         value = getattr(model, name)
         demand(value is None or is_positive(value), name, "None or a float in the range (0.0, inf)", value, NAME)

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from fastem.estimators.groups.fits import run_fits
 from fastem.estimators.groups.partition import Partition
 from fastem.estimators.groups.sums import accumulate_groups
+from fastem.fitting.starts.kmeans import from_kmeans
+from fastem.kernels import groups as kernel
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
+from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.remedies.eigenvalue_floor import EigenvalueFloor
 from fastem.model.remedies.reg_covar import RegCovar
@@ -26,6 +29,7 @@ from fastem.model.result import Status
 from fastem.model.stats import Stats
 from fastem.model.variational import Posterior
 from fastem.model.variational_model import VariationalModel
+from fastem.sources.blocks import ArraySource
 
 START_ROWS = 10_000  # of a group at most, for k-means
 
@@ -50,6 +54,11 @@ class GroupRows(NamedTuple):
             return np.diff(self.bounds).astype(np.float64)
         return np.array([part.sum() for part in np.split(self.weight, self.bounds[1:-1])])
 
+    def source(self, g: int) -> ArraySource:
+        """Return the rows of the group of this number."""
+        own = slice(self.bounds[g], self.bounds[g + 1])
+        return ArraySource(self.X[own], self.weight[own] if self.weight.size else None)
+
     def thinned(self, rng: np.random.RandomState) -> GroupRows:
         """Return at most START_ROWS rows of each group, one of each stratum."""
         sizes = np.diff(self.bounds)
@@ -72,10 +81,12 @@ def strata_of_rows(n: int, rng: np.random.RandomState) -> NDArray[np.intp]:
 def clusters_of(
     rows: GroupRows, K: int, family: Covariance, rng: np.random.RandomState | None = None
 ) -> tuple[Params, NDArray[np.int64]]:
-    """Return the clusters of each group, found by k-means, as mixtures; and MAX_ITER, or why there are none, (G,).
+    """Return the clusters of each group, found by k-means, as mixtures; and MAX_ITER, or what they lack, (G,).
 
     Without a generator K is 1, and the covariances are those of maximum likelihood. With one they are floored at 1e-10
-    of the group's variances: a cluster may be a single row.
+    of the group's variances: a cluster may be a single row. Where the rows of a group lie in a subspace, as fewer than
+    features do, covariances are singular, there is no factor, and the code is DEGENERATE. A group with TOO_FEW_ROWS has
+    no mixture.
     """
     G, D = len(rows.bounds) - 1, rows.X.shape[1]
     n_uniforms = 1 + (K - 1) * (2 + int(np.log(K)))
@@ -87,6 +98,12 @@ def clusters_of(
     parts = Partition(np.arange(G), rows.bounds, None)
     weight = rows.weight if rows.weight.size else None
     run_fits(parts, rows.X, weight, uniforms, 0, mixtures, (remedy, 0.0, 0), (status, n_iter, bound))
+    model = GaussianModel(family, RegCovar())
+    for g in np.flatnonzero(status == kernel.DEGENERATE).tolist():
+        seed = np.random.RandomState(int(uniforms[g, 0] * 2**32))
+        found = model.estimate(from_kmeans(rows.source(g), K, model, seed).stats)
+        for array, own in zip(mixtures, found, strict=False):  # without a factor
+            array[g] = own
     return Params(*mixtures), status
 
 

@@ -205,7 +205,10 @@ def fit_posteriors(
         np.array(np.broadcast_to(prior.scatter, (G, *family.shape(1, D)))),
     )
     clusters, starts = clusters_of(rows.thinned(rng), K, family, rng)
-    status = STATUSES[np.where(starts == kernel.MAX_ITER, codes, starts)]
+    flat = codes == kernel.DEGENERATE  # a prior that such rows make is singular, too
+    proper = ~flat | (model.covariance_prior is not None) | ((model.reg_covar > 0) & (sum_w > 1))
+    codes = np.where(proper, kernel.MAX_ITER, codes)
+    status = STATUSES[np.where(starts == kernel.TOO_FEW_ROWS, starts, codes)]
     stats = clusters_as_stats(sum_w, clusters, family, np.diff(rows.bounds))
     fits = GroupPosteriors(VariationalModel(prior, family, model.reg_covar), stats, status)
     for _ in range(model.max_iter):

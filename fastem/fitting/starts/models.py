@@ -12,6 +12,7 @@ import numpy as np
 
 from fastem.fitting.starts.clutter import without_clutter
 from fastem.fitting.starts.factors import begin_factors
+from fastem.fitting.starts.posterior_search import from_posterior_search
 from fastem.fitting.starts.table import STARTS, Given, make_start, why_singular
 from fastem.model.factor_model import FactorModel
 from fastem.model.matrices import SingularCovarianceError
@@ -30,14 +31,19 @@ Begun = tuple[Params, tuple[Event, ...]]  # parameters that a fit begins with, a
 def start_posterior(
     source: Source, K: int, model: VariationalModel, init: str, rng: np.random.RandomState, given: Given
 ) -> Begun:
-    """Return the posterior of a start, the update on the statistics of one that is found for a mixture; its events.
+    """Return the posterior of a start, the update on the statistics of one; its events.
+
+    "auto" searches for a posterior, the other starts are those of a mixture.
 
     Raises
     ------
     SingularCovarianceError
         with the column or component that is the cause
     """
-    stats, events = STARTS[init](source, K, model.gaussian, rng)
+    if init == "auto":
+        stats, events = from_posterior_search(source, K, model, rng)
+    else:
+        stats, events = STARTS[init](source, K, model.gaussian, rng)
     try:
         return agreed(source, lambda: model.update(stats)), events
     except SingularCovarianceError as error:
