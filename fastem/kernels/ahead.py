@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.kernels import assignment, groups, mixture, patterns, student
+from fastem.kernels import assignment, groups, mixture, patterns, phases, student
 from fastem.kernels.jit import Kernel, cache_folder, check_dtypes, launcher
 
 # Each has a kernel and its arithmetic for float32 rows; for float64 rows it is float64.
@@ -19,6 +19,7 @@ START: Needed = (mixture.accumulate_labelled, "float64"), (mixture.score_spheres
 CALLS: dict[str, Needed] = {
     "fit": EM + START,
     "predict": tuple((k, "float64") for k in (mixture.score_all, mixture.score_spheres, mixture.score_white_spheres)),
+    "large": ((phases.respond, "float32"), (phases.respond, "float64"), (phases.gather, "float32")),
     "labels": (
         *((mixture.accumulate_within, real) for real in ("float32", "float64")),
         *((kernel, "float64") for kernel in (mixture.accumulate_hard, mixture.accumulate_given)),
@@ -75,9 +76,10 @@ def warmup(
     progress : callable, optional
         Called as ``progress(done, total)``, at first with 0 done, then after each kernel that is compiled.
     calls : str or iterable of str, default all
-        What will be called: "fit", "predict" (and other scores), "kmeans" (`KMeans`), "labels" (fits with labels or
-        ``assignment="hard"``, statistics of given responsibilities), "missing" (fits and scores of rows with missing
-        values), "student" (`StudentMixture`, beside "fit"), "fit_many" (and the scores of its mixtures).
+        What will be called: "fit", "predict" (and other scores), "kmeans" (`KMeans`), "large" (fits of full
+        covariances of which K D^2 is more than half a million), "labels" (fits with labels or ``assignment="hard"``,
+        statistics of given responsibilities), "missing" (fits and scores of rows with missing values), "student"
+        (`StudentMixture`, beside "fit"), "fit_many" (and the scores of its mixtures).
 
     Returns
     -------

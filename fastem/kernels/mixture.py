@@ -490,12 +490,20 @@ def add_softly(given, first, n, mixture, form, tile, out):
     for b in range(n if home > 0 else 0):
         if top[b] == -np.inf:
             lp[0, b], lp[home, b] = 0.0, 1.0
-    add_responsibilities(n, mixture, form, tile, out)
+    weigh_responsibilities(n, tile, out)
+    add_soft(n, mixture, form, tile, out)
 
 
 @njit(**HELPER)
 def add_softly_within(given, first, n, mixture, form, tile, out):
     """Do what `add_softly` does, where labels restrict the components of rows."""
+    respond_within(given, first, n, mixture, tile, out)
+    add_soft(n, mixture, form, tile, out)
+
+
+@njit(**HELPER)
+def respond_within(given, first, n, mixture, tile, out):
+    """Set lp to the responsibilities of a tile's rows, weighted, 0 where labels exclude a component; add to out."""
     lp, top = tile.lp, tile.top
     find_joint(given, first, n, mixture, tile)
     log_sum_exp(lp, n, top, tile.total, tile.spread, tile.label)
@@ -503,12 +511,12 @@ def add_softly_within(given, first, n, mixture, form, tile, out):
         if top[b] == -np.inf:
             lp[0, b] = 0.0
             lp[first_of(given.labels, given.allowed, first + b, mixture.lognorm), b] = 1.0
-    add_responsibilities(n, mixture, form, tile, out)
+    weigh_responsibilities(n, tile, out)
 
 
 @njit(**HELPER)
-def add_responsibilities(n, mixture, form, tile, out):
-    """Add a tile's rows, weighted by what `log_sum_exp` has left, and the row's sums of log densities and entropies."""
+def weigh_responsibilities(n, tile, out):
+    """Weight what `log_sum_exp` has left in lp; add the rows' sums of log densities and entropies to out."""
     w, inverse = tile.w, tile.label
     for b in range(n):
         inverse[b] *= w[b]
@@ -517,7 +525,6 @@ def add_responsibilities(n, mixture, form, tile, out):
     out[0] += weighted_sum(w, tile.total, n)
     out[1] += weighted_sum(w, tile.top, n)
     out[2] += weighted_sum(w, tile.spread, n)
-    add_soft(n, mixture, form, tile, out)
 
 
 @njit(**HELPER)

@@ -21,10 +21,10 @@ from fastem.passes.errors import errors_accumulator, errors_scorer
 from fastem.passes.factors import FactorAccumulator, FactorScorer
 from fastem.passes.missing import MissingAccumulator, MissingScorer
 from fastem.passes.patterns import KnownPatterns
+from fastem.passes.phases import accumulator
 from fastem.passes.scorer import Scorer, Scores
 from fastem.passes.shared_errors import shared_errors_accumulator, shared_errors_scorer
 from fastem.passes.students import student_accumulator, student_scorer
-from fastem.passes.sums import Accumulator
 from fastem.sources.blocks import Block, Source, kind_of_rows, options_of_rows
 
 
@@ -132,7 +132,7 @@ MIXTURES: dict[type[Params], Kind] = {
     FactorParams: Kind(FactorAccumulator, FactorScorer),
 }
 KINDS = {
-    "complete": Kind(Accumulator, Scorer),
+    "complete": Kind(accumulator, Scorer),
     "missing": Kind(MissingAccumulator, MissingScorer, known_patterns),
     "errors": Kind(errors_accumulator, errors_scorer),
     "errors and gaps": Kind(errors_accumulator, errors_scorer),

@@ -56,3 +56,31 @@ def slice_blocks(K: int, D: int, n_values: int, form: int = FULL) -> int:
     flops = block_rows(K, D, form) * row_flops(K, D, form)
     most = min(MAX_BLOCKS, SLICE_BYTES / (8 * n_values), SLICE_FLOPS / flops)
     return 1 << max(1, int(math.log2(most)))
+
+
+# Where the statistics of all components exceed PHASE_BYTES, they leave the L2 cache between two tiles of rows, and a
+# pass has two phases (`fastem.kernels.phases`), by chunks of rows whose responsibilities are kept.
+PHASE_BYTES = 4 << 20
+PHASE_COMPONENTS = 4  # at least; the second phase has no more tasks than components
+CHUNK_ROWS, LEAST_CHUNK_ROWS, CHUNK_BYTES = 2048, 256, 64 << 20  # most and fewest rows; of responsibilities
+TOGETHER_BYTES = 512 << 10  # of the components that are done together in the second phase
+
+
+def takes_phases(K: int, n_values: int) -> bool:
+    """Tell whether a pass with full covariances has two phases, by how many numbers its statistics are."""
+    return K >= PHASE_COMPONENTS and 8 * n_values > PHASE_BYTES
+
+
+def chunk_rows(K: int) -> int:
+    """Return the rows of a chunk, a power of two."""
+    return max(LEAST_CHUNK_ROWS, min(CHUNK_ROWS, 1 << int(math.log2(CHUNK_BYTES / (8 * K)))))
+
+
+def chunk_tile_rows(D: int, itemsize: int = 8) -> int:
+    """Return the points of a tile in two phases, a power of two: 1 KiB per row, or half of it beyond 512 rows."""
+    return (1024 if D <= 512 else 512) // itemsize
+
+
+def components_together(D: int) -> int:
+    """Return how many components are done together in the second phase."""
+    return max(1, TOGETHER_BYTES // (8 * D * D))
