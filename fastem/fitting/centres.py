@@ -6,14 +6,13 @@ none into its neighbour, it ends there.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from fastem.fitting.lloyd import assign, cluster_means, inertia, run_lloyd, squared_distances
-from fastem.fitting.seeds import weights_of
+from fastem.fitting.many_centres import settle_many
+from fastem.fitting.seeds import MANY, weights_of
 from fastem.model.matrices import Array
+from fastem.passes.nearest import Nearest
 from fastem.sources.blocks import ArraySource, rows_at_once
 
 MOVE_ROWS = 5000  # moves are tried on fewer than two times this, whatever the sample
@@ -22,19 +21,12 @@ MOVE_ROWS = 5000  # moves are tried on fewer than two times this, whatever the s
 HOPE = 2.0
 
 
-class Nearest(NamedTuple):
-    """The nearest centre of each row, (N,), and the squared distances to it and to the second, (N,)."""
-
-    label: NDArray[np.intp]
-    first: Array
-    second: Array
-
-
 def move_centres(sample: ArraySource, centres: Array, tolerated: float, max_iter: int) -> Array:
     """Return better centres than those, (K, D), at which Lloyd's k-means has ended; the same array if no move helps.
 
     The centre that is of least use goes to the cluster of most inertia, where to cut that in two promises to gain more
-    than the centre's loss costs. Then k-means goes on. Moves end with the first that does not lower the inertia.
+    than the centre's loss costs. Then k-means goes on. Moves end with the first that does not lower the inertia. Of
+    MANY centres, many move at once (`fastem.fitting.many_centres`).
 
     References
     ----------
@@ -42,6 +34,8 @@ def move_centres(sample: ArraySource, centres: Array, tolerated: float, max_iter
     """
     if len(centres) < 2:
         return centres
+    if len(centres) >= MANY:
+        return settle_many(sample, centres, tolerated)
     rows, moved = thinned(sample, len(centres)), centres
     nearest = find_nearest(rows, centres)
     for _ in range(len(centres)):

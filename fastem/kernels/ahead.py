@@ -28,7 +28,7 @@ CALLS: dict[str, Needed] = {
         (kernel, "float64")
         for kernel in (patterns.accumulate_soft, patterns.accumulate_within, patterns.accumulate_hard, patterns.score)
     ),
-    "kmeans": (*START, (assignment.assign, "float64")),
+    "kmeans": (*START, (assignment.assign, "float64"), (assignment.two_nearest, "float64")),
     "student": tuple((kernel, "float64") for kernel in (student.accumulate, student.score)),
     "fit_many": tuple((kernel, "float64") for kernel in (groups.fit, groups.accumulate, groups.score)),
 }

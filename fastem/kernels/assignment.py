@@ -1,11 +1,11 @@
-"""Assign rows to the nearest of many centres, by matrix products, and sum them up: a pass of k-means.
+"""Assign rows to the nearest of many centres, by matrix products: a pass of k-means, and the two nearest of each row.
 
 With a = x - c and u_k = mean_k - c, for a point c in the middle of the centres,
 ``-|x - mean_k|^2 / 2 = -|a|^2 / 2 + a' u_k - |u_k|^2 / 2``: one multiply-add for each feature and centre, where
 `micro.nearest` has a subtraction too. It loses digits that `nearest` keeps, so that a tile whose nearest centres are
 not certain is done again by that: the labels are always those of `nearest`, and ties go to the first.
 
-It has a kernel of its own, which compiles where it is first used: where `pays` says so.
+Each has a kernel of its own, which compiles where it is first used: the pass where `pays` says so.
 """
 
 from functools import cache
@@ -163,8 +163,38 @@ def assign_worker(task, n_tasks, X, weight, means, block, out, scratch):
         assign_rows(X, weight, start, stop, means, scratch[task], most, out[i])
 
 
+def two_nearest_worker(task, n_tasks, X, means, block, label, first, second, scratch):
+    """Do blocks task, task + n_tasks, ... of the search for the two nearest centres of each row.
+
+    label (N) OUT: the nearest of means (K, D), by products alone, which err in near ties; first, second (N) OUT: the
+    squared distances to it and to the next. The others are as in `assign_worker`.
+    """
+    K, D = means.shape
+    xt, _, rows, u, h, _, c = carve(scratch[task], D, K)
+    w, largest, next_, index, square = rows[0], rows[1], rows[2], rows[3], rows[4]
+    centre_on(means, u, h, c)
+    none = part(w, 0, (0,))
+    for start in range(task * block, X.shape[0], n_tasks * block):
+        stop = min(start + block, X.shape[0])
+        for begin in range(start, stop, xt.shape[1]):
+            n = min(xt.shape[1], stop - begin)
+            take(X, none, begin, n, means[0], w, xt)
+            prefetch(X, begin + n, min(begin + 2 * n, X.shape[0]))
+            shift(xt, c, square)
+            largest_products(xt, u, h, n, largest, next_, index)
+            for b in range(n):
+                label[begin + b] = np.intp(index[b])
+                first[begin + b] = max(square[b] - 2.0 * largest[b], 0.0)
+                second[begin + b] = max(square[b] - 2.0 * next_[b], 0.0)
+
+
 def _types(real):
     return read_only(types.float64, 1, "A"), read_only(real, 2), types.intp, types.float64[:, ::1], real[:, ::1]
 
 
+def _two_types(real):
+    return read_only(real, 2), types.intp, types.int64[::1], types.float64[::1], types.float64[::1], real[:, ::1]
+
+
 assign = Kernel(assign_worker, _types, "assign")
+two_nearest = Kernel(two_nearest_worker, _two_types, "two_nearest")

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastem.fitting.centres import move_centres
 from fastem.fitting.lloyd import run_lloyd, tolerated_shift
-from fastem.fitting.seeds import distinct_sample, draw_seeds
+from fastem.fitting.seeds import MANY, distinct_sample, draw_seeds
 from fastem.fitting.starts.beginning import Beginning
 from fastem.kernels.mixture import HARD
 from fastem.model.maximisation import GaussianModel
@@ -27,7 +27,9 @@ def from_kmeans(source: Source, K: int, model: GaussianModel, rng: np.random.Ran
     """
     sample = distinct_sample(source, K, rng)
     tolerated = tolerated_shift(sample, TOL)
-    centres = run_lloyd(sample, draw_seeds(sample, K, rng), tolerated, MAX_LLOYD).centres
+    centres = draw_seeds(sample, K, rng)
+    if K < MANY:  # moves of many begin at once, and have steps of k-means between them
+        centres = run_lloyd(sample, centres, tolerated, MAX_LLOYD).centres
     centres = move_centres(sample, centres, tolerated, MAX_LLOYD)
     centres = agreed(source, lambda: centres[np.lexsort(centres.T[::-1])])
     shape = model.moments_shape(K, source.n_features)
