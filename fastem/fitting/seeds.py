@@ -80,10 +80,11 @@ def draw_many_seeds(sample: ArraySource, K: int, rng: np.random.RandomState) -> 
     while len(seeds) < K:
         begin, end = len(seeds), min(K, len(seeds) + len(seeds) // 8)
         members = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label, minlength=begin))[:-1])
-        error = np.append(np.bincount(label, weight * nearest, begin), np.zeros(end - begin))
+        error: Array = np.zeros(end)
+        error[:begin] = np.bincount(label, weight * nearest, begin)
         chosen = []
         for new in range(begin, end):
-            mass = error if error.any() else np.bincount(label, weight, end).astype(np.float64)
+            mass = error if error.any() else np.asarray(np.bincount(label, weight, end), np.float64)
             clusters = draw_indices(mass, n_candidates, rng)
             trials = [Trial.of(X, weight, members[k], nearest, rng) for k in clusters]
             best = int(np.argmax([trial.gain for trial in trials]))

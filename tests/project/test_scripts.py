@@ -91,6 +91,7 @@ def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path
         ("many_optima", ["--quick"], ["2 x 3"]),
         ("factors_speed", ["--quick", "--rounds=1"], ["seconds", "megabytes", "share_of_products"]),
         ("page_figures", ["--quick", "--rounds=1"], ["figures", "machine"]),
+        ("large_sweep", ["--quick", "--rounds=1"], ["machine", "shapes"]),
     ],
 )
 def test_examples(name, options, found, tmp_path):
