@@ -87,10 +87,10 @@ def respond_worker(task, n_tasks, X, weight, labels, allowed, lognorm, means, fa
             respond_within(given, first, n, mixture, tile, head)
 
 
-def gather_worker(task, n_tasks, points, resp, heads, weight, means, step, out, scratch):
+def gather_worker(task, n_tasks, heads, points, resp, weight, means, step, out, scratch):
     """Do components task step to (task + 1) step, then those n_tasks step further on, ...: the second phase.
 
-    points, resp, heads IN: as `respond_worker` has left them; weight: the same as there; step: components that are done
+    heads, points, resp IN: as `respond_worker` has left them; weight: the same as there; step: components that are done
     together; out (`n_values`) IN OUT: zeros; task 0 adds the scalars too.
     """
     K, D = means.shape
@@ -123,7 +123,7 @@ def _respond_types(real):
 
 
 def _gather_types(real):
-    kept = read_only(real, 2), read_only(types.float64, 2), read_only(types.float64, 1, "A")
+    kept = read_only(real, 2), read_only(real, 2), read_only(types.float64, 1, "A")
     return *kept, read_only(real, 2), types.intp, types.float64[::1], real[:, ::1]
 
 

@@ -45,7 +45,7 @@ class PhasedAccumulator(Accumulator):
         first, second = (aligned((count_tasks(n, flops), size), real) for n in (n_tiles, -(-K // together)))
         mixture = layout.log_norm, layout.means, layout.factor
         phases.respond(chunk.X, weight, labels, allowed, *mixture, points, resp, heads, first)
-        phases.gather(points, resp, heads, weight, layout.means, together, sums, second)
+        phases.gather(heads, points, resp, weight, layout.means, together, sums, second)
 
 
 def accumulator(params: Params, shape: tuple[int, ...] | None = None, mode: int = SOFT, **options: Any) -> Accumulator:
