@@ -37,7 +37,7 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
     K, D = params.means.shape
     weights = params.shares
     counts = rng.multinomial(n, weights / weights.sum())
-    rows, y = np.empty((n, D)), np.repeat(np.arange(len(weights)), counts)
+    rows, y = _room_for(n, D), np.repeat(np.arange(len(weights)), counts)
     for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
         if len(covariance) > 1:
             rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
@@ -54,6 +54,14 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
         low, high = params.noise.box
         rows[y == K] = rng.uniform(low, high, (int(counts[K]), D))
     return rows, y
+
+
+def _room_for(n: int, D: int) -> Array:
+    """Return an array for n draws of D features; raise a MemoryError that says how large it would be."""
+    try:
+        return np.empty((n, D))
+    except (MemoryError, ValueError) as error:  # NumPy's ValueError: more bytes than can be counted
+        raise MemoryError(f"{n} draws of {D} features take {8 * n * D / 1e9:.0f} GB: draw fewer at a time") from error
 
 
 def kl_divergence(p: Params, q: Params, n: int, rng: np.random.RandomState) -> Estimate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.protocol import Estimator
 from fastem.estimators.rows import rows_for
 from fastem.estimators.scoring import scores_of
-from fastem.model.checks import check_fitted
+from fastem.model.checks import check_fitted, real_or_nan
 from fastem.model.matrices import Array
 from fastem.model.remedies.table import unit_free
 from fastem.sources.blocks import Block, Source, rows_at_once
@@ -273,7 +272,7 @@ def rows_at(source: Source, index: NDArray[np.intp]) -> NDArray[Any]:
 def check_constructor(detector: AnomalyDetector) -> None:
     """Raise a ValueError for parameters that cannot be used."""
     share = detector.contamination
-    if not isinstance(share, numbers.Real) or not 0 < float(share) <= 0.5:
+    if not 0 < real_or_nan(share) <= 0.5:
         raise ValueError(f"contamination must be a float in (0, 0.5]; got {share!r}")
     if detector.threshold is not None:
         check_threshold(detector.threshold)
@@ -283,5 +282,5 @@ def check_constructor(detector: AnomalyDetector) -> None:
 
 def check_threshold(threshold: Any) -> None:
     """Raise a ValueError unless the threshold is a finite number."""
-    if not isinstance(threshold, numbers.Real) or not np.isfinite(float(threshold)):
+    if not np.isfinite(real_or_nan(threshold)):
         raise ValueError(f"threshold must be a log density, a finite number; got {threshold!r}")

@@ -14,7 +14,7 @@ from fastem.analysis.merging import Merging, merge_by_entropy, row_entropy
 from fastem.analysis.montecarlo import Estimate, kl_divergence
 from fastem.estimators.parameters import check_features, check_values
 from fastem.estimators.rows import rows_for
-from fastem.estimators.state import MixtureState, count_seen, family_of, names_of, set_names
+from fastem.estimators.state import MixtureState, check_other, count_seen, family_of, names_of, set_names
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_fitted, check_n_samples, check_n_threads, check_random_state
 from fastem.model.matrices import Array
@@ -249,6 +249,10 @@ class Fitted(MixtureState):
             if one of the mixtures is not fitted
         ValueError
             for another number of features, or a mixture with noise, whose density does not integrate to 1
+        TypeError
+            if the other is no mixture
+        MemoryError
+            if the draws are more than fit into memory
 
         See Also
         --------
@@ -269,6 +273,7 @@ class Fitted(MixtureState):
         (True, 0.0032)
         """
         check_n_samples(n_samples, least=2)
+        check_other(other, "kl_divergence")
         mine, others = self.params_, other.params_
         check_n_features(others.means.shape[1], mine.means.shape[1])
         if mine.noise or others.noise:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.model.checks import check_n_threads, demand, real_numbers
+from fastem.model.checks import check_n_threads, demand, real_numbers, real_or_nan
 from fastem.model.given import check_means
 from fastem.model.matrices import Array
 
@@ -30,8 +30,7 @@ def check_kmeans(estimator: Any) -> None:
     auto, is_int = isinstance(n_init, str), isinstance(n_init, numbers.Integral) and not isinstance(n_init, bool)
     sound = n_init == "auto" if auto else is_int and n_init >= 1
     demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
-    is_real = isinstance(tol, numbers.Real) and not isinstance(tol, bool)
-    demand(is_real and 0 <= tol < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    demand(0 <= real_or_nan(tol) < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
     copy_x, algorithm = estimator.copy_x, estimator.algorithm
     kind = "an instance of 'bool' or an instance of 'numpy.bool'"
     demand(isinstance(copy_x, bool | np.bool_), "copy_x", kind, copy_x, name)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.analysis.align import ORDERS, match_components
-from fastem.estimators.state import MixtureState, arrays_of, family_of, set_arrays
+from fastem.estimators.state import MixtureState, arrays_of, check_other, family_of, set_arrays
 from fastem.model.checks import check_fitted
 
 M = TypeVar("M", bound=MixtureState)
@@ -40,6 +40,8 @@ class Ordering(MixtureState):
             if one of the mixtures is not fitted
         ValueError
             if the numbers of components or features differ
+        TypeError
+            if the reference is no mixture
 
         See Also
         --------
@@ -58,6 +60,7 @@ class Ordering(MixtureState):
         array([0.2, 9.1])
         """
         check_fitted(self)
+        check_other(reference, "align_to")
         check_fitted(reference)
         if np.shape(self.means_) != np.shape(reference.means_):
             raise ValueError(

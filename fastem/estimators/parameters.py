@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.fitting.options import check_choices, check_fixed
 from fastem.fitting.starts.table import INIT_PARAMS
-from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers
+from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers, real_or_nan
 from fastem.model.exclusions import check_exclusions
 from fastem.model.families import COVARIANCES, Covariance
 from fastem.model.given import check_means, check_noise, shape_of_means
@@ -68,8 +68,7 @@ def check_shared(estimator: Any, caller: str, families: Iterable[str] = COVARIAN
         demand(is_int and value >= least, name, f"an int in the range [{least}, inf)", value, caller)
     for name in ("tol", "reg_covar"):
         value = getattr(estimator, name)
-        is_real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-        demand(is_real and 0 <= value < np.inf, name, "a float in the range [0.0, inf)", value, caller)
+        demand(0 <= real_or_nan(value) < np.inf, name, "a float in the range [0.0, inf)", value, caller)
     check_strings(estimator, caller, covariance_type=families, init_params=INIT_PARAMS)
     value = estimator.warm_start
     demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value, caller)

@@ -252,6 +252,8 @@ class Scoring(MixtureState):
             if the mixture is not fitted
         ValueError
             if n_samples is not a positive integer
+        MemoryError
+            if the draws are more than fit into memory
 
         See Also
         --------

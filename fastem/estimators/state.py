@@ -202,6 +202,15 @@ def set_arrays(model: MixtureState, arrays: Sequence[NDArray[Any]]) -> None:
     model._set_parameters(tuple(arrays))
 
 
+def check_other(other: Any, method: str) -> None:
+    """Raise a TypeError unless a mixture is given to a method that compares two."""
+    if not isinstance(other, MixtureState):
+        raise TypeError(
+            f"{method} needs another fitted mixture; got {type(other).__name__}. Of rows, make one by fit; of numbers, "
+            "by from_parameters; of what em returns, by from_result; of scikit-learn's mixture, by from_sklearn"
+        )
+
+
 def set_params_of(model: MixtureState, params: Params, dtype: np.dtype[Any]) -> None:
     """Set all attributes that hold parameters, in the family of `covariance_type` and of a dtype."""
     model.__dict__["_fitted_type"] = model.covariance_type

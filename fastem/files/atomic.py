@@ -17,6 +17,7 @@ except ImportError:  # Windows, which never removes a file that is open
     fcntl = None  # type: ignore[assignment]
 
 _TOKEN_BYTES = 4  # random bytes in the name of a temporary file
+_NAME_BYTES = 255 - 2 - 2 * _TOKEN_BYTES  # of its name: beside two dots and the token, in what file systems allow
 
 
 @contextmanager
@@ -28,6 +29,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     next write to `path` removes it. An OSError names `path`.
     """
     target = Path(os.path.realpath(path))
+    own = _start_of_temporaries(target)
     try:
         _remove_orphans(target)
         temporary, stream = _open_temporary(target)
@@ -43,15 +45,20 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 stream.close()
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
+        if error.errno is None or not str(error.filename or own).startswith(own):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _start_of_temporaries(target: Path) -> str:
+    """Return how the paths of the temporary files of `target` begin; the token follows."""
+    return str(target.with_name(f".{os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])}."))
 
 
 def _open_temporary(target: Path) -> tuple[Path, IO[bytes]]:
     """Create a file beside `target`, with its permissions, and lock it."""
     while True:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(_TOKEN_BYTES)}")
+        path = Path(_start_of_temporaries(target) + secrets.token_hex(_TOKEN_BYTES))
         stream = path.open("xb")
         # Before the file is locked, another process may take it for an orphan and remove it.
         if _lock(stream) is not False and path.exists():
@@ -64,7 +71,8 @@ def _open_temporary(target: Path) -> tuple[Path, IO[bytes]]:
 
 def _remove_orphans(target: Path) -> None:
     """Remove the temporary files of `target` that killed processes have left."""
-    for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * (2 * _TOKEN_BYTES)}"):
+    start = Path(_start_of_temporaries(target)).name
+    for path in target.parent.glob(f"{glob.escape(start)}{'[0-9a-f]' * (2 * _TOKEN_BYTES)}"):
         with suppress(OSError):
             if fcntl is None:
                 path.unlink()  # Windows removes no open file

@@ -7,13 +7,14 @@ import io
 import itertools
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.files.arrow import copy_column, require_pyarrow
+from fastem.files.arrow import copy_column, read_batches, require_pyarrow
 from fastem.files.cells import EMPTY, is_finite, is_variance
 from fastem.files.text_layout import TextLayout
 from fastem.files.text_stream import open_text
@@ -51,9 +52,8 @@ def read_blocks(
     }
     with open_text(path, layout, count) as stream:
         try:
-            # Closed at once also after an error: else its thread may still read while the process ends, and abort it.
-            with arrow.open_csv(stream, **options) as reader:
-                for batch in reader:
+            with closing(read_batches(stream, **options)) as batches:
+                for batch in batches:
                     table = np.empty((len(wanted), batch.num_rows))
                     for values, column in zip(table, batch.columns, strict=True):
                         copy_column(column, values)

@@ -15,10 +15,22 @@ from fastem.model.frames import dates_in
 from fastem.model.matrices import Array
 
 
+def real_or_nan(value: Any) -> float:
+    """Return a real number as a float, NaN for a boolean and for what is no real number.
+
+    An integer too large for a float, of either sign, becomes infinity: `float` would raise an OverflowError.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
+        return np.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+
+
 def check_bound(name: str, value: Any) -> None:
     """Raise a ValueError unless `value` is a finite number of at least 0."""
-    is_real = isinstance(value, numbers.Real)
-    if not is_real or not 0 <= value < np.inf:
+    if not 0 <= real_or_nan(value) < np.inf:
         raise ValueError(f"{name} must be in [0, inf); got {value!r}")
 
 
@@ -126,8 +138,7 @@ def demand(holds: Any, name: str, expected: str, value: Any, caller: str = NAME)
 
 def check_seen(n_samples_seen: Any) -> float:
     """Return how many rows a mixture stands for, as a float; raise a ValueError unless it is positive and finite."""
-    real = isinstance(n_samples_seen, numbers.Real) and not isinstance(n_samples_seen, (bool, np.bool_))
-    if not real or not 0 < float(n_samples_seen) < np.inf:
+    if not 0 < real_or_nan(n_samples_seen) < np.inf:
         raise ValueError(f"n_samples_seen must be a positive number of rows; got {n_samples_seen!r}")
     return float(n_samples_seen)
 

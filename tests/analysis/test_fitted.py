@@ -426,3 +426,21 @@ def test_conditional_variance_far_away(value):
     model = fastem.GaussianMixture.from_parameters([0.5, 0.5], [[0.0, 0.0], [3.0, 9.0]], covariances)
     np.testing.assert_allclose(model.conditional_variance([[value]], 0), [[0.36]])
     np.testing.assert_allclose(model.conditional_mean([[value]], 0), [[0.8 * value]])
+
+
+@pytest.mark.parametrize("method", ["kl_divergence", "align_to"])
+@pytest.mark.parametrize(
+    "other", [np.zeros((3, 1)), None, "model.npz", GaussianMixture], ids=lambda x: type(x).__name__
+)
+def test_what_is_no_mixture_is_named(method, other):
+    model = GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    kind = type(other).__name__
+    with pytest.raises(TypeError, match=f"{method} needs another fitted mixture; got {kind}.*from_parameters"):
+        getattr(model, method)(other)
+
+
+@pytest.mark.parametrize("n", [10**15, 10**18])  # more than memory; more bytes than can be counted
+def test_draws_beyond_memory_are_refused_with_their_size(n):
+    model = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [1.0], "spherical")
+    with pytest.raises(MemoryError, match=rf"{n} draws of 2 features take {16 * n // 10**9} GB"):
+        model.sample(n)

@@ -9,6 +9,7 @@ from tiles import jitted
 
 import fastem
 from fastem import GaussianMixture, Status, fit_many
+from fastem.estimators.groups import partition
 from fastem.estimators.groups.partition import find_codes, stable_order
 from fastem.kernels import groups as kernel
 from fastem.kernels import jit
@@ -479,6 +480,22 @@ def test_columns_without_spread(covariance_type):
     assert np.isfinite(fits.score_samples(X, sizes=[40, 20])).all()
     if covariance_type == "diag":
         np.testing.assert_allclose(fits.covariances[:, 0, 1], [9.0, 4.0])
+
+
+@pytest.mark.parametrize(("seconds", "largest", "last"), [(1e-7, 400, 400), (1e-2, 100, 20), (1.0, 100, 8)])
+def test_calls_become_smaller_where_they_last_long(monkeypatch, seconds, largest, last):
+    # Ctrl-C waits for a call, so that only the first may last long, where fits take more passes than were counted on.
+    now, calls = [0.0], []
+    monkeypatch.setattr(partition.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(partition, "n_threads", lambda: 2)
+    bounds = np.arange(0, 400_001, 100)
+    for g in partition.split_calls(bounds, partition.CALL_FLOPS / 40_000):  # 400 groups are a whole call
+        calls.append(g)
+        now[0] += seconds * (g.stop - g.start)  # for each group
+    sizes = [g.stop - g.start for g in calls]
+    assert [g.start for g in calls] + [4000] == [0] + [g.stop for g in calls]
+    assert (sizes[0], max(sizes)) == (100, largest)
+    assert abs(sizes[-2] - last) <= 1
 
 
 def test_other_remedies_are_refused():

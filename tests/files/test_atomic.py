@@ -130,6 +130,25 @@ def test_an_error_in_writing_names_the_file(tmp_path, ending):
     assert names(tmp_path) == [path.name]
 
 
+@posix
+@pytest.mark.parametrize("name", ["a" * 251 + ".npz", "\u20ac" * 83 + "ab.npz"])
+def test_the_longest_names_can_be_written(tmp_path, name):
+    assert len(os.fsencode(name)) == 255
+    replace(tmp_path / name)
+    replace(tmp_path / name)  # found by the name of its temporary file, what a killed writer left is looked for
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == b"new"
+
+
+@posix
+def test_a_name_that_is_too_long_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / ("a" * 256 + ".npz")
+    with pytest.raises(OSError, match="too long") as raised:
+        fastem.save(fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical"), path)
+    assert raised.value.filename == str(path)
+    assert names(tmp_path) == []
+
+
 def test_an_error_that_is_not_of_the_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"), replacing(tmp_path / "x"):
         (tmp_path / "absent").read_bytes()

@@ -1,7 +1,9 @@
 """Tables of text: what is taken for what, what is asked, and that the numbers are those in the file."""
 
+import gc
 import gzip
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ pytest.importorskip("pyarrow")
 
 from fastem import GaussianMixture, as_source
 from fastem.files import delimited, text_stream
-from fastem.files.delimited import read_text
+from fastem.files.arrow import LentStream
+from fastem.files.delimited import read_blocks, read_text
 from fastem.files.tables import read_table
 from fastem.files.text_detection import find_layout
 from fastem.files.text_layout import TextOptions, describe
@@ -291,3 +294,38 @@ def test_memory_of_reading_is_that_of_the_numbers(tmp_path):
     assert X.nbytes == 16_000_000
     assert peak < 1.6 * X.nbytes
     assert os.path.getsize(path) == 500_000 * len(row)
+
+
+@pytest.fixture
+def long_turns():
+    """Let no thread interrupt another for 5 s: those of pyarrow that want Python's lock come late, as under load."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize(
+    "case", ["whole", "bad cell", "no table", "damaged, packed", "left early", "packed, left early"]
+)
+def test_no_thread_holds_the_file_when_reading_ends(tmp_path, long_turns, case):
+    # A thread of pyarrow that frees an object of Python while Python ends aborts the process.
+    rows = "1,2\n3,4\n5,6\n" * (1 if "early" not in case else 200_000)
+    content = ("a,b\n" + rows + ("x,7\n" if case == "bad cell" else "")).encode()
+    path = write(
+        tmp_path, gzip.compress(content, 1) if "packed" in case else content, "t.csv" + ".gz" * ("packed" in case)
+    )
+    layout = find_layout(path)
+    if case == "no table":
+        path.write_bytes(b"")
+    if case == "damaged, packed":
+        path.write_bytes(path.read_bytes()[:-9])
+    for _ in range(1 if "early" in case else 8):
+        blocks = read_blocks(path, layout, [0, 1])
+        if case in ("bad cell", "no table", "damaged, packed"):
+            with pytest.raises(ValueError, match=r"t\.csv"):
+                list(blocks)
+        else:
+            next(blocks) if "early" in case else list(blocks)
+            blocks.close()
+        assert not [found for found in gc.get_objects() if isinstance(found, LentStream)]

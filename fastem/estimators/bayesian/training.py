@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from fastem.fitting.starts.table import Given
 from fastem.fitting.steps import e_step
 from fastem.fitting.stepwise import step_towards
 from fastem.kernels.jit import threads
-from fastem.model.checks import check_n_threads, copy_of_shape, demand
+from fastem.model.checks import check_n_threads, copy_of_shape, demand, real_or_nan
 from fastem.model.families import CONSTRAINED, COVARIANCES, Covariance, find_family
 from fastem.model.given import check_matrices
 from fastem.model.matrices import Array
@@ -122,7 +121,7 @@ def check_parameters(model: PosteriorState) -> None:
 
 def is_positive(value: Any) -> bool:
     """Return whether a value is a positive, finite number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) and 0 < float(value) < np.inf
+    return 0 < real_or_nan(value) < np.inf
 
 
 def is_list(value: Any) -> bool:

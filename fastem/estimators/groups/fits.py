@@ -67,7 +67,7 @@ def run_fits(
             float(floor),
             pivot_tolerance(D, reg_covar + floor),
             float(tol),
-            max_iter,
+            min(max_iter, np.iinfo(np.int64).max),  # a larger one is no int64, as which the kernel takes it
             *(array[g] for array in results),
             nearest,
             aligned((len(scratch), kernel.state_size(K, D, shape)), np.float64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.kernels.jit import count_tasks
+from fastem.kernels.jit import count_tasks, n_threads
 from fastem.kernels.lanes import aligned
 from fastem.kernels.mixture import scratch_size
 from fastem.model.matrices import Array
 from fastem.passes.sizes import tile_rows
 
-CALL_FLOPS = 2e9  # of a kernel call, if each fit took 30 passes: about 0.1 s, so that Ctrl-C is served
+CALL_FLOPS = 2e9  # most of a kernel call, if each fit took 30 passes: about 0.1 s, so that Ctrl-C is served
+CALL_SECONDS = 0.2  # after which Ctrl-C is served; a call that lasts longer makes the next ones smaller
+THREAD_GROUPS = 4  # of a call, that each thread gets at least: with fewer, threads wait for the last one
 
 
 @dataclass(frozen=True)
@@ -126,18 +129,24 @@ def check_sizes(sizes: ArrayLike | None, n_rows: int) -> NDArray[np.int64]:
 
 
 def split_calls(bounds: NDArray[np.int64], flops: float) -> Iterator[slice]:
-    """Give slices of groups, one for each call of a kernel.
+    """Give slices of groups, one for each call of a kernel, which is to end in CALL_SECONDS.
+
+    How many passes a fit takes is not known before: the first call is a quarter of the work that would be right for 30,
+    and the time that a call took says how large the next one is. Every thread gets some groups, unless they are few.
 
     Parameters
     ----------
     bounds : (G + 1,) int64, as in `Partition`
     flops : float, the work per row
     """
-    n_groups, first = len(bounds) - 1, 0
+    n_groups, first, share = len(bounds) - 1, 0, 0.25
     while first < n_groups:
-        most = np.searchsorted(bounds, bounds[first] + CALL_FLOPS / flops, side="right") - 1
-        last = min(max(int(most), first + 1), n_groups)
+        whole, part = np.searchsorted(bounds, bounds[first] + np.array([1.0, share]) * CALL_FLOPS / flops, "right") - 1
+        last = min(max(min(int(whole), first + THREAD_GROUPS * n_threads()), int(part), first + 1), n_groups)
+        since = time.perf_counter()
         yield slice(first, last)
+        took = max(time.perf_counter() - since, 1e-9)
+        share = min(1.0, share * max(0.25, min(4.0, CALL_SECONDS / took)))
         first = last
 
 

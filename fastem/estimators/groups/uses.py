@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Collection, Iterator
 from typing import Any, Self, overload
 
@@ -19,7 +18,7 @@ from fastem.estimators.state import family_of, has_noise, names_of, set_record
 from fastem.fitting.options import FIXABLE, list_names
 from fastem.kernels.jit import threads
 from fastem.model.adaptation import adapt
-from fastem.model.checks import check_fitted, check_n_threads, demand
+from fastem.model.checks import check_fitted, check_n_threads, demand, real_or_nan
 from fastem.model.params import Params
 from fastem.model.stats import Stats
 from fastem.passes.statistics import evaluate
@@ -282,8 +281,7 @@ def params_without_noise(model: Fitted, method: str) -> Params:
 
 def check_adaptation(model: Fitted, relevance: Any, update: Any) -> None:
     """Raise a ValueError for arguments of `adapt` that cannot be used."""
-    real = isinstance(relevance, numbers.Real) and not isinstance(relevance, (bool, np.bool_))
-    demand(real and 0 < float(relevance) < np.inf, "relevance", "a positive number of rows", relevance, "adapt")
+    demand(0 < real_or_nan(relevance) < np.inf, "relevance", "a positive number of rows", relevance, "adapt")
     listed = isinstance(update, (tuple, list, set, frozenset)) and len(update) > 0
     known = listed and all(isinstance(name, str) and name in FIXABLE for name in update)
     demand(known, "update", f"a tuple of names among {list_names(FIXABLE)}", update, "adapt")
@@ -302,5 +300,4 @@ def check_vectors(model: Fitted, improved: Any, alpha: Any) -> None:
             f"covariance_type='diag'; this one has {family_of(model).name!r}"
         )
     demand(isinstance(improved, (bool, np.bool_)), "improved", "an instance of 'bool'", improved, "fisher_vector")
-    real = isinstance(alpha, numbers.Real) and not isinstance(alpha, (bool, np.bool_))
-    demand(real and 0 < float(alpha) <= 1, "alpha", "a float in the range (0.0, 1.0]", alpha, "fisher_vector")
+    demand(0 < real_or_nan(alpha) <= 1, "alpha", "a float in the range (0.0, 1.0]", alpha, "fisher_vector")

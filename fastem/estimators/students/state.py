@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators.state import MixtureState, family_of
-from fastem.model.checks import finite_of_shape
+from fastem.model.checks import finite_of_shape, real_or_nan
 from fastem.model.matrices import Array
 from fastem.model.student import DOF_RANGE, MOST_DOF, StudentParams
 from fastem.model.student_model import GIVEN, RULES, Dof
@@ -60,8 +59,7 @@ def positive_dof(dof: Any, K: int) -> Array:
 
 def is_given(dof: Any) -> bool:
     """Return whether degrees of freedom are a finite number that can be held, and so are not estimated."""
-    is_real = isinstance(dof, numbers.Real) and not isinstance(dof, bool | np.bool_)
-    return is_real and DOF_RANGE[0] <= dof < np.inf
+    return DOF_RANGE[0] <= real_or_nan(dof) < np.inf
 
 
 def rule_of(dof: str | float) -> Dof:

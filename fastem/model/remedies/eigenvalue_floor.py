@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastem.model.checks import real_or_nan
 from fastem.model.matrices import Array
 from fastem.model.remedies.base import Remedy, demand_value
 
@@ -49,7 +50,7 @@ class EigenvalueFloor(Remedy):
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
-        demand_value(0 < self.floor < 1, "EigenvalueFloor's floor must be in (0, 1)", self.floor)
+        demand_value(0 < real_or_nan(self.floor) < 1, "EigenvalueFloor's floor must be in (0, 1)", self.floor)
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """See `fastem.model.remedies.base.Remedy`."""

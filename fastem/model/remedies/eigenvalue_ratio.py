@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastem.model.checks import real_or_nan
 from fastem.model.matrices import EPS, Array
 from fastem.model.remedies.base import Remedy, demand_value
 
@@ -50,7 +51,7 @@ class EigenvalueRatio(Remedy):
     ratio: float = 1000.0
 
     def __post_init__(self) -> None:
-        demand_value(1 <= self.ratio < np.inf, "EigenvalueRatio's ratio must be in [1, inf)", self.ratio)
+        demand_value(1 <= real_or_nan(self.ratio) < np.inf, "EigenvalueRatio's ratio must be in [1, inf)", self.ratio)
 
     def constrain(self, eigenvalues: Array, mass: Array) -> Array:
         """See `fastem.model.remedies.base.Remedy`."""

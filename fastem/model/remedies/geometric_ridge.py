@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastem.model.checks import real_or_nan
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
@@ -64,7 +65,8 @@ class GeometricRidge(Remedy):
     strength: float = 0.5
 
     def __post_init__(self) -> None:
-        demand_value(0 < self.strength < np.inf, "GeometricRidge's strength must be in (0, inf)", self.strength)
+        sound = 0 < real_or_nan(self.strength) < np.inf
+        demand_value(sound, "GeometricRidge's strength must be in (0, inf)", self.strength)
 
     def estimate(
         self,

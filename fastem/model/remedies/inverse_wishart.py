@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastem.model.checks import real_or_nan
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
@@ -53,7 +54,8 @@ class InverseWishart(Remedy):
     shrinkage: float = 0.01
 
     def __post_init__(self) -> None:
-        demand_value(0 <= self.shrinkage < np.inf, "InverseWishart's shrinkage must be in [0, inf)", self.shrinkage)
+        sound = 0 <= real_or_nan(self.shrinkage) < np.inf
+        demand_value(sound, "InverseWishart's shrinkage must be in [0, inf)", self.shrinkage)
 
     def estimate(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastem.model.checks import real_or_nan
 from fastem.model.families import Covariance
 from fastem.model.matrices import Array
 from fastem.model.params import Params
@@ -53,7 +54,7 @@ class Ridge(Remedy):
     strength: float = 0.01
 
     def __post_init__(self) -> None:
-        demand_value(0 < self.strength < np.inf, "Ridge's strength must be in (0, inf)", self.strength)
+        demand_value(0 < real_or_nan(self.strength) < np.inf, "Ridge's strength must be in (0, inf)", self.strength)
 
     def estimate(
         self,
