@@ -284,7 +284,7 @@ def test_many_degrees_of_freedom_are_a_gaussian_fit(covariance_type):
 
 
 @pytest.mark.parametrize("solver", ["auto", "em"])
-@pytest.mark.parametrize("dof", [1e16, 1e300, 10**400, 1.7e308])
+@pytest.mark.parametrize("dof", [1e16, 1e300, 1.7e308])
 def test_degrees_of_freedom_without_end_are_a_gaussian_and_do_not_overflow(dof, solver):
     X = make_mixture(300, 2, 2, spacing=4.0, seed=1).X
     options = dict(regularization=None, reg_covar=0.0, random_state=0, solver=solver, tol=1e-12)
@@ -293,7 +293,7 @@ def test_degrees_of_freedom_without_end_are_a_gaussian_and_do_not_overflow(dof, 
     assert_allclose(model.means_[order[0]], gaussian.means_[order[1]], rtol=0, atol=1e-5)
     assert_allclose(model.dof_, 1e16)
     assert_allclose(model.outlier_weights(X), 1.0, rtol=1e-12)
-    most = StudentMixture.from_parameters(gaussian.weights_, gaussian.means_, gaussian.covariances_, min(dof, 1.7e308))
+    most = StudentMixture.from_parameters(gaussian.weights_, gaussian.means_, gaussian.covariances_, dof)
     assert_allclose(most.score_samples(X), gaussian.score_samples(X), rtol=1e-13)
     assert np.isfinite(most.sample(1000)[0]).all()
 
