@@ -11,6 +11,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -105,7 +107,8 @@ def _code_of(kind):
 def _kind_of(code):
     """Return the type of that name."""
     dtype, _, ndim = code.partition("x")
-    return types.Array(getattr(types, dtype), int(ndim), "C") if ndim else getattr(types, dtype)
+    kind = numba.from_dtype(np.dtype(dtype))
+    return types.Array(kind, int(ndim), "C") if ndim else kind
 
 
 def _function_type(kinds):
