@@ -2,7 +2,7 @@
 
 It is what `fastem.fitting.starts.search` does for one mixture. But a group has few rows, and EM on it takes
 microseconds: moves are ranked by one look at the rows of all groups, without EM, and EM follows each to its end.
-What a group gets does not depend on the other groups.
+What a group gets depends on the other groups by the rounding of promises alone.
 
 References
 ----------
@@ -72,17 +72,22 @@ class Rows(NamedTuple):
     parts : Partition, in whose order the rows are
     X : (N, D) float64
     weight : (N,) or None
+    sizes : (G,), how many rows each group has, by their weights; weights that sum to less than the rows are no counts
     """
 
     parts: Partition
     X: Array
     weight: Array | None
+    sizes: Array
 
     @classmethod
     def of(cls, parts: Partition, X: Array, weight: Array | None) -> Rows:
         """Put rows in the order of their groups."""
-        weight = None if weight is None else parts.by_group(weight)
-        return cls(Partition(parts.labels, parts.bounds, None), parts.by_group(X), weight)
+        sizes = np.diff(parts.bounds).astype(np.float64)
+        if weight is not None:
+            weight = parts.by_group(weight)
+            sizes = np.maximum(sizes, np.diff(np.concatenate([[0.0], np.cumsum(weight)])[parts.bounds]))
+        return cls(Partition(parts.labels, parts.bounds, None), parts.by_group(X), weight, sizes)
 
 
 class Moves(NamedTuple):
@@ -156,7 +161,7 @@ def try_moves(
     results = trial.status, trial.n_iter, trial.bound
     run_fits(some, rows.X, rows.weight, np.empty((len(groups), 0)), GIVEN, trial.params[:4], settings, results)
     better = trial.sound & (trial.bound > fits.bound[groups] + LEAST_GAIN)
-    sizes = sizes_of(rows)[groups]
+    sizes = rows.sizes[groups]
     better &= n_thin(trial.params, family, sizes) <= n_thin(take(fits.params, groups), family, sizes)
     fits.put(groups[better], trial.take(better))
     return groups[better]
@@ -166,15 +171,6 @@ def take(params: Params, groups: NDArray[np.intp] | NDArray[np.bool_] | slice) -
     """Return the mixtures of some groups."""
     weights, means, covariances, factor = params[:4]
     return Params(weights[groups], means[groups], covariances[groups], factor[groups])
-
-
-def sizes_of(rows: Rows) -> Array:
-    """Return how many rows each group has, by their weights; weights that sum to less than the rows are no counts."""
-    n_rows = np.diff(rows.parts.bounds).astype(np.float64)
-    if rows.weight is None:
-        return n_rows
-    total = np.concatenate([[0.0], np.cumsum(rows.weight)])[rows.parts.bounds]
-    return np.maximum(n_rows, np.diff(total))
 
 
 def n_thin(params: Params, family: Covariance, sizes: Array) -> NDArray[np.intp]:
