@@ -12,14 +12,18 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
 
-class _Part(JITCodeLibrary):
+class _Whole(JITCodeLibrary):
+    """Code whose functions are not optimised one by one, before they are together."""
+
+    def _optimize_functions(self, ll_module):  # type: ignore[no-untyped-def]
+        ll_module.data_layout = self._codegen._data_layout
+
+
+class _Part(_Whole):
     """The code of a helper, for the code of its callers alone: it is neither optimised nor made machine code.
 
     It links nothing either: a kernel gets it together with what it calls.
     """
-
-    def _optimize_functions(self, ll_module):  # type: ignore[no-untyped-def]
-        ll_module.data_layout = self._codegen._data_layout
 
     def finalize(self):  # type: ignore[no-untyped-def]
         self._raise_if_finalized()
@@ -45,7 +49,7 @@ class _Helper(Compiler):
 SHARED: Final = "fastem"  # how the symbols of micro-kernels begin
 
 
-class InOneGo(JITCodeLibrary):
+class InOneGo(_Whole):
     """The code of a kernel, optimised once. Numba does it twice, to drop counts of references; kernels have none.
 
     Micro-kernels are not part of it, but libraries of their own: `symbols` has those that it calls. Helpers are either
@@ -59,9 +63,6 @@ class InOneGo(JITCodeLibrary):
         self.symbols = [name for name in names if name.startswith(f"{SHARED}.")]
         self._linking_libraries = [linked for linked in self._linking_libraries if linked.name not in self.symbols]
         super().finalize()
-
-    def _optimize_functions(self, ll_module):  # type: ignore[no-untyped-def]
-        ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self):  # type: ignore[no-untyped-def]
         passes, builder = self._codegen._module_pass_manager()
