@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,7 @@ from fastem.passes.kinds import find_observed_mass
 from fastem.sources.blocks import Source
 from fastem.sources.errors import has_errors
 from fastem.sources.gaps import Gaps, find_gaps
-from fastem.sources.labels import check_kept
+from fastem.sources.labels import check_kept, is_labelled
 from fastem.sources.opening import find_source
 from fastem.sources.parts import failing_together
 from fastem.sources.scans import box_of, check_extent, check_known
@@ -107,6 +108,41 @@ def fit_mixture(
     set_names(model, source.columns)
     warn_of_fit(model, results[kept], model.reg_covar if model.regularization is None else 0.0)
     return source
+
+
+def fit_plainly(
+    model: MixtureState,
+    source: Source,
+    before: tuple[Params, float] | None,
+    callback: Callback | None,
+    make_model: Callable[[Source | None], Model],
+) -> tuple[Params, list[Result], int]:
+    """Fit a mixture that is no `GaussianMixture`; nothing of its start is given.
+
+    Parameters
+    ----------
+    model : MixtureState
+    source : Source
+    before : tuple of Params and float, or None
+        what a warm start continues from, and its bound; None to start anew
+    callback : callable or None
+    make_model : callable
+        returns what is fitted, given the sample that small steps are taken on, or None
+
+    Returns
+    -------
+    tuple of Params, list of Result and int
+        the parameters, the results of all starts and the index of the best of them: arguments of `take_over`
+    """
+    with failing_together(source), threads(model.n_threads):
+        auto = model.solver == "auto" and before is None
+        sample = draw_sample(source, model.n_components) if auto else None
+        update, options = make_model(sample), plain_options(model)
+        if is_labelled(source):
+            options = options._replace(init_params="labels")
+        results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
+        kept, params = keep_best(source, results, update, ends_on_m_step=True)
+    return params, results, kept
 
 
 def report_gaps(result: Result, gaps: Gaps) -> Result:
@@ -168,13 +204,13 @@ def warn_of_fit(model: MixtureState, best: Result, reg_covar: float) -> None:
     warn_of_large_reg_covar(reg_covar, family_of(model), best.stats, stacklevel=4)
 
 
-def plain_options(model: MixtureState, solver: str) -> FitOptions:
+def plain_options(model: MixtureState) -> FitOptions:
     """Return how many fits there are of a model without `stop` and `on_collapse`, from which starts, and their ends."""
     return FitOptions(
         n_components=model.n_components,
         init_params=model.init_params,
         n_init=model.n_init,
-        solver=solver,
+        solver=model.solver,
         stop=Stop("change", model.tol),
         max_iter=model.max_iter,
         on_collapse="reseed",
@@ -186,20 +222,8 @@ def plain_options(model: MixtureState, solver: str) -> FitOptions:
 
 
 def options_of(model: MixtureState) -> FitOptions:
-    """Return how many fits there are, from which starts, and by what each ends."""
-    return FitOptions(
-        n_components=model.n_components,
-        init_params=model.init_params,
-        n_init=model.n_init,
-        solver=model.solver,
-        stop=Stop(model.stop, model.tol),
-        max_iter=model.max_iter,
-        on_collapse=model.on_collapse,
-        random_state=model.random_state,
-        verbose=model.verbose,
-        verbose_interval=model.verbose_interval,
-        described=model.get_params(deep=False),
-    )
+    """Return how many fits there are of a `GaussianMixture`, from which starts, and by what each ends."""
+    return plain_options(model)._replace(stop=Stop(model.stop, model.tol), on_collapse=model.on_collapse)
 
 
 def given_start(model: MixtureState, D: int, noise: Noise | None) -> Given:

@@ -13,11 +13,8 @@ from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.protocol import check_hooks
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, set_names, set_params_of, set_record
-from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
-from fastem.fitting.levels import draw_sample
+from fastem.estimators.training import check_warm, fit_plainly, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
-from fastem.fitting.restarts import fit_from_starts
-from fastem.fitting.starts.table import Given
 from fastem.fitting.steps import e_step
 from fastem.fitting.stepwise import step_towards
 from fastem.kernels.jit import threads
@@ -52,15 +49,11 @@ def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, call
         raise ValueError(f"{NAME} takes no labels of rows: leave them out of the source, or fit a GaussianMixture")
     check_extent(source, model.n_components, NAME)
     before = warm_start_of(model, source.n_features)
+    family = find_family(model.covariance_type)
     with failing_together(source), threads(model.n_threads):
-        family = find_family(model.covariance_type)
         prior = prior_of(model, source.n_features, lambda: moments_of(source, family))
-        update = VariationalModel(prior, family, model.reg_covar)
-        auto = model.solver == "auto" and before is None
-        sample = draw_sample(source, model.n_components) if auto else None
-        options = plain_options(model, model.solver)
-        results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
-        kept, posterior = keep_best(source, results, update, ends_on_m_step=True)
+    update = VariationalModel(prior, family, model.reg_covar)
+    posterior, results, kept = fit_plainly(model, source, before, callback, lambda sample: update)
     take_over(model, posterior, results, kept, np.dtype(np.float64))
     assert isinstance(posterior, Posterior)
     set_posterior(model, posterior)

@@ -11,13 +11,9 @@ from fastem.estimators.factors.state import NAME, FactorState
 from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, remedy_of, set_names, set_params_of, set_record
-from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
-from fastem.fitting.levels import draw_sample
+from fastem.estimators.training import check_warm, fit_plainly, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
 from fastem.fitting.models import model_for
-from fastem.fitting.restarts import fit_from_starts
-from fastem.fitting.starts.table import Given
-from fastem.kernels.jit import threads
 from fastem.model.checks import demand
 from fastem.model.factor_model import FLOOR, NOISE, FactorModel
 from fastem.model.factors import FactorParams, canonical
@@ -26,9 +22,7 @@ from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.passes.factors import factor_means
 from fastem.passes.statistics import overall
 from fastem.sources.blocks import Source
-from fastem.sources.labels import is_labelled
 from fastem.sources.opening import find_source
-from fastem.sources.parts import failing_together
 from fastem.sources.scans import check_extent, check_known
 
 
@@ -52,19 +46,15 @@ def fit_factors(
     if model.warm_start and hasattr(model, "converged_"):
         check_warm(model, source.n_features, n_factors=(model.n_factors, np.shape(model.loadings_)[2]))
         before = model.params_, model.lower_bound_
-    with failing_together(source), threads(model.n_threads):
-        auto = model.solver == "auto" and before is None
-        sample = draw_sample(source, model.n_components) if auto else None
+
+    def make_model(sample: Source | None) -> FactorModel:
         gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
         total = overall(source, (1, 1, source.n_features), near=sample)
         least = FLOOR * total.s2[0, 0] / total.sum_w
         least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
-        options = plain_options(model, model.solver)
-        if is_labelled(source):
-            options = options._replace(init_params="labels")
-        update = FactorModel(gaussian, model.n_factors, least)
-        results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
-        kept, params = keep_best(source, results, update, ends_on_m_step=True)
+        return FactorModel(gaussian, model.n_factors, least)
+
+    params, results, kept = fit_plainly(model, source, before, callback, make_model)
     assert isinstance(params, FactorParams)
     take_over(model, params, results, kept, np.dtype(np.float64))
     model.loadings_ = canonical(params).loadings

@@ -10,12 +10,9 @@ from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import remedy_of, set_names, set_params_of, set_record
 from fastem.estimators.students.state import NAME, StudentState, is_given, rule_of
-from fastem.estimators.training import check_warm, keep_best, plain_options, take_over, warn_of_fit
-from fastem.fitting.levels import draw_sample
+from fastem.estimators.training import check_warm, fit_plainly, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
 from fastem.fitting.models import model_for
-from fastem.fitting.restarts import fit_from_starts
-from fastem.fitting.starts.table import Given
 from fastem.kernels.jit import threads
 from fastem.model.checks import demand
 from fastem.model.matrices import Array
@@ -24,9 +21,8 @@ from fastem.model.student import DOF_RANGE, MOST_DOF, StudentParams
 from fastem.model.student_model import RULES, START_DOF, StudentModel
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource, Block, Source, rows_at_once
-from fastem.sources.labels import is_labelled
 from fastem.sources.opening import find_source
-from fastem.sources.parts import failing_together, local_rows
+from fastem.sources.parts import local_rows
 from fastem.sources.scans import check_extent, check_known
 
 
@@ -45,17 +41,13 @@ def fit_student(
     if model.warm_start and hasattr(model, "converged_"):
         check_warm(model, source.n_features)
         before = model.params_, model.lower_bound_
-    with failing_together(source), threads(model.n_threads):
-        auto = model.solver == "auto" and before is None
-        sample = draw_sample(source, model.n_components) if auto else None
+
+    def make_model(sample: Source | None) -> StudentModel:
         gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
         dof = START_DOF if isinstance(model.dof, str) else float(min(model.dof, MOST_DOF))
-        update = StudentModel(gaussian, rule_of(model.dof), dof)
-        options = plain_options(model, model.solver)
-        if is_labelled(source):
-            options = options._replace(init_params="labels")
-        results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
-        kept, params = keep_best(source, results, update, ends_on_m_step=True)
+        return StudentModel(gaussian, rule_of(model.dof), dof)
+
+    params, results, kept = fit_plainly(model, source, before, callback, make_model)
     assert isinstance(params, StudentParams)
     take_over(model, params, results, kept, np.dtype(np.float64))
     model.dof_ = params.dof
