@@ -125,7 +125,6 @@ def assign_rows(X, weight, start, stop, means, scratch, most, out):
         n = min(xt.shape[1], stop - first)
         certain = False
         take(X, weight, first, n, means[0], w, xt)
-        prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
         if repeated < MOST_REPEATED:
             shift(xt, c, square)
             largest_products(xt, u, h, n, largest, second, label)
@@ -135,15 +134,13 @@ def assign_rows(X, weight, start, stop, means, scratch, most, out):
                 take(X, weight, first, n, means[0], w, xt)
         if not certain:
             nearest(xt, zero, means, n, largest, label)
-        for b in range(n):
-            s0[np.intp(label[b])] += w[b]
         if contiguous and are_float32(X):
-            add_rows_and_squares(sums, as_float32(X), first, n, w, label, means, out[1:2])
+            add_rows_and_squares(sums, s0, as_float32(X), first, n, w, label, means, out[1:2])
         elif contiguous:
-            add_rows_and_squares(sums, as_float64(X), first, n, w, label, means, out[1:2])
+            add_rows_and_squares(sums, s0, as_float64(X), first, n, w, label, means, out[1:2])
         else:
             store(xt[:D], 0, n, buffer)
-            add_rows_and_squares(sums, buffer, 0, n, w, label, means, out[1:2])
+            add_rows_and_squares(sums, s0, buffer, 0, n, w, label, means, out[1:2])
     out[1] *= -0.5
 
 

@@ -559,17 +559,22 @@ def transpose_plain(xt, X, start, n):
             xt[d, b] = X[start + b, d]
 
 
-def add_rows_plain(sums, X, start, n, w, label, means):
-    """Add w_b (x_b - mean_k) to sums[k, :D], with k = label[b], for rows start to start + n of X."""
+def add_rows_plain(sums, mass, X, start, n, w, label, means):
+    """Add w_b (x_b - mean_k) to sums[k, :D] and w_b to mass[k], with k = label[b], for rows start to start + n of X.
+
+    Ask for the n rows that follow, one with each row: where they were asked for all at once, a pass of k-means over
+    1e6 x 10 rows took 1.5 times as long, as the processor waits for each of them beyond the first tens.
+    """
     for b in range(n):
         k = int(label[b])
+        mass[k] += w[b]
         for d in range(means.shape[1]):
             sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
 
 
-def add_rows_and_squares_plain(sums, X, start, n, w, label, means, squares):
+def add_rows_and_squares_plain(sums, mass, X, start, n, w, label, means, squares):
     """Do as `add_rows`, and add w_b |x_b - mean_k|^2 to squares[0]; rows of weight 0 may overflow there."""
-    add_rows_plain(sums, X, start, n, w, label, means)
+    add_rows_plain(sums, mass, X, start, n, w, label, means)
     for b in range(n):
         if w[b] > 0.0:
             z = X[start + b, : means.shape[1]] - means[int(label[b])]
@@ -633,9 +638,10 @@ def transpose(lanes, xt, X, start, n):
         block(b, whole, mask)
 
 
-def _add_rows(lanes, sums, X, start, n, w, label, means, squares=None):
+def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
     """Emit `add_rows`; with `squares`, `add_rows_and_squares`."""
-    builder, real = lanes.builder, lanes.vector.element
+    builder, real, D = lanes.builder, lanes.vector.element, means.shape[1]
+    numbers_per_line = CACHE_LINE // (8 if isinstance(X.data.type.pointee, ir.DoubleType) else 4)
     kind = ir.VectorType(real, ROWS)
 
     def number(array, b):
@@ -644,11 +650,15 @@ def _add_rows(lanes, sums, X, start, n, w, label, means, squares=None):
 
     none = ir.Constant(kind, [0.0] * ROWS)
     square, all_squares = (cgutils.alloca_once_value(builder, none) for _ in range(2))
-    whole, mask = _last_features(lanes, means.shape[1])
+    whole, mask = _last_features(lanes, D)
     with lanes.loop(0, n) as b:
         k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
-        total, mean, x = sums.row(k), means.row(k), X.place(start + b)
-        weight = builder.insert_element(ir.Constant(kind, ir.Undefined), number(w, b), ir.IntType(32)(0))
+        total, mean, x, ahead = sums.row(k), means.row(k), X.place(start + b), X.place(start + n + b)
+        with lanes.loop(0, D, numbers_per_line) as i:
+            lanes.prefetch(lanes.at(ahead, i))
+        place, weight = lanes.at(mass.row(), k), number(w, b)
+        builder.store(builder.fadd(builder.load(place), weight), place)
+        weight = builder.insert_element(ir.Constant(kind, ir.Undefined), weight, ir.IntType(32)(0))
         weight = lanes.shuffle(weight, weight, [0] * ROWS)
 
         def add(i, mask, total=total, mean=mean, x=x, weight=weight):
@@ -674,13 +684,13 @@ def _add_rows(lanes, sums, X, start, n, w, label, means, squares=None):
 
 
 @micro_kernel
-def add_rows(lanes, sums, X, start, n, w, label, means):
-    _add_rows(lanes, sums, X, start, n, w, label, means)
+def add_rows(lanes, sums, mass, X, start, n, w, label, means):
+    _add_rows(lanes, sums, mass, X, start, n, w, label, means)
 
 
 @micro_kernel
-def add_rows_and_squares(lanes, sums, X, start, n, w, label, means, squares):
-    _add_rows(lanes, sums, X, start, n, w, label, means, squares)
+def add_rows_and_squares(lanes, sums, mass, X, start, n, w, label, means, squares):
+    _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------

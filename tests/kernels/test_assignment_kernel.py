@@ -113,8 +113,8 @@ def products(a, u, h, n, out):
 
 
 @njit(cache=True, **COMMON)
-def add(sums, X, n, w, label, means, squares):
-    micro.add_rows_and_squares(sums, X, 1, n, w, label, means, squares)
+def add(sums, mass, X, n, w, label, means, squares):
+    micro.add_rows_and_squares(sums, mass, X, 1, n, w, label, means, squares)
 
 
 @without_lanes
@@ -138,8 +138,9 @@ def test_add_rows_and_squares(n, D):
     X, means, w = rng.normal(size=(n + 2, D)), rng.normal(size=(3, D)), rng.uniform(size=n)
     w[0], X[1, 0] = 0.0, 1e200  # absent, and too large for a square
     label, P = rng.integers(0, 3, size=n).astype(float), micro.padded(D)
-    (got, squares), (want, total) = ((np.zeros((3, P)), np.ones(1)) for _ in range(2))
-    add(got, X, n, w, label, means, squares)
-    micro.add_rows_and_squares_plain(want, X, 1, n, w, label, means, total)
+    (got, mass, squares), (want, masses, total) = ((np.zeros((3, P)), np.ones(3), np.ones(1)) for _ in range(2))
+    add(got, mass, X, n, w, label, means, squares)
+    micro.add_rows_and_squares_plain(want, masses, X, 1, n, w, label, means, total)
     assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    assert_array_equal(mass, masses)
     assert_allclose(squares, total, rtol=1e-12)
