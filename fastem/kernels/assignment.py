@@ -2,8 +2,9 @@
 
 With a = x - c and u_k = mean_k - c, for a point c in the middle of the centres,
 ``-|x - mean_k|^2 / 2 = -|a|^2 / 2 + a' u_k - |u_k|^2 / 2``: one multiply-add for each feature and centre, where
-`micro.nearest` has a subtraction too. It loses digits that `nearest` keeps, so that a tile whose nearest centres are
-not certain is done again by that: the labels are always those of `nearest`, and ties go to the first.
+`micro.nearest` has a subtraction too. It loses digits that `nearest` keeps. The pass, which takes products in float32,
+so twice as many at a time, therefore leaves rows whose nearest centre is not certain to `nearest`: labels are always
+its own, and ties go to the first.
 
 Each has a kernel of its own, which compiles where it is first used: the pass where `pays` says so.
 """
@@ -16,15 +17,23 @@ from numba.extending import register_jitable
 
 from fastem.kernels.compiler import HELPER
 from fastem.kernels.jit import Kernel
-from fastem.kernels.lanes import STEP
-from fastem.kernels.memory import as_float32, as_float64, part
-from fastem.kernels.micro import ROWS, add_rows_and_squares, largest_products, nearest, padded, prefetch
-from fastem.kernels.mixture import N_SCALARS, are_float32, fill, load, read_only, store, weigh
+from fastem.kernels.lanes import BYTES, STEP
+from fastem.kernels.memory import as_float32, as_float64, part, part_in_float32
+from fastem.kernels.micro import (
+    ROWS,
+    add_rows_and_squares,
+    largest_products,
+    nearest,
+    padded,
+    prefetch,
+    transpose_about,
+)
+from fastem.kernels.mixture import N_SCALARS, are_float32, fill, load, read_only
 
-LEAST_CENTRES, LEAST_PRODUCTS = 16, 2048  # a pass then takes at most 0.8 of the time with `nearest`
-MOST_REPEATED = 3  # tiles of a block that are done again, before products are given up in it
-N_ROWS = 5  # per-point values of a tile: weight, largest, second, label, square
-ROUNDING = 4 * float(np.finfo(np.float64).eps)
+LEAST_CENTRES, LEAST_PRODUCTS = 16, 2048  # a pass then takes at most 0.6 of the time with `nearest`
+MOST_IN_VAIN = 3  # tiles of a block of which few rows are certain, before products are given up in it
+N_ROWS = 6  # per-point values of a tile
+ROUNDING, SMALLEST = float(np.finfo(np.float32).eps), np.float32(1e-36)
 
 
 def pays(K: int, D: int) -> bool:
@@ -72,19 +81,12 @@ def centre_on(means, u, h, c):
     for k in range(K):
         square = 0.0
         for d in range(D):
-            u[k, d] = means[k, d] - c[d]
-            square += u[k, d] * u[k, d]
+            z = means[k, d] - c[d]
+            u[k, d] = z
+            square += z * z
         h[k] = -0.5 * square
         most = max(most, square)
     return most
-
-
-@njit(**HELPER)
-def take(X, weight, first, n, place, w, xt):
-    """Load a tile and the weights w of its rows, if they have any; rows of weight 0 are put at `place` (D)."""
-    load(X, first, n, xt)
-    if weight.size > 0:
-        weigh(weight, first, n, 1.0, place, w, xt)
 
 
 @njit(**HELPER)
@@ -98,52 +100,61 @@ def shift(xt, c, square):
 
 
 @njit(**HELPER)
-def are_certain(largest, second, square, most, slack, n):
-    """Tell whether the largest of each point exceeds the others by more than what rounding does to any of them.
-
-    Products, and sums of squares in `nearest`, err by less than (D + 8) eps (|a|^2 + |u|^2) each.
-    """
-    certain = True
-    for b in range(n):
-        certain &= largest[b] - second[b] > slack * (square[b] + most)
-    return certain
+def number(X, i, d):
+    """Return a number of rows of either type."""
+    return np.float64(as_float32(X)[i, d]) if are_float32(X) else as_float64(X)[i, d]
 
 
 @njit(**HELPER)
-def assign_rows(X, weight, start, stop, means, scratch, most, out):
+def assign_rows(X, weight, start, stop, means, scratch, u, h, most, out):
     """Assign rows start to stop, and add them to the statistics out (`n_values`).
 
-    scratch (`scratch_size`) is as `centre_on` leaves it, which returned `most`.
+    u (K, D), h (K) float32: the centres, as `centre_on` leaves them, which returned `most`; scratch (`scratch_size`).
+    Rows beyond whole vectors are for `nearest`.
     """
     K, D = means.shape
-    xt, buffer, rows, u, h, zero, c = carve(scratch, D, K)
-    w, largest, second, label, square = rows[0], rows[1], rows[2], rows[3], rows[4]
+    xt, buffer, rows, _, _, zero, c = carve(scratch, D, K)
+    w, top, found, uncertain, B = rows[0], rows[1], rows[2], rows[3], xt.shape[1]
+    a, values = part_in_float32(xt, 0, xt.shape), part_in_float32(rows, 4 * B, (4, B))
+    largest, second, label, square = values[0], values[1], values[2], values[3]
     s0, sums = out[N_SCALARS : N_SCALARS + K], part(out, N_SCALARS + K, (K, xt.shape[0]))
     fill(w, 1.0)
-    slack, repeated, contiguous = ROUNDING * (D + 8), 0, X.strides[1] == X.itemsize
-    for first in range(start, stop, xt.shape[1]):
-        n = min(xt.shape[1], stop - first)
-        certain = False
-        take(X, weight, first, n, means[0], w, xt)
-        prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
-        if repeated < MOST_REPEATED:
-            shift(xt, c, square)
-            largest_products(xt, u, h, n, largest, second, label)
-            certain = are_certain(largest, second, square, most, slack, n)
-            repeated += not certain
-            if not (certain and contiguous):
-                take(X, weight, first, n, means[0], w, xt)
-        if not certain:
-            nearest(xt, zero, means, n, largest, label)
-        for b in range(n):
-            s0[np.intp(label[b])] += w[b]
+    # Two products together err by less than (D + 3) eps (|a|^2 + most), and by what underflows.
+    slack, most, in_vain = np.float32(ROUNDING * (D + 8)), np.float32(most), 0
+    lanes, contiguous = BYTES // a.itemsize, X.strides[1] == X.itemsize
+    for first in range(start, stop, B):
+        n = min(B, stop - first)
+        whole = n // lanes * lanes if in_vain < MOST_IN_VAIN else 0
+        for b in range(n if weight.size > 0 else 0):
+            w[b] = weight[first + b]
+        for b in range(0 if contiguous else n):
+            for d in range(D):
+                buffer[b, d] = number(X, first + b, d)
         if contiguous and are_float32(X):
-            add_rows_and_squares(sums, as_float32(X), first, n, w, label, means, out[1:2])
+            transpose_about(a, as_float32(X), first, whole, c, square)
         elif contiguous:
-            add_rows_and_squares(sums, as_float64(X), first, n, w, label, means, out[1:2])
+            transpose_about(a, as_float64(X), first, whole, c, square)
         else:
-            store(xt[:D], 0, n, buffer)
-            add_rows_and_squares(sums, buffer, 0, n, w, label, means, out[1:2])
+            transpose_about(a, buffer, 0, whole, c, square)
+        largest_products(a, u, h, whole, largest, second, label)
+        m = 0
+        for b in range(n):
+            certain = b < whole and largest[b] - second[b] > slack * (square[b] + most) + SMALLEST
+            if not certain:
+                for d in range(D):
+                    xt[d, m] = number(X, first + b, d)
+                uncertain[m] = b
+                m += 1
+        nearest(xt, zero, means, m, top, found)
+        for i in range(m):
+            label[np.intp(uncertain[i])] = found[i]
+        in_vain += 2 * m > n
+        if contiguous and are_float32(X):
+            add_rows_and_squares(sums, s0, as_float32(X), first, n, w, label, means, out[1:2])
+        elif contiguous:
+            add_rows_and_squares(sums, s0, as_float64(X), first, n, w, label, means, out[1:2])
+        else:
+            add_rows_and_squares(sums, s0, buffer, 0, n, w, label, means, out[1:2])
     out[1] *= -0.5
 
 
@@ -156,11 +167,12 @@ def assign_worker(task, n_tasks, X, weight, means, block, out, scratch):
     """
     K, D = means.shape
     _, _, _, u, h, _, c = carve(scratch[task], D, K)
+    u, h = part_in_float32(u, 0, u.shape), part_in_float32(h, 0, h.shape)
     most = centre_on(means, u, h, c)
     for i in range(task, out.shape[0], n_tasks):
         start, stop = i * block, min((i + 1) * block, X.shape[0])
         fill(out[i], 0.0)
-        assign_rows(X, weight, start, stop, means, scratch[task], most, out[i])
+        assign_rows(X, weight, start, stop, means, scratch[task], u, h, most, out[i])
 
 
 def two_nearest_worker(task, n_tasks, X, means, block, label, first, second, scratch):
@@ -171,14 +183,13 @@ def two_nearest_worker(task, n_tasks, X, means, block, label, first, second, scr
     """
     K, D = means.shape
     xt, _, rows, u, h, _, c = carve(scratch[task], D, K)
-    w, largest, next_, index, square = rows[0], rows[1], rows[2], rows[3], rows[4]
+    largest, next_, index, square = rows[0], rows[1], rows[2], rows[3]
     centre_on(means, u, h, c)
-    none = part(w, 0, (0,))
     for start in range(task * block, X.shape[0], n_tasks * block):
         stop = min(start + block, X.shape[0])
         for begin in range(start, stop, xt.shape[1]):
             n = min(xt.shape[1], stop - begin)
-            take(X, none, begin, n, means[0], w, xt)
+            load(X, begin, n, xt)
             prefetch(X, begin + n, min(begin + 2 * n, X.shape[0]))
             shift(xt, c, square)
             largest_products(xt, u, h, n, largest, next_, index)

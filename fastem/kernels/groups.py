@@ -31,6 +31,7 @@ from fastem.kernels.mixture import (
     add_labelled,
     add_softly,
     fetch,
+    fetch_alone,
     fill,
     fill_scores,
     n_values,
@@ -470,7 +471,7 @@ def fit_group(rows, start, stop, uniforms, given, mixture, settings, nearest, st
         if phase == EM:
             accumulate_rows(fetch, add_softly, rows, start, stop, terms, moments, out, scratch)
         else:
-            accumulate_rows(fetch, add_labelled, rows, start, stop, terms, moments, out, scratch)
+            accumulate_rows(fetch_alone, add_labelled, rows, start, stop, terms, moments, out, scratch)
         s0, sums = moments_of(out, K, moments, D)
         if phase == LLOYD:
             turn += 1

@@ -12,31 +12,43 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 
-@intrinsic
-def part(typingctx, memory, start, shape):
-    """Return an array of this shape, a tuple, whose numbers begin at number `start` of a contiguous array."""
-    kind = types.Array(memory.dtype, len(shape), "C")
+def _parts_of(dtype):
+    """Return an intrinsic that gives a part of an array, as numbers of this type; None: of its own."""
 
-    def generate(context, builder, signature, values):
-        source, first, size = values
-        data = context.make_array(signature.args[0])(context, builder, source).data
-        sizes = cgutils.unpack_tuple(builder, size)
-        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-        strides = [itemsize]
-        for n in sizes[:0:-1]:
-            strides.insert(0, builder.mul(strides[0], n))
-        array = context.make_array(kind)(context, builder)
-        populate_array(
-            array, data=builder.gep(data, [first]), shape=sizes, strides=strides, itemsize=itemsize, meminfo=None
-        )
-        return array._getvalue()
+    @intrinsic
+    def part_of(typingctx, memory, start, shape):
+        kind = types.Array(dtype or memory.dtype, len(shape), "C")
 
-    return kind(memory, types.intp, types.UniTuple(types.intp, len(shape))), generate
+        def generate(context, builder, signature, values):
+            source, first, size = values
+            data = builder.gep(context.make_array(signature.args[0])(context, builder, source).data, [first])
+            sizes = cgutils.unpack_tuple(builder, size)
+            itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+            strides = [itemsize]
+            for n in sizes[:0:-1]:
+                strides.insert(0, builder.mul(strides[0], n))
+            array = context.make_array(kind)(context, builder)
+            data = builder.bitcast(data, array.data.type)
+            populate_array(array, data=data, shape=sizes, strides=strides, itemsize=itemsize, meminfo=None)
+            return array._getvalue()
+
+        return kind(memory, types.intp, types.UniTuple(types.intp, len(shape))), generate
+
+    return part_of
+
+
+# part(memory, start, shape): an array of this shape, a tuple, that begins at number `start` of a contiguous array.
+part, part_in_float32 = _parts_of(None), _parts_of(types.float32)
 
 
 def part_plain(memory, start, shape):
     """Do what `part` does."""
     return memory.reshape(memory.size)[start : start + int(np.prod(shape))].reshape(shape)
+
+
+def part_in_float32_plain(memory, start, shape):
+    """Do what `part_in_float32` does."""
+    return part_plain(memory.reshape(memory.size)[start:].view(np.float32), 0, shape)
 
 
 def _same_bits(source, target, number):
@@ -143,4 +155,5 @@ def frame_size(kinds):
 
 if numba.config.DISABLE_JIT:  # the interpreter has no instructions
     part, to_integer, to_float = part_plain, to_integer_plain, to_float_plain
+    part_in_float32 = part_in_float32_plain
     as_float64 = as_float32 = lambda X: X

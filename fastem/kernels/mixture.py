@@ -209,6 +209,12 @@ def fetch(X, first, n, mixture, tile):
 
 
 @njit(**HELPER)
+def fetch_alone(X, first, n, mixture, tile):
+    """Load a tile, for `add_hard`, which asks for the next tile's rows."""
+    load(X, first, n, tile.xt)
+
+
+@njit(**HELPER)
 def fetch_white(X, first, n, mixture, tile):
     """Do what `fetch` does, and whiten the tile if there is a `white` factor."""
     together = mixture.white.size > 0
@@ -376,20 +382,20 @@ def add_hard(X, start, n, mixture, form, tile, out):
     s0, n_rows = part(out, N_SCALARS, (K,)), moments_rows(form, D)
     if form == FIRST:  # without z, whose way through memory costs more than the sums
         first = part(out, head, (K, n_rows * ROWS))
-        for b in range(n):
-            s0[np.intp(label[b])] += w[b]
         if X.strides[1] == X.itemsize and are_float32(X):
-            add_rows(first, as_float32(X), start, n, w, label, means)
+            add_rows(first, s0, as_float32(X), start, n, w, label, means)
         elif X.strides[1] == X.itemsize:
-            add_rows(first, as_float64(X), start, n, w, label, means)
+            add_rows(first, s0, as_float64(X), start, n, w, label, means)
         else:
             rows = part(buffer, 0, (buffer.shape[1], buffer.shape[0]))
             store(xt[:D], 0, n, rows)
-            add_rows(first, rows, 0, n, w, label, means)
+            add_rows(first, s0, rows, 0, n, w, label, means)
         return
     z, sums = part(tile.z, 0, (tile.z.size,)), part(out, head, (K, n_rows, ROWS))
     fill(z, 0.0)  # features beyond D
     for b in range(n):
+        if b % 8 == 0:
+            prefetch(X, start + n + b, start + n + b + 8)
         k = np.intp(label[b])
         s0[k] += w[b]
         for d in range(D):
@@ -770,8 +776,8 @@ def _score(fetch, fill, name):
 accumulate_soft = _accumulate(fetch_white, add_softly, "soft")
 accumulate_within = _accumulate(fetch_white, add_softly_within, "within")
 accumulate_given = _accumulate(fetch, add_given, "given")
-accumulate_hard = _accumulate(fetch, add_best, "hard")
-accumulate_labelled = _accumulate(fetch, add_labelled, "labelled")
+accumulate_hard = _accumulate(fetch_alone, add_best, "hard")
+accumulate_labelled = _accumulate(fetch_alone, add_labelled, "labelled")
 score_all = _score(fetch_white, fill_scores, "all")
 score_spheres = _score(fetch, fill_distances, "spheres")
 score_white_spheres = _score(fetch_white, fill_distances, "white_spheres")

@@ -325,7 +325,7 @@ def test_the_pass_equals_numpy(N, D, K, dtype, order):
 def test_plain_twins():
     rng = np.random.default_rng(0)
     X, centres, w = rng.normal(size=(16, 5)), rng.normal(size=(3, 5)), rng.uniform(size=16)
-    xt, sums = np.zeros((8, 16)), np.zeros((3, 8))
+    xt, sums, mass = np.zeros((8, 16)), np.zeros((3, 8)), np.zeros(3)
     top, label, norm = np.empty(16), np.empty(16), rng.normal(size=3)
     micro.transpose_plain(xt, X, 0, 16)
     assert_array_equal(xt[:5], X.T)
@@ -333,7 +333,8 @@ def test_plain_twins():
     value = norm - 0.5 * ((X[:, None] - centres) ** 2).sum(axis=2)
     assert_array_equal(label, value.argmax(axis=1))
     assert_allclose(top, value.max(axis=1))
-    micro.add_rows_plain(sums, X, 0, 16, w, label, centres)
+    micro.add_rows_plain(sums, mass, X, 0, 16, w, label, centres)
+    assert_allclose(mass, np.bincount(label.astype(int), w, minlength=3))
     for k in range(3):
         assert_allclose(sums[k, :5], w[label == k] @ (X[label == k] - centres[k]), atol=1e-14)
 

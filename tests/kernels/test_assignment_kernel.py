@@ -16,6 +16,8 @@ from fastem.passes.statistics import evaluate
 from fastem.sources.blocks import ArraySource
 
 without_lanes = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the interpreter has no lanes")
+# The plain twins warn where float32 overflows.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 SHAPES = [(1, 1, 1), (5, 3, 2), (191, 4, 5), (193, 7, 4), (400, 9, 17)]
 
 
@@ -53,7 +55,7 @@ def test_sums_and_labels_are_those_of_the_plain_form(N, D, K):
     assert_same(np.where(weight[:, None] > 0, X, 1e200), centres, weight)
 
 
-HARD_DATA = {
+HARD_DATA = {  # squares that are subnormal or too large are so in float32
     "ties on a grid": lambda rng: (
         rng.integers(0, 4, size=(400, 2)).astype(float),
         np.array([[0.0, 0], [2, 0], [2, 2]]),
@@ -64,6 +66,13 @@ HARD_DATA = {
         rng.normal(size=(400, 4)) + 1e9 * rng.integers(0, 2, size=(400, 1)),
         rng.normal(size=(8, 4)) + 1e9 * (np.arange(8) % 2)[:, None],
     ),
+    "rows nearly at a bisector": lambda rng: (
+        np.outer(np.ones(400), [0.5, 0.1]) + 1e-9 * rng.integers(-3, 4, size=(400, 2)),
+        np.array([[0.0, 0.1], [1.0, 0.1], [0.5, 9.0]]),
+    ),
+    "subnormal": lambda rng: (1e-22 * rng.normal(size=(400, 3)), 1e-22 * rng.normal(size=(5, 3))),
+    "too large": lambda rng: (1e25 * rng.normal(size=(900, 3)), 1e25 * rng.normal(size=(5, 3))),
+    "a far centre": lambda rng: (rng.normal(size=(900, 3)), np.vstack([rng.normal(size=(5, 3)), [[1e7, 0.0, 0.0]]])),
     "rows at a bisector": lambda rng: (
         np.outer(np.ones(400), [0.5, 0.1]) + 1e-16 * rng.integers(-3, 4, size=(400, 2)),
         np.array([[0.0, 0.1], [1.0, 0.1], [0.5, 9.0]]),
@@ -73,16 +82,19 @@ HARD_DATA = {
 
 @pytest.mark.parametrize("name", HARD_DATA)
 def test_where_products_cannot_tell(name):
-    """Such tiles are done again, so that rounding and ties go as in the plain form."""
+    """Such rows are done again, so that rounding and ties go as in the plain form."""
     assert_same(*HARD_DATA[name](np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize("name", ["two far groups", "rows at a bisector"])
+@pytest.mark.parametrize(
+    "name", [name for name in HARD_DATA if name not in ("equal centres", "far from 0", "too large")]
+)
 def test_that_data_are_hard(monkeypatch, name):
     """Without the second look labels would be others: the test above shows something."""
     if not numba.config.DISABLE_JIT:
         pytest.skip("compiled kernels cannot be changed")
     monkeypatch.setattr(assignment, "ROUNDING", -1.0)
+    monkeypatch.setattr(assignment, "SMALLEST", -np.inf)
     with pytest.raises(AssertionError):
         assert_same(*HARD_DATA[name](np.random.default_rng(0)))
 
@@ -113,8 +125,8 @@ def products(a, u, h, n, out):
 
 
 @njit(cache=True, **COMMON)
-def add(sums, X, n, w, label, means, squares):
-    micro.add_rows_and_squares(sums, X, 1, n, w, label, means, squares)
+def add(sums, mass, X, n, w, label, means, squares):
+    micro.add_rows_and_squares(sums, mass, X, 1, n, w, label, means, squares)
 
 
 @without_lanes
@@ -131,6 +143,26 @@ def test_largest_products(n, D, K):
     assert_array_equal(got[2, :n], want[2, :n])
 
 
+@njit(cache=True, **COMMON)
+def shift(xt, X, n, centre, square):
+    micro.transpose_about(xt, X, 3, n, centre, square)
+
+
+@without_lanes
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("D", [1, 4, 11])
+def test_transpose_about(dtype, D):
+    """Differences are those of float64, rounded once: 1e8 does not swallow the rows."""
+    rng, n = np.random.default_rng(D), 32
+    X = (1e8 + 1e3 * rng.normal(size=(n + 5, D))).astype(dtype)
+    centre, P = X.mean(axis=0, dtype=float), micro.padded(D)
+    (got, square), (want, squares) = ((np.zeros((P, n), "float32"), np.zeros(n, "float32")) for _ in range(2))
+    shift(got, X, n, centre, square)
+    micro.transpose_about_plain(want, X, 3, n, centre, squares)
+    assert_array_equal(got, want)
+    assert_allclose(square, squares, rtol=1e-5)
+
+
 @without_lanes
 @pytest.mark.parametrize(("n", "D"), [(1, 1), (7, 4), (20, 11)])
 def test_add_rows_and_squares(n, D):
@@ -138,8 +170,9 @@ def test_add_rows_and_squares(n, D):
     X, means, w = rng.normal(size=(n + 2, D)), rng.normal(size=(3, D)), rng.uniform(size=n)
     w[0], X[1, 0] = 0.0, 1e200  # absent, and too large for a square
     label, P = rng.integers(0, 3, size=n).astype(float), micro.padded(D)
-    (got, squares), (want, total) = ((np.zeros((3, P)), np.ones(1)) for _ in range(2))
-    add(got, X, n, w, label, means, squares)
-    micro.add_rows_and_squares_plain(want, X, 1, n, w, label, means, total)
+    (got, mass, squares), (want, masses, total) = ((np.zeros((3, P)), np.ones(3), np.ones(1)) for _ in range(2))
+    add(got, mass, X, n, w, label, means, squares)
+    micro.add_rows_and_squares_plain(want, masses, X, 1, n, w, label, means, total)
     assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    assert_array_equal(mass, masses)
     assert_allclose(squares, total, rtol=1e-12)
