@@ -25,7 +25,6 @@ from fastem.kernels.micro import (
     largest_products,
     nearest,
     padded,
-    prefetch,
     transpose_about,
 )
 from fastem.kernels.mixture import N_SCALARS, are_float32, fill, load, read_only
@@ -189,8 +188,7 @@ def two_nearest_worker(task, n_tasks, X, means, block, label, first, second, scr
         stop = min(start + block, X.shape[0])
         for begin in range(start, stop, xt.shape[1]):
             n = min(xt.shape[1], stop - begin)
-            load(X, begin, n, xt)
-            prefetch(X, begin + n, min(begin + 2 * n, X.shape[0]))
+            load(X, begin, n, xt, 1)
             shift(xt, c, square)
             largest_products(xt, u, h, n, largest, next_, index)
             for b in range(n):

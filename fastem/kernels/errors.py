@@ -78,8 +78,8 @@ def fetch(X, errors, first, n, xt, st, constant):
     Set constant to -log(2 pi) / 2 for each feature that is measured.
     """
     D = X.shape[1]
-    load(X, first, n, xt)
-    load(errors, first, n, st)
+    load(X, first, n, xt, 1)
+    load(errors, first, n, st, 1)
     fill(constant, 0.0)
     for d in range(D):
         variance = st[d if errors.shape[1] == D else d * (D + 1)]

@@ -147,21 +147,24 @@ def are_float32(X):
 
 
 @njit(**HELPER)
-def load(X, start, n, xt):
-    """Set xt[:D, :n] = X[start:start+n].T, in the precision of the tile."""
+def load(X, start, n, xt, ahead):
+    """Set xt[:D, :n] = X[start:start+n].T, in the precision of the tile.
+
+    ahead: 1 to ask for the rows that follow, which come while these are worked on; 0 not to.
+    """
     if are_float32(X):
-        load_from(as_float32(X), start, n, xt)
+        load_from(as_float32(X), start, n, xt, ahead)
     else:
-        load_from(as_float64(X), start, n, xt)
+        load_from(as_float64(X), start, n, xt, ahead)
 
 
 @njit(**HELPER)
-def load_from(X, start, n, xt):
+def load_from(X, start, n, xt, ahead):
     """Do what `load` does, with rows of their own type."""
     width, whole = BYTES // xt.itemsize, 0
     if width % ROWS == 0 and X.strides[1] == X.itemsize:
         whole = n // width * width
-        transpose(xt, X, start, whole)
+        transpose(xt, X, start, whole, ahead)
     for b in range(whole, n):
         for d in range(X.shape[1]):
             xt[d, b] = X[start + b, d]
@@ -203,25 +206,23 @@ def unit_of(weight, start, stop, tile):
 
 @njit(**HELPER)
 def fetch(X, first, n, mixture, tile):
-    """Load a tile; ask for the next tile's rows."""
-    load(X, first, n, tile.xt)
-    prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
+    """Load a tile, and ask for the next one."""
+    load(X, first, n, tile.xt, 1)
 
 
 @njit(**HELPER)
 def fetch_alone(X, first, n, mixture, tile):
     """Load a tile, for `add_hard`, which asks for the next tile's rows."""
-    load(X, first, n, tile.xt)
+    load(X, first, n, tile.xt, 0)
 
 
 @njit(**HELPER)
 def fetch_white(X, first, n, mixture, tile):
     """Do what `fetch` does, and whiten the tile if there is a `white` factor."""
     together = mixture.white.size > 0
-    load(X, first, n, tile.buffer if together else tile.xt)
+    load(X, first, n, tile.buffer if together else tile.xt, 1)
     if together:
         whiten(tile.buffer, mixture.centre, mixture.white, n, tile.z, tile.xt)
-    prefetch(X, first + n, min(first + 2 * n, X.shape[0]))
 
 
 @njit(**HELPER)
