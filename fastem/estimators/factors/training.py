@@ -25,7 +25,7 @@ from fastem.model.matrices import Array
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.passes.factors import factor_means
 from fastem.passes.statistics import overall
-from fastem.sources.blocks import Source
+from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.labels import is_labelled
 from fastem.sources.opening import find_source
 from fastem.sources.parts import failing_together
@@ -43,11 +43,7 @@ def fit_factors(
     source = find_source(X, sample_weight, labels, min_rows=2, who=NAME)
     check_extent(source, model.n_components, NAME)
     check_known(source, model.n_components)
-    if model.n_factors > source.n_features:
-        raise ValueError(
-            f"n_factors={model.n_factors} is more than the number of columns of X (n_features = {source.n_features}): "
-            "use fewer factors, or GaussianMixture, whose full covariances have no factors"
-        )
+    check_n_factors(model.n_factors, source)
     before = None
     if model.warm_start and hasattr(model, "converged_"):
         check_warm(model, source.n_features, n_factors=(model.n_factors, np.shape(model.loadings_)[2]))
@@ -55,14 +51,10 @@ def fit_factors(
     with failing_together(source), threads(model.n_threads):
         auto = model.solver == "auto" and before is None
         sample = draw_sample(source, model.n_components) if auto else None
-        gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
-        total = overall(source, (1, 1, source.n_features), near=sample)
-        least = FLOOR * total.s2[0, 0] / total.sum_w
-        least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
         options = plain_options(model, model.solver)
         if is_labelled(source):
             options = options._replace(init_params="labels")
-        update = FactorModel(gaussian, model.n_factors, least)
+        update = factor_model(model, source, sample)
         results = fit_from_starts(source, update, options, Given(), before, callback, sample=sample)
         kept, params = keep_best(source, results, update, ends_on_m_step=True)
     assert isinstance(params, FactorParams)
@@ -73,11 +65,29 @@ def fit_factors(
     return source
 
 
+def factor_model(model: FactorState, source: Source, sample: ArraySource | None = None) -> FactorModel:
+    """Return what a fit of an estimator to the rows of a source maximises; `sample` as in `model_for`."""
+    gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
+    total = overall(source, (1, 1, source.n_features), near=sample)
+    least = FLOOR * total.s2[0, 0] / total.sum_w
+    least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
+    return FactorModel(gaussian, model.n_factors, least)
+
+
 def set_factors(model: FactorState, params: FactorParams) -> None:
     """Set the attributes of a mixture whose parameters are given."""
     set_params_of(model, params, np.dtype(np.float64))
     model.loadings_ = params.loadings.copy()
     set_record(model, None, -np.inf, [], 0)
+
+
+def check_n_factors(q: int, source: Source) -> None:
+    """Raise a ValueError for more factors than the rows have features."""
+    if q > source.n_features:
+        raise ValueError(
+            f"n_factors={q} is more than the number of columns of X (n_features = {source.n_features}): "
+            "use fewer factors, or GaussianMixture, whose full covariances have no factors"
+        )
 
 
 def check_parameters(model: FactorState) -> None:
