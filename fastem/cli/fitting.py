@@ -46,7 +46,8 @@ from fastem.estimators import outputs
 from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.recommended import recommended_model as recommended
-from fastem.estimators.selecting.selection import FACTORS, Selection, SelectionInterrupted, select
+from fastem.estimators.selecting.mixtures import FACTORS
+from fastem.estimators.selecting.selection import Selection, SelectionInterrupted, select
 from fastem.files import archive, tables
 from fastem.fitting.interruption import FitInterrupted
 from fastem.model.exclusions import check_exclusions

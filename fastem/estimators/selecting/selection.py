@@ -13,24 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import plot
 from fastem.estimators.criteria import aic, bic
-from fastem.estimators.factors.mixture import FactorMixture
-from fastem.estimators.factors.training import check_n_factors, check_parameters
-from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.parameters import check_constructor
+from fastem.estimators.factors.training import check_n_factors
 from fastem.estimators.selecting.best import SOUND, Fit, Mixture, best_fit
-from fastem.estimators.selecting.folds import Rows, deal
+from fastem.estimators.selecting.folds import Rows, checked, deal
+from fastem.estimators.selecting.mixtures import make_mixtures, type_of
 from fastem.estimators.state import count_parameters
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
-from fastem.model.families import MCLUST, PLAIN
+from fastem.model.families import PLAIN
 from fastem.model.remedies.table import unit_free
 from fastem.model.result import Status
 from fastem.passes.scores import mean_density
 from fastem.sources.labels import is_labelled
 from fastem.sources.opening import find_source
-
-FACTORS = {"factor": "each", "factor_shared": "shared", "factor_isotropic": "isotropic"}  # and their `noise`
 
 
 class Candidate(NamedTuple):
@@ -310,21 +306,19 @@ def select(
     >>> fastem.select(X, range(1, 4), "factor", n_factors=range(1, 4), random_state=0).best_params_
     {'covariance_type': 'factor', 'n_components': 2, 'n_factors': 2}
     """
-    given = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
-    names = list(dict.fromkeys(name for one in given for name in (MCLUST if one == "mclust" else [one])))
-    sizes, factors = _sizes(n_components), _factors(n_factors, names)
+    if not isinstance(criterion, str) or criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {criterion!r}")
     seed = _seed(random_state)
     if options.get("solver", "em") != "lbfgs":  # which has reg_covar alone
         options |= unit_free(options.pop("reg_covar", None), options.pop("regularization", None))
     options |= {"random_state": seed, "init_params": init_params, "stop": stop}
-    models = [model for K in sizes for name in names for model in _mixtures(K, name, factors, options)]
-    _check(criterion, models)
+    models = make_mixtures(n_components, covariance_types, n_factors, options)
     source = find_source(X, sample_weight, min_rows=2, missing=bool(options.get("missing")))
-    for q in factors:
-        check_n_factors(q, source)
+    for model in models:
+        check_n_factors(type_of(model)[1], source)
     if is_labelled(source):
         raise ValueError("select takes no rows of known components: their number would be known as well")
-    rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
+    rows = Rows(source, None if partitions is None else checked(partitions, {model.n_components for model in models}))
     parts = [Fold(rows)]
     if criterion == "cv":
         number = deal(cv, source, seed)
@@ -353,7 +347,7 @@ class Fold:
 
     def fit(self, model: Mixture) -> tuple[Fit, float]:
         """Return the best fit, and the mean log-likelihood of the rows held out; NaN if there are none."""
-        rows, like = self.rows if self.keep is None else self.rows.part(self.keep), _type_of(model)
+        rows, like = self.rows if self.keep is None else self.rows.part(self.keep), type_of(model)
         partition = None if rows.partitions is None else rows.partitions[model.n_components]
         fit = self.before[like] = best_fit(model, rows.source, partition, self.before.get(like))
         if self.keep is None or fit.status not in SOUND:
@@ -375,7 +369,7 @@ def examine(model: Mixture, parts: list[Fold]) -> tuple[Candidate, Mixture]:
         means, errors = np.mean(pairs, axis=0), np.std(pairs, axis=0, ddof=1) / math.sqrt(len(pairs))
         found |= zip(OF_FOLDS, map(float, (means[0], errors[0], means[1], errors[1])), strict=True)
     seconds, n_iter = time.perf_counter() - since, getattr(fit.model, "n_iter_", 0)
-    name, q = _type_of(model)
+    name, q = type_of(model)
     return Candidate(name, model.n_components, q, **found, status=status, n_iter=n_iter, seconds=seconds), fit.model
 
 
@@ -393,79 +387,7 @@ def criteria(fit: Fit) -> dict[str, Any]:
     )
 
 
-# --- arguments ----------------------------------------------------------------------------------------------------
-
-
-def _type_of(model: Mixture) -> tuple[str, int]:
-    """Return the name of a mixture's covariance type in the table, and its number of factors."""
-    if not isinstance(model, FactorMixture):
-        return model.covariance_type, 0
-    return next(name for name, noise in FACTORS.items() if noise == str(model.noise)), model.n_factors
-
-
-def _sizes(numbers: Any) -> list[Any]:
-    """Return one number or several as a sorted list."""
-    return sorted(set(numbers)) if isinstance(numbers, Iterable) else [numbers]
-
-
-def _factors(n_factors: Any, names: Sequence[str]) -> list[Any]:
-    """Return the numbers of factors to try, none if the covariance types, by their names, have none.
-
-    Raises
-    ------
-    ValueError
-        if there are numbers without such a type, or such a type without numbers
-    """
-    with_factors = [name for name in names if name in FACTORS]
-    if with_factors and n_factors is None:
-        raise ValueError(f"the covariance type {with_factors[0]!r} needs n_factors, such as n_factors=range(1, 5)")
-    if n_factors is not None and not with_factors:
-        types = ", ".join(map(repr, FACTORS))
-        given = ", ".join(map(repr, names))
-        raise ValueError(
-            f"n_factors={n_factors!r} is for the covariance types {types}; got {given}: leave n_factors out, or ask "
-            "for covariance_types='factor'"
-        )
-    return [] if n_factors is None else _sizes(n_factors)
-
-
-def _mixtures(K: int, name: str, factors: Sequence[int], options: dict[str, Any]) -> list[Mixture]:
-    """Return the mixtures to fit of one size and covariance type: one, or one for each number of factors."""
-    if name not in FACTORS:
-        return [GaussianMixture(K, covariance_type=name, **options)]
-    plain = GaussianMixture().get_params()
-    lacking = plain.keys() - FactorMixture().get_params().keys() | {"noise"}  # of another meaning there
-    for option in lacking & options.keys():
-        if not np.array_equal(options[option], plain[option]):
-            own_noise = f". The names {', '.join(FACTORS)} say which noise they have" if option == "noise" else ""
-            raise ValueError(
-                f"covariance type {name!r} does not go with {option}={options[option]!r:.60}, an option of "
-                f"GaussianMixture alone: leave one of them out{own_noise}"
-            )
-    own = {option: value for option, value in options.items() if option not in lacking}
-    own = {"regularization": None, **own}  # beside a reg_covar
-    return [FactorMixture(K, q, noise=FACTORS[name], **own) for q in factors]
-
-
-def _check(criterion: Any, models: list[Mixture]) -> None:
-    """Raise a ValueError unless there is such a criterion, and a model or more with parameters that can be used."""
-    if not isinstance(criterion, str) or criterion not in CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {criterion!r}")
-    if not models:
-        raise ValueError("select needs at least one number of components, and of factors, and one covariance type")
-    for model in models:
-        check_parameters(model) if isinstance(model, FactorMixture) else check_constructor(model)
-
-
 def _seed(random_state: Any) -> int:
     """Return the seed that all fits have: an int itself, else a number drawn from the generator."""
     rng = check_random_state(random_state)
     return int(random_state) if isinstance(random_state, (int, np.integer)) else int(rng.randint(2**31))
-
-
-def _checked(partitions: Mapping[int, ArrayLike], sizes: Sequence[int]) -> dict[int, NDArray[Any]]:
-    """Return the partitions as arrays, (N,) each (`moments` checks what is in them)."""
-    missing = [K for K in sizes if K not in partitions]
-    if missing:
-        raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")
-    return {K: np.asarray(partitions[K]) for K in sizes}
