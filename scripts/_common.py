@@ -11,7 +11,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,13 @@ def describe(machine: dict[str, Any]) -> str:
     """One line about a machine."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {versions}; {machine['blas']}"
+
+
+def processor_seconds(function: Callable[[], Any]) -> float:
+    """Seconds of the processor that a call takes."""
+    since = time.process_time()
+    function()
+    return time.process_time() - since
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:

@@ -10,7 +10,6 @@ exponential. --pages rewrites the table of docs/performance.md.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +24,6 @@ SHAPES = [
 SMALL = [FIRST, (32, 32), (128, 64)]
 DISTINCT = 2048  # rows that the data repeat
 FLOPS = 2e10  # of a pass, about; at least DISTINCT rows
-
-
-def processor_seconds(function: Callable[[], Any]) -> float:
-    """Seconds of the processor that a call takes."""
-    since = time.process_time()
-    function()
-    return time.process_time() - since
 
 
 def make_pass(D: int, K: int, flops: float) -> tuple[Callable[[], Any], float]:
@@ -61,7 +53,7 @@ def measure(shapes: list[tuple[int, int]], rounds: int, flops: float) -> list[di
             function()
         for _ in range(rounds):
             for name, (function, n) in runs.items():
-                times[name].append(1e12 * processor_seconds(function) / n)
+                times[name].append(1e12 * _common.processor_seconds(function) / n)
         record = {name: _common.spread(values) for name, values in times.items()}
         found.append({"D": D, "K": K, **record})
     _common.progress()

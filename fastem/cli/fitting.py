@@ -46,6 +46,7 @@ from fastem.estimators import outputs
 from fastem.estimators import saving as files
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.recommended import recommended_model as recommended
+from fastem.estimators.selecting.mixtures import FACTORS
 from fastem.estimators.selecting.selection import Selection, SelectionInterrupted, select
 from fastem.files import archive, tables
 from fastem.fitting.interruption import FitInterrupted
@@ -175,8 +176,13 @@ def choose(
         str | None,
         typer.Option(
             metavar="TYPE,...",
-            help=f"Some of {', '.join(PLAIN)} (default: these), {', '.join(MCLUST)}, or mclust for the latter.",
+            help=f"Some of {', '.join(PLAIN)} (default: these), {', '.join(MCLUST)}, mclust for the latter, and "
+            f"{', '.join(FACTORS)}, mixtures of factor analysers.",
         ),
+    ] = None,
+    factors: Annotated[
+        str | None,
+        typer.Option("--n-factors", metavar="A-B,C,...", help=f"Numbers of factors to try, for {', '.join(FACTORS)}."),
     ] = None,
     criterion: Annotated[
         Literal["bic", "aic", "icl", "cv"],
@@ -218,8 +224,9 @@ def choose(
             with bar(TextColumn("candidate"), MofNCompleteColumn(), BarColumn()) as update:
                 found = select(
                     rows.source,
-                    parse_sizes(components),
+                    parse_sizes(components, "--components"),
                     PLAIN if covariance is None else [name.strip() for name in covariance.split(",")],
+                    n_factors=None if factors is None else parse_sizes(factors, "--n-factors"),
                     criterion=criterion,
                     cv=folds,
                     random_state=seed,
@@ -259,14 +266,14 @@ def rescue(
     return f"after {result.n_iter} iterations: their model is in {output}"
 
 
-def parse_sizes(text: str) -> list[int]:
-    """Return the numbers of components that a text names: 1-4,6 means 1, 2, 3, 4 and 6."""
+def parse_sizes(text: str, option: str) -> list[int]:
+    """Return the numbers that the text of an option names: 1-4,6 means 1, 2, 3, 4 and 6."""
     sizes: list[int] = []
     for part in text.split(","):
         ends = [end.strip() for end in part.split("-")]
         numbers = [int(end) for end in ends if end.isdecimal()]
         if len(numbers) != len(ends) or len(ends) > 2 or numbers[0] > numbers[-1]:
-            raise ValueError(f"--components takes numbers and ranges, such as 1-4,6; got {text!r}")
+            raise ValueError(f"{option} takes numbers and ranges, such as 1-4,6; got {text!r}")
         sizes += range(numbers[0], numbers[-1] + 1)
     return sizes
 

@@ -12,7 +12,6 @@ from fastem.cli.parameters import PARAMS_ENDINGS, write_params
 from fastem.cli.printing import ending, print_components, print_pairs, standard_csv
 from fastem.cli.progress import bar
 from fastem.cli.reporting import reporting
-from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.stored.shared import plain_parameters
 from fastem.files import tables
 from fastem.kernels.ahead import CALLS, warmup
@@ -49,7 +48,7 @@ def info(model_file: ModelFile, params: ParamsOutput = None) -> None:
         print_pairs(ending(model))
         if params is not None:
             write_params(model, params, names)
-        print_pairs([(k, str(v)) for k, v in plain_parameters(model, GaussianMixture).items() if v is not None])
+        print_pairs([(k, str(v)) for k, v in plain_parameters(model, type(model)).items() if v is not None])
 
 
 @app.command("warmup")

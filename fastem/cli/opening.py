@@ -14,7 +14,8 @@ from fastem.cli.progress import bar
 from fastem.cli.reporting import say
 from fastem.cli.rows import Rows
 from fastem.estimators import saving as files
-from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.selecting.best import Mixture
+from fastem.estimators.state import takes_missing
 from fastem.files import archive, datasets, tables
 from fastem.files.atomic import check_distinct
 from fastem.files.delimited import Gaps, read_text
@@ -165,7 +166,7 @@ def split_names(columns: str | None) -> list[str] | None:
     return None if columns is None else [column.strip() for column in columns.split(",")]
 
 
-def load_model(path: Path) -> tuple[GaussianMixture, list[str] | None]:
+def load_model(path: Path) -> tuple[Mixture, list[str] | None]:
     """Return a model without its feature names, and these names, or None if it has none."""
     model = files.load_mixture(path)
     if not hasattr(model, "feature_names_in_"):
@@ -177,13 +178,13 @@ def load_model(path: Path) -> tuple[GaussianMixture, list[str] | None]:
 
 def open_for_model(
     model_file: Path, file: Path, columns: str | None, options: TextOptions, errors: str | None = None
-) -> tuple[GaussianMixture, Rows]:
+) -> tuple[Mixture, Rows]:
     """Return a model and the rows for it: columns that the user names, else those that the model names, else all.
 
     `errors` names the columns of variances, which are no features; None means that there are none.
     """
     model, wanted = load_model(model_file)
-    gaps: Gaps = "keep" if model.missing else "refuse"
+    gaps: Gaps = "keep" if takes_missing(model) else "refuse"
     if columns is not None:
         wanted = split_names(columns)
     elif tables.find_columns(find_file(file), options).names is None:
@@ -201,7 +202,7 @@ def open_for_scoring(
     options: TextOptions,
     threads: int | None,
     errors: str | None = None,
-) -> tuple[GaussianMixture, Rows]:
+) -> tuple[Mixture, Rows]:
     """Return what `open_for_model` does, once it is sure that the table `output` can be written, if it is not None."""
     check_outputs({"--output": (output, tables.OUTPUT_ENDINGS)}, model_file, file)
     model, rows = open_for_model(model_file, file, columns, options, errors)

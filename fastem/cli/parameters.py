@@ -7,20 +7,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.selecting.best import Mixture
 from fastem.files.atomic import replacing
 from fastem.plot.scene import full_covariances
 
 PARAMS_ENDINGS = (".json", ".csv")
 
 
-def write_params(model: GaussianMixture, path: Path, names: Sequence[str] | None) -> None:
+def write_params(model: Mixture, path: Path, names: Sequence[str] | None) -> None:
     """Write weights, means and covariances to a .json or .csv file.
 
     JSON holds the arrays as the estimator has them. CSV has a line for each number: the component, the name of the
     parameter, the one or two features that it belongs to, and the value. In CSV, covariances are whole matrices for
-    every covariance type. None for `names` means x0, x1, ...
+    every covariance type; so they are for factors in JSON too. None for `names` means x0, x1, ...
     """
+    model = model.to_mixture() if isinstance(model, FactorMixture) else model
     features = list(names or (f"x{j}" for j in range(model.means_.shape[1])))
     with replacing(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")

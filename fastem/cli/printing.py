@@ -14,8 +14,9 @@ from rich.table import Table
 from fastem.cli.reporting import printable
 from fastem.cli.rows import Rows
 from fastem.estimators.criteria import aic, bic
-from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.scoring import mean_density_of
+from fastem.estimators.selecting.best import Mixture
 from fastem.estimators.selecting.selection import Selection
 from fastem.estimators.state import count_parameters
 from fastem.files import tables
@@ -33,7 +34,7 @@ class Column(NamedTuple):
     form: str = ""
 
 
-MIXTURE = Column("covariance_type", "covariance"), Column("n_components", "K")
+MIXTURE = Column("covariance_type", "covariance"), Column("n_components", "K"), Column("n_factors", "q")
 ENDING = Column("status", "status"), Column("seconds", "seconds", ".3g")
 COLUMNS_OF_CRITERIA = (
     *MIXTURE,
@@ -58,6 +59,7 @@ def print_candidates(found: Selection) -> None:
     ranked = found.ranked()
     rest = [one for one in found.candidates if one not in ranked]
     columns = COLUMNS_OF_FOLDS if found.criterion == "cv" else COLUMNS_OF_CRITERIA
+    columns = tuple(one for one in columns if one.name in found.columns)
     cells = {
         column: [format(getattr(candidate, column.name), column.form) for candidate in [*ranked, *rest]]
         for column in columns
@@ -78,8 +80,11 @@ def print_candidates(found: Selection) -> None:
     console.print(table)
 
 
-def print_components(model: GaussianMixture, names: Sequence[str] | None) -> None:
+def print_components(model: Mixture, names: Sequence[str] | None) -> None:
     """Print a table of the components, with as many features as fit."""
+    what = f"{model.covariance_type} covariance"
+    if isinstance(model, FactorMixture):
+        what, model = f"{model.n_factors} factors", model.to_mixture()
     params = model.params_
     K, D = params.means.shape
     weights = [f"{weight:.4f}" for weight in params.weights]
@@ -101,7 +106,7 @@ def print_components(model: GaussianMixture, names: Sequence[str] | None) -> Non
     shown = len(columns) - 2
     table = Table(
         *(Header(escape(title), overflow="fold", min_width=max(map(len, cells))) for title, *cells in columns),
-        title=f"{model.covariance_type} covariance: mean (standard deviation)",
+        title=f"{what}: mean (standard deviation)",
         caption=None if shown == D else f"{shown} of {D} features shown; --params writes all of them",
     )
     for row in zip(*(cells for _, *cells in columns), strict=True):
@@ -124,7 +129,7 @@ def table_width(columns: Sequence[Sequence[str]]) -> int:
     return 1 + sum(3 + max(min(len(title), FOLDED_WIDTH), *map(len, cells)) for title, *cells in columns)
 
 
-def quality(model: GaussianMixture, source: Rows) -> list[tuple[str, str]]:
+def quality(model: Mixture, source: Rows) -> list[tuple[str, str]]:
     """Say how well the mixture describes the rows."""
     mean, n = mean_density_of(model, source)
     n_parameters = count_parameters(model)
@@ -136,7 +141,7 @@ def quality(model: GaussianMixture, source: Rows) -> list[tuple[str, str]]:
     ]
 
 
-def ending(model: GaussianMixture) -> list[tuple[str, str]]:
+def ending(model: Mixture) -> list[tuple[str, str]]:
     """Say how the fit ended; return an empty list for a model that was not fitted."""
     if model.status_ is None:
         return []

@@ -14,6 +14,7 @@ from fastem.cli.printing import print_pairs, quality, standard_csv
 from fastem.cli.reporting import reporting
 from fastem.estimators import outputs
 from fastem.estimators.anomaly import AnomalyDetector, rows_at
+from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.rows import rows_for
 from fastem.files import tables
 from fastem.sources.blocks import Source
@@ -96,7 +97,8 @@ def anomalies(
         text = text_options(delimiter, decimal, header, index)
         model, rows = open_for_scoring(model_file, file, output, columns, text, threads)
         names = load_model(model_file)[1] or [f"x{j}" for j in range(rows.n_features)]
-        detector = AnomalyDetector.from_mixture(model).set_params(threshold=threshold)
+        mixture = model.to_mixture() if isinstance(model, FactorMixture) else model
+        detector = AnomalyDetector.from_mixture(mixture).set_params(threshold=threshold)
         if share is not None:
             detector.set_params(contamination=share)
         detector.calibrate(rows.source)

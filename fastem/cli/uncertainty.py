@@ -24,6 +24,7 @@ from fastem.cli.options import (
 )
 from fastem.cli.progress import bar
 from fastem.cli.reporting import reporting, say
+from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.uncertainty.replicates import KINDS, BootstrapInterrupted
 from fastem.estimators.uncertainty.testing import bootstrap_test
 from fastem.files import tables
@@ -57,6 +58,8 @@ def bootstrap(
     with reporting():
         text = text_options(delimiter, decimal, header, index)
         model, rows = open_for_scoring(model_file, file, output, columns, text, threads)
+        if not isinstance(model, GaussianMixture):
+            raise ValueError(f"bootstrap needs a GaussianMixture; {model_file} holds a {type(model).__name__}")
         interrupted = False
         try:
             with bar(TextColumn("replicate"), MofNCompleteColumn(), BarColumn()) as update:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.rows import rows_for
-from fastem.estimators.state import NOISE_LABEL
+from fastem.estimators.state import NOISE_LABEL, MixtureState
 from fastem.files.atomic import check_distinct
 from fastem.files.tables import writing
 from fastem.kernels.jit import threads
@@ -43,12 +42,12 @@ KINDS = {
 }
 
 
-def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], what: str = "label") -> None:
+def write_scores(model: MixtureState, X: Any, path: str | os.PathLike[str], what: str = "label") -> None:
     """Write labels, log densities or probabilities of rows to a file, block by block: memory does not grow with N.
 
     Parameters
     ----------
-    model : GaussianMixture, fitted
+    model : GaussianMixture, or another mixture, fitted
     X : (N, D) array-like, or what `fastem.as_source` takes
     path : path-like ending in ``.npy``, ``.parquet`` or ``.csv``
         the file appears whole or not at all; a file of this name is replaced
@@ -88,7 +87,7 @@ def write_scores(model: GaussianMixture, X: Any, path: str | os.PathLike[str], w
         score_blocks(model, source, what, write)
 
 
-def column_names(model: GaussianMixture, what: str) -> list[str]:
+def column_names(model: MixtureState, what: str) -> list[str]:
     """Return the names of the columns of a kind of score; raise a ValueError for any other kind."""
     if what not in KINDS:
         raise ValueError(f"what must be one of {', '.join(map(repr, KINDS))}; got {what!r}")
@@ -96,7 +95,7 @@ def column_names(model: GaussianMixture, what: str) -> list[str]:
     return KINDS[what].names(len(params.means), params.noise is not None)
 
 
-def score_blocks(model: GaussianMixture, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
+def score_blocks(model: MixtureState, source: Source, what: str, write: Callable[[NDArray[Any]], None]) -> None:
     """Call `write` with the scores of each block of a source that `rows_for` has checked, in order."""
     params, kind = model.params_, KINDS[what]
     K = params.n_columns

@@ -187,9 +187,9 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ModelFileError(f"{source}: the arrays do not describe a {kind.noun}: {error}") from error
 
 
-def load_mixture(path: str | os.PathLike[str]) -> GaussianMixture:
-    """Read a mixture that `save` wrote; raise a ModelFileError for another model."""
+def load_mixture(path: str | os.PathLike[str]) -> GaussianMixture | FactorMixture:
+    """Read a mixture that `save` wrote, Gaussian or of factor analysers; raise a ModelFileError for another model."""
     model = load(path)
-    if not isinstance(model, GaussianMixture):
+    if not isinstance(model, (GaussianMixture, FactorMixture)):
         raise ModelFileError(f"{path}: expected a GaussianMixture, found a {type(model).__name__}: use fastem.load")
     return model

@@ -47,7 +47,7 @@ from fastem.model.protocol import Model
 from fastem.model.remedies.reg_covar_warning import warn_of_large_reg_covar
 from fastem.model.result import Event, Result, Status
 from fastem.passes.kinds import find_observed_mass
-from fastem.sources.blocks import Source
+from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.errors import has_errors
 from fastem.sources.gaps import Gaps, find_gaps
 from fastem.sources.labels import check_kept, is_labelled
@@ -115,7 +115,7 @@ def fit_plainly(
     source: Source,
     before: tuple[Params, float] | None,
     callback: Callback | None,
-    make_model: Callable[[Source | None], Model],
+    make_model: Callable[[ArraySource | None], Model],
 ) -> tuple[Params, list[Result], int]:
     """Fit a mixture that is no `GaussianMixture`; nothing of its start is given.
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     """Draw what `fastem.select` found: its criterion against the number of components, a line per covariance type.
 
-    If the selection is by cross-validation, solid lines show the mean log-likelihood of the rows held out (the line of
-    the best covariance type with its standard errors), and dashed lines that of the rows fitted to. Where the two part,
-    the mixture learns its rows by heart. A ring marks the best candidate. The axis ends where candidates are much worse
-    than most.
+    Mixtures of factor analysers have a line for each number of factors, q. If the selection is by cross-validation,
+    solid lines show the mean log-likelihood of the rows held out (the line of the best candidate with its standard
+    errors), and dashed lines that of the rows fitted to. Where the two part, the mixture learns its rows by heart. A
+    ring marks the best candidate. The axis ends where candidates are much worse than most.
 
     Parameters
     ----------
@@ -61,15 +61,15 @@ def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     best, column = ranked[0], "test" if held_out else selection.criterion
     if ax is None:
         ax = new_figure((6.0, 4.4)).subplots()
-    names = list(dict.fromkeys(candidate.covariance_type for candidate in selection.candidates))
+    names = list(dict.fromkeys(map(_line_of, selection.candidates)))
     for name, style in zip(names, line_styles(len(names)), strict=True):
         color = style["color"]
-        mine = sorted((one for one in ranked if one.covariance_type == name), key=lambda one: one.n_components)
+        mine = sorted((one for one in ranked if _line_of(one) == name), key=lambda one: one.n_components)
         sizes, values = [one.n_components for one in mine], [getattr(one, column) for one in mine]
         ax.plot(sizes, values, markersize=3.5, linewidth=1.2, label=name, **style)
         if held_out:
             ax.plot(sizes, [one.train for one in mine], color=color, linestyle="--", linewidth=1.0)
-        if held_out and name == best.covariance_type:
+        if held_out and name == _line_of(best):
             errors = [one.test_error for one in mine]
             ax.errorbar(sizes, values, errors, color=color, linestyle="none", linewidth=1.0, capsize=2.0)
     ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgecolor": "black"}
@@ -82,6 +82,12 @@ def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     ax.legend(frameon=False, fontsize="small", handlelength=1.6, **ABOVE)
     open_frame(ax)
     return ax
+
+
+def _line_of(candidate: Any) -> str:
+    """Return the label of the line that a candidate is on."""
+    q = f", q = {candidate.n_factors}" if candidate.n_factors else ""
+    return f"{candidate.covariance_type}{q}"
 
 
 def _worthwhile_range(values: list[float], above: list[float]) -> tuple[float, float]:

@@ -620,6 +620,33 @@ def test_select_by_rows_held_out():
     assert "held out" in out
 
 
+def test_select_chooses_the_number_of_factors():
+    """Its model goes through the commands that read models; what these print is of the factor mixture."""
+    rng = np.random.default_rng(0)
+    X = np.vstack([mean + rng.normal(size=(150, 2)) @ rng.normal(size=(2, 6)) for mean in (0, 4)])
+    X += 0.4 * rng.normal(size=X.shape)
+    np.save("rows.npy", X)
+    options = ["--covariance", "factor,full", "--n-factors", "1-3", "--seed", 0, "-o", "best.npz", "--plot", "bic.png"]
+    out, err = run("select", "rows.npy", "-k", "1-2", *options, "--params", "best.json")
+    found = fastem.select(X, [1, 2], ["factor", "full"], n_factors=[1, 2, 3], random_state=0)
+    assert err == ""
+    assert "2 factors: mean" in out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")][:8]
+    assert [(row[0], row[2], row[5]) for row in rows] == [
+        (one.covariance_type, str(one.n_factors), f"{one.bic:.2f}") for one in found.ranked()
+    ]
+    model = fastem.load("best.npz")
+    assert model.loadings_.shape == (2, 6, 2)
+    np.testing.assert_allclose(json.loads(Path("best.json").read_text())["covariances"], model.covariances_)
+    assert float(field(run("score", "best.npz", "rows.npy")[0], "BIC")) == pytest.approx(model.bic(X), rel=1e-9)
+    assert run("predict", "best.npz", "rows.npy")[0].split()[1:] == [str(k) for k in model.predict(X)]
+    assert field(run("info", "best.npz")[0], "n_factors") == "2"
+    assert "3 of 300 rows" in run("anomalies", "best.npz", "rows.npy", "--share", 0.01)[1]
+    assert "bootstrap needs a GaussianMixture" in fails("bootstrap", "best.npz", "rows.npy")
+    assert "'factor' needs n_factors" in fails("select", "rows.npy", "--covariance", "factor")
+    assert "--n-factors takes numbers" in fails("select", "rows.npy", "--covariance", "factor", "--n-factors", "a")
+
+
 def test_select_reports_what_is_wrong():
     for numbers in ("two", "2-", "4-2", "1-2-3", "1,,2"):
         assert "takes numbers and ranges" in fails("select", "faithful", "-k", numbers)

@@ -92,6 +92,7 @@ def test_tables_of_the_peers_go_to_docs_and_four_rows_of_them_to_readme(tmp_path
         ("factors_speed", ["--quick", "--rounds=1"], ["seconds", "megabytes", "share_of_products"]),
         ("page_figures", ["--quick", "--rounds=1"], ["figures", "machine"]),
         ("large_sweep", ["--quick", "--rounds=1"], ["machine", "shapes"]),
+        ("families_speed", ["--quick", "--rounds=1"], ["machine", "shapes"]),
     ],
 )
 def test_examples(name, options, found, tmp_path):

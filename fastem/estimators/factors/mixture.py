@@ -72,6 +72,7 @@ class FactorMixture(Fitting, Criteria, FactorState):
     See Also
     --------
     to_mixture : the same mixture with full covariances, for all that `GaussianMixture` can do
+    select : choose the numbers of components and factors
     GaussianMixture : for few features, or many rows
 
     Notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from fastem.model.matrices import Array
 from fastem.model.remedies.inverse_wishart import InverseWishart
 from fastem.passes.factors import factor_means
 from fastem.passes.statistics import overall
-from fastem.sources.blocks import Source
+from fastem.sources.blocks import ArraySource, Source
 from fastem.sources.opening import find_source
 from fastem.sources.scans import check_extent, check_known
 
@@ -37,23 +38,12 @@ def fit_factors(
     source = find_source(X, sample_weight, labels, min_rows=2, who=NAME)
     check_extent(source, model.n_components, NAME)
     check_known(source, model.n_components)
-    if model.n_factors > source.n_features:
-        raise ValueError(
-            f"n_factors={model.n_factors} is more than the number of columns of X (n_features = {source.n_features}): "
-            "use fewer factors, or GaussianMixture, whose full covariances have no factors"
-        )
+    check_n_factors(model.n_factors, source)
     before = None
     if model.warm_start and hasattr(model, "converged_"):
         check_warm(model, source.n_features, n_factors=(model.n_factors, np.shape(model.loadings_)[2]))
         before = model.params_, model.lower_bound_
-
-    def make_model(sample: Source | None) -> FactorModel:
-        gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
-        total = overall(source, (1, 1, source.n_features), near=sample)
-        least = FLOOR * total.s2[0, 0] / total.sum_w
-        least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
-        return FactorModel(gaussian, model.n_factors, least)
-
+    make_model = partial(factor_model, model, source)
     params, results, kept = fit_plainly(model, source, before, callback, make_model)
     assert isinstance(params, FactorParams)
     take_over(model, params, results, kept, np.dtype(np.float64))
@@ -63,11 +53,29 @@ def fit_factors(
     return source
 
 
+def factor_model(model: FactorState, source: Source, sample: ArraySource | None = None) -> FactorModel:
+    """Return what a fit of an estimator to the rows of a source maximises; `sample` as in `model_for`."""
+    gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
+    total = overall(source, (1, 1, source.n_features), near=sample)
+    least = FLOOR * total.s2[0, 0] / total.sum_w
+    least = least.mean(keepdims=True) if gaussian.moments_shape(1, len(least))[-1] < len(least) else least
+    return FactorModel(gaussian, model.n_factors, least)
+
+
 def set_factors(model: FactorState, params: FactorParams) -> None:
     """Set the attributes of a mixture whose parameters are given."""
     set_params_of(model, params, np.dtype(np.float64))
     model.loadings_ = params.loadings.copy()
     set_record(model, None, -np.inf, [], 0)
+
+
+def check_n_factors(q: int, source: Source) -> None:
+    """Raise a ValueError for more factors than the rows have features."""
+    if q > source.n_features:
+        raise ValueError(
+            f"n_factors={q} is more than the number of columns of X (n_features = {source.n_features}): "
+            "use fewer factors, or GaussianMixture, whose full covariances have no factors"
+        )
 
 
 def check_parameters(model: FactorState) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Set
 from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.sources.blocks import (
     ArraySource,
@@ -65,6 +65,14 @@ class Rows(NamedTuple):
         if not isinstance(source, BlockSource):
             raise ValueError(f"criterion='cv' needs rows that come block by block; got a {type(source).__name__}")
         return Rows(Masked(source, keep), partitions)
+
+
+def checked(partitions: Mapping[int, ArrayLike], sizes: Set[int]) -> dict[int, NDArray[Any]]:
+    """Return a partition for each number of components as an array, (N,) (`moments` checks what is in it)."""
+    missing = sorted(sizes - partitions.keys())
+    if missing:
+        raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")
+    return {K: np.asarray(partitions[K]) for K in sizes}
 
 
 class Masked(BlockSource):

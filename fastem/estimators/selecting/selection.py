@@ -1,4 +1,4 @@
-"""Choose the number of components and the covariance family, by information criteria or cross-validation."""
+"""Choose numbers of components and factors, and the covariance family, by criteria or cross-validation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem import plot
 from fastem.estimators.criteria import aic, bic
-from fastem.estimators.gaussian_mixture import GaussianMixture
-from fastem.estimators.parameters import check_constructor
-from fastem.estimators.selecting.best import SOUND, Fit, best_fit
-from fastem.estimators.selecting.folds import Rows, deal
+from fastem.estimators.factors.training import check_n_factors
+from fastem.estimators.selecting.best import SOUND, Fit, Mixture, best_fit
+from fastem.estimators.selecting.folds import Rows, checked, deal
+from fastem.estimators.selecting.mixtures import make_mixtures, type_of
 from fastem.estimators.state import count_parameters
 from fastem.fitting.report import text_table
 from fastem.kernels.jit import threads
 from fastem.model.checks import check_random_state
-from fastem.model.families import MCLUST, PLAIN
+from fastem.model.families import PLAIN
 from fastem.model.remedies.table import unit_free
 from fastem.model.result import Status
 from fastem.passes.scores import mean_density
@@ -36,6 +36,7 @@ class Candidate(NamedTuple):
     ----------
     covariance_type : str
     n_components : int
+    n_factors : int, 0 for a mixture without factors
     log_likelihood : float, the mean log-likelihood of all rows under the fit to all rows
     n_parameters : float, the number of free parameters of the mixture
     bic, aic, icl : float, criteria of the fit to all rows, the smaller the better
@@ -49,6 +50,7 @@ class Candidate(NamedTuple):
 
     covariance_type: str
     n_components: int
+    n_factors: int = 0
     log_likelihood: float = np.nan
     n_parameters: float = np.nan
     bic: float = np.nan
@@ -61,6 +63,12 @@ class Candidate(NamedTuple):
     status: str = Status.CONVERGED.name
     n_iter: int = 0
     seconds: float = 0.0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What tells the candidate from others: covariance_type, n_components and, if there are factors, n_factors."""
+        own = {"covariance_type": self.covariance_type, "n_components": self.n_components}
+        return own | ({"n_factors": self.n_factors} if self.n_factors else {})
 
 
 OF_FOLDS = ("train", "train_error", "test", "test_error")
@@ -83,10 +91,14 @@ class Selection:
     Attributes
     ----------
     candidates : list of Candidate, in the order of the fits
-    models : dict of GaussianMixture, the fits to all rows by (covariance_type, n_components)
-    best_ : GaussianMixture, the best of these; a ValueError if no fit is sound
-    best_params_ : dict, its covariance_type and n_components
-    table_ : pandas.DataFrame, the candidates; without pandas a structured array with the same names
+    models : dict of GaussianMixture or FactorMixture
+        the fits to all rows by (covariance_type, n_components), those with factors by (covariance_type, n_components,
+        n_factors)
+    best_ : GaussianMixture or FactorMixture, the best of these; a ValueError if no fit is sound
+    best_params_ : dict, its covariance_type, n_components and, if it has factors, n_factors
+    table_ : pandas.DataFrame
+        the candidates; without pandas a structured array with the same names. It has a column n_factors only if there
+        are mixtures of factor analysers
 
     See Also
     --------
@@ -96,7 +108,7 @@ class Selection:
 
     criterion: str
     candidates: list[Candidate] = field(default_factory=list, repr=False)
-    models: dict[tuple[str, int], GaussianMixture] = field(default_factory=dict, repr=False)
+    models: dict[tuple[Any, ...], Mixture] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         best = f"the best by {self.criterion} {self.best_params_}" if self.ranked() else "none with a sound fit"
@@ -116,24 +128,25 @@ class Selection:
 
     @property
     def best_params_(self) -> dict[str, Any]:
-        """The covariance_type and n_components of the best candidate; a ValueError if no fit is sound."""
+        """The covariance_type, n_components and n_factors of the best; a ValueError if no fit is sound."""
         for best in self.ranked():
-            return {"covariance_type": best.covariance_type, "n_components": best.n_components}
+            return best.params
         raise ValueError(
             f"none of {len(self.candidates)} candidates has a sound fit: see the status in table_, and try fewer "
             "components, other covariance types or a regularization"
         )
 
     @property
-    def best_(self) -> GaussianMixture:
+    def best_(self) -> Mixture:
         """The fit of the best candidate to all rows; a ValueError if no fit is sound."""
-        best = self.best_params_
-        return self.models[best["covariance_type"], best["n_components"]]
+        return self.models[*self.best_params_.values()]
 
     @property
     def columns(self) -> list[str]:
-        """The names of the table's columns, with those of the folds only if there are folds."""
-        return [name for name in Candidate._fields if self.criterion == "cv" or name not in OF_FOLDS]
+        """The names of the table's columns, with those of folds and factors only if there are any."""
+        without = {*(() if self.criterion == "cv" else OF_FOLDS)}
+        without |= {*(() if any(one.n_factors for one in self.candidates) else ("n_factors",))}
+        return [name for name in Candidate._fields if name not in without]
 
     @property
     def table_(self) -> Any:
@@ -186,6 +199,7 @@ def select(
     n_components: int | Iterable[int] = range(1, 11),
     covariance_types: str | Sequence[str] = PLAIN,
     *,
+    n_factors: int | Iterable[int] | None = None,
     criterion: str = "bic",
     cv: int | ArrayLike = 5,
     partitions: Mapping[int, ArrayLike] | None = None,
@@ -210,7 +224,10 @@ def select(
         numbers of components, K
     covariance_types : str or sequence of str
         "mclust" stands for the fourteen families of mclust, from "EII" to "VVV". Default: "full", "tied", "diag",
-        "spherical", "tied_diag", "tied_spherical"
+        "spherical", "tied_diag", "tied_spherical". "factor", "factor_shared" and "factor_isotropic" are mixtures of
+        factor analysers (`FactorMixture`), with noise="each", "shared" and "isotropic"
+    n_factors : int or iterable of int, optional
+        numbers of factors, for "factor" and its like: each is tried with each number of components
     criterion : {"bic", "aic", "icl", "cv"}, default "bic"
         what to choose by. "bic" is the Bayesian information criterion -2 L + p log n; "aic" is Akaike's, -2 L + 2 p;
         "icl" is the integrated complete likelihood, -2 C + p log n, where rows between components count against a
@@ -240,7 +257,8 @@ def select(
     **options
         options of `GaussianMixture`: n_init, tol, max_iter, noise, n_threads, ..., and regularization or
         reg_covar. By default (but with solver="lbfgs") there is no reg_covar, since it has a unit: covariances have a
-        floor of 1e-10 of the covariance of all rows, `fastem.EigenvalueFloor(1e-10)`
+        floor of 1e-10 of the covariance of all rows, `fastem.EigenvalueFloor(1e-10)`. Mixtures of factor analysers take
+        the options of `FactorMixture`, whose defaults of solver, tol and max_iter are others
 
     Returns
     -------
@@ -262,13 +280,14 @@ def select(
     --------
     GaussianMixture.bic, GaussianMixture.aic : the criteria of one mixture
     GaussianMixture.merge : join components that overlap to clusters
+    FactorMixture : mixtures of factor analysers
 
     References
     ----------
     BIC: Schwarz (1978), Ann. Stat. 6, 461-464. AIC: Akaike (1974), IEEE Trans. Autom. Control 19, 716-723. ICL:
     Biernacki, Celeux & Govaert (2000), IEEE Trans. Pattern Anal. Mach. Intell. 22, 719-725, section 3.3. Held-out
     likelihood: Smyth (2000), Stat. Comput. 10, 63-72. Splits: Ueda, Nakano, Ghahramani & Hinton (2000), Neural
-    Comput. 12, 2109-2128.
+    Comput. 12, 2109-2128. Factors: McLachlan, Peel & Bean (2003), Comput. Stat. Data Anal. 41, 379-388.
 
     Examples
     --------
@@ -277,23 +296,29 @@ def select(
     >>> found = fastem.select(X, range(1, 7), ("full", "tied"), regularization="map", tol=1e-6, random_state=0)
     >>> found.best_params_, round(found.best_.bic(X), 1)
     ({'covariance_type': 'tied', 'n_components': 3}, 2314.5)
+
+    The number of components and of factors, together:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([mean + rng.normal(size=(200, 2)) @ rng.normal(size=(2, 8)) for mean in (0, 4)])
+    >>> X += 0.5 * rng.normal(size=X.shape)
+    >>> fastem.select(X, range(1, 4), "factor", n_factors=range(1, 4), random_state=0).best_params_
+    {'covariance_type': 'factor', 'n_components': 2, 'n_factors': 2}
     """
-    given = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
-    names = list(dict.fromkeys(name for one in given for name in (MCLUST if one == "mclust" else [one])))
-    sizes = sorted(set(n_components)) if isinstance(n_components, Iterable) else [n_components]
+    if not isinstance(criterion, str) or criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {criterion!r}")
     seed = _seed(random_state)
     if options.get("solver", "em") != "lbfgs":  # which has reg_covar alone
         options |= unit_free(options.pop("reg_covar", None), options.pop("regularization", None))
-    models = [
-        GaussianMixture(K, covariance_type=name, random_state=seed, init_params=init_params, stop=stop, **options)
-        for K in sizes
-        for name in names
-    ]
-    _check(criterion, models)
+    options |= {"random_state": seed, "init_params": init_params, "stop": stop}
+    models = make_mixtures(n_components, covariance_types, n_factors, options)
     source = find_source(X, sample_weight, min_rows=2, missing=bool(options.get("missing")))
+    for model in models:
+        check_n_factors(type_of(model)[1], source)
     if is_labelled(source):
         raise ValueError("select takes no rows of known components: their number would be known as well")
-    rows = Rows(source, None if partitions is None else _checked(partitions, sizes))
+    rows = Rows(source, None if partitions is None else checked(partitions, {model.n_components for model in models}))
     parts = [Fold(rows)]
     if criterion == "cv":
         number = deal(cv, source, seed)
@@ -304,7 +329,7 @@ def select(
             for model in models:
                 candidate, fitted = examine(model, parts)
                 selection.candidates.append(candidate)
-                selection.models[candidate.covariance_type, candidate.n_components] = fitted
+                selection.models[*candidate.params.values()] = fitted
                 if callback is not None and callback(len(selection.candidates), len(models), candidate):
                     break
     except KeyboardInterrupt as interrupt:
@@ -314,23 +339,23 @@ def select(
 
 @dataclass
 class Fold:
-    """Rows to fit to, all or all but a fold, and the last fit to them of each covariance type."""
+    """Rows to fit to, all or all but a fold, and the last fit to them of each covariance type and number of factors."""
 
     rows: Rows
     keep: NDArray[np.bool_] | None = None
-    before: dict[str, Fit] = field(default_factory=dict)
+    before: dict[tuple[str, int], Fit] = field(default_factory=dict)
 
-    def fit(self, model: GaussianMixture) -> tuple[Fit, float]:
+    def fit(self, model: Mixture) -> tuple[Fit, float]:
         """Return the best fit, and the mean log-likelihood of the rows held out; NaN if there are none."""
-        rows, name = self.rows if self.keep is None else self.rows.part(self.keep), model.covariance_type
+        rows, like = self.rows if self.keep is None else self.rows.part(self.keep), type_of(model)
         partition = None if rows.partitions is None else rows.partitions[model.n_components]
-        fit = self.before[name] = best_fit(model, rows.source, partition, self.before.get(name))
+        fit = self.before[like] = best_fit(model, rows.source, partition, self.before.get(like))
         if self.keep is None or fit.status not in SOUND:
             return fit, np.nan
         return fit, mean_density(self.rows.part(~self.keep).source, fit.model.params_)[0]
 
 
-def examine(model: GaussianMixture, parts: list[Fold]) -> tuple[Candidate, GaussianMixture]:
+def examine(model: Mixture, parts: list[Fold]) -> tuple[Candidate, Mixture]:
     """Return the row of the table for a mixture, and its fit to all rows, the first of the parts."""
     since = time.perf_counter()
     fit, _ = parts[0].fit(model)
@@ -344,8 +369,8 @@ def examine(model: GaussianMixture, parts: list[Fold]) -> tuple[Candidate, Gauss
         means, errors = np.mean(pairs, axis=0), np.std(pairs, axis=0, ddof=1) / math.sqrt(len(pairs))
         found |= zip(OF_FOLDS, map(float, (means[0], errors[0], means[1], errors[1])), strict=True)
     seconds, n_iter = time.perf_counter() - since, getattr(fit.model, "n_iter_", 0)
-    name, K = model.covariance_type, model.n_components
-    return Candidate(name, K, **found, status=status, n_iter=n_iter, seconds=seconds), fit.model
+    name, q = type_of(model)
+    return Candidate(name, model.n_components, q, **found, status=status, n_iter=n_iter, seconds=seconds), fit.model
 
 
 def criteria(fit: Fit) -> dict[str, Any]:
@@ -362,28 +387,7 @@ def criteria(fit: Fit) -> dict[str, Any]:
     )
 
 
-# --- arguments ----------------------------------------------------------------------------------------------------
-
-
-def _check(criterion: Any, models: list[GaussianMixture]) -> None:
-    """Raise a ValueError unless there is such a criterion, and a model or more with parameters that can be used."""
-    if not isinstance(criterion, str) or criterion not in CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {criterion!r}")
-    if not models:
-        raise ValueError("select needs at least one number of components and one covariance type")
-    for model in models:
-        check_constructor(model)
-
-
 def _seed(random_state: Any) -> int:
     """Return the seed that all fits have: an int itself, else a number drawn from the generator."""
     rng = check_random_state(random_state)
     return int(random_state) if isinstance(random_state, (int, np.integer)) else int(rng.randint(2**31))
-
-
-def _checked(partitions: Mapping[int, ArrayLike], sizes: Sequence[int]) -> dict[int, NDArray[Any]]:
-    """Return the partitions as arrays, (N,) each (`moments` checks what is in them)."""
-    missing = [K for K in sizes if K not in partitions]
-    if missing:
-        raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")
-    return {K: np.asarray(partitions[K]) for K in sizes}

@@ -42,7 +42,7 @@ def fit_student(
         check_warm(model, source.n_features)
         before = model.params_, model.lower_bound_
 
-    def make_model(sample: Source | None) -> StudentModel:
+    def make_model(sample: ArraySource | None) -> StudentModel:
         gaussian = model_for(source, model.covariance_type, remedy_of(model), sample=sample)
         dof = START_DOF if isinstance(model.dof, str) else float(min(model.dof, MOST_DOF))
         return StudentModel(gaussian, rule_of(model.dof), dof)
