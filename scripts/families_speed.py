@@ -1,9 +1,10 @@
-"""An iteration of EM for every family of covariances, of t distributions and of factor analysers.
+"""An iteration for every family of covariances, of variational Bayes, of t distributions and of factor analysers.
 
     python scripts/families_speed.py [--rounds 7] [--quick] [--pages]
 
 An iteration is a pass over all rows and the M-step, from where five iterations lead. All families take turns, and so
-does scikit-learn with its four, from the same parameters. Times are processor time of one thread, which other programs
+do scikit-learn's two mixtures with their four: from the same parameters, or for a Bayesian mixture from those of its
+own first iteration, which take as long. Times are processor time of one thread, which other programs
 disturb less than the clock's. --pages rewrites the table of docs/performance.md.
 """
 
@@ -33,13 +34,17 @@ class Way(NamedTuple):
 
 def make_ways(N: int, D: int, K: int) -> dict[str, Way]:
     """All ways by the names of the table's rows."""
-    from fastem import FactorMixture, GaussianMixture, StudentMixture
+    from sklearn import mixture
+
+    from fastem import BayesianGaussianMixture, FactorMixture, GaussianMixture, StudentMixture
+    from fastem.estimators.bayesian.state import prior_of_fit
     from fastem.estimators.factors.training import factor_model
-    from fastem.estimators.state import remedy_of
+    from fastem.estimators.state import family_of, remedy_of
     from fastem.estimators.students.state import rule_of
     from fastem.fitting.models import model_for
     from fastem.model.families import MCLUST
     from fastem.model.student_model import START_DOF, StudentModel
+    from fastem.model.variational_model import VariationalModel
     from fastem.passes.statistics import evaluate
     from fastem.sources.blocks import ArraySource
 
@@ -49,15 +54,23 @@ def make_ways(N: int, D: int, K: int) -> dict[str, Way]:
     def gaussian(model: Any) -> Any:
         return model_for(source, model.covariance_type, remedy_of(model))
 
-    def add(name: str, estimator: Any, make_model: Callable[[Any], Any], peer: str | None = None) -> None:
+    def bayesian(model: Any) -> Any:
+        return VariationalModel(prior_of_fit(model), family_of(model), model.reg_covar)
+
+    def add(name: str, estimator: Any, make_model: Callable[[Any], Any], peer: Any = None) -> None:
         _common.progress(f"{N} x {D}, K = {K}: a fit of {name}")
         params = estimator.fit(X).params_
         model = make_model(estimator)
-        one = None if peer is None else iteration_of_scikit_learn(estimator, X, peer)
+        one = None if peer is None else iteration_of_scikit_learn(peer, X, estimator)
         ways[name] = Way(lambda: evaluate(source, params), lambda stats: model.update(stats, params), one)
 
     for name in MCLUST:
-        add(name, GaussianMixture(K, covariance_type=name, **shared), gaussian, PEERS.get(name))
+        peer = mixture.GaussianMixture(K, covariance_type=PEERS[name]) if name in PEERS else None
+        add(name, GaussianMixture(K, covariance_type=name, **shared), gaussian, peer)
+    for name, theirs in PEERS.items():
+        settings = {"n_components": K, "covariance_type": theirs, "random_state": 0}
+        peer = mixture.BayesianGaussianMixture(**settings, max_iter=1, init_params="random").fit(X)
+        add(f"Bayesian, {name}", BayesianGaussianMixture(**shared | settings), bayesian, peer)
     for name in STUDENTS:
         student = StudentMixture(K, covariance_type=name, **shared)
         add(f"t, {name}", student, lambda model: StudentModel(gaussian(model), rule_of(model.dof), START_DOF))
@@ -67,12 +80,9 @@ def make_ways(N: int, D: int, K: int) -> dict[str, Way]:
     return ways
 
 
-def iteration_of_scikit_learn(estimator: Any, X: np.ndarray, name: str) -> Callable[[], Any]:
-    """An iteration of scikit-learn's GaussianMixture from the parameters of a fitted one of fastem's."""
-    from sklearn.mixture import GaussianMixture
-
-    peer = GaussianMixture(estimator.n_components, covariance_type=name)
-    parameters = estimator._get_parameters()
+def iteration_of_scikit_learn(peer: Any, X: np.ndarray, estimator: Any) -> Callable[[], Any]:
+    """An iteration of a mixture of scikit-learn, from its own parameters if it is fitted, else from fastem's."""
+    parameters = peer._get_parameters() if hasattr(peer, "means_") else estimator._get_parameters()
 
     def iterate() -> None:
         peer._set_parameters(parameters)
