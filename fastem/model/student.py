@@ -4,7 +4,7 @@ A row x of component k has the density of x = mean_k + z / sqrt(g), where z has 
 gamma distribution of mean 1 and shape dof_k / 2. Given x, the mean of g is u = (dof_k + D) / (dof_k + q), with the
 squared distance q: a row far away counts little. Peel & McLachlan (2000), Stat. Comput. 10, 339-348.
 
-scipy.special and scipy.optimize are imported where they are called, since their import takes longer than fastem's own.
+scipy.special is imported where it is called, since its import takes longer than that of a module of fastem.
 """
 
 from __future__ import annotations
@@ -161,25 +161,31 @@ def bent(coordinate: Array) -> Array:
     return np.where(far, DOF_RANGE[1], BEND / np.expm1(np.minimum(-np.where(far, -1.0, coordinate), 300.0)))
 
 
-def best_dof(before: float, D: int, tail: float) -> float:
+def best_dof(before: Array, D: int, tail: Array) -> Array:
     """Return the degrees of freedom that maximise the expected log density of g: Peel & McLachlan (2000), eq. 30.
+
+    Half of them, x, solves log x - digamma(x) = target. Minka's start is within 1.5 % of it (Estimating a gamma
+    distribution, 2002), and that function of log x is nearly a line in logarithms: two steps of Newton's leave 3e-13.
 
     Parameters
     ----------
-    before : float, the degrees of freedom of the pass
+    before : (K,) float64
+        the degrees of freedom of the pass
     D : int
-    tail : float, the mean of u - 1 - log u over rows
+    tail : (K,) float64
+        the means of u - 1 - log u over rows
+
+    Returns
+    -------
+    (K,) float64, within DOF_RANGE
     """
-    from scipy.optimize import brentq
+    from scipy.special import polygamma
 
-    target = float(log_less_digamma(0.5 * (before + D))) + max(tail, 0.0)
-    low, high = np.log(DOF_RANGE)
-
-    def excess(log_dof: float) -> float:
-        return float(np.log(log_less_digamma(0.5 * np.exp(log_dof)) / target))
-
-    if excess(high) >= 0:
-        return DOF_RANGE[1]
-    if excess(low) <= 0:
-        return DOF_RANGE[0]
-    return float(np.exp(brentq(excess, low, high, xtol=1e-13, rtol=1e-14)))
+    target = log_less_digamma(0.5 * (before + D)) + np.maximum(tail, 0.0)
+    most, least = log_less_digamma(0.5 * np.array(DOF_RANGE))
+    inside = np.clip(target, least, most)
+    x = (3 - inside + np.sqrt((inside - 3) ** 2 + 24 * inside)) / (12 * inside)
+    for _ in range(3):
+        found = log_less_digamma(x)
+        x *= (found / inside) ** (found / (x * polygamma(1, x) - 1))
+    return np.select([target >= most, target <= least], DOF_RANGE, np.clip(2 * x, *DOF_RANGE))

@@ -27,15 +27,14 @@ START_DOF = 10.0  # of a fit that finds them
 
 def own(stats: StudentStats) -> Array:
     """Return degrees of freedom for each component, (K,); one without rows keeps those of the pass."""
-    D, mass = stats.s1.shape[1], component_mass(stats)
-    each = zip(stats.dof.tolist(), (stats.tail / mass).tolist(), (stats.s0 > 0).tolist(), strict=True)
-    return np.array([best_dof(before, D, tail) if rows else before for before, tail, rows in each])
+    found = best_dof(stats.dof, stats.s1.shape[1], stats.tail / component_mass(stats))
+    return np.where(stats.s0 > 0, found, stats.dof)
 
 
 def shared(stats: StudentStats) -> Array:
     """Return the degrees of freedom that all components share, (K,)."""
-    found = best_dof(float(stats.dof[0]), stats.s1.shape[1], float(stats.tail.sum() / stats.s0.sum()))
-    return np.full(len(stats.s0), found)
+    found = best_dof(stats.dof[:1], stats.s1.shape[1], stats.tail.sum(keepdims=True) / stats.s0.sum())
+    return np.repeat(found, len(stats.s0))
 
 
 def held(stats: StudentStats) -> Array:

@@ -178,7 +178,7 @@ def test_coordinates_of_degrees_of_freedom():
 @given(st.floats(0.2, 1e5), st.integers(1, 20), st.floats(1e-4, 3.0))
 def test_degrees_of_freedom_solve_their_equation(before, d, tail):
     """Peel & McLachlan (2000), eq. 30, or they lie at an end of the range."""
-    nu = best_dof(before, d, tail)
+    nu = best_dof(np.array([before]), d, np.array([tail])).item()
 
     def slope(nu):
         return float(log_less_digamma(nu / 2) - log_less_digamma((before + d) / 2) - tail)
