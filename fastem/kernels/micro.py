@@ -553,10 +553,11 @@ def moments_full(lanes, xt, r, mean, n, z, zr, sums):
 
 
 def transpose_plain(xt, X, start, n, ahead):
-    """Set xt[:D, :n] = X[start:start+n].T, for n a multiple of the number of lanes; zeros up to ROWS features.
+    """Set xt[:D, :n] = X[start:start+n].T, for n a multiple of the number of lanes, and rows or columns contiguous.
 
-    ahead is 1 or 0: with 1, ask for the n rows that follow, some with each of these. Asked for all at once, a pass over
-    1e6 x 5 rows, K = 5, took 1.1 times as long: the processor waits for each of them beyond the first tens.
+    Of contiguous rows, zeros are set up to ROWS features. ahead is 1 or 0: with 1, ask for the n rows that follow, some
+    with each of these. Asked for all at once, a pass over 1e6 x 5 rows, K = 5, took 1.1 times as long: the processor
+    waits for each of them beyond the first tens.
     """
     for b in range(n):
         for d in range(X.shape[1]):
@@ -594,20 +595,20 @@ def add_rows_and_squares_plain(sums, mass, X, start, n, w, label, means, squares
             squares[0] += w[b] * (z @ z)
 
 
-def _four(lanes, pointer, mask, real):
-    """Load four numbers as a vector of the type `real`; where a mask is false, nothing is read and the number is 0."""
-    builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, ROWS)
+def _read(lanes, pointer, real, mask=None, n=ROWS):
+    """Read n numbers as a vector of the type `real`; where a mask is false, nothing is read and the number is 0."""
+    builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, n)
     place = builder.bitcast(pointer, kind.as_pointer())
     if mask is None:
         value = builder.load(place, align=1)
     else:
-        name = f"llvm.masked.load.v{ROWS}f{64 if isinstance(kind.element, ir.DoubleType) else 32}.p0"
+        name = f"llvm.masked.load.v{n}f{64 if isinstance(kind.element, ir.DoubleType) else 32}.p0"
         wanted = ir.FunctionType(kind, [place.type, ir.IntType(32), mask.type, kind])
         function = cgutils.get_or_insert_function(builder.module, wanted, name)
-        value = builder.call(function, [place, ir.IntType(32)(1), mask, ir.Constant(kind, [0.0] * ROWS)])
+        value = builder.call(function, [place, ir.IntType(32)(1), mask, ir.Constant(kind, [0.0] * n)])
     if kind.element == real:
         return value
-    return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, ROWS))
+    return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, n))
 
 
 def _last_features(lanes, D):
@@ -627,8 +628,8 @@ def _transpose(lanes, xt, X, start, n, ahead=None, centre=None, square=None):
 
     def four(row, i, mask):
         if centre is None:
-            return _four(lanes, lanes.at(X.place(row), i), mask, real)
-        z = builder.fsub(*(_four(lanes, lanes.at(x, i), mask, ir.DoubleType()) for x in (X.place(row), centre.row())))
+            return _read(lanes, lanes.at(X.place(row), i), real, mask)
+        z = builder.fsub(*(_read(lanes, lanes.at(x, i), ir.DoubleType(), mask) for x in (X.place(row), centre.row())))
         return z if lanes.double else builder.fptrunc(z, ir.VectorType(real, ROWS))
 
     def block(b, i, mask, total):
@@ -667,9 +668,24 @@ def _transpose(lanes, xt, X, start, n, ahead=None, centre=None, square=None):
             lanes.store(total.value, square.row(), b)
 
 
+def _copy_columns(lanes, xt, X, start, n):
+    """Emit `transpose` for columns that are contiguous."""
+    builder, real = lanes.builder, lanes.vector.element
+    with lanes.loop(0, X.shape[1]) as d:
+        column = builder.bitcast(X.data, ir.IntType(8).as_pointer())
+        column = builder.bitcast(lanes.at(column, start * X.strides[0], d * X.strides[1]), X.data.type)
+        with lanes.loop(0, n, lanes.width) as b:
+            lanes.store(Vector(lanes, _read(lanes, lanes.at(column, b), real, n=lanes.width)), xt.row(d), b)
+
+
 @micro_kernel
 def transpose(lanes, xt, X, start, n, ahead):
-    _transpose(lanes, xt, X, start, n, ahead)
+    itemsize = 8 if isinstance(X.data.type.pointee, ir.DoubleType) else 4
+    for rows_are_contiguous in lanes.branches(X.strides[1] == itemsize):
+        if rows_are_contiguous:
+            _transpose(lanes, xt, X, start, n, ahead)
+        else:
+            _copy_columns(lanes, xt, X, start, n)
 
 
 @micro_kernel
@@ -701,7 +717,7 @@ def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
         weight = lanes.shuffle(weight, weight, [0] * ROWS)
 
         def add(i, mask, total=total, mean=mean, x=x, weight=weight):
-            z = builder.fsub(*(_four(lanes, lanes.at(place, i), mask, real) for place in (x, mean)))
+            z = builder.fsub(*(_read(lanes, lanes.at(place, i), real, mask) for place in (x, mean)))
             place = builder.bitcast(lanes.at(total, i), kind.as_pointer())
             after = builder.fadd(builder.load(place, align=8), builder.fmul(weight, z))
             builder.store(after, place, align=8)

@@ -162,7 +162,7 @@ def load(X, start, n, xt, ahead):
 def load_from(X, start, n, xt, ahead):
     """Do what `load` does, with rows of their own type."""
     width, whole = BYTES // xt.itemsize, 0
-    if width % ROWS == 0 and X.strides[1] == X.itemsize:
+    if width % ROWS == 0 and (X.strides[1] == X.itemsize or X.strides[0] == X.itemsize):
         whole = n // width * width
         transpose(xt, X, start, whole, ahead)
     for b in range(whole, n):

@@ -163,6 +163,33 @@ def test_transpose_about(dtype, D):
     assert_allclose(square, squares, rtol=1e-5)
 
 
+@njit(cache=True, **COMMON)
+def turn(xt, X, n, ahead):
+    micro.transpose(xt, X, 3, n, ahead)
+
+
+@without_lanes
+@pytest.mark.parametrize("order", ["C", "F", "C, strided", "F, strided"])
+@pytest.mark.parametrize(("rows", "tile"), [("float32", "float64"), ("float64", "float32"), ("float64", "float64")])
+@pytest.mark.parametrize("D", [1, 4, 11])
+def test_transpose(rows, tile, D, order):
+    """Rows, or columns, are contiguous; no row beyond the array is read."""
+    n = 32
+    X = np.random.default_rng(D).normal(size=(2 * (n + 3), D + 2)).astype(rows)
+    X = {
+        "C": lambda: X[: n + 3, :D].copy(),
+        "F": lambda: np.asfortranarray(X[: n + 3, :D]),
+        "C, strided": lambda: X[::2, 1 : D + 1],
+        "F, strided": lambda: np.asfortranarray(X)[1 : n + 4, 1 : D + 1],
+    }[order]()
+    X.flags.writeable = False  # as rows are in kernels
+    for ahead in (0, 1):
+        got, want = (np.zeros((micro.padded(D), n), tile) for _ in range(2))
+        turn(got, X, n, ahead)
+        micro.transpose_plain(want, X, 3, n, ahead)
+        assert_array_equal(got, want)
+
+
 @without_lanes
 @pytest.mark.parametrize(("n", "D"), [(1, 1), (7, 4), (20, 11)])
 def test_add_rows_and_squares(n, D):
