@@ -38,6 +38,20 @@ def _wipe_stale_cache():
 _wipe_stale_cache()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each process of ``-n`` a run of files, and at the end tests of another's.
+
+    So what a file makes once (compiled functions, clusters of processes) is made in one of them. The option
+    ``--dist worksteal`` in pyproject.toml would say the same, but pytest-benchmark then refuses to measure.
+    """
+    if config.getoption("dist") != "load":  # what -n alone says
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def two():
     """Two overlapping components in three dimensions, 600 rows; treat as read-only."""
