@@ -30,7 +30,6 @@ ROOT = add_root_to_path()
 CHUNK = 100_000  # rows written at a time
 STORED = 20_000  # rows in a chunk of HDF5 and Zarr
 GROUP = 1_000_000  # rows in a row group of Parquet
-ROUNDS = 3
 
 
 # ---- writing: one function for each format --------------------------------------------------------------------------
@@ -131,7 +130,7 @@ class Peak(threading.Thread):
             time.sleep(0.002)
 
 
-def fit(format: str, path: Path, K: int, n_iter: int, init: str) -> dict[str, Any]:
+def fit(format: str, path: Path, K: int, n_iter: int, init: str, rounds: int) -> dict[str, Any]:
     """Fit K components; what is reported."""
     import fastem
 
@@ -146,7 +145,7 @@ def fit(format: str, path: Path, K: int, n_iter: int, init: str) -> dict[str, An
     peak.running = False
     peak.join()
     labels = np.load(path.with_name("labels.npy"), mmap_mode="r")
-    rate, rate_in_memory = rates(source, model.params_)
+    rate, rate_in_memory = rates(source, model.params_, rounds)
     return {
         "fit_seconds": whole,
         "rows_per_second": rate,
@@ -158,7 +157,7 @@ def fit(format: str, path: Path, K: int, n_iter: int, init: str) -> dict[str, An
     }
 
 
-def rates(source: Any, params: Any) -> tuple[float, float]:
+def rates(source: Any, params: Any, rounds: int) -> tuple[float, float]:
     """Rows per second of passes over a source, and over its first rows in memory, a tenth; in turns, the medians."""
     import fastem
 
@@ -170,7 +169,7 @@ def rates(source: Any, params: Any) -> tuple[float, float]:
 
     source.for_each(copy, CHUNK)
     found: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for one, times in zip((source, fastem.as_source(rows)), found, strict=True):
             since = time.perf_counter()
             for _ in range(1 if one is source else 3):
@@ -179,14 +178,14 @@ def rates(source: Any, params: Any) -> tuple[float, float]:
     return float(np.median(found[0])), float(np.median(found[1]))
 
 
-def measure(format: str, folder: Path, N: int, D: int, K: int, n_iter: int, init: str) -> dict[str, Any]:
+def measure(format: str, folder: Path, N: int, D: int, K: int, *options: Any) -> dict[str, Any]:
     """Write a file, have it fitted, delete it."""
     path = folder / FORMATS[format][0]
     progress(f"{format}: writing {N * D * 8 / 1e6:.0f} MB")
     try:
         FORMATS[format][1](path, N, D, K)
         progress(f"{format}: fitting")
-        job = json.dumps([format, str(path), K, n_iter, init])
+        job = json.dumps([format, str(path), K, *options])
         command = [sys.executable, "-W", "ignore", __file__, "--fit", job]
         done = subprocess.run(command, env=clean_environment(), stdout=subprocess.PIPE, text=True, check=True)
         return json.loads(done.stdout)
@@ -204,6 +203,7 @@ def main() -> None:
     args.add_argument("--components", type=int, default=10)
     args.add_argument("--iterations", type=int, default=5)
     args.add_argument("--init", default="kmeans", help="init_params (default: %(default)s)")
+    args.add_argument("--rounds", type=int, default=3, help="of passes that are timed (default: %(default)s)")
     args.add_argument("--folder", type=Path, help="where the files go (default: the system's for temporary files)")
     args.add_argument("--json", action="store_true", help="print the measurements alone")
     args.add_argument("--fit", metavar="JOB", help="fit a file that is there, and print what was measured")
@@ -215,7 +215,7 @@ def main() -> None:
     # Or a compilation would be what takes the memory.
     warm = "import sys; sys.path.insert(0, sys.argv[1]); import fastem; fastem.warmup(['float64'])"
     subprocess.run([sys.executable, "-c", warm, ROOT], env=clean_environment(), check=True)
-    sizes = options.rows, options.features, options.components, options.iterations, options.init
+    sizes = options.rows, options.features, options.components, options.iterations, options.init, options.rounds
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = {name: measure(name, Path(folder), *sizes) for name in options.formats.split(",")}
     if options.json:

@@ -1,5 +1,7 @@
 """Tiles of random numbers, and helpers of the kernels as functions, for tests and benchmarks."""
 
+import functools
+
 import numba
 import numpy as np
 
@@ -8,6 +10,7 @@ from fastem.kernels.compiler import COMMON
 from fastem.kernels.lanes import STEP, aligned
 
 
+@functools.cache  # a new function would be compiled anew: m_step takes a second
 def jitted(helper):
     """A helper of the kernels as a function that Python can call: they are inlined into kernels, and not callable."""
     return numba.njit(**COMMON)(helper.py_func) if hasattr(helper, "py_func") else helper

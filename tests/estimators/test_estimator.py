@@ -284,11 +284,17 @@ def test_refused_at_fit(two, case):
     _same_complaint(got, want)
 
 
+@pytest.fixture(scope="module")
+def pair(two):
+    """A fit by scikit-learn and one by fastem, to read only."""
+    return Peer(2).fit(two.X), GaussianMixture(2).fit(two.X)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", ["NaN", "inf", "no row", "one axis", "three axes", "sparse", "other width"])
-def test_refused_later(two, case, method):
+def test_refused_later(two, pair, case, method):
     X = two.X[:, :2] if case == "other width" else REFUSED[case](two.X)
-    peer, model = Peer(2).fit(two.X), GaussianMixture(2).fit(two.X)
+    peer, model = pair
     _, want, _ = outcome(lambda: getattr(peer, method)(X))
     _, got, _ = outcome(lambda: getattr(model, method)(X))
     assert want is not None

@@ -94,7 +94,7 @@ def test_mclust_is_the_name_of_fourteen(faithful):
         fastem.select(faithful, 1, "mclus")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_from_its_own_starts_it_chooses_as_mclust(faithful, seed):
     """Under the remedy of mclust's prior: EEE 3, EEE 4, VVV 2."""
     found = fastem.select(faithful, range(1, 7), regularization="map", tol=1e-6, max_iter=2000, random_state=seed)
@@ -125,8 +125,8 @@ def test_criteria(two, covariance):
 
 
 def test_each_criterion_chooses_by_its_own(faithful):
-    options = dict(regularization="map", random_state=0, tol=1e-6, max_iter=1000)
-    table = {name: fastem.select(faithful, range(1, 6), criterion=name, **options) for name in ("bic", "aic", "icl")}
+    options = dict(regularization="map", random_state=0, tol=1e-4, max_iter=1000)
+    table = {name: fastem.select(faithful, range(1, 5), criterion=name, **options) for name in ("bic", "aic", "icl")}
     for name, found in table.items():
         least = min(found.candidates, key=lambda one, name=name: getattr(one, name))
         assert found.best_params_ == {"covariance_type": least.covariance_type, "n_components": least.n_components}
@@ -178,7 +178,7 @@ def test_held_out_likelihood(faithful):
 
 def test_overfitting_shows():
     X = make_mixture(300, 3, 2, spacing=5.0, seed=3).X
-    found = fastem.select(X, range(1, 7), "full", criterion="cv", random_state=0)
+    found = fastem.select(X, range(1, 5), "full", criterion="cv", random_state=0)
     assert found.best_params_["n_components"] == 2
     train, test = (np.array([getattr(one, name) for one in found.candidates]) for name in ("train", "test"))
     assert (np.diff(train) > 0).all()
@@ -521,7 +521,7 @@ def test_fourteen_lines_can_be_told_apart(faithful):
 
 def test_plot_of_cross_validation(faithful):
     pytest.importorskip("matplotlib")
-    found = fastem.select(faithful, range(1, 5), ["full", "tied"], random_state=0, criterion="cv")
+    found = fastem.select(faithful, range(1, 4), ["full", "tied"], random_state=0, criterion="cv", cv=2)
     other = found.plot()
     axes = found.plot(ax=other)
     assert axes is other
@@ -550,9 +550,9 @@ def long():
 def test_cross_validation_chooses_the_same_from_a_file(long, tmp_path):
     np.save(tmp_path / "rows.npy", long)
     options = {"criterion": "cv", "random_state": 0, "tol": 1e-4}
-    a = fastem.select(long, [2, 3, 4], ("full", "tied"), **options)
+    a = fastem.select(long, [2, 3], ("full", "tied"), **options)
     for rows in (tmp_path / "rows.npy", lambda: [long[:5000], long[5000:]]):
-        b = fastem.select(rows, [2, 3, 4], ("full", "tied"), **options)
+        b = fastem.select(rows, [2, 3], ("full", "tied"), **options)
         assert a.best_params_ == b.best_params_
         for one, other in zip(a.candidates, b.candidates, strict=True):
             assert one.status == other.status
@@ -577,7 +577,7 @@ def test_folds_of_a_memory_map_are_not_copied(long, tmp_path):
 @pytest.mark.parametrize("criterion", ["bic", "cv"])
 def test_units_of_columns_do_not_matter(criterion):
     X = make_mixture(600, 2, 3, spacing=6.0, seed=3).X
-    options = {"criterion": criterion, "cv": 3, "random_state": 0, "tol": 1e-9, "max_iter": 1000, "init_params": "auto"}
+    options = {"criterion": criterion, "cv": 2, "random_state": 0, "tol": 1e-7, "max_iter": 1000, "init_params": "auto"}
     a = fastem.select(X, [2, 3, 4], "full", **options)
     assert a.best_params_["n_components"] == 3
     b = fastem.select(X * [2.0**-30, 2.0**20], [2, 3, 4], "full", **options)

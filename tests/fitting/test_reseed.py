@@ -347,7 +347,11 @@ def test_each_class_under_some_settings(name):
 
 @pytest.mark.slow
 def test_every_class_under_every_setting():
-    """No exception, nothing that is not finite, nothing lower than its start or than one component."""
-    settings = itertools.product(CLASSES, FAMILIES, REMEDIES)
-    for seed, (name, covariance, remedy) in enumerate(settings):
-        _demonstrate(name, seed, covariance, remedy)
+    """No exception, nothing that is not finite, nothing lower than its start or than one component.
+
+    Each class with each family, and with each remedy, every second time: so that all pairs of these two are there.
+    """
+    settings = itertools.product(enumerate(CLASSES), enumerate(FAMILIES), enumerate(REMEDIES))
+    for seed, ((i, name), (j, covariance), (k, remedy)) in enumerate(settings):
+        if (i + j + k) % 2 == 0:
+            _demonstrate(name, seed, covariance, remedy)

@@ -202,11 +202,12 @@ def test_a_buffer_is_the_statistics(covariance, noise):
     assert fastem.Stats.from_buffer(buffer).to_buffer().tobytes() == buffer.tobytes()
 
 
-@pytest.mark.parametrize("n", [2, 3, 7, 49, 1000, 4096])
+@pytest.mark.parametrize("n", [2, 3, 7, 49, 4096])
 @pytest.mark.parametrize("noise", [None, BOX], ids=["", "noise"])
 def test_buffers_add_up(n, noise):
     """In any order, and the origin keeps every bit: what comes of it adds to other statistics of the pass."""
-    parts = [some_stats(noise=noise, seed=seed % 5) for seed in range(n)]
+    different = [some_stats(noise=noise, seed=seed) for seed in range(5)]
+    parts = [different[i % 5] for i in range(n)]
     buffers = np.array([part.to_buffer() for part in parts])
     want = sum(parts)
     for total in (sum(buffers[1:], buffers[0]), buffers.sum(axis=0), buffers[::-1].cumsum(axis=0)[-1]):

@@ -74,7 +74,7 @@ def test_checks_of_all_kinds(estimator, check):
 def test_scikit_learns_tests_of_kmeans():
     found = peer_kmeans.run()
     assert found.failed == {}
-    assert found.passed >= 150
+    assert found.passed >= 80
     assert {name.partition("[")[0] for name, reason in found.expected.items() if reason != peer_kmeans.SPARSE} == {
         *peer_kmeans.EXPECTED
     }

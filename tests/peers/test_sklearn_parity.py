@@ -74,7 +74,7 @@ def _peer_snapshots(X, options):
 
 @pytest.mark.parametrize(("covariance_type", "d", "k", "reg_covar", "data"), CASES)
 def test_trajectory(covariance_type, d, k, reg_covar, data):
-    mixture = make_mixture(max(50 * d * k, 200), d, k, spacing=SPACING[data])
+    mixture = make_mixture(max(20 * d * k, 200), d, k, spacing=SPACING[data])
     start = make_start(mixture, covariance_type)
     options = _options(start, covariance_type, reg_covar)
     peer, snapshots, bounds = _peer_snapshots(mixture.X, options)
@@ -116,7 +116,7 @@ FLOAT32 = [
 @pytest.mark.parametrize(("covariance_type", "d", "k", "data"), FLOAT32)
 def test_float32(covariance_type, d, k, data):
     """Float32 data against scikit-learn on the same numbers as float64, norm-wise."""
-    mixture = make_mixture(50 * d * k, d, k, spacing=SPACING[data], seed=3)
+    mixture = make_mixture(max(20 * d * k, 200), d, k, spacing=SPACING[data], seed=3)
     X = mixture.X.astype("f4")
     start = make_start(mixture, covariance_type)
     options = _options(start, covariance_type, 1e-6)

@@ -147,7 +147,7 @@ import numpy as np
 import fastem
 rng = np.random.default_rng(0)
 X = rng.standard_normal((20_000_000, 3), dtype="f4")
-K = 384
+K = 256
 params = fastem.make_params(np.full(K, 1 / K), rng.normal(size=(K, 3)), np.tile(np.eye(3), (K, 1, 1)))
 fastem.accumulate(X[:1000], params)
 start = time.perf_counter()
