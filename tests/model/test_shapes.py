@@ -370,9 +370,10 @@ def test_ascent(letters, remedy):
 @pytest.mark.slow
 @pytest.mark.parametrize("letters", CONSTRAINED)
 def test_ascent_on_a_hundred_problems(letters):
-    """Without a remedy, and under each of them, in turn."""
+    """Without a remedy, and under each of them in turn."""
     for seed in range(100):
-        assert_ascends(letters, (None, *MONOTONE)[seed % 5], seed)
+        assert_ascends(letters, None, seed)
+        assert_ascends(letters, MONOTONE[seed % 4], seed)
 
 
 @pytest.mark.parametrize("letters", ["VEI", "EEV"])
