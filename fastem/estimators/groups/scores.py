@@ -92,7 +92,11 @@ class GroupScores(ABC):
 
 def codes_of(fits: GroupScores, labels: NDArray[Any]) -> NDArray[np.intp]:
     """Return the indices of labels among those of the fit; raise a ValueError for others."""
-    codes = np.minimum(np.searchsorted(fits.labels, labels), len(fits.labels) - 1)
+    try:
+        codes = np.minimum(np.searchsorted(fits.labels, labels), len(fits.labels) - 1)
+    except TypeError:  # of objects: None or NaN among strings, or labels of another type than those of the fit
+        found = labels.dtype if labels.dtype != object else " or ".join(sorted({type(one).__name__ for one in labels}))
+        raise ValueError(f"the labels of the fit are {fits.labels.dtype}; got some of type {found}") from None
     unknown = np.flatnonzero(fits.labels[codes] != labels)
     if len(unknown):
         raise ValueError(f"group {labels[unknown[0]]} was not there when the mixtures were fitted")
