@@ -150,6 +150,12 @@ def test_files(kind, covariance_type, tmp_path):
             fastem.load(path)
 
 
+def test_a_group_with_too_few_rows_has_clusters_that_are_nan_and_not_what_memory_held():
+    rows = GroupRows(np.zeros((3, 2)), np.empty(0), np.array([0, 2, 3]))
+    clusters, _ = clusters_of(rows, 4, COVARIANCES["full"], np.random.RandomState(0))
+    assert all(np.isnan(array).all() for array in clusters[:4])
+
+
 def test_a_group_without_a_posterior_does_not_stop_the_others():
     X, groups = make_groups()
     X = np.concatenate([X, np.full((20, 2), 7.0), [[0.0, 0.0], [1.0, 1.0]]])
