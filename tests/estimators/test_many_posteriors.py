@@ -260,3 +260,10 @@ def test_arguments_that_cannot_be_used(arguments, message):
     X, groups = make_groups()
     with pytest.raises(ValueError, match=message):
         fit_many(X, groups, 2, **arguments)
+
+
+@pytest.mark.parametrize("names", [["a", None], ["a", 1], [("a", 1), ("a", 2)], [(1, 1), (1, 2)]], ids=str)
+def test_names_of_columns_that_a_file_could_not_hold_are_refused(names):
+    frame = pytest.importorskip("pandas").DataFrame(make_groups()[0], columns=names)
+    with pytest.raises(ValueError, match="names of columns must all be strings or all integers"):
+        fit_many(frame, n_components=2, columns=True, prior={})
