@@ -134,3 +134,8 @@ class FactorStats(Stats):
 
     cross: Array = None  # type: ignore[assignment]  # the fields before it have defaults
     params: FactorParams = None  # type: ignore[assignment]
+
+    def __add__(self, other: object) -> Stats:
+        if not isinstance(other, FactorStats):
+            return NotImplemented
+        return FactorStats(**vars(super().__add__(other)), cross=self.cross + other.cross, params=self.params)

@@ -244,7 +244,7 @@ def are_empty(stats: Stats) -> NDArray[np.bool_]:
 
 def _added_mass(stats: Stats) -> Array:
     """Return what scikit-learn adds to s0 against division by 0: 10 eps, times the rows' mean weight; (..., 1)."""
-    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1)[..., None])
+    return np.asarray(10 * EPS * stats.s0.sum(axis=-1, keepdims=True) / np.maximum(stats.n_rows, 1.0)[..., None])
 
 
 def _leading_bits(x: Array) -> Array:

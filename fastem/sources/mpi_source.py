@@ -67,7 +67,7 @@ class Message(NamedTuple):
     @classmethod
     def pack(cls, value: Any, failure: tuple[int, str] | None, kind: str) -> Message:
         """Return a message with the value in a form that can be sent."""
-        is_stats = isinstance(value, Stats)
+        is_stats = type(value) is Stats  # those of other mixtures hold more, and are sent as they are
         return cls(value.to_buffer() if is_stats else value, is_stats, failure, kind)
 
     def unpack(self) -> Any:

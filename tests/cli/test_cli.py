@@ -991,6 +991,15 @@ def test_a_full_disk_behind_standard_output_is_named(model_file):
     assert result.stderr == "fastem: error: standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shells")
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_standard_stream_is_one_that_nobody_reads(model_file, stream):
+    command = f"'{sys.executable}' -m fastem info '{model_file}' {stream}>&-"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, env=child_env())
+    assert (result.returncode, result.stderr) == (0, "")
+    assert bool(result.stdout) == (stream == 2)
+
+
 def test_help_lists_commands_from_fit_to_warmup():
     text = run("--help")[0]
     commands = (

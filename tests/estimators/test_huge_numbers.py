@@ -47,3 +47,12 @@ def test_max_iter_may_be_any_integer():
     groups = np.repeat([0, 1], 30)
     most, usual = (fastem.fit_many(X, groups, 1, max_iter=n, random_state=0) for n in (HUGE, 100))
     assert np.array_equal(most.means, usual.means)
+
+
+def test_the_sum_of_the_weights_of_a_posterior_may_be_beyond_int64():
+    options = dict(n_components=3, solver="auto", init_params="auto", max_iter=3, random_state=0)
+    with pytest.warns(fastem.ConvergenceWarning):  # tol is in nats of all rows
+        model = BayesianGaussianMixture(**options).fit(X, sample_weight=np.full(60, 1e50))
+    means = model.means_[model.weights_ > 0.1]
+    assert np.isfinite(model.lower_bound_)
+    assert np.abs(means[:, None] - [[0.0, 0.0], [6.0, 6.0]]).max(axis=2).min(axis=1).max() < 3.0

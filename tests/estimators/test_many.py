@@ -354,6 +354,9 @@ def test_refusals():
         (dict(groups=groups[:-1]), "groups must be 150 integers or strings, one per row"),
         (dict(groups=groups + 0.5), "groups must be 150 integers or strings"),
         (dict(groups=np.array(["a", None] * 75, dtype=object)), "some are missing or of another type"),
+        (dict(groups=["a", np.nan] * 75), "some are missing or of another type"),
+        (dict(groups=["a", 1] * 75), "some are missing or of another type"),
+        (dict(groups=np.array([0.5, 1.5] * 75, dtype=object)), "some are missing or of another type"),
         (dict(groups=None, sizes=[60, 91]), "whose sum is the number of rows, 150"),
         (dict(groups=None, sizes=[-60, 210]), "sizes must be integers from 0 on"),
         (dict(groups=groups, n_components=0), "The 'n_components' parameter of GaussianMixture must be an int"),
@@ -374,6 +377,10 @@ def test_refusals():
         fits.predict(X, groups + 1)
     with pytest.raises(ValueError, match="X has 1 features"):
         fits.predict(X[:, :1], groups)
+    with pytest.raises(ValueError, match="labels of the fit are int64; got some of type NoneType or str"):
+        fits.predict(X, np.array(["a", None] * 75, dtype=object))
+    with pytest.raises(ValueError, match="labels of the fit are <U1; got some of type int"):
+        quiet(X, ["a", "b"] * 75, 2).predict(X, groups.astype(object))
     with pytest.raises(ValueError, match="sizes must be those of all 2 groups"):
         fits.predict(X, sizes=[150])
 

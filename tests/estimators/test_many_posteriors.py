@@ -150,6 +150,12 @@ def test_files(kind, covariance_type, tmp_path):
             fastem.load(path)
 
 
+def test_a_group_with_too_few_rows_has_clusters_that_are_nan_and_not_what_memory_held():
+    rows = GroupRows(np.zeros((3, 2)), np.empty(0), np.array([0, 2, 3]))
+    clusters, _ = clusters_of(rows, 4, COVARIANCES["full"], np.random.RandomState(0))
+    assert all(np.isnan(array).all() for array in clusters[:4])
+
+
 def test_a_group_without_a_posterior_does_not_stop_the_others():
     X, groups = make_groups()
     X = np.concatenate([X, np.full((20, 2), 7.0), [[0.0, 0.0], [1.0, 1.0]]])
@@ -254,3 +260,10 @@ def test_arguments_that_cannot_be_used(arguments, message):
     X, groups = make_groups()
     with pytest.raises(ValueError, match=message):
         fit_many(X, groups, 2, **arguments)
+
+
+@pytest.mark.parametrize("names", [["a", None], ["a", 1], [("a", 1), ("a", 2)], [(1, 1), (1, 2)]], ids=str)
+def test_names_of_columns_that_a_file_could_not_hold_are_refused(names):
+    frame = pytest.importorskip("pandas").DataFrame(make_groups()[0], columns=names)
+    with pytest.raises(ValueError, match="names of columns must all be strings or all integers"):
+        fit_many(frame, n_components=2, columns=True, prior={})

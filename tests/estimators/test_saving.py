@@ -92,12 +92,14 @@ def test_a_saved_detector(tmp_path, rng):
         np.testing.assert_array_equal(other.score_samples(X), detector.score_samples(X))
 
 
-@pytest.mark.parametrize("kind", ["numbers", "strings", "objects"])
+@pytest.mark.parametrize("kind", ["numbers", "numbers as objects", "strings", "strings as objects", "bytes"])
 @pytest.mark.parametrize("covariance", FAMILIES)
 def test_saved_mixtures_of_groups(tmp_path, rng, covariance, kind):
     groups = np.repeat([4, 7, 9, 12], [40, 30, 1, 60])  # the third has too few rows
-    if kind != "numbers":
-        groups = np.array([f"g{group:02}" for group in groups], dtype=object if kind == "objects" else str)
+    if not kind.startswith("numbers"):
+        groups = np.array([f"g{group:02}" for group in groups], dtype=bytes if kind == "bytes" else str)
+    if kind.endswith("objects"):
+        groups = groups.astype(object)
     X = rng.normal(size=(131, 2)) + 6.0 * rng.integers(0, 2, size=(131, 1))
     with pytest.warns(fastem.ConvergenceWarning):
         many = fastem.fit_many(X, groups, 2, covariance_type=covariance, random_state=0)

@@ -1,5 +1,6 @@
 """Dask collections: fits on a cluster of two processes, whose rows never leave the workers."""
 
+import copy
 import os
 import pickle
 import signal
@@ -66,6 +67,26 @@ def frame(data, n_parts=7):
 
 
 # ---- fits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        fastem.FactorMixture(4, n_factors=2, random_state=0),
+        fastem.FactorMixture(4, n_factors=1, noise="shared", solver="em", max_iter=20, random_state=0),
+        fastem.StudentMixture(4, max_iter=5, random_state=0),
+        fastem.BayesianGaussianMixture(n_components=4, solver="auto", max_iter=5, random_state=0),
+    ],
+    ids=["factors", "factors, em", "student", "bayesian"],
+)
+@pytest.mark.filterwarnings("ignore::fastem.ConvergenceWarning")
+def test_the_other_mixtures_end_where_they_end_in_memory(data, alone, estimator):
+    (X, *_), weight = data
+    parts = da.from_array(X, chunks=(3000, 3)), da.from_array(weight, chunks=3000)
+    there, here = (copy.copy(estimator).fit(rows, sample_weight=w) for rows, w in (parts, (X, weight)))
+    assert there.n_iter_ == here.n_iter_
+    assert_allclose(there.means_, here.means_, rtol=1e-6)
+    assert_allclose(there.score_samples(X), here.score_samples(X), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, Fitted, assert_close, child_env, fitted, make_mixture, state_bytes
+from helpers import ROOT, Fitted, assert_close, child_env, fitted, make_mixture, quiet_fit, state_bytes
 
 import fastem
 from fastem import GaussianMixture
@@ -78,10 +78,14 @@ FITS = {
     "reseeded": dict(random_state=3, tol=1e-4, regularization="ridge", init_params="random_from_data", n_init=2),
     "accelerated": dict(random_state=0, tol=1e-13, solver="auto", regularization="ridge"),
 }
+OTHERS = {
+    "StudentMixture": dict(random_state=0, max_iter=5),
+    "FactorMixture": dict(random_state=0, n_factors=1, solver="em", max_iter=20),
+}
 FIT_ALL = f"""
 from fastem.fitting import levels
 levels.FIRST_ROWS = 500
-FITS = {FITS!r}
+FITS, OTHERS = {FITS!r}, {OTHERS!r}
 for name, options in FITS.items():
     source = MPISource(
         comm, X[own], weight[own] if name == "weighted" else None, known[own] if name == "labelled" else None
@@ -95,6 +99,9 @@ for name, options in FITS.items():
 source = MPISource(comm, X[own])
 model = fastem.BayesianGaussianMixture(n_components=4, random_state=0).fit(source)
 found["posterior"] = [a.tolist() for a in fitted(model)] + [state_bytes(model).hex(), model.elbo(source)]
+for name, options in OTHERS.items():
+    model = quiet_fit(getattr(fastem, name)(4, **options), source)
+    found[name] = [model.means_.tolist(), model.n_iter_, model.score(source)]
 for name, seed in ("unseeded", None), ("seed 0", 0), ("other seeds", comm.rank):
     model = GaussianMixture(4, max_iter=5, n_init=2, init_params="random", random_state=seed)
     found[name] = state_bytes(quiet_fit(model, MPISource(comm, X[own]))).hex()
@@ -142,6 +149,16 @@ def test_posterior_is_that_in_memory(ranks, data):
         *arrays, _, elbo = rank["posterior"]
         assert_close(Fitted(*map(np.array, arrays)), fitted(model), 1e-10)
         assert abs(elbo - model.elbo(data.X)) < 1e-12 * abs(elbo)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_mixtures_are_those_in_memory(ranks, data, name, monkeypatch):
+    monkeypatch.setattr(levels, "FIRST_ROWS", 500)
+    model = quiet_fit(getattr(fastem, name)(4, **OTHERS[name]), data.X)
+    for means, n_iter, mean in (rank[name] for rank in ranks):
+        assert n_iter == model.n_iter_
+        np.testing.assert_allclose(means, model.means_, rtol=1e-7)
+        assert abs(mean - model.score(data.X)) < 1e-10
 
 
 def test_ranks_end_with_the_same_bytes(ranks):

@@ -18,6 +18,7 @@ from fastem.passes.sizes import tile_rows
 
 CALL_FLOPS = 2e9  # most of a kernel call, if each fit took 30 passes: about 0.1 s, so that Ctrl-C is served
 CALL_SECONDS = 0.2  # after which Ctrl-C is served; a call that lasts longer makes the next ones smaller
+MIXED_LABELS = "groups must all be integers or all strings: some are missing or of another type"
 THREAD_GROUPS = 4  # of a call, that each thread gets at least: with fewer, threads wait for the last one
 
 
@@ -96,8 +97,17 @@ def find_codes(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     try:
         labels, codes = np.unique(values, return_inverse=True)
     except TypeError:  # of objects, such as None or NaN among strings
-        raise ValueError("groups must all be integers or all strings: some are missing or of another type") from None
-    return labels, codes
+        raise ValueError(MIXED_LABELS) from None
+    return plain_labels(labels), codes
+
+
+def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return distinct labels, those that are integers as objects as an array of integers, which a file can hold."""
+    if labels.dtype != object or all(isinstance(one, str) for one in labels):
+        return labels
+    if not all(isinstance(one, int | np.integer) for one in labels):
+        raise ValueError(MIXED_LABELS)
+    return np.array(labels.tolist())
 
 
 def stable_order(codes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -113,6 +123,9 @@ def stable_order(codes: NDArray[np.intp]) -> NDArray[np.intp]:
 def check_groups(groups: ArrayLike, n_rows: int) -> NDArray[Any]:
     """Return the labels of rows as (N,); raise a ValueError unless they are integers or strings."""
     labels = np.asarray(groups)
+    converted = labels.dtype.kind in "US" and not hasattr(groups, "dtype")  # from a list
+    if converted and not all(isinstance(one, str | bytes) for one in np.asarray(groups, dtype=object).flat):
+        raise ValueError(MIXED_LABELS)  # of which NumPy has made strings, such as "nan"
     if labels.shape != (n_rows,) or labels.dtype.kind not in "iubUSO":
         raise ValueError(
             f"groups must be {n_rows} integers or strings, one per row; got shape {labels.shape}, dtype {labels.dtype}"

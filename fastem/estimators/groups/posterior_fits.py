@@ -9,6 +9,7 @@ takes 0.3 ms for the update of a group alone.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +93,8 @@ def clusters_of(
     n_uniforms = 1 + (K - 1) * (2 + int(np.log(K)))
     uniforms = np.zeros((G, n_uniforms)) if rng is None else rng.uniform(size=(G, n_uniforms))
     shape = (G, *family.shape(K, D))
-    mixtures = np.empty((G, K)), np.empty((G, K, D)), np.empty(shape), np.empty(shape)
+    full = partial(np.full, fill_value=np.nan)  # run_fits leaves out groups with too few rows
+    mixtures = full((G, K)), full((G, K, D)), full(shape), full(shape)
     status, n_iter, bound = np.zeros(G, dtype=np.int64), np.zeros(G, dtype=np.int64), np.empty(G)
     remedy = RegCovar() if rng is None else EigenvalueFloor(1e-10)
     parts = Partition(np.arange(G), rows.bounds, None)

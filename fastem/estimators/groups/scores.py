@@ -92,7 +92,11 @@ class GroupScores(ABC):
 
 def codes_of(fits: GroupScores, labels: NDArray[Any]) -> NDArray[np.intp]:
     """Return the indices of labels among those of the fit; raise a ValueError for others."""
-    codes = np.minimum(np.searchsorted(fits.labels, labels), len(fits.labels) - 1)
+    try:
+        codes = np.minimum(np.searchsorted(fits.labels, labels), len(fits.labels) - 1)
+    except TypeError:  # of objects: None or NaN among strings, or labels of another type than those of the fit
+        found = labels.dtype if labels.dtype != object else " or ".join(sorted({type(one).__name__ for one in labels}))
+        raise ValueError(f"the labels of the fit are {fits.labels.dtype}; got some of type {found}") from None
     unknown = np.flatnonzero(fits.labels[codes] != labels)
     if len(unknown):
         raise ValueError(f"group {labels[unknown[0]]} was not there when the mixtures were fitted")
@@ -114,9 +118,11 @@ def rows_of_groups(
 
 def rows_of_columns(X: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return the values of X (N, C) as rows (C N, 1), one column after the other; and the columns' names or numbers."""
-    names, rows = column_names(X), check_rows(X)
-    labels = np.arange(rows.shape[1]) if names is None else np.asarray(names)
-    return np.ascontiguousarray(rows.T, dtype=np.float64).reshape(-1, 1), labels
+    rows, found = check_rows(X), column_names(X)
+    names = range(rows.shape[1]) if found is None else found
+    if not any(all(isinstance(name, kind) for name in names) for kind in (str, int | np.integer)):
+        raise ValueError(f"names of columns must all be strings or all integers; got {names}: rename them")
+    return np.ascontiguousarray(rows.T, dtype=np.float64).reshape(-1, 1), np.asarray(names)
 
 
 def score_groups(

@@ -104,7 +104,7 @@ def posteriors_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> ManyP
 
 def check_records(labels: NDArray[Any], states: NDArray[Any], n_iter: NDArray[Any], G: int) -> None:
     """Raise a ValueError unless there are a label, a name of a status and a count for each of G groups."""
-    if not labels.shape == states.shape == n_iter.shape == (G,) or labels.dtype.kind not in "iubU":
+    if not labels.shape == states.shape == n_iter.shape == (G,) or labels.dtype.kind not in "iubUS":
         raise ValueError(f"expected {G} labels that are integers or strings, statuses and counts")
     if n_iter.dtype.kind not in "iu" or not {*states.tolist()} <= {*Status.__members__}:
         raise ValueError("expected counts of iterations and names of status")

@@ -67,7 +67,7 @@ def groups_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> ManyMixtu
     if not sound or not (variances(factor[fitted]) > 0).all() or not (labels[1:] > labels[:-1]).all():
         raise ValueError("expected finite parameters, factors with a positive diagonal and labels in ascending order")
     if (
-        labels.dtype.kind not in "iubU"
+        labels.dtype.kind not in "iubUS"
         or n_iter.dtype.kind not in "iu"
         or not {*states.tolist()} <= {*Status.__members__, ""}
     ):
