@@ -327,7 +327,7 @@ def test_plain_twins():
     X, centres, w = rng.normal(size=(16, 5)), rng.normal(size=(3, 5)), rng.uniform(size=16)
     xt, sums, mass = np.zeros((8, 16)), np.zeros((3, 8)), np.zeros(3)
     top, label, norm = np.empty(16), np.empty(16), rng.normal(size=3)
-    micro.transpose_plain(xt, X, 0, 16)
+    micro.transpose_plain(xt, X, 0, 16, 0)
     assert_array_equal(xt[:5], X.T)
     micro.nearest_plain(xt, norm, centres, 16, top, label)
     value = norm - 0.5 * ((X[:, None] - centres) ** 2).sum(axis=2)
