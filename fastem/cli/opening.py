@@ -89,9 +89,8 @@ def open_rows(
     names, n_columns = found.names, found.n_columns
     last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
     noisy = tables.choose_columns(path, errors or [], names, n_columns)
-    if wanted is None:
-        features = [j for j in found.features if j not in last and j not in noisy]
-    else:
+    features = [j for j in found.features if j not in last and j not in noisy]
+    if wanted is not None and wanted != [names[j] if names else str(j) for j in features]:  # names may be there twice
         features = tables.choose_columns(path, wanted, names, n_columns)
     chosen = tables.choose_columns(path, [*features, *noisy, *last], names, n_columns)  # none twice
     if errors is not None and len(noisy) != len(features):

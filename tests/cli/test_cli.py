@@ -365,6 +365,17 @@ def test_info_on_a_model_that_was_given_not_fitted():
 # --- errors
 
 
+def test_columns_of_one_name_are_taken_in_order():
+    """A file whose names are the model's needs no choice; in another file the name would not tell which column."""
+    X, _ = fastem.load_faithful()
+    np.savetxt("twice.csv", X[:60], delimiter=",", header="a,a", comments="")
+    run("fit", "twice.csv", "-k", 2, "--seed", 0, "-o", "twice.npz")
+    run("predict", "twice.npz", "twice.csv", "-o", "labels.npy")
+    assert (np.load("labels.npy") == fastem.load("twice.npz").predict(X[:60])).all()
+    np.savetxt("other.csv", X[:60, [0, 1, 0]], delimiter=",", header="a,a,b", comments="")
+    assert "more than one column 'a'" in fails("predict", "twice.npz", "other.csv", "-o", "no.npy")
+
+
 def test_a_model_without_names_takes_columns_in_order_and_says_so(tmp_path):
     X = np.random.default_rng(0).normal(size=(40, 2))
     np.save(tmp_path / "x.npy", X)
