@@ -170,6 +170,16 @@ def parser(doc: str, rounds: bool = True) -> argparse.ArgumentParser:
     return made
 
 
+def begin_page(doc: str) -> argparse.Namespace:
+    """The options of a script that can write a table of docs/performance.md; it goes on in a clean environment."""
+    made = parser(doc)
+    made.add_argument("--pages", action="store_true", help="also rewrite the table of docs/performance.md")
+    options = made.parse_args()
+    restart_in_clean_environment()
+    add_root_to_path()
+    return options
+
+
 def draw_mixture(N: int, D: int, K: int, spacing: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (N, D) of K Gaussians of equal weight, their means (K, D) and covariances (K, D, D).
 

@@ -138,11 +138,7 @@ def table(found: dict[tuple[int, int, int], dict[str, dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    options = _common.parser(__doc__)
-    options.add_argument("--pages", action="store_true", help="also rewrite the table of docs/performance.md")
-    args = options.parse_args()
-    _common.restart_in_clean_environment()
-    _common.add_root_to_path()
+    args = _common.begin_page(__doc__)
     import sklearn.mixture  # noqa: F401  # before the limit, so that it holds for SciPy's BLAS too
     from numba import set_num_threads
     from threadpoolctl import threadpool_limits

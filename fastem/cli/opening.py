@@ -90,7 +90,7 @@ def open_rows(
     last = tables.choose_columns(path, [name for name in (weights, labels) if name is not None], names, n_columns)
     noisy = tables.choose_columns(path, errors or [], names, n_columns)
     features = [j for j in found.features if j not in last and j not in noisy]
-    if wanted is not None and wanted != [names[j] if names else str(j) for j in features]:  # names may be there twice
+    if wanted not in (None, names and [names[j] for j in features]):  # these need no choice: names may recur
         features = tables.choose_columns(path, wanted, names, n_columns)
     chosen = tables.choose_columns(path, [*features, *noisy, *last], names, n_columns)  # none twice
     if errors is not None and len(noisy) != len(features):

@@ -16,6 +16,11 @@ from fastem.plot.scene import full_covariances
 PARAMS_ENDINGS = (".json", ".csv")
 
 
+def gaussian_of(model: Mixture) -> GaussianMixture:
+    """Return a mixture itself, or that of factor analysers with full covariances."""
+    return model.to_mixture() if isinstance(model, FactorMixture) else model
+
+
 def write_params(model: Mixture, path: Path, names: Sequence[str] | None) -> None:
     """Write weights, means and covariances to a .json or .csv file.
 
@@ -23,7 +28,7 @@ def write_params(model: Mixture, path: Path, names: Sequence[str] | None) -> Non
     parameter, the one or two features that it belongs to, and the value. In CSV, covariances are whole matrices for
     every covariance type; so they are for factors in JSON too. None for `names` means x0, x1, ...
     """
-    model = model.to_mixture() if isinstance(model, FactorMixture) else model
+    model = gaussian_of(model)
     features = list(names or (f"x{j}" for j in range(model.means_.shape[1])))
     with replacing(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")

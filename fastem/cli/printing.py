@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column as Header
 from rich.table import Table
 
+from fastem.cli.parameters import gaussian_of
 from fastem.cli.reporting import printable
 from fastem.cli.rows import Rows
 from fastem.estimators.criteria import aic, bic
@@ -82,10 +83,9 @@ def print_candidates(found: Selection) -> None:
 
 def print_components(model: Mixture, names: Sequence[str] | None) -> None:
     """Print a table of the components, with as many features as fit."""
-    what = f"{model.covariance_type} covariance"
-    if isinstance(model, FactorMixture):
-        what, model = f"{model.n_factors} factors", model.to_mixture()
-    params = model.params_
+    own = f"{model.covariance_type} covariance"
+    what = f"{model.n_factors} factors" if isinstance(model, FactorMixture) else own
+    params = gaussian_of(model).params_
     K, D = params.means.shape
     weights = [f"{weight:.4f}" for weight in params.weights]
     titles = [printable(name) for name in names or [f"x{j}" for j in range(D)]]

@@ -10,11 +10,11 @@ import typer
 from fastem.cli.app import app
 from fastem.cli.opening import load_model, open_for_scoring, text_options
 from fastem.cli.options import Columns, DataFile, Decimal, Delimiter, Errors, Header, Index, ModelFile, Output, Threads
+from fastem.cli.parameters import gaussian_of
 from fastem.cli.printing import print_pairs, quality, standard_csv
 from fastem.cli.reporting import reporting
 from fastem.estimators import outputs
 from fastem.estimators.anomaly import AnomalyDetector, rows_at
-from fastem.estimators.factors.mixture import FactorMixture
 from fastem.estimators.rows import rows_for
 from fastem.files import tables
 from fastem.sources.blocks import Source
@@ -97,8 +97,7 @@ def anomalies(
         text = text_options(delimiter, decimal, header, index)
         model, rows = open_for_scoring(model_file, file, output, columns, text, threads)
         names = load_model(model_file)[1] or [f"x{j}" for j in range(rows.n_features)]
-        mixture = model.to_mixture() if isinstance(model, FactorMixture) else model
-        detector = AnomalyDetector.from_mixture(mixture).set_params(threshold=threshold)
+        detector = AnomalyDetector.from_mixture(gaussian_of(model)).set_params(threshold=threshold)
         if share is not None:
             detector.set_params(contamination=share)
         detector.calibrate(rows.source)

@@ -97,6 +97,11 @@ class Array:
         self.shape = [Index(builder, n) for n in shape]
         self.strides = [Index(builder, n) for n in strides]
 
+    @property
+    def itemsize(self):
+        """The bytes of an element."""
+        return 8 if isinstance(self.data.type.pointee, ir.DoubleType) else 4
+
     def row(self, i=0):
         """Return a pointer to row i (to the first element, if there is one axis)."""
         return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])

@@ -680,8 +680,7 @@ def _copy_columns(lanes, xt, X, start, n):
 
 @micro_kernel
 def transpose(lanes, xt, X, start, n, ahead):
-    itemsize = 8 if isinstance(X.data.type.pointee, ir.DoubleType) else 4
-    for rows_are_contiguous in lanes.branches(X.strides[1] == itemsize):
+    for rows_are_contiguous in lanes.branches(X.strides[1] == X.itemsize):
         if rows_are_contiguous:
             _transpose(lanes, xt, X, start, n, ahead)
         else:
@@ -696,7 +695,6 @@ def transpose_about(lanes, xt, X, start, n, centre, square):
 def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
     """Emit `add_rows`; with `squares`, `add_rows_and_squares`."""
     builder, real, D = lanes.builder, lanes.vector.element, means.shape[1]
-    numbers_per_line = CACHE_LINE // (8 if isinstance(X.data.type.pointee, ir.DoubleType) else 4)
     kind = ir.VectorType(real, ROWS)
 
     def number(array, b):
@@ -709,7 +707,7 @@ def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
     with lanes.loop(0, n) as b:
         k = Index(builder, builder.fptosi(number(label, b), ir.IntType(64)))
         total, mean, x, ahead = sums.row(k), means.row(k), X.place(start + b), X.place(start + n + b)
-        with lanes.loop(0, D, numbers_per_line) as i:
+        with lanes.loop(0, D, CACHE_LINE // X.itemsize) as i:
             lanes.prefetch(lanes.at(ahead, i))
         place, weight = lanes.at(mass.row(), k), number(w, b)
         builder.store(builder.fadd(builder.load(place), weight), place)

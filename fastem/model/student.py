@@ -92,12 +92,8 @@ class StudentStats(Stats):
     def __add__(self, other: object) -> Stats:
         if not isinstance(other, StudentStats):
             return NotImplemented
-        mine, others = (Stats(**{name: vars(stats)[name] for name in FIELDS}) for stats in (self, other))
         mass, tail = self.mass + other.mass, self.tail + other.tail
-        return StudentStats(**vars(mine + others), mass=mass, tail=tail, dof=self.dof)
-
-
-FIELDS = tuple(Stats.__dataclass_fields__)
+        return StudentStats(**vars(super().__add__(other)), mass=mass, tail=tail, dof=self.dof)
 
 
 def log_excess(x: Array, h: float) -> Array:

@@ -18,6 +18,7 @@ from fastem.passes.sizes import tile_rows
 
 CALL_FLOPS = 2e9  # most of a kernel call, if each fit took 30 passes: about 0.1 s, so that Ctrl-C is served
 CALL_SECONDS = 0.2  # after which Ctrl-C is served; a call that lasts longer makes the next ones smaller
+LABEL_KINDS = "iubUS"  # of the dtypes of labels that a file can hold: integers, booleans, strings and bytes
 MIXED_LABELS = "groups must all be integers or all strings: some are missing or of another type"
 THREAD_GROUPS = 4  # of a call, that each thread gets at least: with fewer, threads wait for the last one
 
@@ -126,7 +127,7 @@ def check_groups(groups: ArrayLike, n_rows: int) -> NDArray[Any]:
     converted = labels.dtype.kind in "US" and not hasattr(groups, "dtype")  # from a list
     if converted and not all(isinstance(one, str | bytes) for one in np.asarray(groups, dtype=object).flat):
         raise ValueError(MIXED_LABELS)  # of which NumPy has made strings, such as "nan"
-    if labels.shape != (n_rows,) or labels.dtype.kind not in "iubUSO":
+    if labels.shape != (n_rows,) or labels.dtype.kind not in LABEL_KINDS + "O":
         raise ValueError(
             f"groups must be {n_rows} integers or strings, one per row; got shape {labels.shape}, dtype {labels.dtype}"
         )

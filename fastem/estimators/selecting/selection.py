@@ -144,8 +144,9 @@ class Selection:
     @property
     def columns(self) -> list[str]:
         """The names of the table's columns, with those of folds and factors only if there are any."""
-        without = {*(() if self.criterion == "cv" else OF_FOLDS)}
-        without |= {*(() if any(one.n_factors for one in self.candidates) else ("n_factors",))}
+        without = set() if self.criterion == "cv" else {*OF_FOLDS}
+        if not any(one.n_factors for one in self.candidates):
+            without.add("n_factors")
         return [name for name in Candidate._fields if name not in without]
 
     @property

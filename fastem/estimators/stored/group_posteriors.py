@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.estimators.groups.partition import LABEL_KINDS
 from fastem.estimators.groups.posteriors import ManyPosteriors
 from fastem.estimators.stored.shared import StoredClass
 from fastem.files.archive import ArchiveFormat, floats, scalar, text
@@ -104,7 +105,7 @@ def posteriors_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> ManyP
 
 def check_records(labels: NDArray[Any], states: NDArray[Any], n_iter: NDArray[Any], G: int) -> None:
     """Raise a ValueError unless there are a label, a name of a status and a count for each of G groups."""
-    if not labels.shape == states.shape == n_iter.shape == (G,) or labels.dtype.kind not in "iubUS":
+    if not labels.shape == states.shape == n_iter.shape == (G,) or labels.dtype.kind not in LABEL_KINDS:
         raise ValueError(f"expected {G} labels that are integers or strings, statuses and counts")
     if n_iter.dtype.kind not in "iu" or not {*states.tolist()} <= {*Status.__members__}:
         raise ValueError("expected counts of iterations and names of status")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.groups.mixtures import ManyMixtures
+from fastem.estimators.groups.partition import LABEL_KINDS
 from fastem.estimators.stored.shared import StoredClass
 from fastem.files.archive import ArchiveFormat, floats, text
 from fastem.model.families import COVARIANCES
@@ -67,7 +68,7 @@ def groups_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> ManyMixtu
     if not sound or not (variances(factor[fitted]) > 0).all() or not (labels[1:] > labels[:-1]).all():
         raise ValueError("expected finite parameters, factors with a positive diagonal and labels in ascending order")
     if (
-        labels.dtype.kind not in "iubUS"
+        labels.dtype.kind not in LABEL_KINDS
         or n_iter.dtype.kind not in "iu"
         or not {*states.tolist()} <= {*Status.__members__, ""}
     ):
