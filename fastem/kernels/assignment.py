@@ -23,11 +23,12 @@ from fastem.kernels.micro import (
     ROWS,
     add_rows_and_squares,
     largest_products,
+    load,
+    load_about,
     nearest,
     padded,
-    transpose_about,
 )
-from fastem.kernels.mixture import N_SCALARS, are_float32, fill, load, read_only
+from fastem.kernels.mixture import N_SCALARS, fill, read_only
 
 LEAST_CENTRES, LEAST_PRODUCTS = 16, 2048  # a pass then takes at most 0.6 of the time with `nearest`
 MOST_IN_VAIN = 3  # tiles of a block of which few rows are certain, before products are given up in it
@@ -101,7 +102,7 @@ def shift(xt, c, square):
 @njit(**HELPER)
 def number(X, i, d):
     """Return a number of rows of either type."""
-    return np.float64(as_float32(X)[i, d]) if are_float32(X) else as_float64(X)[i, d]
+    return np.float64(as_float32(X)[i, d]) if X.itemsize == 4 else as_float64(X)[i, d]
 
 
 @njit(**HELPER)
@@ -129,12 +130,10 @@ def assign_rows(X, weight, start, stop, means, scratch, u, h, most, out):
         for b in range(0 if contiguous else n):
             for d in range(D):
                 buffer[b, d] = number(X, first + b, d)
-        if contiguous and are_float32(X):
-            transpose_about(a, as_float32(X), first, whole, c, square)
-        elif contiguous:
-            transpose_about(a, as_float64(X), first, whole, c, square)
+        if contiguous:
+            load_about(a, X, X.itemsize, first, whole, c, square)
         else:
-            transpose_about(a, buffer, 0, whole, c, square)
+            load_about(a, buffer, buffer.itemsize, 0, whole, c, square)
         largest_products(a, u, h, whole, largest, second, label)
         m = 0
         for b in range(n):
@@ -148,12 +147,10 @@ def assign_rows(X, weight, start, stop, means, scratch, u, h, most, out):
         for i in range(m):
             label[np.intp(uncertain[i])] = found[i]
         in_vain += 2 * m > n
-        if contiguous and are_float32(X):
-            add_rows_and_squares(sums, s0, as_float32(X), first, n, w, label, means, out[1:2])
-        elif contiguous:
-            add_rows_and_squares(sums, s0, as_float64(X), first, n, w, label, means, out[1:2])
+        if contiguous:
+            add_rows_and_squares(sums, s0, X, X.itemsize, first, n, w, label, means, out[1:2])
         else:
-            add_rows_and_squares(sums, s0, buffer, 0, n, w, label, means, out[1:2])
+            add_rows_and_squares(sums, s0, buffer, buffer.itemsize, 0, n, w, label, means, out[1:2])
     out[1] *= -0.5
 
 
@@ -188,7 +185,7 @@ def two_nearest_worker(task, n_tasks, X, means, block, label, first, second, scr
         stop = min(start + block, X.shape[0])
         for begin in range(start, stop, xt.shape[1]):
             n = min(xt.shape[1], stop - begin)
-            load(X, begin, n, xt, 1)
+            load(xt, X, X.itemsize, begin, n, 1)
             shift(xt, c, square)
             largest_products(xt, u, h, n, largest, next_, index)
             for b in range(n):

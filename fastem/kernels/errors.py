@@ -28,12 +28,11 @@ from fastem.kernels.compiler import EXACT, HELPER
 from fastem.kernels.elimination import WIDTH, add_moments_for, eliminate_for, packed
 from fastem.kernels.jit import Kernel
 from fastem.kernels.memory import ROWS_OF_EITHER, part, to_float, to_integer
-from fastem.kernels.micro import best, padded
+from fastem.kernels.micro import best, load, padded
 from fastem.kernels.mixture import (
     N_SCALARS,
     fill,
     first_of,
-    load,
     log,
     log_sum_exp,
     read_only,
@@ -78,8 +77,8 @@ def fetch(X, errors, first, n, xt, st, constant):
     Set constant to -log(2 pi) / 2 for each feature that is measured.
     """
     D = X.shape[1]
-    load(X, first, n, xt, 1)
-    load(errors, first, n, st, 1)
+    load(xt, X, X.itemsize, first, n, 1)
+    load(st, errors, errors.itemsize, first, n, 1)
     fill(constant, 0.0)
     for d in range(D):
         variance = st[d if errors.shape[1] == D else d * (D + 1)]

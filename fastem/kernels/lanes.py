@@ -17,6 +17,7 @@ Nothing here is specific to a processor: LLVM splits vectors that are too wide, 
 
 import math
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import llvmlite.binding
@@ -106,10 +107,18 @@ class Array:
         """Return a pointer to row i (to the first element, if there is one axis)."""
         return self.builder.gep(self.data, [_ir(self.shape[1] * i if len(self.shape) > 1 else 0)])
 
-    def place(self, i):
-        """Return a pointer to row i, whatever the stride of rows."""
+    def place(self, i, j=0):
+        """Return a pointer to entry j of row i, whatever the strides are."""
         data = self.builder.bitcast(self.data, ir.IntType(8).as_pointer())
-        return self.builder.bitcast(self.builder.gep(data, [_ir(self.strides[0] * i)]), self.data.type)
+        for number, stride in zip((i, j), self.strides, strict=False):
+            data = self.builder.gep(data, [_ir(stride * number)]) if isinstance(number, Index) or number else data
+        return self.builder.bitcast(data, self.data.type)
+
+    def of(self, kind):
+        """Return the same memory as an array of numbers of another type."""
+        other = copy(self)
+        other.data = self.builder.bitcast(self.data, kind.as_pointer())
+        return other
 
 
 class Vector:
@@ -255,12 +264,21 @@ class Lanes:
                 with side:
                     yield value
 
+    def types(self, X, size):
+        """Give X as float32, then as float64, for a `for` whose body emits the code that runs if `size` says so.
+
+        `size` is that of an item of X in bytes, 4 or 8: the type of rows in a kernel does not tell.
+        """
+        for is_single in self.branches(size == 4):
+            yield X.of(ir.FloatType() if is_single else ir.DoubleType())
+
     def prefetch(self, address):
-        """Ask for the cache line at an address, a pointer to bytes."""
-        kind = ir.FunctionType(ir.VoidType(), [address.type] + [_INT] * 3)
+        """Ask for the cache line at an address."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte] + [_INT] * 3)
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
         to_read, near, is_data = _INT(0), _INT(2), _INT(1)
-        self.builder.call(function, [address, to_read, near, is_data])
+        self.builder.call(function, [self.builder.bitcast(address, byte), to_read, near, is_data])
 
     # --- sums over lanes ---
 

@@ -552,8 +552,8 @@ def moments_full(lanes, xt, r, mean, n, z, zr, sums):
 # --- rows, features in the lanes: of X, whose rows are contiguous ----------------------------------------------------
 
 
-def transpose_plain(xt, X, start, n, ahead):
-    """Set xt[:D, :n] = X[start:start+n].T, for n a multiple of the number of lanes, and rows or columns contiguous.
+def load_plain(xt, X, size, start, n, ahead):
+    """Set xt[:D, :n] = X[start:start+n].T, in the precision of the tile.
 
     Of contiguous rows, zeros are set up to ROWS features. ahead is 1 or 0: with 1, ask for the n rows that follow, some
     with each of these. Asked for all at once, a pass over 1e6 x 5 rows, K = 5, took 1.1 times as long: the processor
@@ -564,8 +564,11 @@ def transpose_plain(xt, X, start, n, ahead):
             xt[d, b] = X[start + b, d]
 
 
-def transpose_about_plain(xt, X, start, n, centre, square):
-    """Do as `transpose` with X - centre, which is taken in float64, and set square[:n] to the sums of its squares."""
+def load_about_plain(xt, X, size, start, n, centre, square):
+    """Do as `load` with X - centre, which is taken in float64, and set square[:n] to the sums of its squares.
+
+    n is a multiple of the number of lanes, and rows are contiguous.
+    """
     for b in range(n):
         square[b] = 0.0
         for d in range(centre.size):
@@ -573,7 +576,7 @@ def transpose_about_plain(xt, X, start, n, centre, square):
             square[b] += xt[d, b] * xt[d, b]
 
 
-def add_rows_plain(sums, mass, X, start, n, w, label, means):
+def add_rows_plain(sums, mass, X, size, start, n, w, label, means):
     """Add w_b (x_b - mean_k) to sums[k, :D] and w_b to mass[k], with k = label[b], for rows start to start + n of X.
 
     Ask for the n rows that follow, one with each row: where they were asked for all at once, a pass of k-means over
@@ -586,9 +589,9 @@ def add_rows_plain(sums, mass, X, start, n, w, label, means):
             sums[k, d] += w[b] * (X[start + b, d] - means[k, d])
 
 
-def add_rows_and_squares_plain(sums, mass, X, start, n, w, label, means, squares):
+def add_rows_and_squares_plain(sums, mass, X, size, start, n, w, label, means, squares):
     """Do as `add_rows`, and add w_b |x_b - mean_k|^2 to squares[0]; rows of weight 0 may overflow there."""
-    add_rows_plain(sums, mass, X, start, n, w, label, means)
+    add_rows_plain(sums, mass, X, size, start, n, w, label, means)
     for b in range(n):
         if w[b] > 0.0:
             z = X[start + b, : means.shape[1]] - means[int(label[b])]
@@ -621,10 +624,8 @@ def _last_features(lanes, D):
 
 
 def _transpose(lanes, xt, X, start, n, ahead=None, centre=None, square=None):
-    """Emit `transpose`; with `centre` and `square`, `transpose_about`, which asks for nothing."""
+    """Emit `load` of contiguous rows; with `centre` and `square`, `load_about`, which asks for nothing."""
     width, real, builder = lanes.width, lanes.vector.element, lanes.builder
-    if width % ROWS:
-        return  # vectors of two: there is nothing to gain, and `load` does not ask
 
     def four(row, i, mask):
         if centre is None:
@@ -669,27 +670,45 @@ def _transpose(lanes, xt, X, start, n, ahead=None, centre=None, square=None):
 
 
 def _copy_columns(lanes, xt, X, start, n):
-    """Emit `transpose` for columns that are contiguous."""
-    builder, real = lanes.builder, lanes.vector.element
+    """Emit `load` of contiguous columns."""
+    real = lanes.vector.element
     with lanes.loop(0, X.shape[1]) as d:
-        column = builder.bitcast(X.data, ir.IntType(8).as_pointer())
-        column = builder.bitcast(lanes.at(column, start * X.strides[0], d * X.strides[1]), X.data.type)
+        column = X.place(start, d)
         with lanes.loop(0, n, lanes.width) as b:
             lanes.store(Vector(lanes, _read(lanes, lanes.at(column, b), real, n=lanes.width)), xt.row(d), b)
 
 
-@micro_kernel
-def transpose(lanes, xt, X, start, n, ahead):
-    for rows_are_contiguous in lanes.branches(X.strides[1] == X.itemsize):
-        if rows_are_contiguous:
-            _transpose(lanes, xt, X, start, n, ahead)
-        else:
-            _copy_columns(lanes, xt, X, start, n)
+def _copy(lanes, xt, X, start, begin, n):
+    """Emit `load` of rows from begin on, number by number, whatever the strides are."""
+    builder, real = lanes.builder, lanes.vector.element
+    with lanes.loop(begin, n) as b, lanes.loop(0, X.shape[1]) as d:
+        value = builder.load(X.place(start + b, d), align=1)
+        if value.type != real:
+            value = (builder.fpext if lanes.double else builder.fptrunc)(value, real)
+        builder.store(value, lanes.at(xt.row(d), b))
 
 
 @micro_kernel
-def transpose_about(lanes, xt, X, start, n, centre, square):
-    _transpose(lanes, xt, X, start, n, None, centre, square)
+def load(lanes, xt, X, size, start, n, ahead):
+    for rows in lanes.types(X, size):
+        begin = cgutils.alloca_once_value(lanes.builder, ir.IntType(64)(0))
+        if lanes.width % ROWS == 0:  # of vectors of two, there is nothing to gain
+            whole = n & -lanes.width
+            with lanes.builder.if_then(lanes.builder.or_(*(stride == size for stride in X.strides))):
+                lanes.builder.store(whole.value, begin)
+                for is_contiguous in lanes.branches(X.strides[1] == size):
+                    if is_contiguous:
+                        _transpose(lanes, xt, rows, start, whole, ahead)
+                    else:
+                        _copy_columns(lanes, xt, rows, start, whole)
+        _copy(lanes, xt, rows, start, Index(lanes.builder, lanes.builder.load(begin)), n)
+
+
+@micro_kernel
+def load_about(lanes, xt, X, size, start, n, centre, square):
+    if lanes.width % ROWS == 0:
+        for rows in lanes.types(X, size):
+            _transpose(lanes, xt, rows, start, n, None, centre, square)
 
 
 def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
@@ -737,13 +756,15 @@ def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
 
 
 @micro_kernel
-def add_rows(lanes, sums, mass, X, start, n, w, label, means):
-    _add_rows(lanes, sums, mass, X, start, n, w, label, means)
+def add_rows(lanes, sums, mass, X, size, start, n, w, label, means):
+    for rows in lanes.types(X, size):
+        _add_rows(lanes, sums, mass, rows, start, n, w, label, means)
 
 
 @micro_kernel
-def add_rows_and_squares(lanes, sums, mass, X, start, n, w, label, means, squares):
-    _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares)
+def add_rows_and_squares(lanes, sums, mass, X, size, start, n, w, label, means, squares):
+    for rows in lanes.types(X, size):
+        _add_rows(lanes, sums, mass, rows, start, n, w, label, means, squares)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -764,6 +785,6 @@ def prefetch(lanes, X, start, stop):
 if numba.config.DISABLE_JIT:  # the interpreter has no lanes
     log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
     exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
-    prefetch, nearest, best, transpose = prefetch_plain, nearest_plain, best_plain, transpose_plain
-    add_rows, add_rows_and_squares, transpose_about = add_rows_plain, add_rows_and_squares_plain, transpose_about_plain
+    prefetch, nearest, best, load, load_about = prefetch_plain, nearest_plain, best_plain, load_plain, load_about_plain
+    add_rows, add_rows_and_squares = add_rows_plain, add_rows_and_squares_plain
     largest_products = largest_products_plain

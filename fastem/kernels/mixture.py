@@ -31,8 +31,8 @@ from numba.extending import register_jitable
 
 from fastem.kernels.compiler import EXACT, HELPER, INLINED
 from fastem.kernels.jit import Kernel
-from fastem.kernels.lanes import BYTES, STEP
-from fastem.kernels.memory import as_float32, as_float64, part, to_float, to_integer
+from fastem.kernels.lanes import STEP
+from fastem.kernels.memory import part, to_float, to_integer
 from fastem.kernels.micro import (
     DIAG,
     FIRST,
@@ -41,6 +41,7 @@ from fastem.kernels.micro import (
     add_rows,
     best,
     exponentials,
+    load,
     log_joint_diag,
     log_joint_full,
     moments_diag,
@@ -49,7 +50,6 @@ from fastem.kernels.micro import (
     nearest,
     padded,
     prefetch,
-    transpose,
     whiten,
 )
 
@@ -141,36 +141,6 @@ def log(x):
 
 
 @njit(**HELPER)
-def are_float32(X):
-    """Tell whether rows are float32: their type in a kernel does not."""
-    return X.itemsize == 4
-
-
-@njit(**HELPER)
-def load(X, start, n, xt, ahead):
-    """Set xt[:D, :n] = X[start:start+n].T, in the precision of the tile.
-
-    ahead: 1 to ask for the rows that follow, which come while these are worked on; 0 not to.
-    """
-    if are_float32(X):
-        load_from(as_float32(X), start, n, xt, ahead)
-    else:
-        load_from(as_float64(X), start, n, xt, ahead)
-
-
-@njit(**HELPER)
-def load_from(X, start, n, xt, ahead):
-    """Do what `load` does, with rows of their own type."""
-    width, whole = BYTES // xt.itemsize, 0
-    if width % ROWS == 0 and (X.strides[1] == X.itemsize or X.strides[0] == X.itemsize):
-        whole = n // width * width
-        transpose(xt, X, start, whole, ahead)
-    for b in range(whole, n):
-        for d in range(X.shape[1]):
-            xt[d, b] = X[start + b, d]
-
-
-@njit(**HELPER)
 def store(tile, start, n, rows):
     """Set rows[start:start+n] = tile[:, :n].T, by loops: Numba compiles a slice assignment in 2.5 s."""
     for b in range(n):
@@ -207,20 +177,20 @@ def unit_of(weight, start, stop, tile):
 @njit(**HELPER)
 def fetch(X, first, n, mixture, tile):
     """Load a tile, and ask for the next one."""
-    load(X, first, n, tile.xt, 1)
+    load(tile.xt, X, X.itemsize, first, n, 1)
 
 
 @njit(**HELPER)
 def fetch_alone(X, first, n, mixture, tile):
     """Load a tile, for `add_hard`, which asks for the next tile's rows."""
-    load(X, first, n, tile.xt, 0)
+    load(tile.xt, X, X.itemsize, first, n, 0)
 
 
 @njit(**HELPER)
 def fetch_white(X, first, n, mixture, tile):
     """Do what `fetch` does, and whiten the tile if there is a `white` factor."""
     together = mixture.white.size > 0
-    load(X, first, n, tile.buffer if together else tile.xt, 1)
+    load(tile.buffer if together else tile.xt, X, X.itemsize, first, n, 1)
     if together:
         whiten(tile.buffer, mixture.centre, mixture.white, n, tile.z, tile.xt)
 
@@ -383,14 +353,12 @@ def add_hard(X, start, n, mixture, form, tile, out):
     s0, n_rows = part(out, N_SCALARS, (K,)), moments_rows(form, D)
     if form == FIRST:  # without z, whose way through memory costs more than the sums
         first = part(out, head, (K, n_rows * ROWS))
-        if X.strides[1] == X.itemsize and are_float32(X):
-            add_rows(first, s0, as_float32(X), start, n, w, label, means)
-        elif X.strides[1] == X.itemsize:
-            add_rows(first, s0, as_float64(X), start, n, w, label, means)
+        if X.strides[1] == X.itemsize:
+            add_rows(first, s0, X, X.itemsize, start, n, w, label, means)
         else:
             rows = part(buffer, 0, (buffer.shape[1], buffer.shape[0]))
             store(xt[:D], 0, n, rows)
-            add_rows(first, s0, rows, 0, n, w, label, means)
+            add_rows(first, s0, rows, rows.itemsize, 0, n, w, label, means)
         return
     z, sums = part(tile.z, 0, (tile.z.size,)), part(out, head, (K, n_rows, ROWS))
     fill(z, 0.0)  # features beyond D

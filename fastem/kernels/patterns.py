@@ -22,7 +22,6 @@ from fastem.kernels.mixture import (
     add_best,
     add_softly,
     add_softly_within,
-    are_float32,
     fill,
     fill_scores,
     read_only,
@@ -45,7 +44,7 @@ class Marginal(NamedTuple):
 @njit(**HELPER)
 def fetch_observed(X, first, n, mixture, tile):
     """Load a tile of the observed features of rows order[first], order[first + 1], ...; zeros if none is observed."""
-    if are_float32(X):
+    if X.itemsize == 4:
         fetch_from(as_float32(X), first, n, mixture, tile)
     else:
         fetch_from(as_float64(X), first, n, mixture, tile)

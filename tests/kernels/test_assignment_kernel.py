@@ -126,7 +126,7 @@ def products(a, u, h, n, out):
 
 @njit(cache=True, **COMMON)
 def add(sums, mass, X, n, w, label, means, squares):
-    micro.add_rows_and_squares(sums, mass, X, 1, n, w, label, means, squares)
+    micro.add_rows_and_squares(sums, mass, X, X.itemsize, 1, n, w, label, means, squares)
 
 
 @without_lanes
@@ -145,48 +145,49 @@ def test_largest_products(n, D, K):
 
 @njit(cache=True, **COMMON)
 def shift(xt, X, n, centre, square):
-    micro.transpose_about(xt, X, 3, n, centre, square)
+    micro.load_about(xt, X, X.itemsize, 3, n, centre, square)
 
 
 @without_lanes
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("D", [1, 4, 11])
-def test_transpose_about(dtype, D):
+def test_load_about(dtype, D):
     """Differences are those of float64, rounded once: 1e8 does not swallow the rows."""
     rng, n = np.random.default_rng(D), 32
     X = (1e8 + 1e3 * rng.normal(size=(n + 5, D))).astype(dtype)
     centre, P = X.mean(axis=0, dtype=float), micro.padded(D)
     (got, square), (want, squares) = ((np.zeros((P, n), "float32"), np.zeros(n, "float32")) for _ in range(2))
     shift(got, X, n, centre, square)
-    micro.transpose_about_plain(want, X, 3, n, centre, squares)
+    micro.load_about_plain(want, X, X.itemsize, 3, n, centre, squares)
     assert_array_equal(got, want)
     assert_allclose(square, squares, rtol=1e-5)
 
 
 @njit(cache=True, **COMMON)
 def turn(xt, X, n, ahead):
-    micro.transpose(xt, X, 3, n, ahead)
+    micro.load(xt, X, X.itemsize, 3, n, ahead)
 
 
 @without_lanes
-@pytest.mark.parametrize("order", ["C", "F", "C, strided", "F, strided"])
+@pytest.mark.parametrize("order", ["C", "F", "C, strided", "F, strided", "neither", "reversed"])
 @pytest.mark.parametrize(("rows", "tile"), [("float32", "float64"), ("float64", "float32"), ("float64", "float64")])
-@pytest.mark.parametrize("D", [1, 4, 11])
-def test_transpose(rows, tile, D, order):
-    """Rows, or columns, are contiguous; no row beyond the array is read."""
-    n = 32
-    X = np.random.default_rng(D).normal(size=(2 * (n + 3), D + 2)).astype(rows)
+@pytest.mark.parametrize(("D", "n"), [(1, 32), (4, 32), (11, 32), (4, 0), (3, 39), (11, 5)])
+def test_load(rows, tile, D, n, order):
+    """Rows or columns may be contiguous; there may be some beyond whole vectors; none beyond the array is read."""
+    X = np.random.default_rng(D).normal(size=(2 * (n + 3), 2 * D + 2)).astype(rows)
     X = {
         "C": lambda: X[: n + 3, :D].copy(),
         "F": lambda: np.asfortranarray(X[: n + 3, :D]),
         "C, strided": lambda: X[::2, 1 : D + 1],
         "F, strided": lambda: np.asfortranarray(X)[1 : n + 4, 1 : D + 1],
+        "neither": lambda: X[::2, : 2 * D : 2],
+        "reversed": lambda: X[n + 2 :: -1, D - 1 :: -1],
     }[order]()
     X.flags.writeable = False  # as rows are in kernels
     for ahead in (0, 1):
-        got, want = (np.zeros((micro.padded(D), n), tile) for _ in range(2))
+        got, want = (np.zeros((micro.padded(D), 48), tile) for _ in range(2))
         turn(got, X, n, ahead)
-        micro.transpose_plain(want, X, 3, n, ahead)
+        micro.load_plain(want, X, X.itemsize, 3, n, ahead)
         assert_array_equal(got, want)
 
 
@@ -199,7 +200,7 @@ def test_add_rows_and_squares(n, D):
     label, P = rng.integers(0, 3, size=n).astype(float), micro.padded(D)
     (got, mass, squares), (want, masses, total) = ((np.zeros((3, P)), np.ones(3), np.ones(1)) for _ in range(2))
     add(got, mass, X, n, w, label, means, squares)
-    micro.add_rows_and_squares_plain(want, masses, X, 1, n, w, label, means, total)
+    micro.add_rows_and_squares_plain(want, masses, X, X.itemsize, 1, n, w, label, means, total)
     assert_allclose(got, want, rtol=1e-12, atol=1e-12)
     assert_array_equal(mass, masses)
     assert_allclose(squares, total, rtol=1e-12)
