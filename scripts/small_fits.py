@@ -1,4 +1,4 @@
-"""Small fits with default settings: `fastem.GaussianMixture` against scikit-learn's, by turns on the same rows.
+"""Small fits with default settings: `fastem.GaussianMixture` and `fastem.fit` against scikit-learn's, by turns.
 
     python scripts/small_fits.py [--rounds 31] [--quick]
 
@@ -36,15 +36,15 @@ TABLES: dict[str, tuple[Callable[[], Any], Callable[[], float], int | None]] = {
 }
 
 
-def measure(kinds: dict[str, Callable[[], Any]], X: np.ndarray, rounds: int, what: str) -> dict[str, Any]:
+def measure(kinds: dict[str, Callable[[np.ndarray], Any]], X: np.ndarray, rounds: int, what: str) -> dict[str, Any]:
     """Times of fits by turns, and the median of the ratios of scikit-learn's time to each in the same turn."""
     before, clock, _ = TABLES[what]
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(rounds):
-        for name, kind in kinds.items():
+        for name, fit in kinds.items():
             before()
             since = clock()
-            kind().fit(X)
+            fit(X)
             times[name].append(clock() - since)
     first = next(iter(times.values()))
     return {
@@ -53,16 +53,17 @@ def measure(kinds: dict[str, Callable[[], Any]], X: np.ndarray, rounds: int, wha
     }
 
 
-def makers(K: int) -> dict[str, Callable[[], Any]]:
-    """What makes each kind of estimator; scikit-learn's comes first."""
+def kinds_of_fits(K: int) -> dict[str, Callable[[np.ndarray], Any]]:
+    """Functions that fit rows, by name; scikit-learn's comes first."""
     import sklearn.mixture
 
     import fastem
 
     return {
-        "scikit-learn": lambda: sklearn.mixture.GaussianMixture(K, random_state=0),
-        "fastem": lambda: fastem.GaussianMixture(K, random_state=0),
-        'fastem, "auto"': lambda: fastem.GaussianMixture(K, random_state=0, init_params="auto"),
+        "scikit-learn": lambda X: sklearn.mixture.GaussianMixture(K, random_state=0).fit(X),
+        "fastem": lambda X: fastem.GaussianMixture(K, random_state=0).fit(X),
+        'fastem, "auto"': lambda X: fastem.GaussianMixture(K, random_state=0, init_params="auto").fit(X),
+        "`fastem.fit`": lambda X: fastem.fit(X, K, random_state=0),
     }
 
 
@@ -76,10 +77,10 @@ def main() -> None:
     for what, (_, _, n_threads) in TABLES.items():
         rows = []
         for N, D, K in QUICK if args.quick else SHAPES:
-            X, kinds = _common.draw_mixture(N, D, K)[0], makers(K)
+            X, kinds = _common.draw_mixture(N, D, K)[0], kinds_of_fits(K)
             with nullcontext() if n_threads is None else threadpool_limits(n_threads):
-                for kind in kinds.values():
-                    kind().fit(X)  # compiles
+                for fit in kinds.values():
+                    fit(X)  # compiles
                 found = measure(kinds, X, args.rounds or (1 if args.quick else 31), what)
             shape = f"{_common.count(N)} x {D}, K = {K}"
             results[f"{what}: {shape}"] = found

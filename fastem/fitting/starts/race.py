@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -37,7 +36,7 @@ from fastem.sources.parts import agreed
 RACE_ROWS = 10_000  # rows of its sample: max(RACE_ROWS, 50 K)
 RACE_STARTS = 4  # per system of coordinates; fewer on many rows, with which the search does the rest
 RACE_LLOYD = 5  # steps of k-means
-RACE_TIED = 10  # iterations with one covariance for all components, before each has its own
+RACE_TIED = 10  # iterations with one covariance for all components, before each has its own, without a remedy
 RACE_ROUNDS = (5, 10, 30)  # iterations of EM; after each round the better half goes on
 RACE_TOL = 1e-5
 
@@ -86,7 +85,7 @@ def run_race(
     `covariance` (D, D) is that of the sample, `eps` the relative rounding of its rows.
     """
     systems = coordinate_systems(sample.X, weights_of(sample), eps)
-    entrants = list(itertools.product(partitions(sample, systems, K, rng), first_steps(model)))
+    entrants = partitions(sample, systems, K, rng)
     runners: Iterable[Params] = contenders(sample, entrants, K, model)
     stop, n_kept = Stop("change", RACE_TOL), len(entrants)
     results: list[Result] = []
@@ -122,29 +121,24 @@ def partitions(
     return list(found.values())
 
 
-def first_steps(model: GaussianModel) -> list[GaussianModel]:
-    """Return the models whose M-steps make a mixture of a partition.
+def first_model(model: GaussianModel) -> GaussianModel:
+    """Return the model whose M-step makes a mixture of a partition.
 
-    Components with full covariances of their own first share one, for RACE_TIED iterations: it is estimated from all
-    rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each its own noise.
-    Under a remedy, whose objective sees through that noise, fits that have their own from the start compete as well.
+    Without a remedy, components with full covariances of their own first share one, for RACE_TIED iterations: it is
+    estimated from all rows, so that partitions in different coordinates come to agree before K D^2 parameters fit each
+    its own noise. The objective of a remedy sees through that noise.
     """
     tied = replace(model, family=COVARIANCES["tied"])
-    if (
-        tied.family.storage.form != model.family.storage.form
-        or model.family.shared
-        or model.held.precisions is not None
-    ):
-        return [model]
-    return [tied, model] if model.monotone else [tied]
+    sharing = tied.family.storage.form == model.family.storage.form and not model.family.shared
+    return tied if sharing and not model.monotone and model.held.precisions is None else model
 
 
 def contenders(
-    sample: ArraySource, entrants: list[tuple[NDArray[np.int64], GaussianModel]], K: int, model: GaussianModel
+    sample: ArraySource, entrants: list[NDArray[np.int64]], K: int, model: GaussianModel
 ) -> Iterator[Params]:
-    """Yield the mixtures that enter the race, each made of a partition by a first model."""
-    family = model.family
-    for label, first in entrants:
+    """Yield the mixtures that enter the race, each made of a partition."""
+    family, first = model.family, first_model(model)
+    for label in entrants:
         stats = moments(
             sample.X, labels=label, n_components=K, covariance_type=first.family.name, sample_weight=sample.weight
         )
