@@ -598,6 +598,31 @@ def add_rows_and_squares_plain(sums, mass, X, size, start, n, w, label, means, s
             squares[0] += w[b] * (z @ z)
 
 
+def add_points_plain(xt, X, start, n, w, label, means, z, form, mass, sums):
+    """Add z = x_b - mean_k and z z' (DIAG: z^2), w_b times, to sums[k], and w_b to mass[k], with k = label[b].
+
+    The points are those of a tile; sums is (K, ROWS times `moments_rows`), as `moments_full` and `moments_diag` fill
+    it; z (P) is scratch, 0 beyond the features. Ask for the n rows of X that follow `start`, as `add_rows` does.
+    """
+    D = means.shape[1]
+    for b in range(n):
+        k, row = int(label[b]), 0
+        mass[k] += w[b]
+        z[:D] = xt[:D, b] - means[k]
+        total = sums[k].reshape(-1, ROWS)
+        for i in range(0, padded(D), ROWS):
+            own = z[i : i + ROWS]
+            total[row] += w[b] * own
+            row += 1
+            if form == DIAG:
+                total[row] += w[b] * own * own
+                row += 1
+            else:
+                for j in (i, *range(0, i, ROWS)):  # the block on the diagonal comes first
+                    total[row : row + ROWS] += np.outer(w[b] * own, z[j : j + ROWS])
+                    row += ROWS
+
+
 def _read(lanes, pointer, real, mask=None, n=ROWS):
     """Read n numbers as a vector of the type `real`; where a mask is false, nothing is read and the number is 0."""
     builder, kind = lanes.builder, ir.VectorType(pointer.type.pointee, n)
@@ -767,24 +792,60 @@ def add_rows_and_squares(lanes, sums, mass, X, size, start, n, w, label, means, 
         _add_rows(lanes, sums, mass, rows, start, n, w, label, means, squares)
 
 
-# --- memory --------------------------------------------------------------------------------------------------------
-
-
-def prefetch_plain(X, start, stop):
-    """Ask for rows start to stop of X, which are needed next: they come while this tile is worked on."""
-
-
 @micro_kernel
-def prefetch(lanes, X, start, stop):
-    data = lanes.builder.bitcast(X.data, ir.IntType(8).as_pointer())
-    size = (stop - start) * X.strides[0]  # in bytes; of strided or reversed rows, some or none are asked for
-    with lanes.loop(0, size, CACHE_LINE) as at:
-        lanes.prefetch(lanes.at(data, start * X.strides[0], at))
+def add_points(lanes, xt, X, start, n, w, label, means, z, form, mass, sums):
+    builder, D, element = lanes.builder, means.shape[1], lanes.vector.element
+    double, four = ir.DoubleType(), ir.VectorType(element, ROWS)
+
+    def number(*place):
+        return builder.load(lanes.at(*place))
+
+    def widened(value):
+        if lanes.double:
+            return value
+        return builder.fpext(value, ir.VectorType(double, ROWS) if value.type == four else double)
+
+    def spread(value):
+        value = builder.insert_element(ir.Constant(four, ir.Undefined), value, ir.IntType(32)(0))
+        return lanes.shuffle(value, value, [0] * ROWS)
+
+    def points(i):
+        return builder.load(builder.bitcast(lanes.at(z.row(), i), four.as_pointer()), align=lanes.size)
+
+    def add(product, total, row):
+        place = builder.bitcast(lanes.at(total, row * ROWS), ir.VectorType(double, ROWS).as_pointer())
+        builder.store(builder.fadd(builder.load(place, align=8), widened(product)), place, align=8)
+
+    with lanes.loop(0, n) as b:
+        ahead = builder.bitcast(X.place(start + n + b), ir.IntType(8).as_pointer())
+        with lanes.loop(0, X.strides[0], CACHE_LINE) as at:  # of reversed rows, none are asked for
+            lanes.prefetch(lanes.at(ahead, at))
+        weight = number(w.row(), b)
+        k = Index(builder, builder.fptosi(number(label.row(), b), ir.IntType(64)))
+        total, place = sums.row(k), lanes.at(mass.row(), k)
+        builder.store(builder.fadd(builder.load(place), widened(weight)), place)
+        with lanes.loop(0, D) as d:
+            builder.store(builder.fsub(number(xt.row(d), b), number(means.row(k), d)), lanes.at(z.row(), d))
+        with lanes.loop(0, D, ROWS) as i:
+            quarter = i // ROWS
+            for is_full in lanes.branches(form == FULL):
+                row = quarter + quarter * (quarter + 1) * 2 if is_full else quarter * 2
+                own = points(i)
+                add(builder.fmul(spread(weight), own), total, row)
+                if not is_full:
+                    add(builder.fmul(spread(weight), builder.fmul(own, own)), total, row + 1)
+                    continue
+                factors = [spread(builder.fmul(weight, number(z.row(), i + r))) for r in range(ROWS)]
+                for r in range(ROWS):
+                    add(builder.fmul(factors[r], own), total, row + (r + 1))
+                with lanes.loop(0, quarter) as j:
+                    for r in range(ROWS):
+                        add(builder.fmul(factors[r], points(j * ROWS)), total, row + j * ROWS + (ROWS + 1 + r))
 
 
 if numba.config.DISABLE_JIT:  # the interpreter has no lanes
     log_joint_full, whiten, log_joint_diag = log_joint_full_plain, whiten_plain, log_joint_diag_plain
     exponentials, moments_diag, moments_full = exponentials_plain, moments_diag_plain, moments_full_plain
-    prefetch, nearest, best, load, load_about = prefetch_plain, nearest_plain, best_plain, load_plain, load_about_plain
-    add_rows, add_rows_and_squares = add_rows_plain, add_rows_and_squares_plain
+    nearest, best, load, load_about = nearest_plain, best_plain, load_plain, load_about_plain
+    add_rows, add_rows_and_squares, add_points = add_rows_plain, add_rows_and_squares_plain, add_points_plain
     largest_products = largest_products_plain

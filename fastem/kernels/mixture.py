@@ -38,6 +38,7 @@ from fastem.kernels.micro import (
     FIRST,
     FULL,
     ROWS,
+    add_points,
     add_rows,
     best,
     exponentials,
@@ -49,7 +50,6 @@ from fastem.kernels.micro import (
     moments_rows,
     nearest,
     padded,
-    prefetch,
     whiten,
 )
 
@@ -349,27 +349,18 @@ def add_soft(n, mixture, form, tile, out):
 def add_hard(X, start, n, mixture, form, tile, out):
     """Add each row of a tile, whole, to the statistics of its label: the work of one component, not of K."""
     means, xt, w, label, buffer = mixture.means, tile.xt, tile.w, tile.label, tile.buffer
-    (K, D), head = means.shape, N_SCALARS + means.shape[0]
-    s0, n_rows = part(out, N_SCALARS, (K,)), moments_rows(form, D)
-    if form == FIRST:  # without z, whose way through memory costs more than the sums
-        first = part(out, head, (K, n_rows * ROWS))
-        if X.strides[1] == X.itemsize:
-            add_rows(first, s0, X, X.itemsize, start, n, w, label, means)
-        else:
-            rows = part(buffer, 0, (buffer.shape[1], buffer.shape[0]))
-            store(xt[:D], 0, n, rows)
-            add_rows(first, s0, rows, rows.itemsize, 0, n, w, label, means)
-        return
-    z, sums = part(tile.z, 0, (tile.z.size,)), part(out, head, (K, n_rows, ROWS))
-    fill(z, 0.0)  # features beyond D
-    for b in range(n):
-        if b % 8 == 0:
-            prefetch(X, start + n + b, start + n + b + 8)
-        k = np.intp(label[b])
-        s0[k] += w[b]
-        for d in range(D):
-            z[d] = xt[d, b] - means[k, d]
-        add_point(z, w[b], form, D, sums[k])
+    (K, D), s0 = means.shape, part(out, N_SCALARS, (mixture.means.shape[0],))
+    sums = part(out, N_SCALARS + K, (K, moments_rows(form, D) * ROWS))
+    if form != FIRST:
+        z = part(tile.z, 0, (tile.z.size,))
+        fill(z, 0.0)  # features beyond D
+        add_points(xt, X, start, n, w, label, means, z, form, s0, sums)
+    elif X.strides[1] == X.itemsize:  # without z, whose way through memory costs more than the sums
+        add_rows(sums, s0, X, X.itemsize, start, n, w, label, means)
+    else:
+        rows = part(buffer, 0, (buffer.shape[1], buffer.shape[0]))
+        store(xt[:D], 0, n, rows)
+        add_rows(sums, s0, rows, rows.itemsize, 0, n, w, label, means)
 
 
 @njit(**HELPER)

@@ -416,6 +416,25 @@ def test_moments_equal_their_twins(D, K, n, dtype):
             assert_allclose(found, twin, **CLOSE[dtype])
 
 
+@numba.njit(cache=True)
+def call_add_points(xt, X, n, w, label, means, z, form, mass, sums):
+    micro.add_points(xt, X, 0, n, w, label, means, z, form, mass, sums)
+
+
+@tiles
+@dtypes
+@pytest.mark.parametrize("form", [micro.DIAG, micro.FULL])
+def test_add_points_equals_its_twin(D, K, n, dtype, form):
+    t = Tile(D, K, n, dtype)
+    label = np.random.default_rng(n).integers(K, size=n).astype(dtype)
+    X, sums = t.xt[:D, :n].T.copy(), np.ones((K, 4 * micro.moments_rows(form, D)))
+    found, twin = ((np.zeros(len(t.xt), dtype), np.ones(K), sums.copy()) for _ in range(2))
+    call_add_points(t.xt, X, n, t.resp[0], label, t.means, found[0], form, *found[1:])
+    micro.add_points_plain(t.xt, X, 0, n, t.resp[0], label, t.means, twin[0], form, *twin[1:])
+    for got, want in zip(found[1:], twin[1:], strict=True):
+        assert_allclose(got, want, **CLOSE[dtype])
+
+
 @pytest.mark.parametrize(("K", "D"), [(1, 1), (3, 2), (10, 10), (64, 64), (2048, 4), (512, 128)])
 def test_order_of_summation_depends_on_the_shape_alone(K, D):
     n_values = kernel.N_SCALARS + K + K * D + K * D * D
