@@ -118,7 +118,9 @@ class GeometricRidge(Remedy):
         added, own = self.strength / every, mass[:, None] / every * np.maximum(eigenvalues, 0.0)
         u = added + np.sqrt(np.sqrt(own))
         for _ in range(NEWTON_STEPS):
-            u -= (u**3 * (u - added) - own) / (u**2 * (4 * u - 3 * added))
+            before, u = u, u - (u**3 * (u - added) - own) / (u**2 * (4 * u - 3 * added))
+            if (u == before).all():  # after three or four steps, if the component has more than a few rows
+                break
         return np.asarray(u**4)
 
     def log_prior(self, params: Params, family: Covariance, units: Units) -> float:
