@@ -149,13 +149,12 @@ def check_random_state(seed: Any) -> np.random.RandomState:
         return np.random.mtrand._rand
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and 0 <= seed < 2**32:
         return seeded(int(seed))
-    demand(
-        isinstance(seed, np.random.RandomState),
-        "random_state",
-        "an int in the range [0, 4294967295], an instance of 'numpy.random.RandomState' or None",
-        seed,
-    )
-    return seed  # type: ignore[no-any-return]
+    if not isinstance(seed, np.random.RandomState):
+        raise ValueError(
+            "The 'random_state' parameter must be an int in the range [0, 4294967295], an instance of "
+            f"'numpy.random.RandomState' or None. Got {seed!r} instead."
+        )
+    return seed
 
 
 class NoEntropy(ISeedSequence):

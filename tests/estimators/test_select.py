@@ -483,6 +483,12 @@ def test_refused(faithful, change, message):
         fastem.select(faithful, **(dict(n_components=[1, 2]) | change))
 
 
+@pytest.mark.parametrize("partitions", [3, "kmeans", [np.zeros(272, int)]], ids=str)
+def test_partitions_that_are_no_mapping_are_refused(faithful, partitions):
+    with pytest.raises(TypeError, match=f"partitions must map each number .* got {type(partitions).__name__}"):
+        fastem.select(faithful, [1, 2], partitions=partitions)
+
+
 def test_rows_of_known_components_are_refused(faithful):
     source = fastem.as_source(faithful, labels=np.zeros(272, dtype=int))
     with pytest.raises(ValueError, match="no rows of known components"):

@@ -525,6 +525,9 @@ def test_refused(two):
     cases = [
         (TypeError, "pass the function .* not 'list_iterator'", lambda: as_source(iter([X]))),
         (ValueError, "a source has its own weights", lambda: model.fit(source, sample_weight=np.ones(600))),
+        (TypeError, "yield blocks of rows.* returned NoneType", lambda: as_source(lambda: None)),
+        (TypeError, "yield blocks of rows.* returned ndarray", lambda: as_source(lambda: X)),
+        (TypeError, "yield blocks of rows.* returned DataFrame", lambda: as_source(lambda: pd.DataFrame(X))),
         (ValueError, "yields its weights with the rows", lambda: as_source(lambda: [X], np.ones(600))),
         (ValueError, r"sample_weight.shape == \(5,\)", lambda: as_source(Sliced(X), np.ones(5))),
         (ValueError, "got 1D array", lambda: as_source(Sliced(X[0]))),
