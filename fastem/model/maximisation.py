@@ -185,7 +185,7 @@ class GaussianModel:
             return 1.0
         scale = np.sqrt(variances(params.covariances))
         forms = [params.covariances / scale[..., None] / scale[..., None, :]]
-        if self.remedy.monotone:
+        if self.remedy.monotone and self.units.rank:  # 0 where all rows are one, or one has all the weight
             forms.append(self.units.relative(params.covariances))
         return float(max(np.linalg.cond(form).max(initial=1.0) for form in forms))
 
