@@ -204,6 +204,7 @@ class TextReader:
     columns: NDArray[Any] | None
     label_shape: tuple[int, ...] | None
     dtype = np.dtype(np.float64)
+    again = False  # whether the file has been read before
 
     def __init__(
         self,
@@ -228,8 +229,9 @@ class TextReader:
 
     def pieces(self) -> Iterator[Block]:
         """See Reader."""
-        for table in read_blocks(self.path, self.layout, self.chosen):
+        for table in read_blocks(self.path, self.layout, self.chosen, again=self.again):
             yield split_table(self, table)
+        self.again = True
 
 
 class FunctionReader:
