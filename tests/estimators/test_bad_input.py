@@ -260,6 +260,14 @@ CASES |= {
         for family in TYPES
     },
     "too large: one row": (lambda: fit(put(X, 1.7e308)), (ValueError, "values of X are too large")),
+    "too large: all nearly equal": (
+        lambda: fit(X + 1e155),
+        (ValueError, r"values of X are too large: squares of one such as 1e\+155 overflow"),
+    ),
+    "too large: bootstrap_test": (
+        lambda: fastem.bootstrap_test(X * 1e200, n_samples=9),
+        (ValueError, "values of X are too large"),
+    ),
     "too large: a pair of rows": (
         lambda: fit(put(put(X, 1.7e308), -1.7e308, 8)),
         (ValueError, "values of X are too large"),
