@@ -104,6 +104,8 @@ class AnomalyDetector(Estimator):
             if the mixture is not fitted
         ValueError
             if the threshold is not a finite number
+        TypeError
+            for anything but a GaussianMixture
 
         See Also
         --------
@@ -116,6 +118,8 @@ class AnomalyDetector(Estimator):
         >>> fastem.AnomalyDetector.from_mixture(model, -5.0).is_anomaly([[1.0], [4.0]])
         array([False,  True])
         """
+        if not isinstance(model, GaussianMixture):
+            raise TypeError(f"from_mixture takes a GaussianMixture; got a {type(model).__name__}")
         check_fitted(model)
         detector = cls(model, threshold=threshold)
         if threshold is not None:

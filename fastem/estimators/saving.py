@@ -194,5 +194,7 @@ def load_mixture(path: str | os.PathLike[str]) -> GaussianMixture | FactorMixtur
     """Read a mixture that `save` wrote, Gaussian or of factor analysers; raise a ModelFileError for another model."""
     model = load(path)
     if not isinstance(model, (GaussianMixture, FactorMixture)):
-        raise ModelFileError(f"{path}: expected a GaussianMixture, found a {type(model).__name__}: use fastem.load")
+        raise ModelFileError(
+            f"{path}: expected a GaussianMixture, found a {type(model).__name__}: use fastem.load in Python"
+        )
     return model

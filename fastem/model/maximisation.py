@@ -286,6 +286,8 @@ def m_step(
     (array([ 1., 11.]), array([1., 1.]))
     """
     family = check_stats(stats, covariance_type)
+    if not isinstance(previous, Params | None):
+        raise TypeError(f"previous must be a fastem.Params, as make_params returns; got {type(previous).__name__}")
     remedy = find_remedy(regularization, reg_covar)
     return make_model(family, remedy, lambda: pooled(stats) if total is None else total).update(stats, previous)
 
