@@ -180,8 +180,7 @@ BAD = {
 def test_parameters_are_refused_in_its_words(name):
     X = rows(20, 2)
     for value in BAD[name]:
-        of = "" if name == "random_state" else "of KMeans "  # a seed is checked where it is used, by whomever
-        with pytest.raises(ValueError, match=f"The '{name}' parameter {of}must be "):
+        with pytest.raises(ValueError, match=f"The '{name}' parameter of KMeans must be "):
             KMeans(**{name: value}).fit(X)
     for centres, message in (
         (X[:3], r"The shape of the initial centers \(3, 2\) does not match the number of clusters 2\."),
