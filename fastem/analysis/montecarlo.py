@@ -14,6 +14,8 @@ from fastem.model.student import StudentParams
 from fastem.passes.scores import score
 from fastem.sources.blocks import ArraySource
 
+MOST_APART = 1e6  # of the units of features: the least variance is right to 1e-4
+
 
 class Estimate(NamedTuple):
     """A Monte Carlo estimate.
@@ -40,7 +42,7 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
     rows, y = _room_for(n, D), np.repeat(np.arange(len(weights)), counts)
     for k, covariance in enumerate(np.broadcast_to(params.covariances, (K, *params.covariances.shape[1:]))):
         if len(covariance) > 1:
-            rows[y == k] = rng.multivariate_normal(params.means[k], covariance, int(counts[k]))
+            rows[y == k] = draw_normal(params.means[k], covariance, int(counts[k]), rng)
         else:
             rows[y == k] = params.means[k] + rng.standard_normal((counts[k], D)) * np.sqrt(covariance)
     if isinstance(params, FactorParams):
@@ -54,6 +56,19 @@ def draw(params: Params, n: int, rng: np.random.RandomState) -> tuple[Array, NDA
         low, high = params.noise.box
         rows[y == K] = rng.uniform(low, high, (int(counts[K]), D))
     return rows, y
+
+
+def draw_normal(mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
+    """Draw rows (n, D) of a normal distribution, in scikit-learn's way unless units of features lie far apart.
+
+    Its singular values are right to EPS times the largest variance, so that features of the least lose theirs. (NumPy's
+    own check of the matrix warns long before, and of any small covariance in large units.)
+    """
+    unit = np.sqrt(np.diagonal(covariance))
+    if unit.max() <= MOST_APART * unit.min():
+        return rng.multivariate_normal(mean, covariance, n, check_valid="ignore")
+    correlations = covariance / unit / unit[:, None]
+    return np.asarray(mean + unit * rng.multivariate_normal(np.zeros_like(mean), correlations, n, check_valid="ignore"))
 
 
 def _room_for(n: int, D: int) -> Array:

@@ -69,7 +69,9 @@ Errors = Annotated[
         help="Columns that hold the variances of the errors of measurement, one for each feature, in their order.",
     ),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: another one each time).")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers (default: another one each time).")
+]
 Covariance = Annotated[CovarianceName, typer.Option(help="Covariance type.")]
 Init = Annotated[StartName | None, typer.Option(help="Method that makes the start (default: auto, a search).")]
 Solver = Annotated[

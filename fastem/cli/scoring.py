@@ -71,13 +71,22 @@ def score(
         print_pairs(quality(model, source))
 
 
+def some_share(share: float | None) -> float | None:
+    """Return a share; raise an error that names the option for 0, which is a bound of its range."""
+    if share == 0:
+        raise typer.BadParameter("0.0 is a share of no rows. Give more, or a --threshold.")
+    return share
+
+
 @app.command()
 def anomalies(
     model_file: ModelFile,
     file: DataFile,
     share: Annotated[
         float | None,
-        typer.Option(min=0.0, max=0.5, show_default="0.01", help="Share of the rows to call anomalies."),
+        typer.Option(
+            min=0.0, max=0.5, callback=some_share, show_default="0.01", help="Share of the rows to call anomalies."
+        ),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Instead of --share: call rows anomalies whose log-likelihood is below this.")

@@ -17,6 +17,7 @@ from fastem.model.matrices import Array
 from fastem.model.remedies.table import unit_free
 from fastem.sources.blocks import Block, Source, rows_at_once
 from fastem.sources.opening import find_source
+from fastem.sources.parts import PartedSource
 from fastem.sources.scans import all_weights
 
 SLACK = 1e-9  # a share of the rows is met if it is by rounding
@@ -103,6 +104,8 @@ class AnomalyDetector(Estimator):
             if the mixture is not fitted
         ValueError
             if the threshold is not a finite number
+        TypeError
+            for anything but a GaussianMixture
 
         See Also
         --------
@@ -115,6 +118,8 @@ class AnomalyDetector(Estimator):
         >>> fastem.AnomalyDetector.from_mixture(model, -5.0).is_anomaly([[1.0], [4.0]])
         array([False,  True])
         """
+        if not isinstance(model, GaussianMixture):
+            raise TypeError(f"from_mixture takes a GaussianMixture; got a {type(model).__name__}")
         check_fitted(model)
         detector = cls(model, threshold=threshold)
         if threshold is not None:
@@ -142,6 +147,8 @@ class AnomalyDetector(Estimator):
         ------
         ValueError
             for parameters or data that cannot be used
+        TypeError
+            for rows of a cluster, unless `threshold` is given: fit a mixture to them, and `calibrate` by some
 
         See Also
         --------
@@ -150,10 +157,14 @@ class AnomalyDetector(Estimator):
         check_constructor(self)
         default = GaussianMixture(random_state=0, **unit_free())
         model = copy.deepcopy(default if self.estimator is None else self.estimator)
-        if model.__sklearn_is_fitted__():
-            source = rows_for(model, X, sample_weight)
-        else:
-            source = find_source(X, sample_weight, min_rows=2, missing=model.missing)
+        given = model.__sklearn_is_fitted__()
+        source = (
+            rows_for(model, X, sample_weight)
+            if given
+            else find_source(X, sample_weight, min_rows=2, missing=model.missing)
+        )
+        check_together(self, source)
+        if not given:
             model.fit(source)
         set_mixture(self, model, self._choose_threshold(model, source))
         return self
@@ -192,6 +203,7 @@ class AnomalyDetector(Estimator):
         if not hasattr(self, "estimator_"):
             check_fitted(self)
         source = rows_for(self.estimator_, X, sample_weight)
+        check_together(self, source)
         set_mixture(self, self.estimator_, self._choose_threshold(self.estimator_, source))
         return self
 
@@ -278,6 +290,16 @@ def check_constructor(detector: AnomalyDetector) -> None:
         check_threshold(detector.threshold)
     if not isinstance(detector.estimator, GaussianMixture | None):
         raise ValueError(f"estimator must be a GaussianMixture or None; got {type(detector.estimator).__name__}")
+
+
+def check_together(detector: AnomalyDetector, source: Source) -> None:
+    """Raise a TypeError for rows in parts that lie elsewhere, unless the threshold is given, which needs no rows."""
+    if detector.threshold is None and isinstance(source, PartedSource):
+        raise TypeError(
+            "the threshold of an AnomalyDetector is a quantile of the log densities of all rows, and those of a "
+            f"{type(source).__name__} lie in other processes: fit a GaussianMixture to them, and set the threshold by "
+            "some rows, AnomalyDetector.from_mixture(model).calibrate(some_rows); or give a threshold"
+        )
 
 
 def check_threshold(threshold: Any) -> None:

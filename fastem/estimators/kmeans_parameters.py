@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.model.checks import check_n_threads, demand, real_numbers, real_or_nan
+from fastem.model.checks import SEEDS, check_n_threads, demand, is_seed, real_numbers, real_or_nan
 from fastem.model.given import check_means
 from fastem.model.matrices import Array
 
@@ -31,6 +31,7 @@ def check_kmeans(estimator: Any) -> None:
     sound = n_init == "auto" if auto else is_int and n_init >= 1
     demand(sound, "n_init", "a str among {'auto'} or an int in the range [1, inf)", n_init, name)
     demand(0 <= real_or_nan(tol) < np.inf, "tol", "a float in the range [0.0, inf)", tol, name)
+    demand(is_seed(estimator.random_state), "random_state", SEEDS, estimator.random_state, name)
     copy_x, algorithm = estimator.copy_x, estimator.algorithm
     kind = "an instance of 'bool' or an instance of 'numpy.bool'"
     demand(isinstance(copy_x, bool | np.bool_), "copy_x", kind, copy_x, name)

@@ -89,7 +89,9 @@ def write_scores(model: MixtureState, X: Any, path: str | os.PathLike[str], what
 
 def column_names(model: MixtureState, what: str) -> list[str]:
     """Return the names of the columns of a kind of score; raise a ValueError for any other kind."""
-    if what not in KINDS:
+    if not isinstance(model, MixtureState):
+        raise TypeError(f"write_scores takes a fitted mixture; got {type(model).__name__}")
+    if not isinstance(what, str) or what not in KINDS:
         raise ValueError(f"what must be one of {', '.join(map(repr, KINDS))}; got {what!r}")
     params = model.params_
     return KINDS[what].names(len(params.means), params.noise is not None)

@@ -11,7 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.fitting.options import check_choices, check_fixed
 from fastem.fitting.starts.table import INIT_PARAMS
-from fastem.model.checks import NAME, check_n_threads, copy_of_shape, demand, finite_of_shape, real_numbers, real_or_nan
+from fastem.model.checks import (
+    NAME,
+    SEEDS,
+    check_n_threads,
+    copy_of_shape,
+    demand,
+    finite_of_shape,
+    is_seed,
+    real_numbers,
+    real_or_nan,
+)
 from fastem.model.exclusions import check_exclusions
 from fastem.model.families import COVARIANCES, Covariance
 from fastem.model.given import check_means, check_noise, shape_of_means
@@ -72,6 +82,7 @@ def check_shared(estimator: Any, caller: str, families: Iterable[str] = COVARIAN
     check_strings(estimator, caller, covariance_type=families, init_params=INIT_PARAMS)
     value = estimator.warm_start
     demand(isinstance(value, (bool, np.bool_)), "warm_start", "an instance of 'bool'", value, caller)
+    demand(is_seed(estimator.random_state), "random_state", SEEDS, estimator.random_state, caller)
     check_n_threads(estimator.n_threads)
 
 
@@ -83,12 +94,15 @@ def check_strings(estimator: Any, caller: str, **choices: Iterable[str]) -> None
             demand(False, name, f"a str among {{{', '.join(map(repr, sorted(known)))}}}", value, caller)
 
 
-def check_constructor(estimator: Any) -> None:
-    """Raise a ValueError, in scikit-learn's words, for constructor parameters of a mixture that cannot be used."""
-    check_shared(estimator, NAME)
-    check_strings(estimator, NAME, solver=SOLVERS)
-    check_choices(NAME, **{name: getattr(estimator, name) for name in ("stop", "on_collapse", "assignment")})
-    fixed = check_fixed(NAME, estimator.fixed)
+def check_constructor(estimator: Any, caller: str = NAME) -> None:
+    """Raise a ValueError, in scikit-learn's words, for constructor parameters of a mixture that cannot be used.
+
+    `caller` is the class that messages name: that of the mixture, or of what makes it of parameters of its own.
+    """
+    check_shared(estimator, caller)
+    check_strings(estimator, caller, solver=SOLVERS)
+    check_choices(caller, **{name: getattr(estimator, name) for name in ("stop", "on_collapse", "assignment")})
+    fixed = check_fixed(caller, estimator.fixed)
     check_exclusions(
         covariance_type=estimator.covariance_type,
         solver=estimator.solver,
@@ -103,7 +117,7 @@ def check_constructor(estimator: Any) -> None:
             raise ValueError(f"fixed={fixed!r} holds the {name} at their start, which is to be given as {start}")
     for name in ("noise", "missing"):
         value = getattr(estimator, name)
-        demand(isinstance(value, (bool, np.bool_)), name, "an instance of 'bool'", value)
+        demand(isinstance(value, (bool, np.bool_)), name, "an instance of 'bool'", value, caller)
 
 
 def check_top(m: Any, K: int) -> int:

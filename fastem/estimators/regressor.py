@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem.analysis.marginals import Conditional
 from fastem.estimators.conditioning import Fill, for_each_pattern
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.parameters import check_constructor
 from fastem.estimators.protocol import Estimator
 from fastem.estimators.recommended import recommended_model
 from fastem.estimators.targets import as_targets, check_targets, r2_score
@@ -184,6 +185,8 @@ class MixtureRegressor(Estimator):
         ConvergenceWarning
             if the fit has not converged after 1000 passes
         """
+        parameters = {name: getattr(self, name) for name in OWN_PARAMETERS}
+        check_constructor(GaussianMixture(**parameters), type(self).__name__)
         gaps = bool(self.missing)
         source = find_source(X, sample_weight, min_rows=2, who=type(self).__name__, missing=gaps)
         if not isinstance(source, ArraySource):
@@ -196,7 +199,6 @@ class MixtureRegressor(Estimator):
         if weight is not None:
             weight = weight / min(1.0, source.sum_w / source.n_present)
         joint = find_source(np.column_stack([source.X, targets]), weight, missing=gaps)
-        parameters = {name: getattr(self, name) for name in OWN_PARAMETERS}
         mixture = recommended_model(joint, parameters.pop("n_components"), **parameters).fit(joint)
         self._set_mixture(mixture, source.n_features, targets.shape[1:], source.columns)
         return self

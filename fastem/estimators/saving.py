@@ -2,29 +2,31 @@
 
 A model file needs nothing but NumPy to be read, for instance ``np.load(path)["means"]``. Version 1 holds
 
-===================  ==================  ======================================================
-array                shape, dtype        content
-===================  ==================  ======================================================
-``format``           (), str             ``"fastem.GaussianMixture"``
-``version``          (), int             1
-``covariance_type``  (), str             ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``,
-                                         ``"tied_spherical"``, or one of mclust's names
-``weights``          (K,), float         float32 or float64, like the next two
-``means``            (K, D), float
-``covariances``      by family, float    (K, D, D), (D, D), (K, D), (K,), (D,) or ()
-``noise_weight``     (), float           of the noise component; 0 if there is none
-``noise_box``        (2, D) or (0, 0)    its box, float64
-``feature_names``    (D,) or (0,), str   empty if the model was fitted without names
-``parameters``       (), str             JSON: the constructor's other plain parameters, but for n_threads
-``lower_bound``      (), float           mean log-likelihood of the last iteration
-``lower_bounds``     (n_iter,), float    and of each
-``n_iter``           (), int
-``status``           (), str             name of the `Status`; empty if the parameters were given
-``converged``        (), bool            whether that is CONVERGED
-``n_samples_seen``   (), float           how many rows the mixture stands for in a stream; may be missing
-``statistics``       (P,) or (0,)        `Stats.to_buffer` of a stream's running statistics; empty if the
-                                         mixture is of no stream; may be missing
-===================  ==================  ======================================================
+=======================  ==================  ======================================================
+array                    shape, dtype        content
+=======================  ==================  ======================================================
+``format``               (), str             ``"fastem.GaussianMixture"``
+``version``              (), int             1
+``covariance_type``      (), str             ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``,
+                                             ``"tied_spherical"``, or one of mclust's names
+``weights``              (K,), float         float32 or float64, like the next two
+``means``                (K, D), float
+``covariances``          by family, float    (K, D, D), (D, D), (K, D), (K,), (D,) or ()
+``noise_weight``         (), float           of the noise component; 0 if there is none
+``noise_box``            (2, D) or (0, 0)    its box, float64
+``feature_names``        (D,) or (0,), str   empty if the model was fitted without names
+``parameters``           (), str             JSON: the constructor's other plain parameters, but for n_threads
+``lower_bound``          (), float           mean log-likelihood of the last iteration
+``lower_bounds``         (n_iter,), float    and of each
+``n_iter``               (), int
+``status``               (), str             name of the `Status`; empty if the parameters were given
+``converged``            (), bool            whether that is CONVERGED
+``precisions_cholesky``  by family, float    U, with U U' the inverse covariance; if missing, it is made of
+                                             ``covariances``, which float32 has rounded
+``n_samples_seen``       (), float           how many rows the mixture stands for in a stream; may be missing
+``statistics``           (P,) or (0,)        `Stats.to_buffer` of a stream's running statistics; empty if the
+                                             mixture is of no stream; may be missing
+=======================  ==================  ======================================================
 
 Files of other models have another ``format``, and, beside ``version``, ``feature_names`` and ``parameters``:
 
@@ -115,7 +117,8 @@ def save(
         The model is of another class.
     ValueError
         The ending is not ``.npz``, the folder does not exist, there are not D names, or the model could not
-        be read back: covariances so ill-conditioned that they are singular once rounded to float32.
+        be read back: covariances so ill-conditioned that they are singular once rounded to float32, or factors that
+        are not theirs, where either was set by hand.
 
     See Also
     --------
@@ -153,8 +156,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     an estimator of fastem, or what `fit_many` returns
-        A fitted model of the class and dtype of the saved one that predicts and scores as that did: with the same bits
-        in float64, to rounding in float32, since the Cholesky factors are computed anew.
+        A fitted model of the class and dtype of the saved one that predicts and scores as that did, with the same
+        bits.
 
     Raises
     ------
@@ -191,5 +194,7 @@ def load_mixture(path: str | os.PathLike[str]) -> GaussianMixture | FactorMixtur
     """Read a mixture that `save` wrote, Gaussian or of factor analysers; raise a ModelFileError for another model."""
     model = load(path)
     if not isinstance(model, (GaussianMixture, FactorMixture)):
-        raise ModelFileError(f"{path}: expected a GaussianMixture, found a {type(model).__name__}: use fastem.load")
+        raise ModelFileError(
+            f"{path}: expected a GaussianMixture, found a {type(model).__name__}: use fastem.load in Python"
+        )
     return model

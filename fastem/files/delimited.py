@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import warnings
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -15,23 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.files.arrow import copy_column, read_batches, require_pyarrow
-from fastem.files.cells import EMPTY, is_finite, is_variance
+from fastem.files.cells import EMPTY, INTEGER, is_finite, is_variance
 from fastem.files.text_layout import TextLayout
 from fastem.files.text_stream import open_text
 
 Array = NDArray[Any]
 Gaps = Literal["refuse", "drop", "keep"]  # what becomes of rows with empty cells; those that are kept are NaN
 
+EXACT = 2.0**53  # float64 has all integers below
 BLOCK_BYTES = 1 << 20  # of text, turned into numbers at a time: larger ones took more time and memory
 
 
 def read_blocks(
-    path: Path, layout: TextLayout, chosen: Sequence[int], count: Callable[[int], None] = lambda n: None
+    path: Path,
+    layout: TextLayout,
+    chosen: Sequence[int],
+    count: Callable[[int], None] = lambda n: None,
+    again: bool = False,
 ) -> Iterator[Array]:
     """Yield the numbers of the columns chosen, (n, D) float64 with NaN for empty cells.
 
     `count` is told of every read how many bytes of the file it took. A ValueError names the first cell that is no
-    number.
+    number. Unless the file is read `again`, a warning at the end names columns of integers that float64 rounds.
     """
     require_pyarrow(path, "cli")
     import pyarrow as pa
@@ -50,17 +56,38 @@ def read_blocks(
             null_values=sorted(EMPTY),
         ),
     }
+    large, n_rows = dict[int, int](), 0  # the first row of each column whose value is EXACT or more
     with open_text(path, layout, count) as stream:
         try:
             with closing(read_batches(stream, **options)) as batches:
                 for batch in batches:
                     table = np.empty((len(wanted), batch.num_rows))
-                    for values, column in zip(table, batch.columns, strict=True):
+                    for j, values, column in zip(chosen, table, batch.columns, strict=True):
                         copy_column(column, values)
+                        if not again and j not in large and (beyond := np.abs(values) >= EXACT).any():
+                            large[j] = n_rows + int(beyond.argmax())
+                    n_rows += batch.num_rows
                     yield table.T
         except pa.ArrowInvalid as error:
             found = find_fault(path, layout, chosen) or f"{path}: {str(error).splitlines()[0]}"
             raise ValueError(found) from error
+    if large:
+        warn_of_identifiers(path, layout, large)
+
+
+def warn_of_identifiers(path: Path, layout: TextLayout, large: dict[int, int]) -> None:
+    """Warn of integers that float64 rounds, which are identifiers as a rule, in the rows that `large` has by column."""
+    found = dict[int, str]()
+    for row, (_, cells) in enumerate(itertools.islice(_read_rows(path, layout), max(large.values()) + 1)):
+        found |= {j: cells[j].strip() for j in large if large[j] == row and INTEGER.fullmatch(cells[j].strip())}
+    if found:
+        names = ", ".join(repr(str(layout.names[j] if layout.names else j)) for j in found)
+        warnings.warn(
+            f"{path}: column{'s' * (len(found) > 1)} {names}: integers of 2**53 and more, such as "
+            f"{next(iter(found.values())):.40}, are rounded. As a rule they are identifiers and no measurements: "
+            "choose the other columns. If they are measurements, subtract an offset first",
+            stacklevel=2,
+        )
 
 
 def read_text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -131,6 +131,8 @@ def choose_columns(
     """Return the positions of columns given by name or by 0-based position (a name goes first)."""
     if columns is None:
         return list(range(n_columns))
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise TypeError(f"columns must be a list of names or positions; got {columns!r:.60}")
     chosen = []
     for column in columns:
         found = [j for j, name in enumerate(names or ()) if name == column]

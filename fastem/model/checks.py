@@ -143,19 +143,26 @@ def check_seen(n_samples_seen: Any) -> float:
     return float(n_samples_seen)
 
 
+SEEDS = "an int in the range [0, 4294967295], an instance of 'numpy.random.RandomState' or None"
+
+
+def is_seed(value: Any) -> bool:
+    """Return whether `check_random_state` takes a value."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return bool(0 <= value < 2**32)
+    return value is None or value is np.random or isinstance(value, np.random.RandomState)
+
+
 def check_random_state(seed: Any) -> np.random.RandomState:
-    """Return a RandomState as scikit-learn does: the global one for None, a new one for an int, else `seed` itself."""
+    """Return a RandomState as scikit-learn does: the global one for None, a new one for an int, else `seed` itself.
+
+    Estimators have checked theirs with their other parameters, by `is_seed`, and name themselves.
+    """
+    if not is_seed(seed):
+        raise ValueError(f"The 'random_state' parameter must be {SEEDS}. Got {seed!r} instead.")
     if seed is None or seed is np.random:
         return np.random.mtrand._rand
-    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and 0 <= seed < 2**32:
-        return seeded(int(seed))
-    demand(
-        isinstance(seed, np.random.RandomState),
-        "random_state",
-        "an int in the range [0, 4294967295], an instance of 'numpy.random.RandomState' or None",
-        seed,
-    )
-    return seed  # type: ignore[no-any-return]
+    return seed if isinstance(seed, np.random.RandomState) else seeded(int(seed))
 
 
 class NoEntropy(ISeedSequence):

@@ -53,8 +53,9 @@ def common_axes(covariances: Array, share: Array, equal_volumes: bool, start: Ar
         beginnings = [axes_of(start)]
     else:
         size = np.trace(covariances, axis1=-2, axis2=-1)
-        sums = (np.einsum("k,kij->ij", weight, covariances) for weight in (share, share / size))
-        beginnings = [np.linalg.eigh(each)[1] for each in sums]
+        each = np.divide(share, size, out=np.zeros_like(size), where=size > 0)  # a point has no axes
+        sums = (np.einsum("k,kij->ij", weight, covariances) for weight in (share, each))
+        beginnings = [np.linalg.eigh(total)[1] for total in sums]
     places = [Place(axes, axes.T @ covariances @ axes, share, equal_volumes) for axes in beginnings]
     return min(map(descend, places), key=lambda place: place.height).axes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.model.checks import copy_of_shape, finite_of_shape, real_numbers
 from fastem.model.factors import FactorParams
@@ -15,6 +15,7 @@ from fastem.model.params import Noise, Params
 from fastem.model.student import StudentParams
 
 ASYMMETRY = 1e-5  # largest difference of a given matrix, scaled to unit diagonal, from its transpose
+ROUNDINGS = 8  # times D + 1, how many roundings may lie between covariances and the factors of their inverses
 
 
 def check_box(box: Array) -> Array:
@@ -151,6 +152,28 @@ def check_matrices(
         demand = "symmetric, positive-definite" if family.matrices else "positive"
         raise ValueError(f"'{covariance_type} {kind}' should be {demand}") from None
     return array
+
+
+def check_cholesky(cholesky: NDArray[Any], covariances: NDArray[Any], covariance_type: str, K: int, D: int) -> None:
+    """Raise a ValueError unless U is a factor of the inverse of each covariance, U' covariance U = 1, but for rounding.
+
+    Rounding of both arrays by a relative eps changes no element of the product by more than three times eps times the
+    square of the largest sum_j |U_ji| sd_j.
+    """
+    family, eps = COVARIANCES[covariance_type], max(np.finfo(array.dtype).eps for array in (cholesky, covariances))
+    upper = finite_of_shape("precisions_cholesky", cholesky, family.natural_shape(K, D)).reshape(family.shape(K, D))
+    matrices = covariances.astype(np.float64).reshape(family.shape(K, D))
+    if family.matrices:
+        product = upper.swapaxes(-1, -2) @ matrices @ upper
+        longest = (np.abs(upper) * np.sqrt(variances(matrices))[..., None]).sum(axis=-2).max(axis=-1)
+        off = np.abs(product - np.eye(D)).max(axis=(-2, -1)) / longest**2
+    else:
+        off = np.abs(upper * (upper * matrices) - 1)
+    if not ((variances(upper) > 0).all() and (off <= ROUNDINGS * (D + 1) * eps).all()):
+        raise ValueError(
+            "The parameter 'precisions_cholesky' should have the factors of the inverses of 'covariances': set both, "
+            "or delete the former, which is then made of the latter"
+        )
 
 
 def check_precisions(

@@ -96,7 +96,8 @@ def factorise(covariances: Array, zero: float = 0.0) -> Array:
             if info:
                 stopped[index] = True
         pivots, diagonals = chol.diagonal(0, -2, -1), covariances.diagonal(0, -2, -1)
-        failed = stopped | ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
+        with np.errstate(over="ignore"):  # where it has stopped, a pivot may still be a variance
+            failed = stopped | ~(pivots**2 > np.maximum(zero * diagonals, TINY)).all(axis=-1)
     if failed.any():
         raise SingularCovarianceError(sorted({int(index[-1]) for index in np.argwhere(failed)}))
     return 1.0 / np.sqrt(covariances) if diagonal else inverse_triangular(chol)

@@ -185,7 +185,7 @@ class GaussianModel:
             return 1.0
         scale = np.sqrt(variances(params.covariances))
         forms = [params.covariances / scale[..., None] / scale[..., None, :]]
-        if self.remedy.monotone:
+        if self.remedy.monotone and self.units.rank:  # 0 where all rows are one, or one has all the weight
             forms.append(self.units.relative(params.covariances))
         return float(max(np.linalg.cond(form).max(initial=1.0) for form in forms))
 
@@ -286,6 +286,8 @@ def m_step(
     (array([ 1., 11.]), array([1., 1.]))
     """
     family = check_stats(stats, covariance_type)
+    if not isinstance(previous, Params | None):
+        raise TypeError(f"previous must be a fastem.Params, as make_params returns; got {type(previous).__name__}")
     remedy = find_remedy(regularization, reg_covar)
     return make_model(family, remedy, lambda: pooled(stats) if total is None else total).update(stats, previous)
 

@@ -171,11 +171,9 @@ class Posterior(Params):
 
     def lower_bounds(self, entropy: Array) -> Array:
         """Return `lower_bound` of each of many posteriors, (...)."""
-        from scipy.special import betaln
-
         D = self.means.shape[-1]
         if self.has_sticks:
-            weights = betaln(self.concentration[..., 0], self.concentration[..., 1]).sum(axis=-1)
+            weights = log_beta(self.concentration[..., 0], self.concentration[..., 1]).sum(axis=-1)
         else:
             weights = log_dirichlet(self.concentration)
         wishart = log_wishart(self.log_scales(), self.degrees_of_freedom, D).sum(axis=-1)
@@ -209,6 +207,20 @@ def later_sums(x: Array) -> Array:
     return np.concatenate([after, np.zeros_like(x[..., :1])], axis=-1)
 
 
+def log_beta(a: Array, b: Array) -> Array:
+    """Return the logarithm of the beta function.
+
+    SciPy's has a fourth power that overflows where both are beyond 1e77. There Stirling's formula has all digits, of
+    which the terms that are left out would be less than the last.
+    """
+    from scipy.special import betaln
+
+    share, large = np.minimum(a, b) / (a + b), np.minimum(a, b) > 1e60
+    with np.errstate(all="ignore"):
+        stirling = np.minimum(a, b) * np.log(share) + np.maximum(a, b) * np.log1p(-share)
+        return np.asarray(np.where(large, stirling, betaln(a, b)))
+
+
 def log_dirichlet(concentration: Array) -> Array:
     """Return the logarithm of the integral that normalises a Dirichlet density, (...)."""
     from scipy.special import gammaln
@@ -233,13 +245,13 @@ def log_wishart(log_scale: Array, dof: Array, D: int) -> Array:
 
 def divergence_of_weights(posterior: Posterior, prior: Prior) -> float:
     """Return the divergence of the weights' posterior from their prior."""
-    from scipy.special import betaln, digamma
+    from scipy.special import digamma
 
     now = posterior.concentration
     if posterior.has_sticks:
         before = np.array([1.0, prior.concentration])
         expected = digamma(now) - digamma(now.sum(axis=1, keepdims=True))
-        normalisers = betaln(*before) - betaln(*now.T)
+        normalisers = log_beta(*before) - log_beta(*now.T)
     else:
         before = np.full(len(now), prior.concentration)
         expected = digamma(now) - digamma(now.sum())

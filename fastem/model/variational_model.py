@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from fastem.model.families import Covariance
-from fastem.model.matrices import Array, SingularCovarianceError, variances
+from fastem.model.matrices import TINY, Array, SingularCovarianceError, pivot_tolerance, variances
 from fastem.model.maximisation import GaussianModel
 from fastem.model.params import Params
 from fastem.model.remedies.reg_covar import RegCovar
@@ -123,8 +123,30 @@ class VariationalModel:
         dof = self.degrees_of_freedom(mass)
         covariances = (prior.scatter + scatter) / dof[..., : scatter.shape[-3], None, None]
         means = (prior.mean_precision * prior.mean + mass[..., None] * means) / mean_precision[..., None]
-        factor = self.gaussian.factorise(covariances)
+        try:
+            factor = self.gaussian.factorise(covariances)
+        except SingularCovarianceError as error:
+            raise error.because(self._cause_in_prior(pulled * step)) from None
         return Posterior(means, covariances, factor, self.concentration(mass), mean_precision, dof)
+
+    def _cause_in_prior(self, pull: Array) -> str:
+        """Return a sentence that says what of the prior makes covariances singular, or "" if that is not the cause.
+
+        `pull` (..., K, D) is what the prior's mean adds to the squares of each feature.
+        """
+        prior, spread = self.prior, variances(self.prior.scatter)
+        if ((spread >= TINY) & (spread / prior.degrees_of_freedom < TINY)).any():
+            return (
+                f"The degrees_of_freedom_prior of {prior.degrees_of_freedom:.3g} makes the expected covariances, the "
+                "covariance_prior divided by it, vanish in float64: choose a smaller one."
+            )
+        lost = pivot_tolerance(pull.shape[-1], 0.0) * pull.max(axis=-2)
+        if not ((lost < spread.min(axis=-2)) | (spread.min(axis=-2) < TINY)).all():
+            return (
+                "The mean_prior is so far from the rows that float64 loses their variances beside the square of the "
+                "distance: choose a nearer one, or a smaller mean_precision_prior."
+            )
+        return ""
 
     def concentration(self, mass: Array) -> Array:
         """Return the concentration of the posterior of the weights, or of the sticks, for components of this weight."""

@@ -21,6 +21,10 @@ from fastem.passes.sizes import BLOCK_FLOPS, MAX_BLOCKS, SLICE_BYTES, SLICE_FLOP
 from fastem.passes.sums import NO_COLUMN, NO_MATRIX, Accumulator, Given, Sums, given_of, in_form
 from fastem.sources.blocks import Block
 
+LOST = (
+    "Beside the error_covariance those of the mixture are lost to rounding: errors are too large, and too strongly "
+    "correlated. For a feature that was not measured, pass an infinite variance."
+)
 BATCH_BYTES = 1 << 23  # of joint densities, or of matrices that LAPACK works on, at a time
 
 
@@ -242,9 +246,12 @@ def _places(rows: slice, X: Array, S: NDArray[Any], mixture: ErrorsMixture) -> P
     S = np.where(both, S, 0.0)
     T = np.where(both[:, None], mixture.covariances + S[:, None], np.eye(D))
     z = np.where(seen[:, None], X[:, None] - mixture.means, 0.0)
-    lower = np.linalg.cholesky(T)
-    V: Any = np.linalg.solve(lower, np.where(seen[:, None, :, None], mixture.root, 0.0))
-    y = np.linalg.solve(lower, z[..., None])[..., 0]
+    try:
+        lower = np.linalg.cholesky(T)
+        V: Any = np.linalg.solve(lower, np.where(seen[:, None, :, None], mixture.root, 0.0))
+        y = np.linalg.solve(lower, z[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        raise ValueError(f"The covariances of some rows, errors included, are singular. {LOST}") from None
     log_det = 2 * np.log(np.einsum("nkii->nki", lower)).sum(axis=-1)
     norm = log_det + np.log(2 * np.pi) * seen.sum(axis=1)[:, None]
     joint = mixture.log_weights[: mixture.K] - 0.5 * (norm + (y * y).sum(axis=-1))

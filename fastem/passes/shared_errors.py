@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from fastem.kernels.mixture import LABELS, RESP, SOFT
-from fastem.model.matrices import Array, factorise
+from fastem.model.matrices import Array, SingularCovarianceError, factorise
 from fastem.model.params import Params
 from fastem.model.stats import Stats
+from fastem.passes.errors import LOST
 from fastem.passes.layout import KernelMixture
 from fastem.passes.scorer import Scorer
 from fastem.passes.sums import Accumulator, in_form, reduced
@@ -31,7 +32,10 @@ def widened(params: Params, error_covariance: Array) -> Params:
         covariances = C + S
     else:
         covariances = params.covariances + variance
-    return params._replace(covariances=covariances, factor=factorise(covariances))
+    try:
+        return params._replace(covariances=covariances, factor=factorise(covariances))
+    except SingularCovarianceError as error:
+        raise error.because(f"This is its covariance together with the errors' one. {LOST}") from None
 
 
 class SharedErrorsAccumulator(Accumulator):

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fastem.model.frames import is_arrow
 from fastem.model.params import Params
 from fastem.passes.imputation import expected_rows
 from fastem.plot.style import NOISE_COLOR, component_colors
+from fastem.sources.weights import check_weight
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +58,8 @@ def make_scene(
     max_points: int,
 ) -> Scene:
     """Choose features and rows and collect what the panels draw; the parameters are those of `plot_fit`."""
+    if not hasattr(type(model), "params_"):
+        raise TypeError(f"plot_fit draws a fitted mixture; got {type(model).__name__}")
     params = model.params_
     K, D = params.means.shape
     names = _find_names(model, feature_names, D)
@@ -63,9 +67,11 @@ def make_scene(
     X = X if hasattr(X, "shape") else np.asarray(X)
     n = min(len(X), max_points)
     rows = np.arange(n) * len(X) // max(n, 1)
-    sample = X.iloc[rows] if hasattr(X, "iloc") else X[rows]  # data frames keep their column names for predict
+    # Data frames keep their column names for predict.
+    sample = X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if is_arrow(X) else X[rows]
     labels = model.predict(sample)
-    weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[rows]
+    given = check_weight(sample_weight, len(X))
+    weight = np.ones(n) if given is None else given[rows]
     points = np.asarray(sample, dtype=np.float64)
     if np.isnan(points).any():  # missing values are drawn where the mixture expects them
         points = expected_rows(points, params)

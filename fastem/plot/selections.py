@@ -55,6 +55,8 @@ def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     require_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
+    if not hasattr(selection, "ranked"):
+        raise TypeError(f"plot_selection draws what select returns; got {type(selection).__name__}")
     ranked, held_out = selection.ranked(), selection.criterion == "cv"
     if not ranked:
         raise ValueError("none of the candidates has a sound fit: there is nothing to draw")

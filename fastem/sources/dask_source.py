@@ -100,8 +100,9 @@ class DaskSource(PartedSource):
     def local_rows(self) -> BlockSource:
         """Raise a TypeError: no rows of a Dask collection lie in this process."""
         raise TypeError(
-            "the rows of a Dask collection stay on its workers: pass the collection itself to predict, predict_proba "
-            "or score_samples, which are lazy then (to write what they return, use its to_zarr or to_parquet)"
+            "the rows of a Dask collection stay on its workers, and this call needs rows here: compute some of them "
+            "first. Of a mixture, predict, predict_proba and score_samples take the collection itself, and are lazy "
+            "then (to write what they return, use its to_zarr or to_parquet)"
         )
 
     def sum_over_parts(self, function: Callable[[Part], T | None]) -> T | None:

@@ -15,6 +15,7 @@ from fastem.model.matrices import Array
 NAME = "error_covariance"
 SHAPES = "(D, D) for all rows, (N, D) variances, or (N, D, D)"
 TOLERANCE = 1e-8  # of a correlation: what asymmetry and negative eigenvalues of a covariance may come to by rounding
+LARGEST = 1e100  # of variances that have covariances: products of larger ones overflow
 CHECKED_AT_ONCE = 1 << 17  # numbers
 
 
@@ -167,6 +168,11 @@ def _check_matrices(matrices: NDArray[Any], first: int, named: bool) -> None:
     both = measured[:, :, None] & measured[:, None, :]
     known = np.where(both, matrices, 0.0)
     _refuse(~np.isfinite(known), known, first, named, "expected finite covariances, found {}")
+    correlated = (known != 0).sum(axis=2) > (known.diagonal(0, 1, 2) != 0)
+    what = (
+        f"where there are covariances, expected variances of at most {LARGEST}, or inf for what is not measured, found"
+    )
+    _refuse((variance > LARGEST) & measured & correlated, variance, first, named, what + " {}")
     largest = np.abs(known).max(axis=(1, 2), keepdims=True)[..., 0]
     unit = np.sqrt(np.where(known.diagonal(0, 1, 2) > 0, known.diagonal(0, 1, 2), np.where(largest > 0, largest, 1.0)))
     relative = known / unit[:, :, None] / unit[:, None, :]

@@ -17,6 +17,7 @@ from fastem.files.arrow import copy_column
 from fastem.files.delimited import read_blocks
 from fastem.files.tables import check_numbers, choose_columns, find_columns, open_parquet, parquet_files
 from fastem.model.checks import real_numbers
+from fastem.model.frames import is_frame
 from fastem.sources.blocks import Block
 from fastem.sources.errors import check_error_columns, check_error_shape
 from fastem.sources.labels import check_label_kind
@@ -203,6 +204,7 @@ class TextReader:
     columns: NDArray[Any] | None
     label_shape: tuple[int, ...] | None
     dtype = np.dtype(np.float64)
+    again = False  # whether the file has been read before
 
     def __init__(
         self,
@@ -227,8 +229,9 @@ class TextReader:
 
     def pieces(self) -> Iterator[Block]:
         """See Reader."""
-        for table in read_blocks(self.path, self.layout, self.chosen):
+        for table in read_blocks(self.path, self.layout, self.chosen, again=self.again):
             yield split_table(self, table)
+        self.again = True
 
 
 class FunctionReader:
@@ -248,7 +251,7 @@ class FunctionReader:
 
     def __init__(self, function: Callable[[], Iterable[Any]], missing: bool = False) -> None:
         self.function, self.missing, self.where = function, missing, "block 0"
-        first = next(iter(function()), None)
+        first = next(iter(self.call()), None)
         if first is None:
             raise ValueError("Found array with 0 sample(s): the function yields no block.")
         rows, weight, labels, errors = _split_block(first)
@@ -260,10 +263,20 @@ class FunctionReader:
             None if errors is None else check_error_shape(np.shape(errors), len(X), X.shape[1], one_per_row=True)
         )
 
+    def call(self) -> Iterable[Any]:
+        """Return the blocks that the function yields; raise a TypeError if it returns a block, or nothing."""
+        blocks = self.function()
+        if not isinstance(blocks, Iterable) or is_frame(blocks) or getattr(blocks, "ndim", 3) < 3:
+            raise TypeError(
+                "a function as X should yield blocks of rows, or return a list of them, whenever it is called; this "
+                f"one returned {type(blocks).__name__}"
+            )
+        return blocks
+
     def pieces(self) -> Iterator[Block]:
         """See Reader."""
         self.where = "block 0"
-        for number, block in enumerate(self.function(), 1):
+        for number, block in enumerate(self.call(), 1):
             rows, weight, labels, errors = _split_block(block)
             X = cast_rows(rows, n_features=self.n_features, min_rows=0, missing=self.missing)
             if X.dtype != self.dtype:

@@ -171,6 +171,8 @@ def warn_of_rounding(given: NDArray[Any], rows: NDArray[Any]) -> None:
         return
     with np.errstate(invalid="ignore"):  # 2**63 is no int64
         lost = np.isfinite(rows) & ((rows.astype(given.dtype) if kind in "iu" else rows) != given)
+    if kind == "O":  # text is no number that its own value differs from
+        lost &= ~np.asarray(np.frompyfunc(lambda one: isinstance(one, str | bytes), 1, 1)(given), dtype=bool)
     if lost.any():
         place = tuple(np.argwhere(lost)[0])
         warnings.warn(

@@ -140,13 +140,18 @@ def check_extent(source: Source, n_components: int, who: str = NAME) -> None:
 
 
 def check_spread(source: Source) -> None:
-    """Refuse values whose weighted sum of squares would overflow."""
+    """Refuse values whose squares would overflow when they are added, and ranges whose weighted squares would."""
     for axis in (None, 0):
         found = find_extent(source, axis)
         with np.errstate(over="ignore"):
-            width = np.max(found.high - found.low)
-            if np.isfinite(4 * source.sum_w * source.n_features * width * width):
+            width, largest = np.max(found.high - found.low), np.maximum(-found.low, found.high).max()
+            fits = np.isfinite(source.n_rows * source.n_features * largest * largest)
+            if fits and np.isfinite(4 * source.sum_w * source.n_features * width * width):
                 return
+    if not fits:
+        raise ValueError(
+            f"The values of X are too large: squares of one such as {largest:.3g} overflow float64. Scale the data."
+        )
     raise ValueError(
         f"The values of X are too large: with a range of {width:.3g} in one column, sums of squares overflow float64. "
         "Scale the data."

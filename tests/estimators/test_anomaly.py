@@ -225,6 +225,12 @@ def test_refused(X, options, message):
                 AnomalyDetector.from_mixture(mixture()).set_params(**options).calibrate(X)
 
 
+@pytest.mark.parametrize("model", [None, 3, fastem.KMeans(2), fastem.StudentMixture(2)], ids=str)
+def test_from_mixture_takes_gaussian_mixtures(model):
+    with pytest.raises(TypeError, match=f"from_mixture takes a GaussianMixture; got a {type(model).__name__}"):
+        AnomalyDetector.from_mixture(model)
+
+
 def test_from_mixture_refuses(X):
     with pytest.raises(ValueError, match="threshold must be"):
         AnomalyDetector.from_mixture(mixture(), np.inf)

@@ -260,6 +260,14 @@ CASES |= {
         for family in TYPES
     },
     "too large: one row": (lambda: fit(put(X, 1.7e308)), (ValueError, "values of X are too large")),
+    "too large: all nearly equal": (
+        lambda: fit(X + 1e155),
+        (ValueError, r"values of X are too large: squares of one such as 1e\+155 overflow"),
+    ),
+    "too large: bootstrap_test": (
+        lambda: fastem.bootstrap_test(X * 1e200, n_samples=9),
+        (ValueError, "values of X are too large"),
+    ),
     "too large: a pair of rows": (
         lambda: fit(put(put(X, 1.7e308), -1.7e308, 8)),
         (ValueError, "values of X are too large"),
@@ -901,7 +909,6 @@ COMMANDS = {
     "no column": ("fit faithful --columns ,", {}, "no column ''"),
     "tol inf": ("fit x.npy --tol inf", {}, "'tol' parameter"),
     "reg_covar inf": ("fit x.npy --reg-covar inf", {}, "'reg_covar' parameter"),
-    "a seed beyond 32 bits": ("fit x.npy --seed 4294967296", {}, "'random_state' parameter"),
     "constant column": ("fit t.npy --reg-covar 0", {"t_npy": X * [1, 0, 1]}, "Column 1 of X is constant"),
     "values too large": ("fit t.npy", {"t_npy": X * 1e200}, "values of X are too large"),
     "output in no folder": ("fit faithful -o no/m.npz", {}, "the folder 'no' does not exist"),
@@ -926,6 +933,8 @@ CASES |= {
         "frob",
         "fit x.npy -k 0",
         "fit x.npy --covariance round",
+        "fit x.npy --seed 4294967296",
+        "anomalies m.npz x.npy --share 0",
         "fit x.npy --tol x",
         "fit x.npy --tol nan",
         "sample m.npz -n 0",

@@ -191,6 +191,27 @@ def test_a_singular_prior_names_its_cause():
 
 
 @pytest.mark.parametrize(
+    ("prior", "scale", "message"),
+    [
+        (dict(degrees_of_freedom_prior=1e300), 1.0, "'degrees_of_freedom_prior' counts rows: at most 1e.150, but got"),
+        (dict(mean_precision_prior=1e300), 1.0, "'mean_precision_prior' counts rows: at most 1e.150, but got 1e.300"),
+        (
+            dict(degrees_of_freedom_prior=1e150),
+            1e-100,
+            r"degrees_of_freedom_prior of 1e\+150 makes .* choose a smaller",
+        ),
+        (dict(mean_prior=[1e9, 1e9, 0.0]), 1.0, "mean_prior is so far from the rows .* choose a nearer one"),
+        (dict(mean_prior=[0.0, 0.0, 1e300]), 1.0, "mean_prior is so far from the rows .* choose a nearer one"),
+    ],
+)
+def test_a_prior_out_of_range_is_named(prior, scale, message):
+    with pytest.raises(ValueError, match=message):
+        BayesianGaussianMixture(reg_covar=0.0, **prior).fit(scale * rows())
+    with pytest.raises(ValueError, match=message):
+        fastem.fit_many(scale * rows(), np.arange(400) % 2, 1, reg_covar=0.0, prior=prior)
+
+
+@pytest.mark.parametrize(
     ("family", "prior", "message"),
     [
         ("full", [1.0, 2.0, 3.0], r"'full covariance_prior' should have the shape of \(3, 3\)"),

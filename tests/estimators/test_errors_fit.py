@@ -195,6 +195,16 @@ def test_rows_whose_squared_distances_overflow_have_no_true_place(errors):
     assert np.isfinite(covariance).all()
 
 
+def test_covariances_that_are_lost_beside_those_of_errors():
+    model = fastem.GaussianMixture.from_parameters(*TRUE[:3])
+    errors = np.full((2, 2), 1e90) * [[1.0, 1e3], [1e3, 1e6]]  # singular: T = C + errors has no other direction left
+    X = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]])
+    with pytest.raises(ValueError, match=r"of some rows, errors included, are singular.* pass an infinite variance"):
+        model.deconvolve(X, np.broadcast_to(errors, (3, 2, 2)))
+    with pytest.raises(ValueError, match="errors are too large, and too strongly correlated"):
+        model.score(X, error_covariance=errors)
+
+
 @pytest.mark.parametrize("matrices", [False, True])
 def test_fit_predict_is_fit_and_predict(matrices):
     X, _, errors = measured(200, matrices=matrices)

@@ -517,6 +517,17 @@ def test_verbose_prints(two, capfd, verbose):
 # ---- sampling ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("unit", [1e5, 1e12, 1e150])
+@pytest.mark.parametrize("student", [False, True])
+def test_a_sample_of_features_in_units_far_apart(student, unit):
+    """Each has its own variance and the correlation, and NumPy has nothing to warn of."""
+    covariances = [[[1.0, 0.5 * unit], [0.5 * unit, unit * unit]]]
+    cls = fastem.StudentMixture if student else GaussianMixture
+    model = cls.from_parameters([1.0], [[0.0, 0.0]], covariances, *([[1e6]] if student else []))
+    X = model.set_params(random_state=0).sample(40_000)[0] / [1.0, unit]
+    np.testing.assert_allclose(np.cov(X.T), [[1.0, 0.5], [0.5, 1.0]], atol=0.03)
+
+
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_sample(covariance_type):
     mixture = make_mixture(10, 3, 3, spacing=3.0)

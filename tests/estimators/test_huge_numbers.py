@@ -43,6 +43,15 @@ def test_huge_integers_are_refused(case):
         REFUSED[case]()
 
 
+@pytest.mark.parametrize("seed", [HUGE, "a", 2.0, True], ids=["10**400", "a", "2.0", "True"])
+def test_a_seed_that_is_none_names_the_class(seed):
+    for cls in (GaussianMixture, BayesianGaussianMixture, StudentMixture, fastem.FactorMixture, KMeans):
+        with pytest.raises(ValueError, match=f"'random_state' parameter of {cls.__name__} must be an int"):
+            cls(random_state=seed).fit(X)
+    with pytest.raises(ValueError, match="'random_state' parameter must be an int"):
+        mixture().set_params(random_state=seed).sample()
+
+
 def test_max_iter_may_be_any_integer():
     groups = np.repeat([0, 1], 30)
     most, usual = (fastem.fit_many(X, groups, 1, max_iter=n, random_state=0) for n in (HUGE, 100))

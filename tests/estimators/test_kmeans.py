@@ -180,10 +180,8 @@ BAD = {
 def test_parameters_are_refused_in_its_words(name):
     X = rows(20, 2)
     for value in BAD[name]:
-        with pytest.raises(ValueError, match=f"The '{name}' parameter of ") as caught:
+        with pytest.raises(ValueError, match=f"The '{name}' parameter of KMeans must be "):
             KMeans(**{name: value}).fit(X)
-        expected = "random_state" if name == "random_state" else f"The '{name}' parameter of KMeans must be "
-        assert expected in str(caught.value)
     for centres, message in (
         (X[:3], r"The shape of the initial centers \(3, 2\) does not match the number of clusters 2\."),
         (np.ones((2, 3)), r"\(2, 3\) does not match the number of features of the data 2\."),

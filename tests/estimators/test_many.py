@@ -258,6 +258,8 @@ def test_one_group_does_not_stop_the_others():
         assert_array_equal(np.isnan(sums), np.broadcast_to([[False], [True]] * 2, sums.shape), err_msg=field)
     with pytest.raises(ValueError, match=r"group 1 has no mixture\. Not fitted: the group has fewer rows"):
         fits.model(1)
+    with pytest.raises(ValueError, match=r"a group has one label, such as 0; got an array of shape \(2,\)"):
+        fits.model([0, 1])
 
 
 def test_a_single_row():

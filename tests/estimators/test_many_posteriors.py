@@ -170,6 +170,8 @@ def test_a_group_without_a_posterior_does_not_stop_the_others():
         fits.model(4)
     with pytest.raises(ValueError, match="there is no group 17"):
         fits.model(17)
+    with pytest.raises(ValueError, match=r"there is no group \[0, 1, 2\]"):
+        fits.model([0, 1, 2])
 
 
 @pytest.mark.parametrize("kind", TYPES)

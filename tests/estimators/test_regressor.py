@@ -297,6 +297,12 @@ def test_features_that_are_missing(covariance_type):
         MixtureRegressor(2).fit(X, y)
 
 
+@pytest.mark.parametrize("name", ["n_components", "covariance_type", "n_init", "missing", "random_state"])
+def test_parameters_that_are_none_name_the_class(name):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of MixtureRegressor must be "):
+        MixtureRegressor(**{name: 0.5}).fit(np.eye(3), np.ones(3))
+
+
 def test_mixtures_of_other_kinds_are_refused():
     X = np.random.default_rng(0).normal(size=(100, 2))
     for other in (fastem.StudentMixture(1).fit(X), fastem.KMeans(1).fit(X), "x"):

@@ -36,24 +36,70 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, rng, covariance, dtype):
     model, X = fitted(rng, covariance, dtype, tol=1e-4, max_iter=50)
     fastem.save(model, tmp_path / "m.npz")
     other = fastem.load(tmp_path / "m.npz")
-    for name in ("weights_", "means_", "covariances_"):
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
         assert getattr(other, name).dtype == dtype
         np.testing.assert_array_equal(getattr(other, name), getattr(model, name))
     for name in ("n_iter_", "converged_", "lower_bound_", "lower_bounds_", "status_"):
         assert getattr(other, name) == getattr(model, name)
     assert other.get_params() == model.get_params()
-    # The factor is recomputed, from covariances that may have been rounded to float32.
-    rtol = 1e-12 if dtype is np.float64 else 1e-4
-    np.testing.assert_allclose(other.score_samples(X), model.score_samples(X), rtol=rtol)
-    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    np.testing.assert_array_equal(other.score_samples(X), model.score_samples(X))
+    np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
     assert type(other.n_iter_) is int
     assert type(other.converged_) is bool
 
 
-def test_float64_scores_keep_their_bits(tmp_path, rng):
-    model, X = fitted(rng)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_of_other_mixtures_keep_their_bits(tmp_path, rng, dtype):
+    X = fitted(rng, dtype=dtype)[1]
+    classes = fastem.BayesianGaussianMixture, fastem.StudentMixture
+    models = [cls(n_components=2, covariance_type=one, random_state=0) for one in FAMILIES for cls in classes]
+    models += [fastem.FactorMixture(2, noise=noise, random_state=0) for noise in ("each", "shared", "isotropic")]
+    for model in models:
+        fastem.save(model.fit(X), tmp_path / "m.npz")
+        other = fastem.load(tmp_path / "m.npz")
+        np.testing.assert_array_equal(other.score_samples(X), model.score_samples(X))
+        np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
+
+
+def test_a_file_without_factors_loads(tmp_path, rng):
+    """Versions before them wrote none: they are made of the covariances."""
+    model, X = fitted(rng, dtype=np.float32)
     fastem.save(model, tmp_path / "m.npz")
-    np.testing.assert_array_equal(fastem.load(tmp_path / "m.npz").score_samples(X), model.score_samples(X))
+    content = dict(np.load(tmp_path / "m.npz"))
+    del content["precisions_cholesky"]
+    np.savez(tmp_path / "old.npz", **content)
+    other = fastem.load(tmp_path / "old.npz")
+    assert other.precisions_cholesky_.dtype == np.float32
+    np.testing.assert_allclose(other.score_samples(X), model.score_samples(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", FAMILIES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_factors_of_other_covariances_are_refused(tmp_path, rng, covariance, dtype):
+    model, _ = fitted(rng, covariance, dtype)
+    fastem.save(model, tmp_path / "m.npz")
+    content = dict(np.load(tmp_path / "m.npz"))
+    np.savez(tmp_path / "bad.npz", **content | {"covariances": content["covariances"] * dtype(1.001)})
+    with pytest.raises(ModelFileError, match="'precisions_cholesky' should have the factors"):
+        fastem.load(tmp_path / "bad.npz")
+    model.covariances_ = model.covariances_ * dtype(1.001)
+    with pytest.raises(ValueError, match="'precisions_cholesky' should have the factors"):
+        fastem.save(model, tmp_path / "m.npz")
+    del model.precisions_cholesky_
+    fastem.save(model, tmp_path / "m.npz")
+    np.testing.assert_array_equal(fastem.load(tmp_path / "m.npz").covariances_, model.covariances_)
+
+
+def test_parameters_set_by_hand_are_saved_as_they_are(tmp_path, rng):
+    """Also means that are integers, a square root that is no Cholesky factor, and rows of features in other units."""
+    unit, X = np.array([1e-90, 1.0, 1e90]), rng.normal(size=(20, 3))
+    model = fastem.GaussianMixture(1)
+    model.weights_, model.means_ = np.array([1.0]), np.array([[0, 0, 0]])
+    model.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(np.cov(X.T)))[None] / unit[:, None]
+    fastem.save(model, tmp_path / "m.npz")
+    np.testing.assert_array_equal(
+        fastem.load(tmp_path / "m.npz").score_samples(X * unit), model.score_samples(X * unit)
+    )
 
 
 # --- models: other kinds
@@ -81,8 +127,9 @@ def test_a_saved_k_means(tmp_path, rng, dtype):
     assert list(fastem.load(tmp_path / "k.npz").feature_names_in_) == ["x", "y", "z"]
 
 
-def test_a_saved_detector(tmp_path, rng):
-    model, X = fitted(rng)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_saved_detector(tmp_path, rng, dtype):
+    model, X = fitted(rng, dtype=dtype)
     for detector in (fastem.AnomalyDetector(model, contamination=0.05).fit(X), fastem.AnomalyDetector().fit(X)):
         fastem.save(detector, tmp_path / "d.npz")
         other = fastem.load(tmp_path / "d.npz")
@@ -90,6 +137,7 @@ def test_a_saved_detector(tmp_path, rng):
         assert (other.threshold_, other.contamination) == (detector.threshold_, detector.contamination)
         np.testing.assert_array_equal(other.is_anomaly(X), detector.is_anomaly(X))
         np.testing.assert_array_equal(other.score_samples(X), detector.score_samples(X))
+        assert (other.score_samples(X) == other.threshold_).any()  # the first row above the share
 
 
 @pytest.mark.parametrize("kind", ["numbers", "numbers as objects", "strings", "strings as objects", "bytes"])

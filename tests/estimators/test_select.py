@@ -467,6 +467,7 @@ def test_random_states(faithful):
         (dict(covariance_types=[]), "at least one number of components"),
         (dict(n_components=[0, 1]), "'n_components' parameter of GaussianMixture must be an int"),
         (dict(covariance_types="round"), "'covariance_type' parameter of GaussianMixture must be a str among"),
+        (dict(covariance_types=None), "'covariance_type' parameter of GaussianMixture must be a str among"),
         (dict(criterion="cv", cv=1), r"cv must be an int in \[2, 272\]"),
         (dict(criterion="cv", cv=True), r"cv must be an int in \[2, 272\]"),
         (dict(criterion="cv", cv=np.zeros(272, int)), r"cv must be an int in \[2, 272\]"),
@@ -481,6 +482,31 @@ def test_random_states(faithful):
 def test_refused(faithful, change, message):
     with pytest.raises(ValueError, match=message):
         fastem.select(faithful, **(dict(n_components=[1, 2]) | change))
+
+
+@pytest.mark.parametrize("partitions", [3, "kmeans", [np.zeros(272, int)]], ids=str)
+def test_partitions_that_are_no_mapping_are_refused(faithful, partitions):
+    with pytest.raises(TypeError, match=f"partitions must map each number .* got {type(partitions).__name__}"):
+        fastem.select(faithful, [1, 2], partitions=partitions)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(n_components=[[1], [2]]),
+        dict(n_components=["a", 1]),
+        dict(covariance_types=[["full"]]),
+        dict(covariance_types=np.array([["full"]])),
+        dict(covariance_types="factor", n_factors=np.array(1)),
+    ],
+    ids=str,
+)
+def test_lists_of_other_things_are_refused(faithful, change):
+    name = list(change)[-1]
+    with pytest.raises(TypeError, match=f"{name} of select must be one value, or a flat list of such; got "):
+        fastem.select(faithful, **(dict(n_components=[1]) | change))
+    sizes = np.array([2, 1, 2])
+    assert [one.n_components for one in fastem.select(faithful, sizes, "full").candidates] == [1, 2]
 
 
 def test_rows_of_known_components_are_refused(faithful):

@@ -27,6 +27,44 @@ def write(folder, content, name="t.csv"):
     return path
 
 
+IDS = "id,x,time\n" + "".join(f"{2**53 + 1 + i},{i}e20,{-(2**60) - i}\n" for i in range(3))
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_columns_of_identifiers_are_named_once(tmp_path, quoted):
+    path = write(
+        tmp_path,
+        IDS.replace("9007", '"9007').replace(",0e", '",0e').replace(",1e", '",1e').replace(",2e", '",2e')
+        if quoted
+        else IDS,
+    )
+    with pytest.warns(
+        UserWarning, match=r"t\.csv: columns 'id', 'time': .* such as 9007199254740993, .* identifiers"
+    ) as seen:
+        X, _ = read_table(path)
+    assert len(seen) == 1
+    assert X.shape == (3, 3)
+    source = as_source(path, columns=["x", "time"])
+    with pytest.warns(UserWarning, match="column 'time'") as seen:
+        model = GaussianMixture(1).fit(source)
+    assert len(seen) == 1
+    model.predict(source)  # another pass
+    read_table(path, columns=["x"])  # no integer
+
+
+def test_integers_that_float64_has_and_large_measurements_are_no_identifiers(tmp_path):
+    text = "".join(f"{2**53 - 1 - i},{float(2**53 + 2 * i)}\n" for i in range(3))
+    read_table(write(tmp_path, "a,b\n" + text))
+
+
+def test_a_column_may_begin_with_small_integers(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 40)
+    rows = [str(i) for i in range(500)] + [str(2**53 + 1)]
+    with pytest.warns(UserWarning, match="column '0'.*such as 9007199254740993"):
+        X, _ = read_table(write(tmp_path, "\n\n".join(rows)))
+    assert len(X) == 501
+
+
 LAYOUTS = {
     "semicolons and decimal commas": ("a;b\n5,1;3,5\n4,9;3,0\n4,7;3,2\n", "t.csv"),
     "quoted decimal commas": ('a,b\n"5,1","3,5"\n"4,9","3,0"\n"4,7","3,2"\n', "t.csv"),

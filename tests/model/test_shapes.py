@@ -253,6 +253,13 @@ def test_columns_that_do_not_vary_change_nothing(letters, remedy):
         np.testing.assert_allclose(np.diff(logliks[0]), np.diff(logliks[1]), atol=1e-7)
 
 
+@pytest.mark.parametrize("letters", ["EVE", "VVE"])
+def test_clusters_that_are_points_have_no_axes(letters):
+    X = np.repeat([[0.0, 0.0, 0.0], [1.0, 2.0, 4.0]], 20, axis=0)
+    with pytest.raises(fastem.SingularCovarianceError, match="linear combination of other columns"):
+        fastem.GaussianMixture(2, covariance_type=letters, reg_covar=0.0, random_state=0).fit(X)
+
+
 @pytest.mark.parametrize("letters", CONSTRAINED)
 def test_rows_without_volume(letters):
     """A component on two rows: without a remedy an error that names it, or a shape or axes from the others."""

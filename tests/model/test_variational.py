@@ -8,10 +8,11 @@ import pytest
 from helpers import FAMILIES, expand, make_mixture, quiet_fit
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
-from scipy.special import digamma, gammaln, multigammaln
+from scipy.special import betaln, digamma, gammaln, multigammaln
 
 import fastem
 from fastem import BayesianGaussianMixture
+from fastem.model.variational import log_beta
 
 PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
 PRIOR = dict(weight_concentration_prior=0.3, mean_precision_prior=0.7, degrees_of_freedom_prior=4.2)
@@ -73,6 +74,17 @@ def slow_bound(model, X, weight):
         bound -= 0.5 * log_lambda[k] + D / 2 * (np.log(beta / (2 * np.pi)) - 1)
         bound -= log_b(np.linalg.slogdet(scales[k])[1], nu) + (nu - D - 1) / 2 * log_lambda[k] - nu * D / 2
     return bound
+
+
+def test_the_beta_function_of_many_rows():
+    """SciPy's is -inf or NaN where both are beyond 1e77, as sums of weights may be; per row the logarithm is known."""
+    assert float(log_beta(np.array(2e99), np.array(2e99))) == pytest.approx(-4e99 * np.log(2.0), rel=1e-14)
+    assert float(log_beta(np.array(1e90), np.array(1e80))) == pytest.approx(-1e80 * (10 * np.log(10) + 1), rel=1e-9)
+    assert log_beta(np.array(3.0), np.array(4.0)) == betaln(3.0, 4.0)
+    X = overlapping()
+    weight = np.where(np.arange(len(X)) % 2, 1e98, 1e80)
+    model = quiet_fit(BayesianGaussianMixture(n_components=2, random_state=0, max_iter=5), X, sample_weight=weight)
+    assert np.isfinite(model.lower_bounds_).all()
 
 
 @pytest.mark.parametrize("kind", PRIOR_TYPES)

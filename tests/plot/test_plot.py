@@ -8,7 +8,7 @@ import pytest
 from helpers import child_env
 
 import fastem
-from fastem.plot import plot_fit, plot_history, plot_points
+from fastem.plot import plot_fit, plot_history, plot_points, plot_selection
 from fastem.plot.style import require_matplotlib
 
 pytest.importorskip("matplotlib")
@@ -172,8 +172,10 @@ def test_frames_bring_their_names():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(many(2, 2)[1], columns=["left", "right"])
     model = fastem.GaussianMixture(2, random_state=0).fit(frame)
-    (axes,) = plot_fit(model, frame).axes  # without the warning that X has no names
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("left", "right")
+    tables = [frame, pytest.importorskip("pyarrow").table(dict(frame))]
+    for table in tables:
+        (axes,) = plot_fit(model, table, max_points=20).axes  # without the warning that X has no names
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("left", "right")
 
 
 def test_lists_are_data_too():
@@ -186,6 +188,13 @@ def test_wrong_data_are_refused(X):
         plot_fit(mixture(), X[:, :1])
     with pytest.raises(ValueError, match="not fitted"):
         plot_fit(fastem.GaussianMixture(), X)
+    with pytest.raises(TypeError, match="plot_fit draws a fitted mixture; got KMeans"):
+        plot_fit(fastem.KMeans(2), X)
+    with pytest.raises(TypeError, match="plot_selection draws what select returns; got int"):
+        plot_selection(3)
+    for weight, message in ((np.zeros(len(X)), "every weight is zero"), ([1.0], r"shape == \(1,\), expected")):
+        with pytest.raises(ValueError, match=message):
+            plot_fit(mixture(), X, sample_weight=weight)
 
 
 def test_drawing_goes_into_the_figure_given(X):

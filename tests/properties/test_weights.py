@@ -32,6 +32,16 @@ def data():
     return mixture, weight, np.repeat(mixture.X, weight.astype(int), axis=0)
 
 
+def test_one_row_may_have_all_the_weight(data):
+    """Rows then vary in no direction that float64 sees: the fit is a point of least width, and no error of NumPy's."""
+    X = data[0].X
+    weight = np.r_[1e99, np.full(len(X) - 1, 1e-150)]
+    for model in (fastem.fit(X, 2, sample_weight=weight, random_state=0), fastem.StudentMixture(2, random_state=0)):
+        quiet_fit(model, X, sample_weight=weight)
+        assert np.isfinite(model.lower_bound_)
+        assert_allclose(model.means_[model.weights_.argmax()], X[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("covariance_type", ALL)
 def test_weight_is_repetition(data, covariance_type):
     """From a given start: parameters, bounds, scores and criteria of the repeated rows."""

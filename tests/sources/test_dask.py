@@ -348,6 +348,21 @@ def test_what_would_gather_the_rows(alone, data, method, tmp_path):
         found.predict_top(X, 1) if method == "predict_top" else fastem.write_scores(found, X, tmp_path / "labels.npy")
 
 
+def test_a_detector_says_what_to_do_instead(alone, data):
+    X = da.from_array(data[0].X, chunks=(799, 3))
+    with pytest.raises(TypeError, match=r"threshold of an AnomalyDetector .*calibrate\(some_rows\)"):
+        fastem.AnomalyDetector().fit(X)
+    found = quiet_fit(GaussianMixture(2, max_iter=2), X)
+    detector = fastem.AnomalyDetector.from_mixture(found)
+    with pytest.raises(TypeError, match=r"threshold of an AnomalyDetector .*calibrate\(some_rows\)"):
+        detector.calibrate(X)
+    assert detector.calibrate(data[0].X).is_anomaly(data[0].X).sum() == 80
+    with pytest.raises(TypeError, match="compute some of them first"):
+        detector.predict(X)
+    given = fastem.AnomalyDetector(GaussianMixture(2, max_iter=2), threshold=-9.0)
+    assert quiet_fit(given, X).threshold_ == -9.0
+
+
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 

@@ -93,6 +93,8 @@ def matrix_in_row_7(matrix):
         (matrix_in_row_7([[1, 0.5], [0.4, 1]]), r"symmetric .*by 0.1\) in row 7"),
         (matrix_in_row_7([[1, 2], [2, 1]]), "positive semidefinite .* eigenvalue -1 in row 7"),
         (matrix_in_row_7([[0, 1], [1, 1]]), "positive semidefinite .* in row 7"),
+        (matrix_in_row_7([[1e300, 1e150], [1e150, 1]]), r"at most 1e\+100, or inf .* found 1e\+300 in row 7, column 0"),
+        ([[1e300, 1e300], [1e300, 1e300]], r"at most 1e\+100, or inf .* found 1e\+300 in column 0"),
         (matrix_in_row_7([[-1, 0], [0, 1]]), "not negative, found -1.0 in row 7"),
         (np.ones((19, 2)), r"shape \(D, D\) for all rows, .* N = 20 and D = 2; got \(19, 2\)"),
         (np.ones((20, 3)), r"got \(20, 3\)"),
@@ -108,12 +110,18 @@ def matrix_in_row_7(matrix):
         (np.ma.masked_equal(changed(5.0), 5.0), "masked"),
         (["x", "y"], "error_covariance"),
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_errors_that_are_none(errors, message):
     X = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(ValueError, match=message):
         fastem.as_source(X, errors=errors)
+
+
+def test_large_variances_without_covariances_are_errors():
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    for errors in (np.full((20, 2), 1e300), np.broadcast_to(1e300 * np.eye(2), (20, 2, 2)), 1e300 * np.eye(2)):
+        assert fastem.as_source(X, errors=errors).n_rows == 20
 
 
 def test_a_feature_that_was_never_measured():

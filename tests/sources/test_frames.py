@@ -86,6 +86,8 @@ def test_numbers_of_all_kinds():
             frame = FRAMES[kind]({"a": NUMBERS, "b": column})
             np.testing.assert_array_equal(GaussianMixture(1).fit(frame).means_, want)
     np.testing.assert_array_equal(GaussianMixture(1).fit(np.array([NUMBERS, [1, 0] * 3], dtype=object).T).means_, want)
+    digits = np.array([NUMBERS, ["1.0", "0.0"] * 3], dtype=object).T  # are numbers, and lose none
+    np.testing.assert_array_equal(GaussianMixture(1).fit(digits).means_, want)
 
 
 @pytest.mark.parametrize("kind", FRAMES)

@@ -522,9 +522,13 @@ def test_refused(two):
     X = two.X
     source = as_source(Sliced(X))
     model = GaussianMixture(2, random_state=0).fit(X)
+    stats = fastem.accumulate(X, model.params_)
     cases = [
         (TypeError, "pass the function .* not 'list_iterator'", lambda: as_source(iter([X]))),
         (ValueError, "a source has its own weights", lambda: model.fit(source, sample_weight=np.ones(600))),
+        (TypeError, "yield blocks of rows.* returned NoneType", lambda: as_source(lambda: None)),
+        (TypeError, "yield blocks of rows.* returned ndarray", lambda: as_source(lambda: X)),
+        (TypeError, "yield blocks of rows.* returned DataFrame", lambda: as_source(lambda: pd.DataFrame(X))),
         (ValueError, "yields its weights with the rows", lambda: as_source(lambda: [X], np.ones(600))),
         (ValueError, r"sample_weight.shape == \(5,\)", lambda: as_source(Sliced(X), np.ones(5))),
         (ValueError, "got 1D array", lambda: as_source(Sliced(X[0]))),
@@ -543,6 +547,11 @@ def test_refused(two):
         (ValueError, "too large", lambda: model.fit(lambda: [X * 1e160])),
         (ValueError, "contains infinity", lambda: model.fit(Sliced(np.full((9, 1), np.longdouble("1e999"))))),
         (ValueError, "0 feature", lambda: as_source(Sliced(X), columns=[])),
+        (TypeError, "columns must be a list of names or positions; got 'ab'", lambda: as_source(X, columns="ab")),
+        (TypeError, "columns must be a list of names or positions; got 0", lambda: as_source(Sliced(X), columns=0)),
+        (TypeError, "write_scores takes a fitted mixture; got int", lambda: fastem.write_scores(3, X, "l.npy")),
+        (ValueError, r"what must be one of .* got \[\]", lambda: fastem.write_scores(model, X, "l.npy", [])),
+        (TypeError, "previous must be a fastem.Params", lambda: fastem.m_step(stats, previous=model)),
         (ValueError, "too large or too small", lambda: model.fit(lambda: [(X, np.full(600, 1e-200))])),
     ]  # fmt: skip
     for error, message, call in cases:

@@ -35,6 +35,7 @@ from fastem.sources.scans import check_extent
 
 NAME = "BayesianGaussianMixture"
 PRIOR_TYPES = (STICKS, "dirichlet_distribution")
+MOST_ROWS = 1e150  # that a prior may count for: products with the weights of rows, up to 1e100 each, do not overflow
 
 
 def fit_posterior(model: PosteriorState, X: Any, sample_weight: Any = None, callback: Callback | None = None) -> Source:
@@ -131,17 +132,21 @@ def prior_of(model: PosteriorState, D: int, moments: Callable[[], tuple[Array, A
     dof = D if model.degrees_of_freedom_prior is None else model.degrees_of_freedom_prior
     if not dof > D - 1:
         raise ValueError(f"The parameter 'degrees_of_freedom_prior' should be greater than {D - 1}, but got {dof:.3f}.")
+    precision = 1.0 if model.mean_precision_prior is None else float(model.mean_precision_prior)
+    for name, rows in (("degrees_of_freedom_prior", dof), ("mean_precision_prior", precision)):
+        if rows > MOST_ROWS:
+            raise ValueError(f"The parameter '{name}' counts rows: at most {MOST_ROWS}, but got {rows:.3g}.")
     mean = None if model.mean_prior is None else copy_of_shape("means", model.mean_prior, (D,))
     scatter = None if model.covariance_prior is None else check_scatter(model.covariance_prior, family, D)
     if mean is None or scatter is None:
         found_mean, found_scatter = moments()
         mean = found_mean if mean is None else mean
         scatter = found_scatter if scatter is None else scatter
-    concentration, mean_precision = model.weight_concentration_prior, model.mean_precision_prior
+    concentration = model.weight_concentration_prior
     return Prior(
         model.weight_concentration_prior_type == STICKS,
         1.0 / model.n_components if concentration is None else float(concentration),
-        1.0 if mean_precision is None else float(mean_precision),
+        precision,
         mean,
         float(dof),
         scatter,

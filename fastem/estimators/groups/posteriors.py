@@ -134,7 +134,7 @@ class ManyPosteriors(GroupScores):
         >>> bool(abs(fits.model(2).means_[0, 0] - X[:, 2].mean()) < 1e-9)
         True
         """
-        found = np.flatnonzero(self.labels == label)
+        found = np.flatnonzero(self.labels == label) if np.ndim(label) == 0 else np.empty(0, np.intp)
         if not len(found):
             raise ValueError(f"there is no group {label!r}: labels has those that there are")
         g, family = int(found[0]), find_family(self.covariance_type)

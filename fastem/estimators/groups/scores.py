@@ -92,6 +92,9 @@ class GroupScores(ABC):
 
 def codes_of(fits: GroupScores, labels: NDArray[Any]) -> NDArray[np.intp]:
     """Return the indices of labels among those of the fit; raise a ValueError for others."""
+    if labels.ndim != 1:
+        one = fits.labels[:1].tolist()[0]
+        raise ValueError(f"a group has one label, such as {one!r}; got an array of shape {labels.shape[1:]}")
     try:
         codes = np.minimum(np.searchsorted(fits.labels, labels), len(fits.labels) - 1)
     except TypeError:  # of objects: None or NaN among strings, or labels of another type than those of the fit

@@ -69,6 +69,11 @@ class Rows(NamedTuple):
 
 def checked(partitions: Mapping[int, ArrayLike], sizes: Set[int]) -> dict[int, NDArray[Any]]:
     """Return a partition for each number of components as an array, (N,) (`moments` checks what is in it)."""
+    if not isinstance(partitions, Mapping):
+        raise TypeError(
+            f"partitions must map each number of components to labels of the rows, as {{2: labels}} does; got "
+            f"{type(partitions).__name__}"
+        )
     missing = sorted(sizes - partitions.keys())
     if missing:
         raise ValueError(f"partitions must have one for each number of components; there is none for {missing[0]}")

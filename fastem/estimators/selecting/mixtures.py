@@ -25,10 +25,10 @@ def make_mixtures(n_components: Any, covariance_types: Any, n_factors: Any, opti
     ValueError
         if there are none, or for parameters that cannot be used
     """
-    given = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
+    given = _several("covariance_types", covariance_types)
     names = list(dict.fromkeys(name for one in given for name in (MCLUST if one == "mclust" else [one])))
-    factors = _factors(n_factors, names)
-    models = [model for K in _sizes(n_components) for name in names for model in _mixtures(K, name, factors, options)]
+    factors, sizes = _factors(n_factors, names), _several("n_components", n_components)
+    models = [model for K in sizes for name in names for model in _mixtures(K, name, factors, options)]
     if not models:
         raise ValueError("select needs at least one number of components, and of factors, and one covariance type")
     for model in models:
@@ -43,9 +43,15 @@ def type_of(model: Mixture) -> tuple[str, int]:
     return next(name for name, noise in FACTORS.items() if noise == str(model.noise)), model.n_factors
 
 
-def _sizes(numbers: Any) -> list[Any]:
-    """Return one number or several as a sorted list."""
-    return sorted(set(numbers)) if isinstance(numbers, Iterable) else [numbers]
+def _several(name: str, values: Any) -> list[Any]:
+    """Return one value or several of a parameter as a list, numbers in ascending order; none is there twice."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return [values]
+    try:
+        each = list(dict.fromkeys(values))
+        return each if name == "covariance_types" else sorted(each)
+    except TypeError:  # of what has no hash, no order or no entries
+        raise TypeError(f"{name} of select must be one value, or a flat list of such; got {values!r:.60}") from None
 
 
 def _factors(n_factors: Any, names: Sequence[str]) -> list[Any]:
@@ -66,7 +72,7 @@ def _factors(n_factors: Any, names: Sequence[str]) -> list[Any]:
             f"n_factors={n_factors!r} is for the covariance types {types}; got {given}: leave n_factors out, or ask "
             "for covariance_types='factor'"
         )
-    return [] if n_factors is None else _sizes(n_factors)
+    return [] if n_factors is None else _several("n_factors", n_factors)
 
 
 def _mixtures(K: int, name: str, factors: Sequence[int], options: dict[str, Any]) -> list[Mixture]:

@@ -32,6 +32,7 @@ from fastem.estimators.stored.shared import (
 from fastem.files.archive import ArchiveFormat, ModelFileError, floats, scalar, status, text
 from fastem.fitting.stepwise import Stepwise
 from fastem.model.checks import check_fitted, check_seen
+from fastem.model.given import check_cholesky
 from fastem.model.maximisation import m_step
 from fastem.model.stats import Stats
 
@@ -44,7 +45,7 @@ MIXTURE_LAYOUT = ArchiveFormat(
         *("weights", "means", "covariances", "covariance_type", "noise_weight", "noise_box", "feature_names"),
         *("parameters", *RECORD),
     ),
-    optional="n_samples_seen|statistics",
+    optional="precisions_cholesky|n_samples_seen|statistics",
 )
 DETECTOR_LAYOUT = MIXTURE_LAYOUT._replace(
     format="fastem.AnomalyDetector", names=(*MIXTURE_LAYOUT.names, "threshold", "contamination")
@@ -54,15 +55,14 @@ DETECTOR_LAYOUT = MIXTURE_LAYOUT._replace(
 def mixture_to_arrays(model: GaussianMixture, feature_names: Sequence[str] | None) -> dict[str, Any]:
     """Return the arrays of a mixture's file; raise a ValueError if the mixture could not be read back."""
     names = names_to_store(model, feature_names, model.params_.means.shape[1])  # or NotFittedError
-    mixture = (model.weights_, model.means_, model.covariances_)
+    mixture = [np.asarray(array, dtype=np.result_type(array, np.float32)) for array in arrays_of(model)]
     noise = (model.noise_weight_, model.noise_box_) if hasattr(model, "noise_box_") else None
     family = family_of(model).name  # of the fit, whatever covariance_type has been set to since
-    # Refused now rather than when it is read.
-    bare = GaussianMixture.from_parameters(*mixture, family, noise)
+    bare = mixture_of(family, noise, *mixture)  # refused now rather than when it is read
     record = model if hasattr(model, "lower_bound_") else bare  # or its attributes were set by hand
     stream = stream_of(model)
     return {
-        **dict(zip(("weights", "means", "covariances"), mixture, strict=True)),
+        **dict(zip(("weights", "means", "covariances", "precisions_cholesky"), mixture, strict=True)),
         "covariance_type": family,
         "noise_weight": noise[0] if noise else 0.0,
         "noise_box": noise[1] if noise else np.empty((0, 0)),
@@ -78,14 +78,35 @@ def mixture_from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> Gaussian
     """Return the mixture that the arrays of a file describe; raise a ValueError if they describe none."""
     covariance_type, parameters = (text(path, arrays, name) for name in ("covariance_type", "parameters"))
     weights, means, covariances = (floats(path, arrays, name) for name in ("weights", "means", "covariances"))
+    cholesky = floats(path, arrays, "precisions_cholesky") if "precisions_cholesky" in arrays else None
     box = floats(path, arrays, "noise_box")
     noise = (scalar(path, arrays, "noise_weight", "f"), box) if box.size else None
-    model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type, noise)
+    model = mixture_of(covariance_type, noise, weights, means, covariances, cholesky)
     model.set_params(**parse_parameters(parameters))
-    set_arrays(model, [array.astype(means.dtype) for array in arrays_of(model)])
     restore_names(path, arrays, model, means.shape[1])
     restore_record(path, arrays, model)
     restore_stream(path, arrays, model)
+    return model
+
+
+def mixture_of(
+    covariance_type: str,
+    noise: tuple[float, NDArray[Any]] | None,
+    weights: NDArray[Any],
+    means: NDArray[Any],
+    covariances: NDArray[Any],
+    cholesky: NDArray[Any] | None,
+) -> GaussianMixture:
+    """Return a mixture with these arrays, bit for bit; raise a ValueError if they are not those of a mixture.
+
+    Older files have no `cholesky`: the factors are made of the covariances, which float32 has rounded.
+    """
+    model = GaussianMixture.from_parameters(weights, means, covariances, covariance_type, noise)
+    if cholesky is None:
+        cholesky = arrays_of(model)[3].astype(means.dtype)
+    else:
+        check_cholesky(cholesky, covariances, covariance_type, *means.shape)
+    set_arrays(model, [weights, means, covariances, cholesky])
     return model
 
 

@@ -22,6 +22,7 @@ from fastem.model.matrices import Array
 from fastem.model.params import Params
 from fastem.sources.blocks import ArraySource
 from fastem.sources.rows import check_rows
+from fastem.sources.scans import check_spread
 
 Progress = Callable[[int, int, int], Any]  # of K, how many replicates are done, and of how many
 
@@ -167,7 +168,9 @@ def bootstrap_test(
     tried = check_test(n_components, max_components, level, family)
     check_n_samples(n_samples)
     n_threads = check_n_threads(n_threads)
-    rows = scaled(check_rows(X, min_rows=2), family)
+    given = check_rows(X, min_rows=2)
+    check_spread(ArraySource(given))
+    rows = scaled(given, family)
     rng, trials = check_random_state(random_state), list[Trial]()
 
     def so_far() -> BootstrapTest:

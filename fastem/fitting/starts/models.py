@@ -47,7 +47,7 @@ def start_posterior(
     try:
         return agreed(source, lambda: model.update(stats)), events
     except SingularCovarianceError as error:
-        raise error.because(why_singular(source, stats)) from None
+        raise error.because(error.cause or why_singular(source, stats)) from None
 
 
 def start_students(
