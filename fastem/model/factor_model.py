@@ -140,7 +140,7 @@ def regression(stats: FactorStats, step: Array, mass: Array) -> Array:
     away = stats.params.means - stats.origin
     planes = terms.planes.swapaxes(-1, -2)
     first = (planes @ (stats.s1 - stats.s0[:, None] * away)[..., None])[..., 0]  # sum of r y
-    cross = (stats.cross - step[..., None] * first[:, None, :]) / mass[:, None, None]
+    cross = (stats.cross_by(terms.axes) - step[..., None] * first[:, None, :]) / mass[:, None, None]
     inner = planes @ cross
     inner = (inner + inner.swapaxes(-1, -2)) / 2 + np.eye(inner.shape[-1])
     values, vectors = np.linalg.eigh(shrunk @ inner @ shrunk.swapaxes(-1, -2))

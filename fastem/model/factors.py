@@ -128,14 +128,24 @@ class FactorStats(Stats):
     cross : (K, D, q) float64
         sum_n w_n r_nk (x_n - origin_k) y_nk', with y of the module's docstring
     params : FactorParams, of the pass
+    axes : (K, q, q) float64
+        V of the module's docstring, which y depends on: another processor may find other eigenvectors
 
     The others are those of `Stats`; the origin is near the means of the pass.
     """
 
     cross: Array = None  # type: ignore[assignment]  # the fields before it have defaults
     params: FactorParams = None  # type: ignore[assignment]
+    axes: Array = None  # type: ignore[assignment]
 
     def __add__(self, other: object) -> Stats:
         if not isinstance(other, FactorStats):
             return NotImplemented
-        return FactorStats(**vars(super().__add__(other)), cross=self.cross + other.cross, params=self.params)
+        cross = self.cross + other.cross_by(self.axes)
+        return FactorStats(**vars(super().__add__(other)), cross=cross, params=self.params, axes=self.axes)
+
+    def cross_by(self, axes: Array) -> Array:
+        """Return `cross` for other eigenvectors: of other signs, and turned where eigenvalues are equal."""
+        if np.array_equal(axes, self.axes):
+            return self.cross
+        return np.asarray(self.cross @ (self.axes.swapaxes(-1, -2) @ axes))

@@ -178,7 +178,8 @@ class FactorPass:
             cross[own] = mixed.reshape(D, G, q).transpose(1, 0, 2)
             origin += G * [group.centre]
         sums = s0, s1, s2, np.array(origin), round(n_rows)
-        return FactorStats(loglik, class_loglik, entropy, *sums, cross=cross, params=self.params)
+        of_factors = {"cross": cross, "params": self.params, "axes": self.terms.axes}
+        return FactorStats(loglik, class_loglik, entropy, *sums, **of_factors)  # type: ignore[arg-type]
 
 
 class FactorSums(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import entr
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, ortho_group
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
@@ -24,6 +24,7 @@ from fastem.fitting.loop import iterate
 from fastem.fitting.models import model_for
 from fastem.fitting.starts.factors import principal
 from fastem.fitting.stopping import Stop
+from fastem.model import factors as model_factors
 from fastem.model.factor_model import FLOOR, NOISE, FactorModel
 from fastem.model.factor_space import FactorSpace
 from fastem.model.factors import FactorParams
@@ -134,6 +135,23 @@ def test_a_pass_by_dense_matrices(noise, known, apart, monkeypatch):
     planes = factors.Woodbury.of(params).planes
     y = np.einsum("nkd,kdq->nkq", X[:, None] - params.means, planes)
     assert_allclose(stats.cross, np.einsum("nk,nkd,nkq->kdq", r, away, y), rtol=1e-9, atol=1e-8)
+
+
+def test_processors_that_find_other_eigenvectors(monkeypatch):
+    """Signs may differ, and where eigenvalues are equal all of the vectors; each process finds its own."""
+    X, _ = make_rows(400, seed=5)
+    _, model = model_of(X, "each")
+    params, ours = start_of("each"), model_factors.scaled_axes
+    loadings = np.linalg.qr(params.loadings)[0] / params.factor.swapaxes(-1, -2)  # with equal eigenvalues
+    params = FactorParams(*params[:4], loadings)
+    want = model.update(evaluate(ArraySource(X), params), params)
+    here, turn = evaluate(ArraySource(X[:150]), params), ortho_group.rvs(Q, random_state=0)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(model_factors, "scaled_axes", lambda params: (ours(params)[0], ours(params)[1] @ turn))
+        there = evaluate(ArraySource(X[150:]), params)
+    assert abs(here.axes - there.axes).max() > 0.1
+    for stats in (here + there, there + here):
+        assert_allclose(model.update(stats, params).loadings, want.loadings, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("noise", NOISE)
