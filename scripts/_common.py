@@ -197,8 +197,12 @@ def draw_mixture(N: int, D: int, K: int, spacing: float = 4.0) -> tuple[np.ndarr
 
 
 def rest() -> None:
-    """Let the threads of whoever ran before go to sleep: those of OpenBLAS still spin after 50 ms, not after 100."""
-    time.sleep(0.15)
+    """Let the threads of whoever ran before go to sleep: those of OpenBLAS still spin after 50 ms, not after 100.
+
+    In a quick run, whose times mean nothing, it would only take most of the time: 40 s of roofline.py's 60.
+    """
+    if "--quick" not in sys.argv:
+        time.sleep(0.15)
 
 
 def progress(message: str = "") -> None:

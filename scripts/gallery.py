@@ -499,8 +499,8 @@ def how_many() -> Figure:
     figure = new_figure(10.0, 4.4)
     left, right = figure.subplots(1, 2)
     options: dict[str, Any] = {"random_state": 0, "tol": 1e-5, "max_iter": 500}
-    fastem.select(X, range(1, 11), "full", criterion="cv", **options).plot(ax=left)
-    fastem.select(X, range(1, 11), ("full", "tied", "diag", "spherical"), **options).plot(ax=right)
+    fastem.select(X, range(1, 9), "full", criterion="cv", **options).plot(ax=left)
+    fastem.select(X, range(1, 9), ("full", "tied", "diag", "spherical"), **options).plot(ax=right)
     return figure
 
 

@@ -49,7 +49,7 @@ def plot_selection(selection: Any, *, ax: Axes | None = None) -> Axes:
     --------
     >>> import fastem
     >>> X, _ = fastem.load_faithful()
-    >>> fastem.select(X, range(1, 5), random_state=0).plot().get_ylabel()
+    >>> fastem.select(X, range(1, 5), "full", random_state=0).plot().get_ylabel()
     'BIC'
     """
     require_matplotlib()

@@ -97,7 +97,7 @@ def test_mclust_is_the_name_of_fourteen(faithful):
 @pytest.mark.parametrize("seed", range(2))
 def test_from_its_own_starts_it_chooses_as_mclust(faithful, seed):
     """Under the remedy of mclust's prior: EEE 3, EEE 4, VVV 2."""
-    found = fastem.select(faithful, range(1, 7), regularization="map", tol=1e-6, max_iter=2000, random_state=seed)
+    found = fastem.select(faithful, range(1, 6), regularization="map", tol=1e-6, max_iter=2000, random_state=seed)
     order = [(one.covariance_type, one.n_components) for one in found.ranked()]
     assert order[:3] == [("tied", 3), ("tied", 4), ("full", 2)]
 
@@ -125,7 +125,7 @@ def test_criteria(two, covariance):
 
 
 def test_each_criterion_chooses_by_its_own(faithful):
-    options = dict(regularization="map", random_state=0, tol=1e-4, max_iter=1000)
+    options = dict(covariance_types=["full", "tied"], regularization="map", random_state=0, tol=1e-4, max_iter=1000)
     table = {name: fastem.select(faithful, range(1, 5), criterion=name, **options) for name in ("bic", "aic", "icl")}
     for name, found in table.items():
         least = min(found.candidates, key=lambda one, name=name: getattr(one, name))
@@ -576,9 +576,9 @@ def long():
 def test_cross_validation_chooses_the_same_from_a_file(long, tmp_path):
     np.save(tmp_path / "rows.npy", long)
     options = {"criterion": "cv", "random_state": 0, "tol": 1e-4}
-    a = fastem.select(long, [2, 3], ("full", "tied"), **options)
+    a = fastem.select(long, 3, ("full", "tied"), **options)
     for rows in (tmp_path / "rows.npy", lambda: [long[:5000], long[5000:]]):
-        b = fastem.select(rows, [2, 3], ("full", "tied"), **options)
+        b = fastem.select(rows, 3, ("full", "tied"), **options)
         assert a.best_params_ == b.best_params_
         for one, other in zip(a.candidates, b.candidates, strict=True):
             assert one.status == other.status

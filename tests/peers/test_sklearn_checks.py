@@ -29,8 +29,10 @@ KINDS = [
     GaussianMixture(assignment="hard"),
     GaussianMixture(solver="lbfgs"),
     GaussianMixture(solver="auto"),
-    *(GaussianMixture(covariance_type=family) for family in FAMILIES[1:]),
-    *(GaussianMixture(regularization=remedy) for remedy in ("ridge", "map", "floor", "ratio")),
+    *(
+        GaussianMixture(covariance_type=family, regularization=remedy)
+        for family, remedy in zip(FAMILIES[1:], ("ridge", "map", "floor", "ratio", None), strict=True)
+    ),
     *(GaussianMixture(2, **options) for options in ({}, {"noise": True}, {"assignment": "hard"}, {"solver": "lbfgs"})),
     GaussianMixture(2, fixed=("weights",)),
     BayesianGaussianMixture(),

@@ -74,7 +74,7 @@ def _peer_snapshots(X, options):
 
 @pytest.mark.parametrize(("covariance_type", "d", "k", "reg_covar", "data"), CASES)
 def test_trajectory(covariance_type, d, k, reg_covar, data):
-    mixture = make_mixture(max(20 * d * k, 200), d, k, spacing=SPACING[data])
+    mixture = make_mixture(max(10 * d * k, 200), d, k, spacing=SPACING[data])
     start = make_start(mixture, covariance_type)
     options = _options(start, covariance_type, reg_covar)
     peer, snapshots, bounds = _peer_snapshots(mixture.X, options)

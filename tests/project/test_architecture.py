@@ -32,10 +32,10 @@ def package(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> set[str]:
-    """The packages of fastem that a file imports, at its top or inside functions."""
+def imported(tree: ast.Module) -> set[str]:
+    """The packages of fastem that a module imports, at its top or inside functions."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fastem":
             inner = node.module.split(".")[1:2] or [alias.name for alias in node.names]
             names |= {name if name in FLOOR else "__init__" for name in inner}
@@ -45,22 +45,14 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_packages_stand_in_a_line(path):
-    own = package(path)
-    later = {name for name in imported(path) - {own} if FLOOR[name] >= FLOOR[own]}
+def test_a_module_stands_in_the_line_fits_in_a_head_and_imports_no_private_name(path):
+    text, own = path.read_text(), package(path)
+    tree = ast.parse(text)
+    later = {name for name in imported(tree) - {own} if FLOOR[name] >= FLOOR[own]}
     assert not later, f"{path.relative_to(ROOT)} imports {later}, not before it in the line"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_fit_in_a_head(path):
-    text = path.read_text()
-    reason = "This module is long because" in (ast.get_docstring(ast.parse(text)) or "")
-    assert reason or len(text.splitlines()) <= LONGEST
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_private_name_crosses_modules(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    reason = "This module is long because" in (ast.get_docstring(tree) or "")
+    assert reason or len(text.splitlines()) <= LONGEST, f"{path.relative_to(ROOT)} is longer than {LONGEST} lines"
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastem"):
             private = [alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"]
             assert not private, f"{path.relative_to(ROOT)} imports {private} of {node.module}"

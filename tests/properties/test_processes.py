@@ -146,7 +146,7 @@ import json, os, signal, threading, time
 import numpy as np
 import fastem
 rng = np.random.default_rng(0)
-X = rng.standard_normal((20_000_000, 3), dtype="f4")
+X = rng.standard_normal((10_000_000, 3), dtype="f4")
 K = 256
 params = fastem.make_params(np.full(K, 1 / K), rng.normal(size=(K, 3)), np.tile(np.eye(3), (K, 1, 1)))
 fastem.accumulate(X[:1000], params)
@@ -238,9 +238,9 @@ def test_joblib(layer):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_ctrl_c_during_a_long_pass(layer):
-    """2e7 rows, the signal in the middle of the first pass: served within 0.2 s, in two of three tries at least."""
+    """1e7 rows, the signal in the middle of the first pass: served within 0.2 s, in two of three tries at least."""
     one_pass, delays, without_result = _run(CTRL_C, layer)
-    assert one_pass > 1  # else this shows nothing
+    assert 0.6 * one_pass > 0.25  # what is left of the pass: else this shows nothing
     assert len(delays) == 3
     assert sorted(delays)[1] < 0.2, delays
     assert all(without_result)

@@ -294,7 +294,7 @@ def select(
     --------
     >>> import fastem
     >>> X, _ = fastem.load_faithful()
-    >>> found = fastem.select(X, range(1, 7), ("full", "tied"), regularization="map", tol=1e-6, random_state=0)
+    >>> found = fastem.select(X, range(1, 6), ("full", "tied"), regularization="map", tol=1e-6, random_state=0)
     >>> found.best_params_, round(found.best_.bic(X), 1)
     ({'covariance_type': 'tied', 'n_components': 3}, 2314.5)
 
