@@ -13,6 +13,7 @@ from fastem.cli.opening import check_outputs_of_fit, gaps_of, open_rows, split_n
 from fastem.cli.options import (
     Columns,
     Covariance,
+    CriterionName,
     DataFile,
     Decimal,
     Delimiter,
@@ -185,7 +186,7 @@ def choose(
         typer.Option("--n-factors", metavar="A-B,C,...", help=f"Numbers of factors to try, for {', '.join(FACTORS)}."),
     ] = None,
     criterion: Annotated[
-        Literal["bic", "aic", "icl", "cv"],
+        CriterionName,
         typer.Option(help="Choose by an information criterion, or by the likelihood of rows held out (cv)."),
     ] = "bic",
     folds: Annotated[int, typer.Option("--cv", min=2, help="With --criterion cv: number of folds.")] = 5,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fastem.estimators.parameters import SOLVERS
+from fastem.estimators.selecting.selection import CRITERIA
 from fastem.fitting.starts.table import INIT_PARAMS
 from fastem.fitting.stopping import RULES
 from fastem.model.families import COVARIANCES
@@ -13,12 +14,14 @@ from fastem.model.remedies.table import REMEDIES
 
 if TYPE_CHECKING:  # a type checker cannot read the names of a table
     CovarianceName = str
+    CriterionName = str
     StartName = str
     RemedyName = str
     RuleName = str
     SolverName = str
 else:
     CovarianceName = Literal[tuple(COVARIANCES)]
+    CriterionName = Literal[tuple(CRITERIA)]
     StartName = Literal[INIT_PARAMS]
     RemedyName = Literal[tuple(REMEDIES)]
     RuleName = Literal[tuple(RULES)]
