@@ -191,6 +191,12 @@ for name in "plain", "weighted":
 """
 
 
+@pytest.mark.parametrize("comm", [None, 0, np.eye(2)], ids=["None", "a number", "rows"])
+def test_what_is_no_communicator_is_named(comm):
+    with pytest.raises(TypeError, match=r"comm must be an MPI communicator, such as .*; got"):
+        fastem.MPISource(comm, np.eye(2))
+
+
 def test_ranks_cannot_diverge(three_ranks, tmp_path):
     """The bytes of another run, first the plain fit as it is, and then the weighted one with other bits on ranks 1, 2.
 
