@@ -154,6 +154,22 @@ def test_processors_that_find_other_eigenvectors(monkeypatch):
         assert_allclose(model.update(stats, params).loadings, want.loadings, rtol=1e-9, atol=1e-9)
 
 
+def test_rows_are_centred_at_a_place_that_no_library_decides():
+    """Sums about centres of other bits are not added, and BLAS has other bits on another processor."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        shape = K, D = rng.integers(2, 12, size=2)
+        params = FactorParams(
+            rng.dirichlet(np.ones(K)),
+            rng.normal(size=shape),
+            np.ones((1, 1, D)),
+            np.ones((1, 1, D)),
+            np.ones((K, D, 1)),
+        )
+        centre = sum(w * mean for w, mean in zip(params.weights, params.means, strict=True)) / params.weights.sum()
+        assert_array_equal(evaluate(ArraySource(rng.normal(size=(5, D))), params).origin, np.tile(centre, (K, 1)))
+
+
 @pytest.mark.parametrize("noise", NOISE)
 def test_steps_by_dense_matrices(noise):
     X, _ = make_rows(400, seed=2)

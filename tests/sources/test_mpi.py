@@ -207,6 +207,32 @@ def test_ranks_cannot_diverge(three_ranks, tmp_path):
         assert {rank[name] for rank in again} == {three_ranks[0]["fits"][0][name][3]}
 
 
+OTHER_STARTS = """
+from fastem.estimators.selecting import best
+from fastem.fitting.starts import models
+best.CONTEST_ROWS = 1000
+if comm.rank:
+    def moved(function):
+        def other_bits(*args):
+            params, *others = function(*args)
+            return params._replace(means=params.means * (1 + 1e-12)), *others
+        return other_bits
+
+    models.make_start = moved(models.make_start)
+    axes = best.principal_axes
+    best.principal_axes = lambda *args: axes(*args) * (1 + 1e-12)
+model = quiet_fit(fastem.StudentMixture(4, random_state=0), MPISource(comm, X[own]))
+found["student"] = [a.tolist() for a in (model.means_, model.covariances_, model.dof_)]
+found["select"] = fastem.select(MPISource(comm, X[own]), [3, 4]).best_.means_.tolist()
+"""
+
+
+def test_starts_of_a_sample_are_rank_0s(tmp_path):
+    """Each rank makes them of the same rows, with the bits of its processor."""
+    first, second = mpirun(2, tmp_path, starts=OTHER_STARTS)[0]["starts"]
+    assert first == second
+
+
 FUNCTIONS = """
 from fastem import accumulate, em, make_params
 mine = [X[:0], X[:4000], lambda: iter(np.array_split(X[4000:], 7))][comm.rank]
