@@ -542,8 +542,9 @@ def test_where_bounds_fall_without_a_remedy_it_is_rounding_near_a_uniqueness_of_
     model.fit(X, callback=lambda iteration, bound, params: seen.append((bound, params)))
     for (before, at), (after, to) in itertools.pairwise(seen):
         ratio = ((to.loadings**2).sum(axis=-1) / to.covariances[:, 0]).max() + 1
-        assert before - after < ratio * EPS * (1 + abs(before))
+        rounding = (64 + ratio) * EPS * (1 + abs(before))
+        assert before - after < rounding
         if before - after > 1e-10:
-            assert extended_score(to, X) - extended_score(at, X) > -1e-10
+            assert extended_score(at, X) - extended_score(to, X) < rounding  # an update is rounded as well
     assert ratio > 1e5
     assert_allclose(after, float(extended_score(to, X)), rtol=1e-8)

@@ -55,8 +55,7 @@ def start_students(
 ) -> Begun:
     """Return the mixture of t distributions of a start on the rows that are not far from all others; its events."""
     rows = source if is_labelled(source) else without_clutter(source, rng)
-    mine = make_start(rows, K, model.gaussian, init, rng, given)
-    params, events = agreed(source, lambda: mine)  # each process has made one, so that all have drawn the same numbers
+    params, events = make_start(rows, K, model.gaussian, init, rng, given)
     return model.begin(params), events
 
 
