@@ -114,9 +114,7 @@ class FactorPass:
 
     def __init__(self, params: FactorParams) -> None:
         self.params, self.terms = params, Woodbury.of(params)
-        (K, D), weights = params.means.shape, params.weights
-        # Without BLAS, whose bits differ between processors: sums about centres that differ are not added.
-        centre = (weights[:, None] * params.means).sum(axis=0) / weights.sum()
+        (K, D), centre = params.means.shape, params.weights @ params.means / params.weights.sum()
         spread = (self.terms.precision * (params.means - centre) ** 2).sum(axis=1).max()
         together = [(slice(0, K), centre)]
         apart = [(slice(k, k + 1), params.means[k]) for k in range(K)]
