@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import typer
 from numba.core.event import Event, Listener, install_listener
 
+from fastem.sources.rows import WHO_TAKES_GAPS
+
+OPTIONS_FOR_GAPS = "fit and select fit such rows with --missing, and leave them out with --drop-incomplete."
 # Errors of a full disk. If they name no file, they are of standard output.
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -50,7 +53,7 @@ def reporting() -> Iterator[None]:
 
 def say(kind: str, what: Warning | Exception | str) -> None:
     """Print a message as one line on standard error, after a kind such as "error" unless that is empty."""
-    text = str(what) or type(what).__name__
+    text = (str(what) or type(what).__name__).replace(WHO_TAKES_GAPS, OPTIONS_FOR_GAPS)
     if isinstance(what, OSError) and (what.filename or what.errno in FULL):
         text = f"{what.filename or 'standard output'}: {what.strerror}"
     before = f"fastem: {kind}: " if kind else "fastem: "

@@ -542,8 +542,8 @@ class GaussianMixture(Scoring, Criteria, GroupUses, Imputing, Deconvolving, Orde
         Raises
         ------
         ValueError
-            for data that cannot be used, or a component that collapses. The estimator is then as it was before this
-            block
+            for data that cannot be used, a component that collapses, or n_components, covariance_type or noise that
+            have changed since the mixture was made. The estimator is then as it was before this block
         UnavailableError
             (a ValueError and an AttributeError, so that `hasattr` says that there is no such method) with a
             `regularization`, hard `assignment` or `fixed` parameters

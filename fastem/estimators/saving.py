@@ -51,7 +51,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from fastem.estimators.anomaly import AnomalyDetector
@@ -72,6 +71,7 @@ from fastem.estimators.stored.regressors import REGRESSOR
 from fastem.estimators.stored.students import STUDENT
 from fastem.estimators.students.mixture import StudentMixture
 from fastem.files.archive import ENDINGS, ModelFileError, read, stamp, write
+from fastem.files.atomic import given_path
 from fastem.files.tables import check_output
 
 CLASSES = (MIXTURE, POSTERIOR, STUDENT, FACTORS, DETECTOR, REGRESSOR, KMEANS, GROUPS, GROUP_POSTERIORS)
@@ -140,7 +140,7 @@ def save(
         takes = ", ".join(kind.model.__name__ for kind in CLASSES)
         raise TypeError(f"save takes a fitted model, one of {takes}; got {type(model).__name__}")
     arrays = kind.to_arrays(model, feature_names)
-    target = Path(path)
+    target = given_path(path)
     check_output(target, ENDINGS)
     write(target, kind.layout, arrays)
 
@@ -178,7 +178,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> fastem.load("model.npz").predict([[0.5]])
     array([0])
     """
-    source = Path(path)
+    source = given_path(path)
     found = stamp(source)
     kind = next((kind for kind in CLASSES if kind.layout.format == found), MIXTURE)
     arrays = read(source, kind.layout)

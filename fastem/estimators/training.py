@@ -243,17 +243,19 @@ def check_warm(model: MixtureState, D: int, **others: tuple[Any, Any]) -> None:
 
     `others` are parameters that must not change either, each with its value now and in that fit.
     """
+    others = {"n_features": (D, np.shape(model.means_)[1]), **others}
+    check_unchanged(model, "warm_start=True continues the last fit", "Set warm_start=False to start anew.", **others)
+
+
+def check_unchanged(model: MixtureState, continued: str, advice: str, **others: tuple[Any, Any]) -> None:
+    """Raise a ValueError if a parameter is not that of the fit that is continued; `others` are as of `check_warm`."""
     for name, (now, before) in {
         "n_components": (model.n_components, len(model.weights_)),
-        "n_features": (D, np.shape(model.means_)[1]),
         "covariance_type": (model.covariance_type, family_of(model).name),
         **others,
     }.items():
-        if now != before:
-            raise ValueError(
-                f"warm_start=True continues the last fit, but {name} has changed: {before} in that fit, {now} "
-                "now. Set warm_start=False to start anew."
-            )
+        if not np.array_equal(now, before):
+            raise ValueError(f"{continued}, but {name} has changed: {before} in that fit, {now} now. {advice}")
 
 
 def take_over(model: MixtureState, params: Params, results: list[Result], kept: int, dtype: np.dtype[Any]) -> None:
@@ -292,8 +294,15 @@ def check_stream(model: Any) -> None:
         raise UnavailableError(message)
 
 
+def check_followed(model: MixtureState, **others: tuple[Any, Any]) -> None:
+    """Raise a ValueError if a parameter that a stream cannot follow has changed; `others` are as of `check_warm`."""
+    continued = "partial_fit goes on from the mixture that is there"
+    check_unchanged(model, continued, "Set it back, or start anew by fit, or by a clone.", **others)
+
+
 def follow(model: MixtureState, X: Any, sample_weight: Any, stream: Stepwise) -> None:
     """Take a step of stepwise EM by a block of rows, from the state of a stream."""
+    check_followed(model, noise=(bool(model.noise), has_noise(model)))
     source = rows_for(model, X, sample_weight)
     with threads(check_n_threads(model.n_threads)):
         stream = stream.partial_fit(source)

@@ -20,6 +20,17 @@ _TOKEN_BYTES = 4  # random bytes in the name of a temporary file
 _NAME_BYTES = 255 - 2 - 2 * _TOKEN_BYTES  # of its name: beside two dots and the token, in what file systems allow
 
 
+def given_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gives; raise a TypeError or a ValueError for what is none."""
+    try:
+        found = Path(path)
+    except TypeError:
+        raise TypeError(f"expected a path, as a str or a pathlib.Path; got {path!r:.60}") from None
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"expected the path of a file; got {str(path)!r}")
+    return found
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` and rename it to `path` once it is written and on disk.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastem.files.arrow import require_pyarrow
-from fastem.files.atomic import replacing
+from fastem.files.atomic import given_path, replacing
 from fastem.files.delimited import read_text
 from fastem.files.text_detection import find_layout
 from fastem.files.text_layout import ENDINGS as TEXT_ENDINGS
@@ -74,7 +74,7 @@ def read_table(
     (array([[2.],
            [4.]]), ['b'])
     """
-    source = Path(path)
+    source = given_path(path)
     found = find_columns(source)
     chosen = found.features if columns is None else choose_columns(source, columns, found.names, found.n_columns)
     X = _find_read(source)(source, chosen) if found.text is None else read_text(source, found.text, chosen)[0]
@@ -105,7 +105,7 @@ class TableColumns(NamedTuple):
 
 def find_columns(path: str | os.PathLike[str], options: TextOptions = NOTHING_SAID) -> TableColumns:
     """Find the columns of a table. The options are for tables of text; errors are those of `read_table`."""
-    source = Path(path)
+    source = given_path(path)
     if source.is_dir():
         return _find_parquet_columns(source)
     if not source.is_file():
@@ -268,7 +268,7 @@ Write = Callable[[Array], None]
 @contextmanager
 def writing(path: str | os.PathLike[str], names: Sequence[str], n_rows: int) -> Iterator[Write]:
     """Give a function that writes the rows of a table block by block, `n_rows` in all; else as `write_table`."""
-    target = Path(path)
+    target = given_path(path)
     check_output(target, OUTPUT_ENDINGS)
     with replacing(target) as stream, _WRITERS[target.suffix.lower()](stream, names, n_rows) as write:
         yield write

@@ -47,6 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.files.archive import ENDINGS, ArchiveFormat, ModelFileError, floats, read, scalar, status, text, write
+from fastem.files.atomic import given_path
 from fastem.files.tables import check_output
 from fastem.fitting.acceleration import Memory, Pace
 from fastem.model.families import find_family
@@ -97,7 +98,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, fit: dict[str, Any], rng: np.random.RandomState) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else given_path(path)
         self.fit, self.rng = fit, rng
         self.memory: tuple[int, Memory] | None = None  # that `load` has found
         self.latest: State | None = None

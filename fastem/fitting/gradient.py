@@ -252,7 +252,11 @@ class Ascent:
         return -point.bound, -point.gradient
 
     def evaluate_at(self, theta: Array) -> Point:
-        """Make a pass over the data, unless the last one was at the same vector."""
+        """Make a pass over the data, unless the last one was at the same vector.
+
+        Each process runs `minimize`, which sees numbers of rank 0 alone: so all make the same passes.
+        """
+        theta = agreed(self.source, theta.copy)
         if self.latest is None or not np.array_equal(theta, self.latest.theta):
             params = agreed(self.source, partial(self.space.unpack, theta))
             self.latest = self._point(theta, params, evaluate(self.source, params))
@@ -260,8 +264,8 @@ class Ascent:
         return self.latest
 
     def _point(self, theta: Array, params: Params, stats: Stats) -> Point:
-        gradient = self.space.gradient(theta, stats) / stats.sum_w
-        return Point(theta.copy(), params, stats, stats.loglik / stats.sum_w, gradient)
+        gradient = agreed(self.source, lambda: self.space.gradient(theta, stats) / stats.sum_w)
+        return Point(theta, params, stats, stats.loglik / stats.sum_w, gradient)
 
     def renew(self) -> None:
         """Take new coordinates, about the mixture that was accepted last."""

@@ -150,7 +150,8 @@ class Runs:
         K, init, rows = self.options.n_components, self.options.init_params, self.sample or self.source
         if lacks_values(rows):
             rows = completed(rows, max(SEED_ROWS, 50 * K), self.rng)
-        params, events = KINDS[type(self.model)].begin(rows, K, self.model, init, self.rng, self.given)
+        mine = KINDS[type(self.model)].begin(rows, K, self.model, init, self.rng, self.given)
+        params, events = agreed(self.source, lambda: mine)  # each process makes a sample's, and draws the same numbers
         if self.options.solver == "lbfgs" and self.given.precisions is None:
             assert isinstance(self.model, GaussianModel)  # the only model that L-BFGS fits
             params = after_one_step(self.source, params, self.model)

@@ -46,6 +46,7 @@ from fastem.kernels.mixture import (
 MOST_FEATURES = 24  # for which a kernel is made: its code grows as D^3, and takes 1 to 2 s to compile, 5 s at the most
 TILE = 64  # rows: a multiple of what the micro-kernels step by, everywhere
 LOG_2PI, LOG_2 = float(np.log(2 * pi)), float(np.log(2))
+ROUNDING = 1e-13  # of an error's variance: a pivot below it has lost all but two digits, as C + S is rounded
 N_ROWS = 8  # per-row values of a tile: weight, top, label, total, spread, constant, mantissa, exponent
 
 
@@ -90,19 +91,21 @@ def fetch(X, errors, first, n, xt, st, constant):
 
 
 @njit(**EXACT)
-def add_log_density(factors, D, c, constant, n, mantissa, exponent, q):
+def add_log_density(factors, D, c, constant, st, step, n, mantissa, exponent, q):
     """Replace q by the log joint density c + constant - (q + log det T) / 2, -inf for NaN.
 
+    It is inf where a pivot is lost to `ROUNDING` beside the variance of its feature's error, row i * step of st.
     The product of all 1 / p, as a mantissa and an exponent, takes one logarithm, and neither overflows nor vanishes.
     """
     fill(mantissa, 1.0)
     fill(exponent, 0.0)
     for i in range(D):
-        inverse = factors[i * (i + 1) // 2 + i]
+        inverse, variance = factors[i * (i + 1) // 2 + i], st[i * step]
         for b in range(n):
             bits = to_integer(mantissa[b] * (inverse[b] if inverse[b] > 0.0 else 1.0))
             power = (bits >> 52) - 1023
-            exponent[b] += power
+            lost = inverse[b] > 0.0 and variance[b] * inverse[b] > 1.0 / ROUNDING
+            exponent[b] += np.inf if lost else power
             mantissa[b] = to_float(bits - (power << 52))
     for b in range(n):
         value = c + constant[b] - 0.5 * q[b] + 0.5 * (log(mantissa[b]) + LOG_2 * exponent[b])
@@ -155,11 +158,12 @@ def joint_for(D: int, full: bool) -> Any:
 
     @njit(**HELPER)
     def joint(lognorm, means, cov, root, widths, st, constant, n, mantissa, exponent, factors, xt, lp):
+        step = D + 1 if full else 1
         for k in range(means.shape[0]):
             eliminate(xt, st, means[k], cov[k], root[k], n, factors[k], lp[k])
-            add_log_density(factors[k], D, lognorm[k], constant, n, mantissa, exponent, lp[k])
+            add_log_density(factors[k], D, lognorm[k], constant, st, step, n, mantissa, exponent, lp[k])
         if lp.shape[0] > means.shape[0]:
-            add_noise(lognorm[means.shape[0]], widths, st, D + 1 if full else 1, n, lp[means.shape[0]])
+            add_noise(lognorm[means.shape[0]], widths, st, step, n, lp[means.shape[0]])
 
     return joint
 

@@ -141,8 +141,18 @@ class FactorStats(Stats):
     def __add__(self, other: object) -> Stats:
         if not isinstance(other, FactorStats):
             return NotImplemented
+        if not np.array_equal(self.origin, other.origin):  # another processor finds it with other last bits
+            other = other.shifted(self.origin)
         cross = self.cross + other.cross_by(self.axes)
         return FactorStats(**vars(super().__add__(other)), cross=cross, params=self.params, axes=self.axes)
+
+    def shifted(self, origin: Array) -> FactorStats:
+        """Return the same statistics about another `origin`, (K, D)."""
+        terms = Woodbury.of(self.params)
+        about_means = self.s1 - self.s0[:, None] * (self.params.means - self.origin)
+        first = np.einsum("kdq,kd,kqp->kp", terms.planes, about_means, terms.axes.swapaxes(-1, -2) @ self.axes)
+        moved = vars(super().shifted(origin))
+        return FactorStats(**moved | {"cross": self.cross + (self.origin - origin)[..., None] * first[:, None, :]})
 
     def cross_by(self, axes: Array) -> Array:
         """Return `cross` for other eigenvectors: of other signs, and turned where eigenvalues are equal."""

@@ -25,6 +25,7 @@ LOST = (
     "Beside the error_covariance those of the mixture are lost to rounding: errors are too large, and too strongly "
     "correlated. For a feature that was not measured, pass an infinite variance."
 )
+SOME_ARE_LOST = f"The covariances of some rows, errors included, are singular. {LOST}"
 BATCH_BYTES = 1 << 23  # of joint densities, or of matrices that LAPACK works on, at a time
 
 
@@ -81,6 +82,26 @@ def flat_errors(block: Block) -> tuple[Array, bool]:
     return block.errors.reshape(len(block.X), -1), block.errors.ndim == 3
 
 
+def lost_beside(roots: Array, variances: Array) -> NDArray[np.bool_]:
+    """Tell which covariances, errors included, have a pivot that is lost to rounding beside the errors' variance.
+
+    Parameters
+    ----------
+    roots : (..., D), diagonals of the Cholesky factors of covariances
+    variances : (..., D), of errors
+    """
+    return np.asarray((roots**2 < kernel.ROUNDING * variances).any(axis=-1))
+
+
+def without_errors_of_absent_rows(block: Block) -> Block:
+    """Return a block in which rows of weight 0 have no errors, beside which nothing of the mixture is lost."""
+    assert block.errors is not None
+    if block.weight is None or block.weight.all():
+        return block
+    absent = (block.weight == 0).reshape(-1, *[1] * (block.errors.ndim - 1))
+    return block._replace(errors=np.where(absent, 0.0, block.errors))
+
+
 class ErrorsAccumulator:
     """The fused pass over rows with errors: a function from a Block to its `Sums`; in float64.
 
@@ -99,7 +120,7 @@ class ErrorsAccumulator:
 
     def sums(self, block: Block) -> Sums:
         """Return the statistics of a block, to be added: only the last block may end within `block_rows` rows."""
-        mixture, (n, D) = self.mixture, block.X.shape
+        mixture, (n, D), block = self.mixture, block.X.shape, without_errors_of_absent_rows(block)
         n_blocks = -(-n // self.block_rows)
         out = np.empty((n_blocks, kernel.n_values(mixture.columns, mixture.K, D)))
         given = given_of(block, self.params)
@@ -121,6 +142,8 @@ class ErrorsAccumulator:
             out,
             mixture.scratch(n, full),
         )
+        if (out[:, 1] == np.inf).any():
+            raise ValueError(SOME_ARE_LOST)
         return Sums(self, mixture, n, out)
 
     def stats(self, layout: ErrorsMixture, total: Array, n_rows: int) -> Stats:
@@ -177,6 +200,8 @@ class ErrorsScorer:
         errors, full = flat_errors(block)
         score = kernel.score(D, full)
         score(block.X, errors, *mixture.arguments, self.block_rows, out, mixture.scratch(n, full))
+        if full and out.max(initial=-np.inf) == np.inf:
+            raise ValueError(SOME_ARE_LOST)
         return out
 
 
@@ -251,8 +276,11 @@ def _places(rows: slice, X: Array, S: NDArray[Any], mixture: ErrorsMixture) -> P
         V: Any = np.linalg.solve(lower, np.where(seen[:, None, :, None], mixture.root, 0.0))
         y = np.linalg.solve(lower, z[..., None])[..., 0]
     except np.linalg.LinAlgError:
-        raise ValueError(f"The covariances of some rows, errors included, are singular. {LOST}") from None
-    log_det = 2 * np.log(np.einsum("nkii->nki", lower)).sum(axis=-1)
+        raise ValueError(SOME_ARE_LOST) from None
+    roots = np.einsum("nkii->nki", lower)
+    if lost_beside(roots[:, mixture.log_weights[: mixture.K] > -np.inf], np.einsum("nii->ni", S)[:, None]).any():
+        raise ValueError(SOME_ARE_LOST)
+    log_det = 2 * np.log(roots).sum(axis=-1)
     norm = log_det + np.log(2 * np.pi) * seen.sum(axis=1)[:, None]
     joint = mixture.log_weights[: mixture.K] - 0.5 * (norm + (y * y).sum(axis=-1))
     joint = np.where(np.isnan(joint), -np.inf, joint)

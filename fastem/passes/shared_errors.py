@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from fastem.kernels.mixture import LABELS, RESP, SOFT
-from fastem.model.matrices import Array, SingularCovarianceError, factorise
+from fastem.model.matrices import Array, SingularCovarianceError, factorise, variances
 from fastem.model.params import Params
 from fastem.model.stats import Stats
-from fastem.passes.errors import LOST
+from fastem.passes.errors import LOST, lost_beside
 from fastem.passes.layout import KernelMixture
 from fastem.passes.scorer import Scorer
 from fastem.passes.sums import Accumulator, in_form, reduced
@@ -33,7 +33,11 @@ def widened(params: Params, error_covariance: Array) -> Params:
     else:
         covariances = params.covariances + variance
     try:
-        return params._replace(covariances=covariances, factor=factorise(covariances))
+        factor = factorise(covariances)
+        lost = lost_beside(1.0 / variances(factor), variance)
+        if lost.any():
+            raise SingularCovarianceError(np.flatnonzero(lost).tolist())
+        return params._replace(covariances=covariances, factor=factor)
     except SingularCovarianceError as error:
         raise error.because(f"This is its covariance together with the errors' one. {LOST}") from None
 

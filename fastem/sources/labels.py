@@ -49,7 +49,13 @@ def check_labels(labels: Any, n_rows: int) -> NDArray[Any] | None:
     if labels is None:
         return None
     refuse_masked("labels", labels)
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError:
+        raise ValueError(
+            f"labels must be {n_rows} integers, one per row, or booleans of shape ({n_rows}, K); got rows of unequal "
+            "lengths"
+        ) from None
     check_label_kind(array.shape, array.dtype, n_rows)
     check_label_values(array, 0)
     return array if array.ndim == 2 else array.astype(np.int64, copy=False)

@@ -152,6 +152,8 @@ class MPISource(PartedSource):
         missing: bool = False,
         errors: Any = None,
     ) -> None:
+        if not (hasattr(comm, "Get_rank") and hasattr(comm, "Get_size")):
+            raise TypeError(f"comm must be an MPI communicator, such as MPI.COMM_WORLD; got {type(comm).__name__}")
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.is_leader = self.rank == 0
         self._failed = False  # whether all ranks know of a failure, which ends the function that they are in

@@ -15,6 +15,7 @@ from fastem.sources.errors import check_error_values
 from fastem.sources.frames import refuse_lazy
 from fastem.sources.labels import check_label_values
 
+WHO_TAKES_GAPS = "GaussianMixture(missing=True) fits rows with missing values."
 LARGEST = 1e150  # of a value in rows that are read anew: some thousands of squares of larger values overflow
 
 
@@ -107,8 +108,8 @@ def check_finite(X: NDArray[Any], first: int = 0, where: str = "", missing: bool
     place = f"The first is in row {first + start + row}, column {column}{where and f' ({where})'}."
     if np.isnan(low):
         raise ValueError(
-            f"Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. {place} "
-            "GaussianMixture(missing=True) fits rows with missing values."
+            "Input X contains NaN.\nMissing values are not accepted: remove or impute those rows. "
+            f"{place} {WHO_TAKES_GAPS}"
         )
     raise ValueError(f"Input X contains infinity or a value too large for dtype('{X.dtype}'). {place}")
 

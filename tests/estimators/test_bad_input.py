@@ -838,7 +838,7 @@ CASES |= {
 CASES |= {
     "load, no file": (lambda: fastem.load("absent.npz"), (FileNotFoundError, r"absent\.npz")),
     "load, a folder": (lambda: fastem.load("."), (IsADirectoryError, "directory")),
-    "load, None": (lambda: fastem.load(None), (TypeError, "not NoneType")),
+    "load, None": (lambda: fastem.load(None), (TypeError, "got None")),
     "save, unfitted": (
         lambda: fastem.save(GaussianMixture(), "m.npz"),
         (exception(fastem.NotFittedError), "not fitted"),

@@ -317,6 +317,28 @@ def test_a_stream_may_begin_at_a_fit_without_iterations():
     assert np.isfinite(model.partial_fit(X).lower_bound_)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n_components": 2},
+        {"covariance_type": "tied"},
+        {"weight_concentration_prior_type": "dirichlet_distribution"},
+        {"weight_concentration_prior": 9.0},
+        {"mean_precision_prior": 9.0},
+        {"mean_prior": [0.0, 9.0]},
+        {"degrees_of_freedom_prior": 9.0},
+        {"covariance_prior": np.eye(2)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_stream_refuses_another_prior(changed):
+    X = make_mixture(200, 2, 3, spacing=5.0).X
+    model = BayesianGaussianMixture(n_components=3, random_state=0, mean_prior=[0.0, 1.0]).partial_fit(X)
+    with pytest.raises(ValueError, match=f"partial_fit goes on from .*, but {next(iter(changed))} has changed"):
+        model.set_params(**changed).partial_fit(X)
+    assert quiet_fit(model, X).partial_fit(X).n_samples_seen_ == 400
+
+
 def test_a_stream_comes_near_the_fit_of_all_rows(tmp_path):
     X = make_mixture(4000, 2, 3, spacing=5.0).X
     whole, stream = fit(X), BayesianGaussianMixture(n_components=3, random_state=0)

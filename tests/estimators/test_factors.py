@@ -154,6 +154,18 @@ def test_processors_that_find_other_eigenvectors(monkeypatch):
         assert_allclose(model.update(stats, params).loadings, want.loadings, rtol=1e-9, atol=1e-9)
 
 
+def test_sums_about_other_centres_are_added():
+    """Processors find the centre with other last bits; here they differ by more, so that each term of a move counts."""
+    X, _ = make_rows(400, seed=5)
+    _, model = model_of(X, "each")
+    params = start_of("each")
+    want = model.update(evaluate(ArraySource(X), params), params)
+    here, there = evaluate(ArraySource(X[:150]), params), evaluate(ArraySource(X[150:]), params)
+    step = np.random.default_rng(0).normal(size=here.origin.shape)
+    for stats in (here + there.shifted(there.origin + step), here.shifted(here.origin + step) + there):
+        assert_allclose(model.update(stats, params).loadings, want.loadings, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("noise", NOISE)
 def test_steps_by_dense_matrices(noise):
     X, _ = make_rows(400, seed=2)

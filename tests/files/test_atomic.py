@@ -176,6 +176,17 @@ def test_outputs_are_told_apart_from_inputs_whatever_leads_there(tmp_path, monke
     check_distinct({"--output": tmp_path / "folder" / "new.npy"}, [tmp_path / "folder"])
 
 
+@pytest.mark.parametrize("path", [None, 3, b"m.npz", ["m.npz"], "", "a\0.npz"], ids=repr)
+def test_what_is_no_path_is_named(path):
+    model = fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    calls = [fastem.load, lambda path: fastem.save(model, path), lambda path: write_scores(model, [[0.0]], path)]
+    if path is not None:
+        calls.append(lambda path: fastem.GaussianMixture().fit([[0.0], [1.0]], checkpoint=path))
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match=r"expected (a path, as a str or|the path of a file; got)"):
+            call(path)
+
+
 def test_write_scores_does_not_replace_its_rows(tmp_path):
     np.save(tmp_path / "rows.npy", np.zeros((3, 1)))
     model = fastem.GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")

@@ -174,6 +174,12 @@ def test_nothing_is_left_to_em(data, regularization):
         assert_close(fitted(other), fitted(model), 1e-10)
 
 
+def test_labels_of_unequal_lengths_are_refused():
+    for labels in ([[0, 1], [1], [0]], [[True, False], [True], [True]]):
+        with pytest.raises(ValueError, match=r"labels must be 3 integers, .* got rows of unequal lengths"):
+            GaussianMixture(2).fit(np.arange(6.0).reshape(3, 2), labels=labels)
+
+
 def test_rows_without_a_weight_need_no_label(data):
     labels = hidden(data.labels, 0.3)
     a = GaussianMixture(3).fit(data.X, sample_weight=labels >= 0, labels=labels)

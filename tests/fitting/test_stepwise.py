@@ -203,6 +203,18 @@ def test_partial_fit_is_fit_and_steps():
     assert model.n_iter_ == 1
 
 
+@pytest.mark.parametrize("changed", [{"n_components": 3}, {"covariance_type": "diag"}, {"noise": True}], ids=str)
+def test_a_stream_refuses_parameters_that_it_cannot_follow(changed):
+    X = draw(400)[0]
+    for model in (GaussianMixture(2, random_state=0).fit(X), GaussianMixture(2, random_state=0).partial_fit(X)):
+        before = model.means_.copy()
+        with pytest.raises(ValueError, match=f"partial_fit goes on .*, but {next(iter(changed))} has changed.* Set it"):
+            model.set_params(**changed).partial_fit(X)
+        assert_array_equal(model.means_, before)
+        assert len(model.fit(X).means_) == model.n_components
+        assert model.set_params(reg_covar=1.0).partial_fit(X).n_iter_ == 1  # which a stream does follow
+
+
 @pytest.mark.parametrize("covariance_type", ALL)
 def test_partial_fit_of_each_kind(covariance_type):
     X = draw(4000)[0].astype(np.float32)

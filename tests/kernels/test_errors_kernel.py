@@ -80,6 +80,6 @@ def test_the_log_determinant_neither_overflows_nor_vanishes():
         factors[kernel.packed(i, i)] = value
     factors[0, 1] = 0.0  # an infinite variance
     q, constant, scratch = np.zeros(4), np.zeros(4), np.zeros((2, 4))
-    jitted(kernel.add_log_density)(factors, 3, 1.0, constant, 4, scratch[0], scratch[1], q)
+    jitted(kernel.add_log_density)(factors, 3, 1.0, constant, np.zeros((3, 4)), 1, 4, scratch[0], scratch[1], q)
     assert_allclose(q[0], 1 + 0.5 * np.log(10) * (-300 - 250 + 200), rtol=1e-14)
     assert_allclose(q[1], 1 + 0.5 * np.log(10) * (-250 + 200), rtol=1e-14)

@@ -1,5 +1,6 @@
 """Passes over rows with errors of measurement: against slow NumPy, and what must not change a bit."""
 
+import mpmath
 import numba
 import numpy as np
 import pytest
@@ -184,3 +185,56 @@ def test_the_gradient_is_that_of_finite_differences(kind):
         step[i] = 1e-5
         up, down = (fastem.accumulate(source, space.unpack(theta + sign * step)).loglik for sign in (1, -1))
         assert_allclose(gradient[i], (up - down) / 2e-5, rtol=1e-6, atol=1e-6)
+
+
+def exact_log_density(x, S, params):
+    """Return the log density of a row of two features with the error S, as a mixture of mpmath's numbers."""
+    terms = []
+    for weight, mean, C in zip(params.weights, params.means, params.covariances, strict=True):
+        a, b, _, d = (mpmath.mpf(float(u)) + float(v) for u, v in zip(np.ravel(C), np.ravel(S), strict=True))
+        z, det = [mpmath.mpf(float(u)) - float(v) for u, v in zip(x, mean, strict=True)], a * d - b * b
+        square = (d * z[0] ** 2 - 2 * b * z[0] * z[1] + a * z[1] ** 2) / det
+        terms.append(float(weight) * mpmath.exp(-square / 2) / (2 * mpmath.pi * mpmath.sqrt(det)))
+    return float(mpmath.log(mpmath.fsum(terms)))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # by the interpreter, without JIT
+@pytest.mark.parametrize("largest", [1e3, 1e9, 1e12, 1e14, 1e17, 1e30, 1e60])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_scores_beside_large_errors_are_right_or_an_error(shared, many, largest, monkeypatch):
+    """Of singular errors, T = C + S keeps what is rounded off at 1e-16 S: 0.01 nats are right, and more is refused."""
+    if many:
+        monkeypatch.setattr(kernel, "MOST_FEATURES", 1)  # as LAPACK does it
+    params, X, _ = mixture_and_rows(20, 2, 3, "full")
+    S = largest * np.array([[1.0, 0.5], [0.5, 0.25]])
+    errors = S if shared else np.broadcast_to(S, (20, 2, 2))
+    if largest > 1e13:
+        for call in (fastem.log_density, fastem.accumulate):
+            with pytest.raises(
+                ValueError, match="Beside the error_covariance those of the mixture are lost to rounding"
+            ):
+                call(fastem.as_source(X, errors=errors), params)
+        return
+    density = fastem.log_density(fastem.as_source(X, errors=errors), params)
+    assert_allclose(density, [exact_log_density(x, S, params) for x in X], atol=0.01)
+    stats = fastem.accumulate(fastem.as_source(X, errors=errors), params)
+    assert_allclose(stats.loglik, density.sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_large_but_not_lost_is_taken(many, monkeypatch):
+    """A large variance alone, or correlations that leave a direction its share, lose nothing; nor do absent rows."""
+    if many:
+        monkeypatch.setattr(kernel, "MOST_FEATURES", 1)
+    params, X, weight = mixture_and_rows(20, 2, 3, "full")
+    errors = np.zeros((20, 2, 2))
+    errors[0], errors[1] = [[1e60, 0.0], [0.0, 1.0]], [[1e60, 5e59], [5e59, 1e60]]
+    expected = [exact_log_density(x, S, params) for x, S in zip(X, errors, strict=True)]
+    assert_allclose(fastem.log_density(fastem.as_source(X, errors=errors), params), expected, rtol=1e-10)
+    weight[:3] = 1.0, 1.0, 0.0
+    without = fastem.accumulate(fastem.as_source(X, weight, errors=errors), params)
+    errors[2] = 1e60
+    stats = fastem.accumulate(fastem.as_source(X, weight, errors=errors), params)
+    for field in FIELDS:
+        assert_array_equal(getattr(stats, field), getattr(without, field))

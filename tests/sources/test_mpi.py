@@ -191,6 +191,12 @@ for name in "plain", "weighted":
 """
 
 
+@pytest.mark.parametrize("comm", [None, 0, np.eye(2)], ids=["None", "a number", "rows"])
+def test_what_is_no_communicator_is_named(comm):
+    with pytest.raises(TypeError, match=r"comm must be an MPI communicator, such as .*; got"):
+        fastem.MPISource(comm, np.eye(2))
+
+
 def test_ranks_cannot_diverge(three_ranks, tmp_path):
     """The bytes of another run, first the plain fit as it is, and then the weighted one with other bits on ranks 1, 2.
 
@@ -199,6 +205,47 @@ def test_ranks_cannot_diverge(three_ranks, tmp_path):
     again = mpirun(3, tmp_path, again=OTHER_BITS)[0]["again"]
     for name in ("plain", "weighted"):
         assert {rank[name] for rank in again} == {three_ranks[0]["fits"][0][name][3]}
+
+
+OTHER_STARTS = """
+from fastem.estimators.selecting import best
+from fastem.fitting import restarts
+from fastem.fitting.starts import models
+from fastem.model.parametrization import Parametrization
+best.CONTEST_ROWS = 1000
+if comm.rank:
+    def moved(function):
+        def other_bits(*args):
+            params, *others = function(*args)
+            return params._replace(means=params.means * (1 + 1e-12)), *others
+        return other_bits
+
+    models.make_start = moved(models.make_start)
+    axes = best.principal_axes
+    best.principal_axes = lambda *args: axes(*args) * (1 + 1e-12)
+    completed, gradient = restarts.completed, Parametrization.gradient
+
+    def completed_otherwise(*args):
+        rows = completed(*args)
+        rows.X *= 1 + 1e-12
+        return rows
+
+    restarts.completed = completed_otherwise
+    Parametrization.gradient = lambda *args: gradient(*args) * (1 + 1e-3)
+model = quiet_fit(fastem.StudentMixture(4, random_state=0), MPISource(comm, X[own]))
+found["student"] = [a.tolist() for a in (model.means_, model.covariances_, model.dof_)]
+found["select"] = fastem.select(MPISource(comm, X[own]), [3, 4]).best_.means_.tolist()
+holes = np.where(np.random.default_rng(0).uniform(size=X.shape) < 0.1, np.nan, X)
+for missing, rows in (False, X), (True, holes):
+    model = GaussianMixture(4, solver="lbfgs", tol=1e-6, missing=missing, random_state=0)
+    found[f"lbfgs {missing}"] = quiet_fit(model, MPISource(comm, rows[own], missing=missing)).means_.tolist()
+"""
+
+
+def test_starts_of_a_sample_and_steps_of_lbfgs_are_rank_0s(tmp_path):
+    """Each rank makes them of the same rows or sums, with the bits of its processor."""
+    first, second = mpirun(2, tmp_path, starts=OTHER_STARTS)[0]["starts"]
+    assert first == second
 
 
 FUNCTIONS = """

@@ -270,7 +270,8 @@ class BayesianGaussianMixture(PosteriorUses):
         Raises
         ------
         ValueError
-            for data that cannot be used. The estimator is then as it was before this block
+            for data that cannot be used, or n_components, covariance_type or a prior that have changed since the first
+            block. The estimator is then as it was before this block
 
         See Also
         --------

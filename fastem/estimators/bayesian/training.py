@@ -13,7 +13,7 @@ from fastem.estimators.parameters import SOLVERS, check_shared, check_strings
 from fastem.estimators.protocol import check_hooks
 from fastem.estimators.rows import rows_for
 from fastem.estimators.state import family_of, set_names, set_params_of, set_record
-from fastem.estimators.training import check_warm, fit_plainly, take_over, warn_of_fit
+from fastem.estimators.training import check_followed, check_warm, fit_plainly, take_over, warn_of_fit
 from fastem.fitting.loop import Callback
 from fastem.fitting.steps import e_step
 from fastem.fitting.stepwise import step_towards
@@ -34,6 +34,13 @@ from fastem.sources.parts import agreed, failing_together
 from fastem.sources.scans import check_extent
 
 NAME = "BayesianGaussianMixture"
+PRIORS = (
+    "weight_concentration_prior",
+    "mean_precision_prior",
+    "mean_prior",
+    "degrees_of_freedom_prior",
+    "covariance_prior",
+)
 PRIOR_TYPES = (STICKS, "dirichlet_distribution")
 MOST_ROWS = 1e150  # that a prior may count for: products with the weights of rows, up to 1e100 each, do not overflow
 
@@ -69,14 +76,21 @@ def warm_start_of(model: PosteriorState, D: int) -> tuple[Params, float] | None:
     """Return the posterior and the bound that warm_start continues from, for rows of D features; None to start anew."""
     if not (model.warm_start and hasattr(model, "converged_")):
         return None
-    posterior = model.posterior_
-    kind = model.weight_concentration_prior_type
-    check_warm(model, D, weight_concentration_prior_type=(kind, PRIOR_TYPES[not posterior.has_sticks]))
-    return posterior, model.lower_bound_
+    check_warm(model, D, **kinds_of_prior(model))
+    return model.posterior_, model.lower_bound_
+
+
+def kinds_of_prior(model: PosteriorState) -> dict[str, tuple[Any, Any]]:
+    """Return the kind of prior that a fitted mixture asks for now, and that it was fitted with, under its name."""
+    name = "weight_concentration_prior_type"
+    return {name: (getattr(model, name), PRIOR_TYPES[not model.posterior_.has_sticks])}
 
 
 def follow_posterior(model: PosteriorState, X: Any, sample_weight: Any) -> None:
     """Take a step of stochastic variational inference by a block of rows, from a posterior that is fitted."""
+    given = {name: getattr(model, name) for name in PRIORS}
+    priors = {name: (value, getattr(model, f"{name}_")) for name, value in given.items() if value is not None}
+    check_followed(model, **kinds_of_prior(model), **priors)
     source, posterior = rows_for(model, X, sample_weight), model.posterior_
     update = VariationalModel(prior_of_fit(model), family_of(model), model.reg_covar)
     known = np.isfinite(model.lower_bound_)  # not so where max_iter was 0

@@ -30,6 +30,7 @@ from fastem.model.stats import Stats, component_mass
 from fastem.model.units import Units
 from fastem.passes.statistics import evaluate, moments
 from fastem.sources.blocks import ArraySource, Source, kind_of_rows, rounding_of
+from fastem.sources.parts import agreed
 
 SOUND = (Status.CONVERGED.name, Status.MAX_ITER.name)  # of fits that may be chosen
 SPIKE = "SPIKE"  # the status of a mixture whose likelihood only `reg_covar` or a floor bounds
@@ -82,7 +83,8 @@ def best_fit(model: Mixture, source: Source, partition: NDArray[Any] | None = No
         return better_start(model, source, before)
     X, weight, _ = source.sample(few, np.random.RandomState(model.random_state))
     fit = better_start(model, ArraySource(X, weight, rows_kind=kind_of_rows(source)), before)
-    return fit_from(model, source, fit.model.params_ if fit.status in SOUND else None)
+    mine = fit.model.params_ if fit.status in SOUND else None
+    return fit_from(model, source, agreed(source, lambda: mine))
 
 
 def better_start(model: Mixture, source: Source, before: Fit | None) -> Fit:
@@ -106,7 +108,7 @@ def fit_from(model: Mixture, source: Source, start: Params | None = None) -> Fit
         return Fit(model, None, Status.DEGENERATE.name)
     fitted.set_params(**own)
     stats = evaluate(source, fitted.params_, exact=True)  # moments of all rows are made of it
-    spike = kind.has_spike(fitted, stats, rounding_of(source))
+    spike = agreed(source, lambda: kind.has_spike(fitted, stats, rounding_of(source)))
     return Fit(fitted, stats, SPIKE if spike else getattr(fitted.status_, "name", ""))
 
 
@@ -116,9 +118,9 @@ def best_split(fit: Fit, source: Source) -> Params | None:
     Return None if no split is sound.
     """
     assert fit.stats is not None
-    m_step, starts = KINDS[type(fit.model)].splits(fit.model, fit.stats, source, MAX_SPLITS)
+    m_step, mine = KINDS[type(fit.model)].splits(fit.model, fit.stats, source, MAX_SPLITS)
     results = []
-    for start in starts:
+    for start in agreed(source, lambda: mine):
         with contextlib.suppress(SingularCovarianceError):
             results.append(iterate(source, start, m_step, stop=Stop("change", 0.0), max_iter=SPLIT_STEPS))
     sound = [result for result in results if result.status is not Status.DEGENERATE]
