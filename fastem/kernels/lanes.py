@@ -265,12 +265,12 @@ class Lanes:
                     yield value
 
     def types(self, X, size):
-        """Give X as float32, then as float64, for a `for` whose body emits the code that runs if `size` says so.
+        """Give X as float64, then as float32, for a `for` whose body emits the code that runs if `size` says so.
 
         `size` is that of an item of X in bytes, 4 or 8: the type of rows in a kernel does not tell.
         """
-        for is_single in self.branches(size == 4):
-            yield X.of(ir.FloatType() if is_single else ir.DoubleType())
+        for is_double in self.branches(size == 8):
+            yield X.of(ir.DoubleType() if is_double else ir.FloatType())
 
     def prefetch(self, address):
         """Ask for the cache line at an address."""
