@@ -639,13 +639,18 @@ def _read(lanes, pointer, real, mask=None, n=ROWS):
     return (builder.fpext if isinstance(real, ir.DoubleType) else builder.fptrunc)(value, ir.VectorType(real, n))
 
 
+def _spread(lanes, value):
+    """Return a vector of ROWS times the same number."""
+    kind = ir.VectorType(value.type, ROWS)
+    first = lanes.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
+    return lanes.shuffle(first, first, [0] * ROWS)
+
+
 def _last_features(lanes, D):
     """Return the first of the last 1 to ROWS features, and a mask of ROWS that says which of them exist."""
     builder, whole = lanes.builder, (D - 1) & -ROWS
-    kind = ir.VectorType(ir.IntType(64), ROWS)
-    count = builder.insert_element(ir.Constant(kind, ir.Undefined), (D - whole).value, ir.IntType(32)(0))
-    count = lanes.shuffle(count, count, [0] * ROWS)
-    return whole, builder.icmp_signed("<", ir.Constant(kind, list(range(ROWS))), count)
+    count = _spread(lanes, (D - whole).value)
+    return whole, builder.icmp_signed("<", ir.Constant(count.type, list(range(ROWS))), count)
 
 
 def _transpose(lanes, xt, X, start, n, ahead=None, centre=None, square=None):
@@ -755,8 +760,7 @@ def _add_rows(lanes, sums, mass, X, start, n, w, label, means, squares=None):
             lanes.prefetch(lanes.at(ahead, i))
         place, weight = lanes.at(mass.row(), k), number(w, b)
         builder.store(builder.fadd(builder.load(place), weight), place)
-        weight = builder.insert_element(ir.Constant(kind, ir.Undefined), weight, ir.IntType(32)(0))
-        weight = lanes.shuffle(weight, weight, [0] * ROWS)
+        weight = _spread(lanes, weight)
 
         def add(i, mask, total=total, mean=mean, x=x, weight=weight):
             z = builder.fsub(*(_read(lanes, lanes.at(place, i), real, mask) for place in (x, mean)))
@@ -805,10 +809,6 @@ def add_points(lanes, xt, X, start, n, w, label, means, z, form, mass, sums):
             return value
         return builder.fpext(value, ir.VectorType(double, ROWS) if value.type == four else double)
 
-    def spread(value):
-        value = builder.insert_element(ir.Constant(four, ir.Undefined), value, ir.IntType(32)(0))
-        return lanes.shuffle(value, value, [0] * ROWS)
-
     def points(i):
         return builder.load(builder.bitcast(lanes.at(z.row(), i), four.as_pointer()), align=lanes.size)
 
@@ -831,11 +831,11 @@ def add_points(lanes, xt, X, start, n, w, label, means, z, form, mass, sums):
             for is_full in lanes.branches(form == FULL):
                 row = quarter + quarter * (quarter + 1) * 2 if is_full else quarter * 2
                 own = points(i)
-                add(builder.fmul(spread(weight), own), total, row)
+                add(builder.fmul(_spread(lanes, weight), own), total, row)
                 if not is_full:
-                    add(builder.fmul(spread(weight), builder.fmul(own, own)), total, row + 1)
+                    add(builder.fmul(_spread(lanes, weight), builder.fmul(own, own)), total, row + 1)
                     continue
-                factors = [spread(builder.fmul(weight, number(z.row(), i + r))) for r in range(ROWS)]
+                factors = [_spread(lanes, builder.fmul(weight, number(z.row(), i + r))) for r in range(ROWS)]
                 for r in range(ROWS):
                     add(builder.fmul(factors[r], own), total, row + (r + 1))
                 with lanes.loop(0, quarter) as j:
